@@ -1,0 +1,72 @@
+"""The baseline: trained once per identity, cached by content, safe under concurrent runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import filelock
+import torch
+from torch import nn
+
+from lcomp.files import sha256, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Baseline:
+    """The trained network, its cache folder, and the seconds that training it took when it was trained."""
+
+    network: nn.Module
+    folder: Path
+    seconds: float
+
+    @property
+    def artifact(self) -> Path:
+        return self.folder / "artifact.onnx"
+
+
+def cached(
+    cache: Path, identity: str, network: nn.Module, train: Callable[[nn.Module], None], export: Callable[..., None]
+) -> Baseline:
+    """The baseline of `identity`: read from `cache`, or trained there under a lock by the first run that needs it.
+
+    A damaged entry (its files no longer have the hashes noted when they were written) is trained again.
+    """
+    folder = cache / identity
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / "lock"):
+        if not intact(folder):
+            start = time.monotonic()
+            train(network)
+            seconds = time.monotonic() - start
+            weights = BytesIO()
+            torch.save(network.state_dict(), weights)
+            write_atomically(folder / "weights.pt", weights.getvalue())
+            export(network, folder / "artifact.onnx")
+            hashes = {name: sha256(folder / name) for name in ("weights.pt", "artifact.onnx")}
+            entry = json.dumps({"seconds": seconds, "sha256": hashes})
+            write_atomically(folder / "entry.json", entry.encode())
+        entry_seconds = json.loads((folder / "entry.json").read_text())["seconds"]
+        network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+    return Baseline(network, folder, entry_seconds)
+
+
+def intact(folder: Path) -> bool:
+    """Whether the entry is whole; says so in the log when it was there and is not."""
+    entry = folder / "entry.json"
+    if not entry.exists():
+        return False
+    try:
+        whole = all(sha256(folder / n) == seen for n, seen in json.loads(entry.read_text())["sha256"].items())
+    except (OSError, ValueError, KeyError):
+        whole = False
+    if not whole:
+        log.warning("%s: the cached baseline is damaged; it is trained again", folder)
+    return whole

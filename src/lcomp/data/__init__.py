@@ -1,0 +1,3 @@
+"""The data every technique shares."""
+
+from lcomp.data.datamodule import MNISTDataModule as MNISTDataModule

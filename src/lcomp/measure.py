@@ -1,0 +1,133 @@
+"""An artifact becomes figures: accuracy, size, latency, operations, memory."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from lcomp.data.datamodule import Examples
+
+Session = onnxruntime.InferenceSession
+BATCH = 250
+WARM_UP = 20
+
+
+def session(path: Path) -> Session:
+    """The artifact in ONNX Runtime, on one CPU thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return Session(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def logits(artifact: Session, examples: Examples) -> NDArray[np.float32]:
+    """The artifact's logits (N, classes) for every example."""
+    pixels = examples.images.numpy()
+    return np.concatenate(
+        [artifact.run(None, {"pixels": batch_of(pixels, start)})[0] for start in range(0, len(pixels), BATCH)]
+    )
+
+
+def batch_of(pixels: NDArray[np.uint8], start: int) -> NDArray[np.float32]:
+    return pixels[start : start + BATCH].astype(np.float32) / np.float32(255)
+
+
+def accuracy_and_loss(values: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Share of right answers (0 to 1) and mean cross-entropy (nats)."""
+    wide = values.astype(np.float64)
+    shifted = wide - wide.max(1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    loss = -log_probabilities[np.arange(len(labels)), labels].mean()
+    return float((values.argmax(1) == labels).mean()), float(loss)
+
+
+def sizes(path: Path) -> dict[str, int]:
+    """Bytes of the file, and of the file gzip'd at level 9 with mtime 0."""
+    content = path.read_bytes()
+    return {"file_bytes": len(content), "gzip_bytes": len(gzip.compress(content, 9, mtime=0))}
+
+
+def counts(path: Path) -> dict[str, Any]:
+    """Operations and memory of one image, from the graph: multiply-accumulates of its convolutions and linear layers;
+    weights plus the largest set of live activations, in bytes."""
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    weights = {name: numpy_helper.to_array(tensor) for name, tensor in constants.items()}
+    values = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
+
+    def shape(name: str) -> list[int]:
+        if name in weights:
+            return list(weights[name].shape)
+        return [dimension.dim_value or 1 for dimension in values[name].shape.dim]
+
+    def nbytes(name: str) -> int:
+        item = onnx.helper.tensor_dtype_to_np_dtype(values[name].elem_type).itemsize
+        return int(np.prod(shape(name), dtype=np.int64)) * item
+
+    macs = 0
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            weight = shape(node.input[1])
+            outputs = int(np.prod(shape(node.output[0]), dtype=np.int64))
+            transposed = any(a.name == "transB" and a.i for a in node.attribute)
+            per_output = np.prod(weight[1:]) if node.op_type == "Conv" else weight[1] if transposed else weight[0]
+            macs += outputs * int(per_output)
+
+    last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
+    last_use |= {value.name: len(graph.node) for value in graph.output}
+    live = {value.name for value in graph.input}
+    largest = 0
+    for index, node in enumerate(graph.node):
+        live |= set(node.output)
+        largest = max(largest, sum(nbytes(name) for name in live if name in values))
+        live = {name for name in live if last_use.get(name, -1) > index}
+    return {"macs": macs, "memory_bytes": sum(w.nbytes for w in weights.values()) + largest}
+
+
+def latencies(artifacts: Sequence[Session], examples: Examples, runs: int) -> list[dict[str, float]]:
+    """Latency of each artifact, their calls interleaved: batch 1 (median and 90th percentile, microseconds) and the
+    whole set (median of three passes, seconds)."""
+    one = batch_of(examples.images[:1].numpy(), 0)
+    single: list[list[float]] = [[] for _ in artifacts]
+    for turn in range(WARM_UP + runs):
+        for artifact, seen in zip(artifacts, single, strict=True):
+            start = time.perf_counter_ns()
+            artifact.run(None, {"pixels": one})
+            if turn >= WARM_UP:
+                seen.append((time.perf_counter_ns() - start) / 1e3)
+    pixels = examples.images.numpy()
+    batches = [batch_of(pixels, start) for start in range(0, len(pixels), BATCH)]
+    whole: list[list[float]] = [[] for _ in artifacts]
+    for _ in range(3):
+        for artifact, seen in zip(artifacts, whole, strict=True):
+            start = time.perf_counter_ns()
+            for batch in batches:
+                artifact.run(None, {"pixels": batch})
+            seen.append((time.perf_counter_ns() - start) / 1e9)
+    return [
+        {
+            "latency_us_p50": float(np.percentile(first, 50)),
+            "latency_us_p90": float(np.percentile(first, 90)),
+            "test_set_seconds": float(np.median(second)),
+        }
+        for first, second in zip(single, whole, strict=True)
+    ]
+
+
+def quality(artifact: Session, validation: Examples, test: Examples) -> dict[str, float]:
+    """Accuracy on both splits and the loss on the test split."""
+    val_accuracy, _ = accuracy_and_loss(logits(artifact, validation), validation.labels.numpy())
+    test_accuracy, test_loss = accuracy_and_loss(logits(artifact, test), test.labels.numpy())
+    return {"val_accuracy": val_accuracy, "test_accuracy": test_accuracy, "test_loss": test_loss}

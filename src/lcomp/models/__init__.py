@@ -1,0 +1,4 @@
+"""Plain networks: pixels in [0, 1] to logits."""
+
+from lcomp.models.lenet5 import LeNet5 as LeNet5
+from lcomp.models.small_cnn import SmallCNN as SmallCNN

@@ -1,0 +1,29 @@
+"""What the networks share: normalisation as a first layer, the paper's initialisation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std, as buffers: a network takes pixels, and so does its artifact."""
+
+    def __init__(self, mean: float = 0.1307, std: float = 0.3081):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+def glorot(network: nn.Module) -> None:
+    """Glorot uniform weights and zero biases in every Conv2d and Linear (the paper's framework's default)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

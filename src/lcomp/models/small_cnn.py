@@ -1,0 +1,41 @@
+"""The paper's student (its Fig. 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from lcomp.models.layers import Normalize, glorot
+
+
+class SmallCNN(nn.Module):
+    """conv 3x3, pool, one hidden layer; 11,042 parameters at the default widths on 28x28 digits.
+
+    Args:
+        channels: outputs of the convolution.
+        hidden: outputs of the hidden linear layer.
+        num_classes: logits.
+        input_shape: (channels, height, width) of an image.
+    """
+
+    def __init__(
+        self,
+        channels: int = 4,
+        hidden: int = 16,
+        num_classes: int = 10,
+        input_shape: Sequence[int] = (1, 28, 28),
+    ):
+        super().__init__()
+        side = [(n - 2) // 2 for n in input_shape[1:]]
+        self.normalize = Normalize()
+        self.conv = nn.Conv2d(input_shape[0], channels, 3)
+        self.fc1 = nn.Linear(channels * side[0] * side[1], hidden)
+        self.fc2 = nn.Linear(hidden, num_classes)
+        self.pool, self.relu = nn.MaxPool2d(2), nn.ReLU()
+        glorot(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pixels (N, C, H, W) in [0, 1] to logits (N, num_classes)."""
+        x = self.pool(self.relu(self.conv(self.normalize(x)))).flatten(1)
+        return self.fc2(self.relu(self.fc1(x)))

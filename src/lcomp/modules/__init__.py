@@ -1,0 +1,4 @@
+"""LightningModules: what is learned."""
+
+from lcomp.modules.baseline import BaselineModule as BaselineModule
+from lcomp.modules.distillation import DistillationModule as DistillationModule

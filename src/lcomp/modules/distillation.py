@@ -1,0 +1,53 @@
+"""Training a student under a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from lcomp.modules.baseline import BaselineModule
+
+
+class Objective(Protocol):
+    """A distillation loss: student logits, teacher logits (both (N, classes)) and labels (N,) to a scalar."""
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor: ...
+
+
+class DistillationModule(BaselineModule):
+    """Trains `network`, the student, on `objective`; the teacher is frozen and no part of the checkpoint.
+
+    Args:
+        network: the student.
+        teacher: logits to learn from; not called for batches that carry its logits as their third tensor.
+        objective: the loss, see `Objective`.
+        techniques, learning_rate: as in `BaselineModule`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        teacher: nn.Module,
+        objective: Objective,
+        techniques: Sequence[pl.Callback] = (),
+        learning_rate: float = 1e-3,
+    ):
+        super().__init__(network, techniques, learning_rate)
+        self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
+        self.objective = objective
+
+    @property
+    def teacher(self) -> nn.Module:
+        return self._teacher[0]
+
+    def loss(self, x: Tensor, labels: Tensor, *extra: Any) -> Tensor:
+        if extra:
+            teacher_logits = extra[0]
+        else:
+            with torch.no_grad():
+                teacher_logits = self.teacher.to(x.device)(x)
+        return self.objective(self.network(x), teacher_logits, labels)

@@ -1,0 +1,57 @@
+"""The record of a run: one schema, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lcomp.files import write_atomically
+
+SCHEMA_VERSION = 1
+FILE_NAME = "result.json"
+
+
+@dataclass
+class Result:
+    """What one run leaves behind; `metrics` are the artifact's, `baseline` the same metrics of the baseline."""
+
+    status: str = "failed"  # ok | pruned | nan | failed
+    error: str | None = None
+    name: str | None = None
+    config_hash: str | None = None
+    code_hash: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    choices: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    dataset: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    baseline: dict[str, float] = field(default_factory=dict)
+    artifact: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+    def write(self, folder: Path) -> Path:
+        """Writes `result.json` into `folder`; figures that are not finite become null."""
+        path = folder / FILE_NAME
+        text = json.dumps(finite(asdict(self)), indent=2, sort_keys=True, allow_nan=False)
+        write_atomically(path, (text + "\n").encode())
+        return path
+
+
+def read(path: Path) -> Result:
+    """The record at `path`."""
+    return Result(**json.loads(path.read_text()))
+
+
+def finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

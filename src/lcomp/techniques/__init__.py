@@ -1,0 +1,1 @@
+"""What constrains the network while it learns: one file per technique, one YAML beside it."""

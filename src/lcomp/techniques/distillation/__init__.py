@@ -1,0 +1,3 @@
+"""Objectives that a student learns from."""
+
+from lcomp.techniques.distillation.logit import LogitDistillation as LogitDistillation

@@ -1,0 +1,48 @@
+"""Distillation of softened logits (Hinton, Vinyals & Dean 2015)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lcomp.errors import UserError
+
+
+def logit_distillation(
+    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float, alpha: float
+) -> Tensor:
+    """alpha CE(student, labels) + (1 - alpha) T^2 KL(teacher_T || student_T), mean over the batch.
+
+    T^2 keeps the size of the soft gradient independent of the temperature (section 2 of the paper).
+
+    Args:
+        student_logits, teacher_logits: (N, classes).
+        labels: (N,) int64.
+        temperature: T > 0; both softmaxes divide by it.
+        alpha: weight of the labels' loss, 0 to 1.
+    """
+    soft = F.kl_div(
+        F.log_softmax(student_logits / temperature, 1),
+        F.log_softmax(teacher_logits / temperature, 1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return alpha * F.cross_entropy(student_logits, labels) + (1 - alpha) * temperature**2 * soft
+
+
+class LogitDistillation:
+    """`logit_distillation` at one temperature and alpha.
+
+    Raises:
+        UserError: temperature not above 0, or alpha outside 0 to 1.
+    """
+
+    def __init__(self, temperature: float = 3.0, alpha: float = 0.1):
+        if not temperature > 0:
+            raise UserError(f"kd.temperature={temperature}: must be above 0; 1 to 10 is usual")
+        if not 0 <= alpha <= 1:
+            raise UserError(f"kd.alpha={alpha}: must lie between 0 and 1; it is the weight of the labels' loss")
+        self.temperature, self.alpha = temperature, alpha
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        return logit_distillation(student_logits, teacher_logits, labels, self.temperature, self.alpha)
