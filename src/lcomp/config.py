@@ -25,13 +25,13 @@ def expand(overrides: list[str]) -> tuple[list[str], list[str]]:
     Returns:
         The overrides, explicit now, and a line for each choice that was made.
     """
-    added, said = [], []
+    explicit, said = list(overrides), []
     for family, technique in FAMILIES.items():
         named = [o for o in overrides if o.lstrip("+").startswith(f"{family}.")]
         if named and not any(o.startswith(f"{family}=") for o in overrides):
-            added.append(f"{family}={technique}")
+            explicit.insert(explicit.index(named[0]), f"{family}={technique}")
             said.append(f"{named[0]} chooses {family}={technique}")
-    return added + overrides, said
+    return explicit, said
 
 
 def choices(cfg: DictConfig) -> dict[str, Any]:

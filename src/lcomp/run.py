@@ -15,6 +15,7 @@ from typing import Any
 import hydra.utils
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -36,10 +37,11 @@ def run(cfg: DictConfig, folder: Path, overrides: list[str]) -> Result:
     result = Result(name=cfg.name, overrides=overrides, seed=cfg.seed, choices=config.choices(cfg))
     try:
         carry_out(cfg, folder, result)
-    except BaseException as error:
+    except BaseException as raised:
+        error = raised.__cause__ if isinstance(raised, InstantiationException) and raised.__cause__ else raised
         result.error = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         result.write(folder)
-        raise
+        raise error from None
     result.write(folder)
     return result
 
