@@ -15,7 +15,7 @@ import onnx
 import torch
 from torch import nn
 
-from lcomp import __version__
+from lcomp import __version__, graph
 from lcomp.files import write_atomically
 from lcomp.models.layers import Normalize
 
@@ -28,6 +28,9 @@ def export(network: nn.Module, path: Path, input_shape: Sequence[int], classes: 
     No external data, no debris of the exporter; metadata: classes, configuration hash, version of lcomp.
     """
     network = fold_normalization(copy.deepcopy(network).cpu().eval())
+    for module in network.modules():
+        if hasattr(module, "exporting"):
+            module.exporting = True
     example = torch.zeros(2, *input_shape)
     exporter_log = logging.getLogger("torch.onnx")
     level = exporter_log.level
@@ -69,15 +72,15 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+@torch.no_grad()
 def fold_normalization(network: nn.Module) -> nn.Module:
-    """Folds a network's first `Normalize` into the convolution that follows it, where nothing is padded (exact)."""
-    children = list(network.named_children())
-    for (name, first), (_, second) in zip(children, children[1:], strict=False):
-        if isinstance(first, Normalize) and isinstance(second, nn.Conv2d) and not any(second.padding):
-            with torch.no_grad():
-                weight = second.weight / first.std
-                assert second.bias is not None
-                second.bias.sub_(first.mean * weight.sum((1, 2, 3)))
-                second.weight.copy_(weight)
-            setattr(network, name, nn.Identity())
+    """Folds the `Normalize` that takes the pixels into the layer it feeds, where that is exact:
+    W (x - m) / s + b = (W / s) x + (b - m sum(W) / s)."""
+    for name, source in graph.foldable(network).items():
+        layer, normalize = network.get_submodule(name), network.get_submodule(source)
+        assert isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(normalize, Normalize)
+        layer.weight.div_(normalize.std)
+        shift = normalize.mean * layer.weight.flatten(1).sum(1)
+        layer.bias = nn.Parameter(-shift if layer.bias is None else layer.bias - shift)
+        graph.replace(network, source, nn.Identity())
     return network

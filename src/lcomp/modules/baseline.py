@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lcomp.techniques.technique import Technique
 
 
 class BaselineModule(pl.LightningModule):
@@ -19,12 +21,23 @@ class BaselineModule(pl.LightningModule):
         learning_rate: Adam's.
     """
 
-    def __init__(self, network: nn.Module, techniques: Sequence[pl.Callback] = (), learning_rate: float = 1e-3):
+    def __init__(self, network: nn.Module, techniques: Sequence[Technique] = (), learning_rate: float = 1e-3):
         super().__init__()
-        self.network, self.techniques, self.learning_rate = network, list(techniques), learning_rate
+        self.network, self.learning_rate = network, learning_rate
+        self.techniques = sorted(techniques, key=lambda technique: technique.stage)
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        return self.techniques
+        return list(self.techniques)
+
+    def finalize(self, calibration: Iterable[Tensor] = ()) -> nn.Module:
+        """The network as it is deployed: masks baked, weights integers.
+
+        Args:
+            calibration: batches of training pixels, for the techniques that observe ranges after training.
+        """
+        for technique in self.techniques:
+            self.network = technique.finalize(self.network, calibration)
+        return self.network.eval()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.learning_rate)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
 from lcomp.modules.baseline import BaselineModule
+from lcomp.techniques.technique import Technique
 
 
 class Objective(Protocol):
@@ -33,7 +33,7 @@ class DistillationModule(BaselineModule):
         network: nn.Module,
         teacher: nn.Module,
         objective: Objective,
-        techniques: Sequence[pl.Callback] = (),
+        techniques: Sequence[Technique] = (),
         learning_rate: float = 1e-3,
     ):
         super().__init__(network, techniques, learning_rate)

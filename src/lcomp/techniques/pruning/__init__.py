@@ -1,0 +1,4 @@
+"""Pruning = schedule x criterion x granularity x scope."""
+
+from lcomp.techniques.pruning.gated import GatedPruning as GatedPruning
+from lcomp.techniques.pruning.pruning import Pruning as Pruning

@@ -1,0 +1,56 @@
+"""Pruning that waits for the network: "the percentage of weights being pruned is slowly increased if the accuracy is not
+being affected" (the paper, section VI.A)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lcomp.errors import UserError
+from lcomp.techniques.pruning.pruning import Pruning
+from lcomp.techniques.technique import share_of_training, total_steps
+
+
+class GatedPruning(Pruning):
+    """Raises the sparsity by one step every `interval` steps of the window, but only while the last validation accuracy
+    lies within `tolerance` of the best one seen; the sparsity reached may stay below `sparsity`, and is recorded.
+
+    Args:
+        tolerance: how far accuracy may fall, 0 to 1.
+        monitor: the validation metric, higher is better.
+        others: as in `Pruning`; the steps are those that would take a linear schedule to `sparsity`.
+    """
+
+    def __init__(self, tolerance: float = 0.005, monitor: str = "val_accuracy", **pruning: Any):
+        super().__init__(**pruning)
+        if not 0 <= tolerance <= 1:
+            raise UserError(f"prune.tolerance={tolerance}: a share of the validation images, 0 to 1")
+        self.tolerance, self.monitor = tolerance, monitor
+        self.reached, self.best, self.is_open = self.initial_sparsity, 0.0, True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        step, progress = trainer.global_step, share_of_training(trainer)
+        if step % self.interval or not self.begin <= progress < self.end or not self.is_open:
+            return
+        updates = max(1, int((self.end - self.begin) * total_steps(trainer)) // self.interval)
+        self.reached = min(self.sparsity, self.reached + (self.sparsity - self.initial_sparsity) / updates)
+        self.prune(self.reached)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Nothing to catch up with: the gate decides."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.monitor not in trainer.callback_metrics:
+            raise UserError(f"prune.monitor={self.monitor}: not logged; there are {sorted(trainer.callback_metrics)}")
+        accuracy = float(trainer.callback_metrics[self.monitor])
+        self.best = max(self.best, accuracy)
+        self.is_open = accuracy >= self.best - self.tolerance
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"reached": self.reached, "best": self.best, "is_open": self.is_open}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.reached, self.best, self.is_open = (state_dict[key] for key in ("reached", "best", "is_open"))

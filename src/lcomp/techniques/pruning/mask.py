@@ -1,0 +1,43 @@
+"""Masks over weights, exact to one weight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Mask(nn.Module):
+    """A parametrization that zeroes the weights where its boolean buffer `mask` (the weight's shape) is false."""
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
+        self.mask: Tensor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return torch.where(self.mask, weight, 0.0)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
+
+def shrink(masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+    """Masks with exactly round(sparsity x weights) zeros over all of them together.
+
+    Weights already pruned stay pruned (their scores count as the lowest); among the rest the lowest scores go, ties in
+    the order of the weights. A sparsity below the one already reached changes nothing.
+
+    Args:
+        masks: boolean tensors; true keeps a weight.
+        scores: a tensor of the mask's shape for each.
+        sparsity: share of zeros over all masks together, 0 to 1.
+    """
+    flat = torch.cat([s.flatten().masked_fill(~m.flatten(), -torch.inf) for m, s in zip(masks, scores, strict=True)])
+    pruned = round(sparsity * flat.numel())
+    kept = torch.cat([m.flatten() for m in masks])
+    if pruned > int((~kept).sum()):
+        kept = torch.ones_like(kept)
+        kept[flat.argsort(stable=True)[:pruned]] = False
+    return [part.view_as(m) for part, m in zip(kept.split([m.numel() for m in masks]), masks, strict=True)]

@@ -1,0 +1,120 @@
+"""Scheduled pruning of weights (Zhu & Gupta 2017; constant from the first step with that schedule)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lcomp.errors import UserError
+from lcomp.techniques.pruning import criteria, schedules
+from lcomp.techniques.pruning.mask import Mask, shrink
+from lcomp.techniques.technique import (
+    Technique,
+    check_patterns,
+    check_window,
+    layers,
+    parametrization,
+    remove_parametrization,
+    share_of_training,
+    total_steps,
+)
+
+
+class Pruning(Technique):
+    """Zeroes a growing share of the weights of every convolution and linear layer; biases stay.
+
+    Args:
+        sparsity: share of zeros at the end, 0 to below 1; reached exactly, to one weight.
+        initial_sparsity: share of zeros when the schedule begins.
+        begin, end: the schedule's window, as shares of training.
+        interval: optimizer steps between two updates of the masks.
+        schedule: (progress, initial, final) to a sparsity, see `schedules`.
+        criterion: weight to scores, see `criteria`.
+        scope: `layer`, every layer to the same sparsity, or `global`, all weights ranked together.
+        exclude: names of layers (`fc3`, `conv*`) that are never pruned.
+
+    Raises:
+        UserError: a value outside its range, or a name in `exclude` that matches no layer.
+    """
+
+    stage = 1
+
+    def __init__(
+        self,
+        sparsity: float = 0.8,
+        initial_sparsity: float = 0.0,
+        begin: float = 0.0,
+        end: float = 0.75,
+        interval: int = 100,
+        schedule: Callable[[float, float, float], float] = schedules.cubic,
+        criterion: Callable[[Tensor], Tensor] = criteria.magnitude,
+        scope: str = "layer",
+        exclude: Sequence[str] = (),
+    ):
+        for key, value in (("sparsity", sparsity), ("initial_sparsity", initial_sparsity)):
+            if not 0 <= value < 1:
+                likely = f"; {value / 100:g}?" if 1 < value < 100 else ""
+                raise UserError(f"prune.{key}={value}: a share of the weights, from 0 to below 1{likely}")
+        if initial_sparsity > sparsity:
+            raise UserError(f"prune.initial_sparsity={initial_sparsity} is above prune.sparsity={sparsity}")
+        check_window("prune", begin, end)
+        if interval < 1:
+            raise UserError(f"prune.interval={interval}: optimizer steps between updates, 1 or more")
+        if scope not in ("layer", "global"):
+            raise UserError(f"prune.scope={scope}: allowed are layer and global")
+        self.sparsity, self.initial_sparsity, self.begin, self.end = sparsity, initial_sparsity, begin, end
+        self.interval, self.schedule, self.criterion = interval, schedule, criterion
+        self.scope, self.exclude = scope, tuple(exclude)
+
+    def check(self, network: nn.Module) -> None:
+        check_patterns(network, self.exclude, "prune.exclude")
+
+    def prepare(self, network: nn.Module) -> None:
+        self.check(network)
+        self.masked = [layer for _, layer in layers(network, self.exclude)]
+        for layer in self.masked:
+            if parametrization(layer, Mask) is None:
+                parametrize.register_parametrization(layer, "weight", Mask(layer.weight), unsafe=True)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        total, progress = total_steps(trainer), share_of_training(trainer)
+        before_end = progress < self.end
+        first_after = (trainer.global_step - 1) / total < self.end <= progress
+        if progress >= self.begin and (first_after or (before_end and trainer.global_step % self.interval == 0)):
+            window = (progress - self.begin) / (self.end - self.begin) if before_end else 1.0
+            self.prune(self.schedule(window, self.initial_sparsity, self.sparsity))
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.end == 1:
+            self.prune(self.sparsity)
+
+    @torch.no_grad()
+    def prune(self, sparsity: float) -> None:
+        """Brings the masks to `sparsity`; they only ever shrink."""
+        masks = [self.mask_of(layer) for layer in self.masked]
+        scores = [self.criterion(layer.parametrizations.weight.original) for layer in self.masked]  # type: ignore[union-attr, operator]
+        if self.scope == "global":
+            shrunk = shrink([m.mask for m in masks], scores, sparsity)
+        else:
+            shrunk = [shrink([m.mask], [s], sparsity)[0] for m, s in zip(masks, scores, strict=True)]
+        for mask, values in zip(masks, shrunk, strict=True):
+            mask.mask.copy_(values)
+
+    @staticmethod
+    def mask_of(layer: nn.Module) -> Mask:
+        mask = parametrization(layer, Mask)
+        assert mask is not None
+        return mask
+
+    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+        for _, layer in layers(network):
+            if parametrization(layer, Mask) is not None:
+                remove_parametrization(layer, Mask, bake=True)
+        return network

@@ -1,0 +1,5 @@
+"""Quantization = grid x range estimator x granularity."""
+
+from lcomp.techniques.quantization.dynamic import DynamicQuantization as DynamicQuantization
+from lcomp.techniques.quantization.qat import QuantizationAwareTraining as QuantizationAwareTraining
+from lcomp.techniques.quantization.static import StaticQuantization as StaticQuantization

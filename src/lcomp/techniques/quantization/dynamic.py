@@ -1,0 +1,38 @@
+"""Dynamic post-training quantization: integer weights, activations rounded by each batch's own range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.techniques.quantization.layers import DynamicInput
+from lcomp.techniques.quantization.quantization import Quantization
+from lcomp.techniques.quantization.static import enable_weights
+
+
+class DynamicQuantization(Quantization):
+    """Rounds a trained network's weights; nothing about its activations is stored.
+
+    Args:
+        bits, exclude: as in `Quantization`.
+        activation_bits: 8, the only width that ONNX's DynamicQuantizeLinear has.
+    """
+
+    trains = False
+
+    def __init__(self, bits: int = 8, activation_bits: int = 8, exclude: Sequence[str] = ()):
+        super().__init__(bits, activation_bits, exclude)
+        if activation_bits != 8:
+            raise UserError(f"quant.activation_bits={activation_bits}: quant=dynamic has 8 only; quant=static has 2 to 8")
+
+    def attach_input(self, module: nn.Module, bits: int) -> None:
+        """Nothing acts before `finalize`."""
+        module.input_quantizer = DynamicInput()
+
+    @torch.no_grad()
+    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+        enable_weights(network)
+        return super().finalize(network)

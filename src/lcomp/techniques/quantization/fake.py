@@ -1,0 +1,113 @@
+"""Fake-quantizers: float tensors rounded to an integer grid, gradients straight through (Jacob et al. 2018)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Rounds half to even; the gradient passes as if it had not (Bengio et al. 2013)."""
+    return x + (x.round() - x).detach()
+
+
+class WeightQuantizer(nn.Module):
+    """A parametrization: symmetric, one scale per output channel, integers -(2^(b-1) - 1) to 2^(b-1) - 1.
+
+    The scale follows the largest weight of its channel until `frozen`; zero weights stay exactly zero.
+
+    Buffers: `enabled`, `frozen` (booleans), `scale` (output channels, 1, ...).
+    """
+
+    def __init__(self, weight: Tensor, bits: int):
+        super().__init__()
+        self.largest = 2 ** (bits - 1) - 1
+        self.register_buffer("enabled", torch.tensor(False))
+        self.register_buffer("frozen", torch.tensor(False))
+        self.register_buffer("scale", torch.ones(len(weight), *[1] * (weight.dim() - 1)))
+        self.enabled: Tensor
+        self.frozen: Tensor
+        self.scale: Tensor
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if not self.enabled:
+            return weight
+        if self.training and not self.frozen:
+            self.observe(weight.detach())
+        return round_through((weight / self.scale).clamp(-self.largest, self.largest)) * self.scale
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
+    def observe(self, weight: Tensor) -> None:
+        """Sets the scale from `weight`; a channel of zeros borrows the largest scale, so that its bias stays exact."""
+        ranges = weight.flatten(1).abs().amax(1).view_as(self.scale)
+        fallback = ranges.max() if ranges.any() else torch.ones(())
+        self.scale.copy_(torch.where(ranges > 0, ranges, fallback) / self.largest)
+
+    def integers(self, weight: Tensor) -> Tensor:
+        """The int8 weights that `forward` rounds to."""
+        return (weight / self.scale).clamp(-self.largest, self.largest).round().to(torch.int8)
+
+
+class ActivationQuantizer(nn.Module):
+    """Asymmetric, one scale per tensor, unsigned integers 0 to 2^b - 1; the range always holds zero, exactly.
+
+    Follows minimum and maximum while `observing`: their moving average with `momentum` m, r <- (1 - m) r + m r_batch, or
+    their extremes where momentum is None.
+
+    Buffers: `enabled`, `observing`, `seen` (booleans), `low`, `high` (the observed range).
+    """
+
+    def __init__(self, bits: int, momentum: float | None):
+        super().__init__()
+        self.levels, self.momentum = 2**bits - 1, momentum
+        for name, value in (("enabled", False), ("observing", False), ("seen", False), ("low", 0.0), ("high", 0.0)):
+            self.register_buffer(name, torch.tensor(value))
+        self.enabled: Tensor
+        self.observing: Tensor
+        self.seen: Tensor
+        self.low: Tensor
+        self.high: Tensor
+
+    @property
+    def scale(self) -> Tensor:
+        scale = (self.high - self.low) / self.levels
+        return torch.where(scale > 0, scale, 1.0)
+
+    @property
+    def zero_point(self) -> Tensor:
+        """The integer that stands for zero, as a float tensor."""
+        return (-self.low / self.scale).round()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.observing:
+            self.observe(x.detach())
+        return fake_quantize(x, self.scale, self.zero_point, self.levels) if self.enabled else x
+
+    def observe(self, x: Tensor) -> None:
+        low, high = x.min().clamp(max=0), x.max().clamp(min=0)
+        if self.seen:
+            if self.momentum is None:
+                low, high = torch.minimum(low, self.low), torch.maximum(high, self.high)
+            else:
+                low, high = self.low.lerp(low, self.momentum), self.high.lerp(high, self.momentum)
+        self.low.copy_(low)
+        self.high.copy_(high)
+        self.seen.fill_(True)
+
+
+def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, levels: int) -> Tensor:
+    """(clamp(round(x / scale) + zero_point, 0, levels) - zero_point) scale, straight through inside the range: what
+    ONNX's QuantizeLinear and DequantizeLinear compute."""
+    return ((round_through(x / scale) + zero_point).clamp(0, levels) - zero_point) * scale
+
+
+class DynamicQuantizer(nn.Module):
+    """Quantizes each batch to uint8 by its own range, as ONNX's DynamicQuantizeLinear does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, high = x.min().clamp(max=0), x.max().clamp(min=0)
+        scale = (high - low) / 255
+        scale = torch.where(scale > 0, scale, 1.0)
+        return fake_quantize(x, scale, (-low / scale).round().clamp(0, 255), 255)

@@ -1,0 +1,67 @@
+"""Quantization-aware training (Jacob et al. 2018; Krishnamoorthi 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lcomp.errors import UserError
+from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
+from lcomp.techniques.quantization.quantization import Quantization, quantizers
+from lcomp.techniques.technique import check_window, network_of, share_of_training
+
+
+class QuantizationAwareTraining(Quantization):
+    """Trains the network with rounded weights and activations; gradients pass straight through.
+
+    Args:
+        bits, activation_bits, exclude: as in `Quantization`.
+        begin: share of training after which rounding starts.
+        freeze: share of training after which the ranges stay as they are.
+        momentum: of the moving average of the activations' ranges, above 0 to 1.
+    """
+
+    def __init__(
+        self,
+        bits: int = 8,
+        activation_bits: int = 8,
+        begin: float = 0.0,
+        freeze: float = 2 / 3,
+        momentum: float = 0.05,
+        exclude: Sequence[str] = (),
+    ):
+        super().__init__(bits, activation_bits, exclude)
+        check_window("quant", begin, freeze)
+        if freeze == begin:
+            raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges need steps between them to be observed")
+        if not 0 < momentum <= 1:
+            raise UserError(f"quant.momentum={momentum}: above 0, to 1")
+        self.begin, self.freeze, self.momentum = begin, freeze, momentum
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        progress, network = share_of_training(trainer), network_of(pl_module)
+        enabled, frozen = progress >= self.begin, progress >= self.freeze
+        for weight in quantizers(network, WeightQuantizer):
+            weight.enabled.fill_(enabled)
+            weight.frozen.fill_(frozen)
+        for activation in quantizers(network, ActivationQuantizer):
+            activation.enabled.fill_(enabled)
+            activation.observing.fill_(enabled and not frozen)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.observe(network_of(pl_module), False)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.observe(network_of(pl_module), False)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.observe(network_of(pl_module), False)
+
+    @staticmethod
+    def observe(network: Any, observing: bool) -> None:
+        for activation in quantizers(network, ActivationQuantizer):
+            activation.observing.fill_(observing)

@@ -1,0 +1,61 @@
+"""Static post-training quantization: ranges from calibration images, no training (Krishnamoorthi 2018, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
+from lcomp.techniques.quantization.quantization import Quantization, quantizers
+from lcomp.techniques.technique import layers, parametrization
+
+
+class StaticQuantization(Quantization):
+    """Rounds a trained network, its activations' ranges being the extremes over `calibration_images` of training.
+
+    Args:
+        bits, activation_bits, exclude: as in `Quantization`.
+        calibration_images: how many training images are looked at, 1 or more.
+    """
+
+    trains = False
+
+    def __init__(
+        self, bits: int = 8, activation_bits: int = 8, calibration_images: int = 2_000, exclude: Sequence[str] = ()
+    ):
+        super().__init__(bits, activation_bits, exclude)
+        if calibration_images < 1:
+            raise UserError(f"quant.calibration_images={calibration_images}: 1 or more")
+        self.calibration_images = calibration_images
+
+    @torch.no_grad()
+    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+        activations = quantizers(network, ActivationQuantizer)
+        for quantizer in activations:
+            quantizer.observing.fill_(True)
+        network.eval()
+        left = self.calibration_images
+        for pixels in calibration:
+            if left <= 0:
+                break
+            network(pixels[:left])
+            left -= len(pixels)
+        if left == self.calibration_images:
+            raise UserError("quant=static needs calibration images: finalize(calibration=batches of pixels)")
+        for quantizer in activations:
+            quantizer.observing.fill_(False)
+            quantizer.enabled.fill_(True)
+        enable_weights(network)
+        return super().finalize(network)
+
+
+def enable_weights(network: nn.Module) -> None:
+    """Sets every weight quantizer's scale from the weights as they are, and turns it on."""
+    for _, layer in layers(network):
+        quantizer = parametrization(layer, WeightQuantizer)
+        if quantizer is not None:
+            quantizer.observe(layer.parametrizations.weight.original)  # type: ignore[union-attr, arg-type]
+            quantizer.enabled.fill_(True)

@@ -1,0 +1,117 @@
+"""What every technique is: a Lightning callback that prepares a network, constrains it while it learns, finalizes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatch
+from typing import TypeVar
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lcomp.errors import UserError
+
+Layer = nn.Conv2d | nn.Linear
+P = TypeVar("P", bound=nn.Module)
+
+
+class Technique(pl.Callback):
+    """Base of the techniques.
+
+    `prepare` registers parametrizations and hooks as the identity; it runs in `setup`, before the optimizer exists, so
+    that a checkpoint has the same keys on the first step and the last. Schedules only change buffers. `finalize`
+    returns the plain (or integer) network that is exported.
+    """
+
+    stage = 0  # order in which techniques prepare and finalize; a later one preserves what an earlier one did
+    trains = True  # False: the technique acts after training, and a run with nothing else trains nothing
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.prepare(network_of(pl_module))
+
+    def prepare(self, network: nn.Module) -> None:
+        """Registers what the technique needs on `network`, once."""
+        raise NotImplementedError
+
+    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+        """The network as it is deployed.
+
+        Args:
+            network: as `prepare` and training left it.
+            calibration: batches of training pixels (N, C, H, W), read only by techniques that need them.
+        """
+        raise NotImplementedError
+
+    def check(self, network: nn.Module) -> None:
+        """Raises UserError where the technique cannot act on `network`."""
+
+
+def network_of(module: pl.LightningModule) -> nn.Module:
+    """What a technique acts on: `module.network`, or a foreign module itself."""
+    network = getattr(module, "network", module)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def layers(network: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, Layer]]:
+    """The named convolutions and linear layers of `network` whose names match no pattern of `exclude`."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and not any(fnmatch(name, pattern) for pattern in exclude):
+            yield name, module
+
+
+def check_patterns(network: nn.Module, patterns: Sequence[str], key: str) -> None:
+    """Raises UserError for a pattern that matches no layer."""
+    names = [name for name, _ in layers(network)]
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise UserError(f"{key}: '{pattern}' matches no layer; the layers are {', '.join(names)}")
+
+
+def parametrization(layer: nn.Module, kind: type[P]) -> P | None:
+    """The parametrization of that kind on the layer's weight."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None
+    found = [p for p in layer.parametrizations.weight if isinstance(p, kind)]  # type: ignore[union-attr]
+    return found[0] if found else None
+
+
+@torch.no_grad()
+def remove_parametrization(layer: nn.Module, kind: type[nn.Module], bake: bool) -> None:
+    """Takes the parametrization of that kind off the layer's weight and leaves the others in place.
+
+    Args:
+        bake: apply it to the weight beneath once and for all; only right for the first one in the chain.
+    """
+    chain = list(layer.parametrizations.weight)  # type: ignore[arg-type, union-attr]
+    weight = layer.parametrizations.weight.original.detach().clone()  # type: ignore[union-attr]
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    for one in chain:
+        if isinstance(one, kind):
+            weight = one(weight) if bake else weight
+        else:
+            parametrize.register_parametrization(layer, "weight", one, unsafe=True)
+    target = layer.parametrizations.weight.original if parametrize.is_parametrized(layer, "weight") else layer.weight  # type: ignore[union-attr]
+    target.copy_(weight)  # type: ignore[operator]
+
+
+def share_of_training(trainer: pl.Trainer) -> float:
+    """How much of training is done, 0 to 1, before the coming step."""
+    total = total_steps(trainer)
+    return min(1.0, trainer.global_step / total)
+
+
+def total_steps(trainer: pl.Trainer) -> int:
+    total = trainer.estimated_stepping_batches
+    if total == float("inf") or total <= 0:
+        raise UserError("a schedule needs an end: give the Trainer max_epochs or max_steps, and a sized DataLoader")
+    return int(total)
+
+
+def check_window(family: str, begin: float, end: float) -> None:
+    """Raises UserError unless 0 <= begin <= end <= 1."""
+    if not 0 <= begin <= end <= 1:
+        raise UserError(f"{family}.begin={begin}, {family}.end={end}: shares of training, 0 <= begin <= end <= 1")
