@@ -30,11 +30,17 @@ def lcomp(tmp_path, cache):
 
     def call(*arguments: str, short: bool = True) -> subprocess.CompletedProcess[str]:
         settings = ["data=mnist5k", f"baseline.cache={cache}"]
-        settings += ["baseline.trainer.max_epochs=1", "trainer.max_epochs=1", "measure.latency_runs=20"] if short else []
+        settings += (
+            ["baseline.trainer.max_epochs=1", "trainer.max_epochs=1", "measure.latency_runs=20"] if short else []
+        )
         environment = {k: v for k, v in os.environ.items() if k != "LCOMP_DATA"}
         return subprocess.run(
             [sys.executable, "-m", "lcomp", *arguments, *settings],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=500,
         )
 
     return call

@@ -56,5 +56,5 @@ def test_altered_or_missing_file_names_file_and_hash_and_touches_nothing(tmp_pat
 
 
 def test_unknown_data_set_is_refused():
-    with pytest.raises(UserError, match="mnist and mnist5k"):
+    with pytest.raises(UserError, match="mnist, mnist5k"):
         MNISTDataModule(dataset="cifar")

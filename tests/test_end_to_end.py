@@ -3,9 +3,9 @@ import json
 import numpy as np
 import onnx
 import onnxruntime
-import torch
 
 from lcomp.models import SmallCNN
+from lcomp.training import load_checkpoint
 
 
 def test_sweep_over_temperature_leaves_artifacts_and_records(lcomp, tmp_path, digits):
@@ -24,8 +24,7 @@ def test_sweep_over_temperature_leaves_artifacts_and_records(lcomp, tmp_path, di
     artifact = paths[0].parent / "artifact.onnx"
     assert artifact.stat().st_size == first["metrics"]["file_bytes"]
     assert {"classes", "config_hash", "lcomp_version"} == {p.key for p in onnx.load(artifact).metadata_props}
-    network = SmallCNN()
-    network.load_state_dict(torch.load(paths[0].parent / "checkpoint.pt", weights_only=True))
+    network = load_checkpoint(paths[0].parent / "checkpoint.ckpt", SmallCNN())
     pixels = digits.test.images[:77].float().div(255)
     seen = onnxruntime.InferenceSession(artifact).run(None, {"pixels": pixels.numpy()})[0]
     np.testing.assert_allclose(seen, network(pixels).detach().numpy(), atol=1e-4)

@@ -2,34 +2,65 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from lcomp import config
+from lcomp import config, sweep
+from lcomp.errors import UserError
+from lcomp.explain import explain
+
+log = logging.getLogger("lcomp")
 
 
 @hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")
 def task(cfg: DictConfig) -> float:
+    """One run; its objective for a sweeper is the artifact's validation accuracy, NaN when it failed."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from lcomp.report.line import line
     from lcomp.run import run
 
-    settings = HydraConfig.get()
-    result = run(cfg, Path(settings.runtime.output_dir), list(settings.overrides.task))
-    print(line(result), flush=True)
-    return result.metrics["val_accuracy"]
+    job = HydraConfig.get()
+    folder, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
+    try:
+        result = run(cfg, folder, overrides, config.choices(job))
+    except UserError as error:
+        log.error("%s", error)
+    except Exception as error:
+        log.error("%s: %s; the traceback is in %s", type(error).__name__, error, folder / f"{job.job.name}.log")
+        log.debug("traceback", exc_info=True)
+    else:
+        print(line(result), flush=True)
+        if job.mode == RunMode.RUN:
+            print(f"Record and artifact: {folder}")
+        return result.metrics["val_accuracy"]
+    sweep.failures.append(" ".join(overrides))
+    return float("nan")
 
 
 def main() -> None:
     """Runs or sweeps; `python -m lcomp --help` shows the choices."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions, not as a printed exit
     sys.argv[1:], said = config.expand(sys.argv[1:])
     for choice in said:
         print(choice, file=sys.stderr)
-    task()
+    try:
+        task()
+    except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
+        print(f"lcomp: {explain(error, sys.argv[1:])}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("lcomp: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(1 if sweep.failures else 0)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, one_of
 
-FAMILIES = {"kd": "logit"}  # family -> the technique that naming one of its keys chooses
-GROUPS = ("data", "model", "kd")
+FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
+KD_RUN_KEYS = ("student", "teacher")  # what the run decides; the others make the objective
+GROUPS = ("data", "perturb", "model", "kd", "prune", "quant")
 
 
 def folder() -> Path:
@@ -19,43 +20,96 @@ def folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
 
 
-def expand(overrides: list[str]) -> tuple[list[str], list[str]]:
-    """Adds the default technique of each family whose keys are named without a choice of technique.
+def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Makes a command line explicit, so that naming a family's key is enough.
+
+    A family whose keys are named without a choice gets its default technique. Where a sweep goes over a family's
+    choices, its other keys become sweeps of one value: Hydra then composes them with the choice that takes them.
 
     Returns:
-        The overrides, explicit now, and a line for each choice that was made.
+        The arguments, and a line for each choice that was made.
     """
-    explicit, said = list(overrides), []
+    explicit, said = list(arguments), []
     for family, technique in FAMILIES.items():
-        named = [o for o in overrides if o.lstrip("+").startswith(f"{family}.")]
-        if named and not any(o.startswith(f"{family}=") for o in overrides):
+        named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
+        chosen = [a for a in explicit if a.startswith(f"{family}=")]
+        if named and not chosen:
             explicit.insert(explicit.index(named[0]), f"{family}={technique}")
             said.append(f"{named[0]} chooses {family}={technique}")
+        elif chosen and sweeps(chosen[0]):
+            for argument in named:
+                if not sweeps(argument):
+                    key, _, value = argument.partition("=")
+                    explicit[explicit.index(argument)] = f"{key}=choice({value})"
     return explicit, said
 
 
-def choices(cfg: DictConfig) -> dict[str, Any]:
-    """Which choice of each group the run made."""
-    from hydra.core.hydra_config import HydraConfig
+def sweeps(override: str) -> bool:
+    """Whether an override has several values, in Hydra's grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    if not HydraConfig.initialized():
-        return {}
-    made = HydraConfig.get().runtime.choices
-    return {group: made.get(group) for group in GROUPS}
+    return bool(OverridesParser.create().parse_override(override).is_sweep_override())
+
+
+def choices(cfg: Any) -> dict[str, Any]:
+    """Which choice of each group was made, from Hydra's record of the job."""
+    return {group: cfg.runtime.choices.get(group) for group in GROUPS}
+
+
+def check(cfg: DictConfig) -> None:
+    """Raises UserError for a setting of the run itself that cannot be; groups check their own keys."""
+    for key, kind, allowed, words in (
+        ("seed", int, lambda v: v >= 0, "a whole number, 0 or more"),
+        ("threads", int, lambda v: v >= 1, "a whole number, 1 or more"),
+        ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
+        ("trainer.max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
+        ("trainer.learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
+        ("baseline.trainer.max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
+        ("baseline.trainer.learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
+        ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
+    ):
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, kind) or not allowed(value):
+            raise UserError(f"{key}={value}: must be {words}")
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as a dictionary."""
+    resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return resolved
+
+
+def params(cfg: DictConfig) -> dict[str, Any]:
+    """The technique parameters in force, flat: `{"kd.temperature": 3, "prune.schedule": "cubic", ...}`."""
+    found = {}
+    for family in FAMILIES:
+        for key, value in plain(cfg)[family].items():
+            if isinstance(value, dict):
+                value = value["_target_"].rpartition(".")[2]
+            if key != "_target_":
+                found[f"{family}.{key}"] = value
+    return found
 
 
 def student(cfg: DictConfig) -> DictConfig:
-    """The model that `kd.student` names."""
-    path = folder() / "model" / f"{cfg.kd.student}.yaml"
-    if not path.is_file():
-        known = ", ".join(["same", *sorted(p.stem for p in path.parent.glob("*.yaml"))])
-        raise UserError(f"kd.student={cfg.kd.student}: no such model; allowed are {known}")
+    """The model to train: the one that `kd.student` names, or the baseline's own."""
+    name = cfg.kd.get("student", "same")
+    if name == "same":
+        node = cfg.model
+        assert isinstance(node, DictConfig)
+        return node
+    path = folder() / "model" / f"{name}.yaml"
+    one_of("kd.student", name, ["same", *sorted(p.stem for p in path.parent.glob("*.yaml"))])
     loaded = OmegaConf.load(path)
     assert isinstance(loaded, DictConfig)
     return loaded
 
 
+def starts_from_baseline(cfg: DictConfig) -> bool:
+    """Whether the network to compress is a copy of the trained baseline, not a student with fresh weights."""
+    return bool(cfg.kd.get("student", "same") == "same")
+
+
 def without(node: DictConfig, *keys: str) -> dict[str, Any]:
     """`node` as a plain dictionary less `keys`."""
-    plain: dict[str, Any] = OmegaConf.to_container(node, resolve=True)  # type: ignore[assignment]
-    return {key: value for key, value in plain.items() if key not in keys}
+    return {key: value for key, value in plain(node).items() if key not in keys}

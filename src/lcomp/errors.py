@@ -1,5 +1,22 @@
-"""The one exception for what the user can mend."""
+"""The one exception for what the user can mend, and how it names what is nearest."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
 
 
 class UserError(Exception):
     """Bad input: the message names the key or file, what was seen, what is allowed and what to do next."""
+
+
+def nearest(seen: str, allowed: Sequence[str]) -> str:
+    """`; did you mean X?` for the closest of `allowed`, or nothing."""
+    found = difflib.get_close_matches(seen, allowed, 1, 0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def one_of(key: str, seen: str, allowed: Sequence[str]) -> None:
+    """Raises UserError unless `seen` is one of `allowed`."""
+    if seen not in allowed:
+        raise UserError(f"{key}={seen}: allowed are {', '.join(allowed)}{nearest(str(seen), allowed)}")

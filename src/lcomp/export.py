@@ -18,6 +18,7 @@ from torch import nn
 from lcomp import __version__, graph
 from lcomp.files import write_atomically
 from lcomp.models.layers import Normalize
+from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight
 
 OPSET = 20
 
@@ -29,7 +30,7 @@ def export(network: nn.Module, path: Path, input_shape: Sequence[int], classes: 
     """
     network = fold_normalization(copy.deepcopy(network).cpu().eval())
     for module in network.modules():
-        if hasattr(module, "exporting"):
+        if isinstance(module, Input | DynamicInput | IntegerWeight):
             module.exporting = True
     example = torch.zeros(2, *input_shape)
     exporter_log = logging.getLogger("torch.onnx")
@@ -51,6 +52,7 @@ def export(network: nn.Module, path: Path, input_shape: Sequence[int], classes: 
             )
     finally:
         exporter_log.setLevel(level)
+    assert program is not None
     model = strip(program.model_proto)
     for key, value in {
         "classes": json.dumps(classes),

@@ -35,13 +35,16 @@ def sources(network: nn.Module) -> dict[str, str]:
         is_call = isinstance(node, fx.Node) and node.op == "call_module"
         return modules[str(node.target)] if is_call else None
 
+    def is_input(node: fx.Node) -> bool:
+        return node.op == "placeholder"
+
     found = {}
     for node in graph.nodes:
         if isinstance(module(node), nn.Conv2d | nn.Linear):
             source = node.args[0]
-            if source.op == "placeholder":
+            if is_input(source):
                 found[str(node.target)] = PIXELS
-            elif isinstance(module(source), Normalize) and source.args[0].op == "placeholder" and len(source.users) == 1:
+            elif isinstance(module(source), Normalize) and len(source.users) == 1 and is_input(source.args[0]):
                 found[str(node.target)] = str(source.target)
     return found
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-NOT_DEFINING = {"name", "progress", "baseline.cache", "data.root", "data.download", "hydra"}
+NOT_DEFINING = {"name", "progress", "baseline.cache", "data.root", "data.download", "data.perturb", "measure", "hydra"}
 
 
 def canonical(value: Any) -> Any:
@@ -36,7 +36,7 @@ def config_hash(config: dict[str, Any], data_sha256: str) -> str:
         found = {}
         for key, value in node.items():
             path = f"{prefix}{key}"
-            if path in NOT_DEFINING or value is None or value == {}:
+            if path in NOT_DEFINING or value is None or value in ({}, []):
                 continue
             found[key] = kept(value, f"{path}.") if isinstance(value, dict) else value
         return found
@@ -44,9 +44,31 @@ def config_hash(config: dict[str, Any], data_sha256: str) -> str:
     return digest({"config": kept(config, ""), "data": data_sha256})
 
 
-@cache
-def code_hash() -> str:
-    """The hash of lcomp's source and of the versions of what trains and runs networks."""
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
-    text = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sources]
+def code_hash(*targets: str) -> str:
+    """The hash of lcomp's source, of the modules of the user's `targets`, and of what trains and runs networks."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    for target in targets:
+        source = importlib.import_module(target.rpartition(".")[0]).__file__
+        if not target.startswith("lcomp.") and source:
+            files.append(Path(source))
+    text = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     return digest([text, version("torch"), version("onnxruntime")])
+
+
+def dataset(data: Any) -> dict[str, Any]:
+    """The record's `dataset`: name, SHA-256 and the sizes of the splits.
+
+    A user's DataModule may state `name` and `sha256`; otherwise its class names it, and its validation and test
+    batches are hashed.
+    """
+    loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+    sha256 = getattr(data, "sha256", None)
+    if sha256 is None:
+        hasher = hashlib.sha256()
+        for part in ("val", "test"):
+            for batch in loaders[part]:
+                for tensor in batch[:2]:
+                    hasher.update(tensor.contiguous().numpy().tobytes())
+        sha256 = hasher.hexdigest()
+    sizes = {part: len(loader.dataset) for part, loader in loaders.items()}
+    return {"name": getattr(data, "name", type(data).__name__), "sha256": sha256, **sizes}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,25 +12,33 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lcomp.data import sources
+from lcomp.data import perturbations, sources
+from lcomp.errors import UserError
 
 TRAIN_EXAMPLES = 54_000  # an epoch is as many examples on every data set, so that optimizer steps agree
 EVALUATION_BATCH = 1_000
 
 
 class Examples(Dataset[tuple[Tensor, ...]]):
-    """Images (N, C, H, W) uint8, labels (N,) and any further tensor per example, indexed by a whole batch at a time."""
+    """Images (N, C, H, W) uint8, labels (N,) and any further tensor per example, indexed by a whole batch at a time.
 
-    def __init__(self, images: Tensor, labels: Tensor):
-        self.images, self.labels, self.extra = images, labels, ()
-        self.extra: tuple[Tensor, ...]
+    `severities` names the perturbations of every batch; their draw depends on `seed` and on which examples meet in the
+    batch, so that a resumed run sees the same images and another epoch sees others.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, severities: Mapping[str, int] | None = None, seed: int = 0):
+        self.images, self.labels, self.severities, self.seed = images, labels, dict(severities or {}), seed
+        self.extra: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
         """The batch at `index` (B,): float32 images in [0, 1], int64 labels, the further tensors."""
-        return (self.images[index].float().div_(255), self.labels[index], *(t[index] for t in self.extra))
+        images = self.images[index].float().div_(255)
+        if self.severities:
+            images = perturbations.perturb(images, self.severities, self.seed, zlib.crc32(index.numpy().tobytes()))
+        return (images, self.labels[index], *(tensor[index] for tensor in self.extra))
 
 
 class ShuffledBatches(Sampler[Tensor]):
@@ -61,6 +70,11 @@ class MNISTDataModule(pl.LightningDataModule):
         download: let torchvision fetch MNIST when `root` has none.
         batch_size: training examples per optimizer step.
         seed: decides the split and the order of the batches.
+        perturb: perturbations of the training images, name to settings: {"rotation": {"severity": 3}}.
+        eval_perturbations: what the artifact is tested on besides, `rotation` (severity 3) or `rotation:5`.
+
+    Raises:
+        UserError: a damaged file, an unknown data set, perturbation or severity.
     """
 
     num_classes = 10
@@ -73,9 +87,17 @@ class MNISTDataModule(pl.LightningDataModule):
         download: bool = True,
         batch_size: int = 256,
         seed: int = 0,
+        perturb: Mapping[str, Mapping[str, int]] | None = None,
+        eval_perturbations: Sequence[str] = (),
     ):
         super().__init__()
+        if batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size}: examples per optimizer step, 1 or more")
         self.batch_size, self.seed = batch_size, seed
+        severities = {name: settings["severity"] for name, settings in (perturb or {}).items()}
+        for name, severity in severities.items():
+            perturbations.find(name, severity, "perturb")
+        self.eval_perturbations = {text: parse(text) for text in eval_perturbations}
         digits = sources.load(dataset, Path(root), download)
         self.name, self.sha256 = digits.name, digits.sha256
         images, labels = torch.from_numpy(np.array(digits.images)), torch.from_numpy(digits.labels.astype(np.int64))
@@ -86,9 +108,16 @@ class MNISTDataModule(pl.LightningDataModule):
         else:
             train, validation, held_out = order[:3_500], order[3_500:4_000], order[4_000:]
             test = images[held_out], labels[held_out]
-        self.train = Examples(images[train], labels[train])
+        self.train = Examples(images[train], labels[train], severities, seed)
         self.validation = Examples(images[validation], labels[validation])
         self.test = Examples(*test)
+
+    def carry_logits(self, teacher: Callable[[Tensor], Tensor]) -> None:
+        """Makes every training batch carry `teacher`'s logits as a third tensor, computed once; nothing where the
+        images are perturbed, since the teacher must then see what the student sees."""
+        if not self.train.severities:
+            batches = self.train.images.split(EVALUATION_BATCH)
+            self.train.extra = (torch.cat([teacher(images.float().div_(255)) for images in batches]),)
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         batches = ShuffledBatches(len(self.train), self.batch_size, self.seed, TRAIN_EXAMPLES)
@@ -99,6 +128,14 @@ class MNISTDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return in_order(self.test)
+
+
+def parse(text: str) -> tuple[str, int]:
+    """`rotation:5` as (`rotation`, 5); without a number, severity 3."""
+    name, _, number = text.partition(":")
+    severity = int(number) if number.isdigit() else 3 if not number else 0
+    perturbations.find(name, severity, f"data.eval_perturbations={text}")
+    return name, severity
 
 
 def in_order(examples: Examples) -> DataLoader[tuple[Tensor, ...]]:

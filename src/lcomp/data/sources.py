@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, one_of
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,9 @@ class Digits:
 def load(dataset: str, root: Path, download: bool) -> Digits:
     """The digits of `dataset` (`mnist` or `mnist5k`); falls back from the first to the second only where neither the
     files nor a download can be had, and says so."""
+    one_of("data.dataset", dataset, ("mnist", "mnist5k"))
     if dataset == "mnist5k":
         return mnist5k()
-    if dataset != "mnist":
-        raise UserError(f"data.dataset={dataset}: allowed are mnist and mnist5k")
     raw = root / "MNIST" / "raw"
     if not raw.is_dir() and (not download or not _download(root)):
         log.warning(
@@ -60,7 +59,7 @@ def _download(root: Path) -> bool:
     try:
         torchvision.datasets.MNIST(str(root), download=True)
     except (RuntimeError, OSError) as error:
-        log.info("download of MNIST failed: %s", error)
+        log.info("download of MNIST failed: %s", " ".join(str(error).split()))
         return False
     return True
 

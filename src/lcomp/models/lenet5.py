@@ -41,4 +41,5 @@ class LeNet5(nn.Module):
         """Pixels (N, C, H, W) in [0, 1] to logits (N, num_classes)."""
         x = self.pool(self.relu(self.conv1(self.normalize(x))))
         x = self.pool(self.relu(self.conv2(x))).flatten(1)
-        return self.fc3(self.relu(self.fc2(self.relu(self.fc1(x)))))
+        logits: Tensor = self.fc3(self.relu(self.fc2(self.relu(self.fc1(x)))))
+        return logits

@@ -38,4 +38,5 @@ class SmallCNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) in [0, 1] to logits (N, num_classes)."""
         x = self.pool(self.relu(self.conv(self.normalize(x)))).flatten(1)
-        return self.fc2(self.relu(self.fc1(x)))
+        logits: Tensor = self.fc2(self.relu(self.fc1(x)))
+        return logits

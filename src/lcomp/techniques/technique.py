@@ -1,4 +1,4 @@
-"""What every technique is: a Lightning callback that prepares a network, constrains it while it learns, finalizes it."""
+"""What every technique is: a Lightning callback that prepares a network, constrains it in training, finalizes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, nearest
 
 Layer = nn.Conv2d | nn.Linear
 P = TypeVar("P", bound=nn.Module)
@@ -68,15 +68,31 @@ def check_patterns(network: nn.Module, patterns: Sequence[str], key: str) -> Non
     names = [name for name, _ in layers(network)]
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
-            raise UserError(f"{key}: '{pattern}' matches no layer; the layers are {', '.join(names)}")
+            hint = nearest(pattern, names)
+            raise UserError(f"{key}: '{pattern}' matches no layer; the layers are {', '.join(names)}{hint}")
+
+
+def chain(layer: nn.Module) -> list[nn.Module]:
+    """The parametrizations on the layer's weight, in the order in which they apply."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return []
+    assert isinstance(layer.parametrizations, nn.ModuleDict)
+    return list(layer.parametrizations["weight"].children())
 
 
 def parametrization(layer: nn.Module, kind: type[P]) -> P | None:
     """The parametrization of that kind on the layer's weight."""
-    if not parametrize.is_parametrized(layer, "weight"):
-        return None
-    found = [p for p in layer.parametrizations.weight if isinstance(p, kind)]  # type: ignore[union-attr]
-    return found[0] if found else None
+    return next((one for one in chain(layer) if isinstance(one, kind)), None)
+
+
+def original(layer: nn.Module) -> Tensor:
+    """The layer's weight beneath its parametrizations: what the optimizer moves."""
+    weight = layer.weight
+    if parametrize.is_parametrized(layer, "weight"):
+        assert isinstance(layer.parametrizations, nn.ModuleDict)
+        weight = layer.parametrizations["weight"].original
+    assert isinstance(weight, Tensor)
+    return weight
 
 
 @torch.no_grad()
@@ -86,16 +102,14 @@ def remove_parametrization(layer: nn.Module, kind: type[nn.Module], bake: bool) 
     Args:
         bake: apply it to the weight beneath once and for all; only right for the first one in the chain.
     """
-    chain = list(layer.parametrizations.weight)  # type: ignore[arg-type, union-attr]
-    weight = layer.parametrizations.weight.original.detach().clone()  # type: ignore[union-attr]
+    ones, weight = chain(layer), original(layer).detach().clone()
     parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-    for one in chain:
+    for one in ones:
         if isinstance(one, kind):
             weight = one(weight) if bake else weight
         else:
             parametrize.register_parametrization(layer, "weight", one, unsafe=True)
-    target = layer.parametrizations.weight.original if parametrize.is_parametrized(layer, "weight") else layer.weight  # type: ignore[union-attr]
-    target.copy_(weight)  # type: ignore[operator]
+    original(layer).copy_(weight)
 
 
 def share_of_training(trainer: pl.Trainer) -> float:

@@ -1,5 +1,5 @@
-"""Pruning that waits for the network: "the percentage of weights being pruned is slowly increased if the accuracy is not
-being affected" (the paper, section VI.A)."""
+"""Pruning that waits for the network: "the percentage of weights being pruned is slowly increased if the accuracy is
+not being affected" (the paper, section VI.A)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, one_of
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.mask import Mask, shrink
 from lcomp.techniques.technique import (
@@ -18,6 +18,7 @@ from lcomp.techniques.technique import (
     check_patterns,
     check_window,
     layers,
+    original,
     parametrization,
     remove_parametrization,
     share_of_training,
@@ -65,8 +66,7 @@ class Pruning(Technique):
         check_window("prune", begin, end)
         if interval < 1:
             raise UserError(f"prune.interval={interval}: optimizer steps between updates, 1 or more")
-        if scope not in ("layer", "global"):
-            raise UserError(f"prune.scope={scope}: allowed are layer and global")
+        one_of("prune.scope", scope, ("layer", "global"))
         self.sparsity, self.initial_sparsity, self.begin, self.end = sparsity, initial_sparsity, begin, end
         self.interval, self.schedule, self.criterion = interval, schedule, criterion
         self.scope, self.exclude = scope, tuple(exclude)
@@ -99,7 +99,7 @@ class Pruning(Technique):
     def prune(self, sparsity: float) -> None:
         """Brings the masks to `sparsity`; they only ever shrink."""
         masks = [self.mask_of(layer) for layer in self.masked]
-        scores = [self.criterion(layer.parametrizations.weight.original) for layer in self.masked]  # type: ignore[union-attr, operator]
+        scores = [self.criterion(original(layer)) for layer in self.masked]
         if self.scope == "global":
             shrunk = shrink([m.mask for m in masks], scores, sparsity)
         else:

@@ -26,7 +26,7 @@ class DynamicQuantization(Quantization):
     def __init__(self, bits: int = 8, activation_bits: int = 8, exclude: Sequence[str] = ()):
         super().__init__(bits, activation_bits, exclude)
         if activation_bits != 8:
-            raise UserError(f"quant.activation_bits={activation_bits}: quant=dynamic has 8 only; quant=static has 2 to 8")
+            raise UserError(f"quant.activation_bits={activation_bits}: quant=dynamic has 8 only; quant=static, 2 to 8")
 
     def attach_input(self, module: nn.Module, bits: int) -> None:
         """Nothing acts before `finalize`."""

@@ -53,8 +53,8 @@ class WeightQuantizer(nn.Module):
 class ActivationQuantizer(nn.Module):
     """Asymmetric, one scale per tensor, unsigned integers 0 to 2^b - 1; the range always holds zero, exactly.
 
-    Follows minimum and maximum while `observing`: their moving average with `momentum` m, r <- (1 - m) r + m r_batch, or
-    their extremes where momentum is None.
+    Follows minimum and maximum while `observing`: their moving average with `momentum` m, r <- (1 - m) r + m r_batch,
+    or their extremes where momentum is None.
 
     Buffers: `enabled`, `observing`, `seen` (booleans), `low`, `high` (the observed range).
     """

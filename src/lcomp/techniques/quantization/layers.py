@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +14,7 @@ OPSET = 20
 
 
 class Input(nn.Module):
-    """Quantizes a layer's input with a fixed scale and zero point; in an export, QuantizeLinear and DequantizeLinear."""
+    """Quantizes a layer's input with a fixed scale and zero point; exported, QuantizeLinear and DequantizeLinear."""
 
     exporting = False
 
@@ -88,7 +90,7 @@ class QuantizedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.quantize_input(x)
-        return F.conv2d(x, self.weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
+        return F.conv2d(x, self.weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class QuantizedLinear(nn.Module):
@@ -102,5 +104,5 @@ class QuantizedLinear(nn.Module):
         return F.linear(self.quantize_input(x), self.weight(), self.bias)
 
 
-def symbolic(op: str, inputs: tuple[Tensor, ...], dtype: torch.dtype, shape: torch.Size, **attributes: int) -> Tensor:
+def symbolic(op: str, inputs: tuple[Tensor, ...], dtype: torch.dtype, shape: torch.Size, **attributes: Any) -> Tensor:
     return torch.onnx.ops.symbolic(op, inputs, attrs=attributes, dtype=dtype, shape=shape, version=OPSET)

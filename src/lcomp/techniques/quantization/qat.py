@@ -35,7 +35,7 @@ class QuantizationAwareTraining(Quantization):
         super().__init__(bits, activation_bits, exclude)
         check_window("quant", begin, freeze)
         if freeze == begin:
-            raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges need steps between them to be observed")
+            raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges are observed between them")
         if not 0 < momentum <= 1:
             raise UserError(f"quant.momentum={momentum}: above 0, to 1")
         self.begin, self.freeze, self.momentum = begin, freeze, momentum

@@ -14,7 +14,7 @@ from lcomp.errors import UserError
 from lcomp.models.layers import Normalize
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
-from lcomp.techniques.technique import Layer, Technique, check_patterns, layers, parametrization
+from lcomp.techniques.technique import Layer, Technique, check_patterns, layers, original, parametrization
 
 PIXEL_BITS = 8  # pixels are bytes: eight bits lose nothing, fewer would blind the network
 
@@ -55,9 +55,7 @@ class Quantization(Technique):
         for name, layer in layers(network, self.exclude):
             if parametrization(layer, WeightQuantizer) is not None:
                 continue
-            parametrize.register_parametrization(
-                layer, "weight", WeightQuantizer(layer.weight, self.bits), unsafe=True
-            )
+            parametrize.register_parametrization(layer, "weight", WeightQuantizer(layer.weight, self.bits), unsafe=True)
             bits = PIXEL_BITS if name in foldable or sources.get(name) == graph.PIXELS else self.activation_bits
             self.attach_input(network.get_submodule(foldable.get(name, name)), bits)
 
@@ -89,7 +87,7 @@ def quantize_input(module: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]
 def integer_layer(layer: Layer, quantizer: WeightQuantizer, owner: nn.Module) -> nn.Module:
     """The integer form of `layer`; `owner`, which holds its input's quantizer, is the layer itself or the
     normalization to fold into it: W (x - m) / s + b = (W / s) x + (b - m sum(W) / s)."""
-    integers = quantizer.integers(layer.parametrizations.weight.original)  # type: ignore[union-attr, operator]
+    integers = quantizer.integers(original(layer))
     weight = IntegerWeight(integers, quantizer.scale)
     if isinstance(owner, Normalize):
         weight.scale.div_(owner.std)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lcomp.errors import UserError
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
-from lcomp.techniques.technique import layers, parametrization
+from lcomp.techniques.technique import layers, original, parametrization
 
 
 class StaticQuantization(Quantization):
@@ -57,5 +57,5 @@ def enable_weights(network: nn.Module) -> None:
     for _, layer in layers(network):
         quantizer = parametrization(layer, WeightQuantizer)
         if quantizer is not None:
-            quantizer.observe(layer.parametrizations.weight.original)  # type: ignore[union-attr, arg-type]
+            quantizer.observe(original(layer))
             quantizer.enabled.fill_(True)

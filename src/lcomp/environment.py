@@ -1,0 +1,46 @@
+"""Where figures were measured: code, versions, processor."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("lcomp", "torch", "pytorch-lightning", "hydra-core", "onnx", "onnxruntime", "numpy")
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """The record's `environment`: git state of lcomp's checkout (null outside one), versions, processor, threads."""
+    status = git("status", "--porcelain")
+    return {
+        "git_sha": git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else bool(status),
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "cpu": cpu(),
+        "threads": threads,
+        "device": "cpu",
+    }
+
+
+def git(*arguments: str) -> str | None:
+    """What git prints about the checkout that this file is tracked in, or None."""
+    here = Path(__file__)
+    command = ["git", "-C", str(here.parent)]
+    try:
+        tracked = subprocess.run([*command, "ls-files", "--error-unmatch", here.name], capture_output=True, check=False)
+        if tracked.returncode:
+            return None
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def cpu() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,0 +1,52 @@
+"""Errors of composition in the user's words: what was seen, what is nearest, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+
+from lcomp import config
+from lcomp.errors import nearest
+
+HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
+
+
+def explain(error: Exception, arguments: Sequence[str]) -> str:
+    """A line or two for an error that Hydra or OmegaConf raised before anything ran."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        allowed = [str(option) for option in error.options or ()] or list(keys_of(group))
+        return f"{group}={choice}: no such choice; allowed are {', '.join(allowed)}{nearest(choice, allowed)}"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: not an override ({str(error.message).splitlines()[0]}); "
+            "write key=value, and quote what the shell or Hydra would read: 'key=\"a=b\"'"
+        )
+    key, siblings = getattr(error.__cause__, "full_key", None), getattr(error.__cause__, "parent_node", None)
+    if key is not None and siblings is not None:
+        return unknown_key(key, [str(sibling) for sibling in siblings if sibling not in HIDDEN])
+    if "-m" not in arguments and any(config.sweeps(a) for a in arguments if "=" in a):
+        return "several values make a sweep: add -m, as in python -m lcomp -m " + " ".join(arguments)
+    return str(error).splitlines()[0]
+
+
+def unknown_key(key: str, siblings: Sequence[str]) -> str:
+    """Says where a key that the composed configuration lacks does exist, or which sibling is nearest."""
+    parent, _, name = key.rpartition(".")
+    owners = [choice for choice, keys in keys_of(parent).items() if name in keys]
+    if owners:
+        return f"{key}: not a key of the chosen {parent}; those with it are {parent}=" + f", {parent}=".join(owners)
+    allowed = [f"{parent}.{sibling}" if parent else sibling for sibling in siblings]
+    if not allowed:
+        known = sorted({own for keys in keys_of(parent).values() for own in keys})
+        return f"{key}: {parent} has no such key{nearest(key, [f'{parent}.{own}' for own in known])}"
+    hint = f"; a key that your own class takes is added with +{key}=..." if parent in ("model", "data") else ""
+    return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{nearest(key, allowed)}"
+
+
+def keys_of(group: str) -> dict[str, list[str]]:
+    """The keys that each choice of a group has."""
+    files = sorted((config.folder() / group).glob("*.yaml")) if group else []
+    return {path.stem: [str(key) for key in OmegaConf.load(path) if key not in HIDDEN] for path in files}

@@ -1,0 +1,81 @@
+"""The table of a sweep in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from lcomp.result import Result
+
+HEADINGS = ("val acc %", "test acc %", "params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
+NOTES = {
+    "prune": "sparsity: zeros neither shorten a dense file nor speed it up; its gzip'd size shows them.",
+    "quant": "x baseline: integers can be slower than floats, where a processor's kernels favour floats.",
+    "every": "smaller: the baseline's gzip'd file over this one's. us/image: median at batch 1, one thread.",
+}
+
+
+def show(results: Sequence[Result], folder: Path) -> None:
+    """Prints a table per data set of the finished runs, each baseline before its runs, then notes."""
+    console = Console(width=None if Console().is_terminal else 160)
+    finished = [result for result in results if result.status == "ok"]
+    common = (
+        [override for override in finished[0].overrides if all(override in r.overrides for r in finished)]
+        if finished
+        else []
+    )
+    for name in sorted({result.dataset["name"] for result in finished}):
+        rows = [result for result in finished if result.dataset["name"] == name]
+        console.print(table(rows, common if len(rows) > 1 else []))
+        if len(rows) < len(finished):
+            console.print(f"{name} is a data set of its own: compare its figures with no other's.")
+    if common and len(finished) > 1:
+        console.print(f"every run: {' '.join(common)}", soft_wrap=True)
+    for family in ("prune", "quant"):
+        if any(result.choices.get(family) not in (None, "none") for result in finished):
+            console.print(NOTES[family])
+    if finished:
+        console.print(NOTES["every"])
+    console.print(f"Records and artifacts: {folder}", soft_wrap=True)
+
+
+def table(rows: Sequence[Result], common: Sequence[str]) -> Table:
+    """The runs of one data set; overrides in `common` are left out of their names."""
+    data = rows[0].dataset
+    parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images"
+    made = Table(title=f"{data['name']}: {parts}")
+    made.add_column("run")
+    for heading in HEADINGS:
+        made.add_column(heading, justify="right")
+    above: dict[str, float] = {}
+    for row in rows:
+        if not same(above, row.baseline):
+            made.add_section()
+            made.add_row("baseline", *cells(row.baseline, row.baseline), end_section=True)
+            above = row.baseline
+        made.add_row(
+            " ".join(o for o in row.overrides if o not in common) or "baseline", *cells(row.metrics, row.baseline)
+        )
+    return made
+
+
+def same(one: dict[str, float], other: dict[str, float]) -> bool:
+    """Whether two runs had the same baseline: all but its latencies agree."""
+    return bool(one) and all(one[key] == other[key] for key in ("test_loss", "file_bytes", "parameters"))
+
+
+def cells(metrics: dict[str, float], baseline: dict[str, float]) -> list[str]:
+    return [
+        f"{100 * metrics['val_accuracy']:.2f}",
+        f"{100 * metrics['test_accuracy']:.2f}",
+        f"{metrics['parameters']:,}",
+        f"{metrics['sparsity']:.3f}",
+        f"{metrics['file_bytes'] / 1000:.1f}",
+        f"{metrics['gzip_bytes'] / 1000:.1f}",
+        f"{baseline['gzip_bytes'] / metrics['gzip_bytes']:.1f}x",
+        f"{metrics['latency_us_p50']:.1f}",
+        f"{metrics['latency_ratio']:.2f}",
+    ]

@@ -1,0 +1,95 @@
+"""One fit of a LightningModule, and the checkpoint it leaves."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from lcomp.errors import UserError
+
+CHECKPOINT = "checkpoint.ckpt"
+
+
+class NotFinite(ArithmeticError):
+    """A loss or a logit became NaN or infinite."""
+
+
+class StopWhenNotFinite(pl.Callback):
+    """Raises `NotFinite` on the first step whose loss is not a finite number."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not torch.isfinite(outputs["loss"]):
+            raise NotFinite(f"the training loss is {float(outputs['loss'])} at step {trainer.global_step}")
+
+
+def fit(module: pl.LightningModule, data: Any, max_epochs: int, progress: bool | str) -> int:
+    """Trains `module` on `data` with one progress bar; returns the optimizer's steps.
+
+    Args:
+        progress: true, false, or `auto`: a bar when standard error is a terminal.
+    """
+    if max_epochs < 1:
+        raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
+        warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
+        trainer = pl.Trainer(
+            max_epochs=max_epochs,
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=sys.stderr.isatty() if progress == "auto" else bool(progress),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=[StopWhenNotFinite()],
+        )
+        trainer.fit(module, data)
+    return trainer.global_step
+
+
+def save(module: pl.LightningModule, folder: Path) -> Path:
+    """Writes the module's state, before anything is baked, as a checkpoint that loads without unpickling code.
+
+    It is Lightning's own (optimizer and loops too) after a fit, and weights alone where nothing was trained.
+    """
+    path, temporary = folder / CHECKPOINT, folder / f".{CHECKPOINT}"
+    try:
+        if module._trainer is not None:
+            module.trainer.save_checkpoint(temporary)
+        else:
+            torch.save(
+                {"state_dict": module.state_dict(), "pytorch-lightning_version": version("pytorch-lightning")},
+                temporary,
+            )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
+    """`network` with the weights of a checkpoint; nothing in the file is executed.
+
+    Raises:
+        UserError: the file is missing, is no checkpoint, or belongs to another network.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+        network.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such checkpoint; a run leaves one as {CHECKPOINT} in its folder") from error
+    except Exception as error:
+        cause = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a checkpoint of {type(network).__name__} ({cause})") from error
+    return network
