@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from lcomp.data import MNISTDataModule
+from lcomp.models import LeNet5
+from lcomp.modules import BaselineModule
+from lcomp.training import fit
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +21,15 @@ def one_thread():
 @pytest.fixture(scope="session")
 def digits() -> MNISTDataModule:
     return MNISTDataModule(dataset="mnist5k")
+
+
+@pytest.fixture(scope="session")
+def trained(digits) -> nn.Module:
+    """LeNet-5 after two epochs on mnist5k; not to be changed."""
+    torch.manual_seed(0)
+    module = BaselineModule(LeNet5(), learning_rate=0.003, schedule="cosine")
+    fit(module, digits, 2, seed=0, progress=False)
+    return module.network.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -16,8 +15,6 @@ from lcomp import config, sweep
 from lcomp.errors import UserError
 from lcomp.explain import explain
 
-log = logging.getLogger("lcomp")
-
 
 @hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")
 def task(cfg: DictConfig) -> float:
@@ -30,20 +27,14 @@ def task(cfg: DictConfig) -> float:
 
     job = HydraConfig.get()
     folder, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
-    try:
-        result = run(cfg, folder, overrides, config.choices(job))
-    except UserError as error:
-        log.error("%s", error)
-    except Exception as error:
-        log.error("%s: %s; the traceback is in %s", type(error).__name__, error, folder / f"{job.job.name}.log")
-        log.debug("traceback", exc_info=True)
-    else:
-        print(line(result), flush=True)
-        if job.mode == RunMode.RUN:
-            print(f"Record and artifact: {folder}")
-        return result.metrics["val_accuracy"]
-    sweep.failures.append(" ".join(overrides))
-    return float("nan")
+    result = run(cfg, folder, overrides, config.choices(job))
+    print(line(result), flush=True)
+    if result.status != "ok":
+        sweep.failures.append(line(result))
+        return float("nan")
+    if job.mode == RunMode.RUN:
+        print(f"Record and artifact: {folder}")
+    return result.metrics["val_accuracy"]
 
 
 def main() -> None:

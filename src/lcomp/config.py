@@ -64,6 +64,7 @@ def check(cfg: DictConfig) -> None:
         ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
         ("trainer.max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
         ("trainer.learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
+        ("trainer.schedule", str, lambda v: v in ("constant", "cosine"), "constant or cosine"),
         ("baseline.trainer.max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
         ("baseline.trainer.learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),

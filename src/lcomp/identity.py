@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
+import inspect
 import json
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-NOT_DEFINING = {"name", "progress", "baseline.cache", "data.root", "data.download", "data.perturb", "measure", "hydra"}
+import hydra.utils
+
+NOT_DEFINING = {
+    "name",
+    "progress",
+    "baseline.cache",
+    "data.root",
+    "data.download",
+    "data.dataset",
+    "data.perturb",
+    "kd.teacher",
+    "measure",
+}
 
 
 def canonical(value: Any) -> Any:
@@ -44,11 +57,22 @@ def config_hash(config: dict[str, Any], data_sha256: str) -> str:
     return digest({"config": kept(config, ""), "data": data_sha256})
 
 
-def code_hash(*targets: str) -> str:
-    """The hash of lcomp's source, of the modules of the user's `targets`, and of what trains and runs networks."""
+def targets(node: Any) -> list[str]:
+    """Every `_target_` in a configuration."""
+    if isinstance(node, Mapping):
+        own = [str(node["_target_"])] if "_target_" in node else []
+        return own + [target for value in node.values() for target in targets(value)]
+    if isinstance(node, list | tuple):
+        return [target for value in node for target in targets(value)]
+    return []
+
+
+def code_hash(node: Any) -> str:
+    """The hash of lcomp's source, of the user's modules behind a `_target_` in `node`, and of what trains and runs
+    networks."""
     files = sorted(Path(__file__).parent.rglob("*.py"))
-    for target in targets:
-        source = importlib.import_module(target.rpartition(".")[0]).__file__
+    for target in sorted(set(targets(node))):
+        source = inspect.getsourcefile(hydra.utils.get_object(target))
         if not target.startswith("lcomp.") and source:
             files.append(Path(source))
     text = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]

@@ -152,6 +152,14 @@ def quality(artifact: InferenceSession, validation: Split, test: Split) -> dict[
     return {"val_accuracy": val_accuracy, "test_accuracy": test_accuracy, "test_loss": test_loss}
 
 
+def robustness(artifact: InferenceSession, perturbed: Mapping[str, Split]) -> dict[str, float]:
+    """Accuracy on each perturbed split, as `accuracy/<key>`."""
+    return {
+        f"accuracy/{key}": accuracy_and_loss(logits(artifact, split.pixels), split.labels)[0]
+        for key, split in perturbed.items()
+    }
+
+
 def perturbed(test: Split, evaluated: Mapping[str, tuple[str, int]]) -> dict[str, Split]:
     """The test split under each evaluated perturbation (key to name and severity), the same draw for every run."""
     found = {}

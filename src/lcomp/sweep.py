@@ -29,11 +29,12 @@ def summarize(folder: Path) -> None:
     paths = sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda p: (len(p.parent.name), p.parent.name))
     results = [read(path) for path in paths]
     show(results, folder)
-    failures[:] = [
+    failed = [
         f"{path.parent.name}: {' '.join(result.overrides)}: {result.error}"
         for path, result in zip(paths, results, strict=True)
         if result.status not in ("ok", "pruned")
     ]
+    failures[:] = failed or failures  # a run that could not even write its record has told its own
     if failures:
         print(f"\n{len(failures)} of {len(results)} runs failed:", file=sys.stderr)
         for failure in failures:

@@ -32,14 +32,16 @@ class StopWhenNotFinite(pl.Callback):
             raise NotFinite(f"the training loss is {float(outputs['loss'])} at step {trainer.global_step}")
 
 
-def fit(module: pl.LightningModule, data: Any, max_epochs: int, progress: bool | str) -> int:
+def fit(module: pl.LightningModule, data: Any, max_epochs: int, seed: int, progress: bool | str = "auto") -> int:
     """Trains `module` on `data` with one progress bar; returns the optimizer's steps.
 
     Args:
+        seed: of whatever the network draws while it learns, such as dropout.
         progress: true, false, or `auto`: a bar when standard error is a terminal.
     """
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
+    pl.seed_everything(seed, verbose=False)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
@@ -66,7 +68,7 @@ def save(module: pl.LightningModule, folder: Path) -> Path:
     path, temporary = folder / CHECKPOINT, folder / f".{CHECKPOINT}"
     try:
         if module._trainer is not None:
-            module.trainer.save_checkpoint(temporary)
+            module.trainer.save_checkpoint(temporary, weights_only=False)
         else:
             torch.save(
                 {"state_dict": module.state_dict(), "pytorch-lightning_version": version("pytorch-lightning")},

@@ -133,7 +133,9 @@ class MNISTDataModule(pl.LightningDataModule):
 def parse(text: str) -> tuple[str, int]:
     """`rotation:5` as (`rotation`, 5); without a number, severity 3."""
     name, _, number = text.partition(":")
-    severity = int(number) if number.isdigit() else 3 if not number else 0
+    if number and number not in tuple("12345"):
+        raise UserError(f"data.eval_perturbations={text}: severity {number}; allowed are 1 to 5")
+    severity = int(number or 3)
     perturbations.find(name, severity, f"data.eval_perturbations={text}")
     return name, severity
 

@@ -22,11 +22,11 @@ NOISE_STD = (0.2, 0.3, 0.4, 0.55, 0.7)
 SALT_AND_PEPPER_SHARE = (0.1, 0.2, 0.3, 0.4, 0.5)
 BLUR_STD = (0.8, 1.2, 1.7, 2.2, 2.8)
 ROTATION_DEGREES = (10.0, 20.0, 30.0, 45.0, 60.0)
-TRANSLATION_SHARE = (1 / 14, 2 / 14, 3 / 14, 4 / 14, 5 / 14)
+TRANSLATION_SHARE = (1 / 28, 2 / 28, 3 / 28, 4 / 28, 5 / 28)
 SCALE_FACTOR = (0.85, 0.7, 0.55, 0.45, 0.35)
 BRIGHTNESS_SHIFT = (0.1, 0.2, 0.35, 0.5, 0.65)
 CONTRAST_FACTOR = (0.6, 0.4, 0.25, 0.15, 0.08)
-OCCLUSION_SHARE = (0.25, 0.35, 0.45, 0.55, 0.65)
+OCCLUSION_SHARE = (7 / 28, 10 / 28, 13 / 28, 15 / 28, 18 / 28)
 
 
 def gaussian_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lcomp.techniques.technique import Technique
+from lcomp.errors import one_of
+from lcomp.techniques.technique import Technique, total_steps
 
 
 class BaselineModule(pl.LightningModule):
@@ -18,12 +20,23 @@ class BaselineModule(pl.LightningModule):
     Args:
         network: pixels (N, C, H, W) to logits (N, classes).
         techniques: callbacks that constrain the network while it learns.
-        learning_rate: Adam's.
+        learning_rate: Adam's, above 0.
+        schedule: of the learning rate, `constant` or `cosine` (falls to 0 over training; Loshchilov & Hutter 2017).
+
+    Raises:
+        UserError: another schedule.
     """
 
-    def __init__(self, network: nn.Module, techniques: Sequence[Technique] = (), learning_rate: float = 1e-3):
+    def __init__(
+        self,
+        network: nn.Module,
+        techniques: Sequence[Technique] = (),
+        learning_rate: float = 1e-3,
+        schedule: str = "constant",
+    ):
         super().__init__()
-        self.network, self.learning_rate = network, learning_rate
+        one_of("trainer.schedule", schedule, ("constant", "cosine"))
+        self.network, self.learning_rate, self.schedule = network, learning_rate, schedule
         self.techniques = sorted(techniques, key=lambda technique: technique.stage)
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -39,8 +52,12 @@ class BaselineModule(pl.LightningModule):
             self.network = technique.finalize(self.network, calibration)
         return self.network.eval()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)
+        if self.schedule == "constant":
+            return optimizer
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total_steps(self.trainer))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)  # type: ignore[no-any-return]

@@ -25,7 +25,7 @@ class DistillationModule(BaselineModule):
         network: the student.
         teacher: logits to learn from; not called for batches that carry its logits as their third tensor.
         objective: the loss, see `Objective`.
-        techniques, learning_rate: as in `BaselineModule`.
+        techniques, learning_rate, schedule: as in `BaselineModule`.
     """
 
     def __init__(
@@ -35,8 +35,9 @@ class DistillationModule(BaselineModule):
         objective: Objective,
         techniques: Sequence[Technique] = (),
         learning_rate: float = 1e-3,
+        schedule: str = "constant",
     ):
-        super().__init__(network, techniques, learning_rate)
+        super().__init__(network, techniques, learning_rate, schedule)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.objective = objective
 

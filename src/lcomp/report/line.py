@@ -6,11 +6,13 @@ from lcomp.result import Result
 
 
 def line(result: Result) -> str:
-    """Accuracy, size, ratio and latency against the baseline, with the data set's name."""
+    """Accuracy, size, ratio and latency against the baseline, or why it failed; the data set's name comes first."""
+    run = f"[{result.dataset.get('name', 'no data')}] {' '.join(result.overrides) or 'baseline'}"
+    if result.status != "ok":
+        return f"{run}: {result.status}: {result.error}"
     own, base = result.metrics, result.baseline
     return (
-        f"[{result.dataset['name']}] {' '.join(result.overrides) or 'baseline'}: "
-        f"test accuracy {own['test_accuracy']:.2%} (baseline {base['test_accuracy']:.2%}), "
+        f"{run}: test accuracy {own['test_accuracy']:.2%} (baseline {base['test_accuracy']:.2%}), "
         f"{own['file_bytes'] / 1000:.1f} KB, gzip'd {own['gzip_bytes'] / 1000:.1f} KB "
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller), "
         f"{own['latency_us_p50']:.1f} us an image ({own['latency_ratio']:.2f}x the baseline's)"

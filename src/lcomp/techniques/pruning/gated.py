@@ -43,6 +43,8 @@ class GatedPruning(Pruning):
         """Nothing to catch up with: the gate decides."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         if self.monitor not in trainer.callback_metrics:
             raise UserError(f"prune.monitor={self.monitor}: not logged; there are {sorted(trainer.callback_metrics)}")
         accuracy = float(trainer.callback_metrics[self.monitor])

@@ -1,0 +1,107 @@
+"""What a run is made of: data, networks, baseline, module, each from its part of the configuration."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from lcomp import baseline as baselines
+from lcomp import config, identity
+from lcomp.baseline import Baseline
+from lcomp.build import build
+from lcomp.errors import UserError
+from lcomp.export import export
+from lcomp.modules import BaselineModule, DistillationModule
+from lcomp.modules.distillation import Objective
+from lcomp.techniques.technique import Technique
+from lcomp.training import fit, load_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def make_techniques(cfg: DictConfig) -> tuple[Objective | None, list[Technique]]:
+    """The distillation objective, if one was chosen, and the techniques of the other families."""
+    objective = build(config.without(cfg.kd, *config.KD_RUN_KEYS), "kd") if cfg.kd else None
+    return objective, [build(cfg[family], family) for family in ("prune", "quant") if cfg[family]]
+
+
+def make_data(cfg: DictConfig) -> Any:
+    """The DataModule, set up.
+
+    Raises:
+        UserError: a user's own does not say how many classes there are, or how an image is shaped.
+    """
+    data = build(cfg.data, "data")
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("test")
+    for attribute, example in (("num_classes", "10"), ("input_shape", "(1, 28, 28)")):
+        if not hasattr(data, attribute):
+            raise UserError(f"data._target_={cfg.data._target_}: give it an attribute {attribute}, such as {example}")
+    return data
+
+
+def make_network(model: DictConfig, data: Any, seed: int) -> nn.Module:
+    """The network of a model's YAML, its weights drawn from `seed`; classes and input shape come from the data."""
+    torch.manual_seed(seed)
+    network: nn.Module = build(model, "model", num_classes=data.num_classes, input_shape=list(data.input_shape))
+    return network
+
+
+def make_baseline(cfg: DictConfig, data: Any) -> Baseline:
+    """The cached baseline of this model, data, training perturbation and seed, trained now if there is none."""
+    settings, dataset = cfg.baseline.trainer, identity.dataset(data)
+    defining = {
+        "model": config.plain(cfg.model),
+        "trainer": config.plain(settings),
+        "data": config.without(cfg.data, "root", "download", "eval_perturbations", "dataset"),
+        "dataset": dataset,
+        "seed": cfg.seed,
+        "threads": cfg.threads,
+        "code": identity.code_hash([cfg.model, cfg.data]),
+    }
+    name = identity.digest(defining)
+
+    def train(network: nn.Module) -> None:
+        log.info("[%s] training the baseline once (%d epochs); it is cached", dataset["name"], settings.max_epochs)
+        module = BaselineModule(network, **config.without(settings, "max_epochs"))
+        fit(module, data, settings.max_epochs, cfg.seed, cfg.progress)
+
+    def write(network: nn.Module, path: Path) -> None:
+        export(network, path, data.input_shape, data.num_classes, name)
+
+    return baselines.cached(Path(cfg.baseline.cache), name, make_network(cfg.model, data, cfg.seed), train, write)
+
+
+def make_module(
+    cfg: DictConfig,
+    data: Any,
+    network: nn.Module,
+    baseline: nn.Module,
+    objective: Objective | None,
+    techniques: list[Technique],
+) -> BaselineModule:
+    """What trains `network`: on the labels, or under a teacher, whose logits the data then carry where they can."""
+    optimization = config.without(cfg.trainer, "max_epochs")
+    if objective is None:
+        return BaselineModule(network, techniques, **optimization)
+    teacher = baseline
+    if cfg.kd.teacher is not None:
+        teacher = load_checkpoint(Path(cfg.kd.teacher), make_network(cfg.model, data, cfg.seed))
+    if hasattr(data, "carry_logits"):
+        with torch.no_grad():
+            data.carry_logits(teacher.eval())
+    return DistillationModule(network, teacher, objective, techniques, **optimization)
+
+
+def teacher_identity(cfg: DictConfig) -> str | None:
+    """The SHA-256 of the checkpoint that `kd.teacher` names, so that two files of one name are two experiments."""
+    from lcomp.files import sha256
+
+    path = OmegaConf.select(cfg, "kd.teacher")
+    return sha256(Path(path)) if path and Path(path).is_file() else None
