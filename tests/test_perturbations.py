@@ -1,5 +1,6 @@
 """Every perturbation's documented statistic, and what severity does to a trained network."""
 
+import itertools
 import math
 
 import pytest
@@ -132,7 +133,7 @@ def test_accuracy_falls_with_severity(name, digits, trained):
             100 * float((trained(apply(name, images, s) if s else images).argmax(1) == labels).float().mean())
             for s in range(6)
         ]
-    assert all(after <= before + 0.2 for before, after in zip(points, points[1:], strict=False)), points
+    assert all(after <= before + 0.2 for before, after in itertools.pairwise(points)), points
     assert points[5] <= points[0] - 2, points
 
 

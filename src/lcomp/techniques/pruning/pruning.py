@@ -36,7 +36,7 @@ class Pruning(Technique):
         interval: optimizer steps between two updates of the masks.
         schedule: (progress, initial, final) to a sparsity, see `schedules`.
         criterion: weight to scores, see `criteria`.
-        scope: `layer`, every layer to the same sparsity, or `global`, all weights ranked together.
+        scope: `global`, all weights ranked together, or `layer`, every layer to the same sparsity.
         exclude: names of layers (`fc3`, `conv*`) that are never pruned.
 
     Raises:
@@ -54,7 +54,7 @@ class Pruning(Technique):
         interval: int = 100,
         schedule: Callable[[float, float, float], float] = schedules.cubic,
         criterion: Callable[[Tensor], Tensor] = criteria.magnitude,
-        scope: str = "layer",
+        scope: str = "global",
         exclude: Sequence[str] = (),
     ):
         for key, value in (("sparsity", sparsity), ("initial_sparsity", initial_sparsity)):

@@ -1,0 +1,256 @@
+"""Integers in the file, integer kernels in the runtime, the network's own answers."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx_graphs import initializers, integer_weights, logits, operators, optimized
+from torch import nn
+from training import Watch, loaders, train
+
+from lcomp import graph
+from lcomp.errors import UserError
+from lcomp.export import export
+from lcomp.models import LeNet5, SmallCNN
+from lcomp.modules import BaselineModule, QATModule
+from lcomp.techniques.quantization import DynamicQuantization, QuantizationAwareTraining, StaticQuantization
+from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, WeightQuantizer, fake_quantize
+from lcomp.techniques.quantization.quantization import quantizers
+from lcomp.techniques.technique import layers, parametrization
+
+FLOATS = st.floats(-100, 100, width=32)
+
+
+def quantized(technique, network, digits):
+    """A copy of `network` after post-training quantization."""
+    network = copy.deepcopy(network).requires_grad_(True)
+    technique.prepare(network)
+    return technique.finalize(network, (batch[0] for batch in digits.train_dataloader())).eval()
+
+
+@pytest.fixture(scope="module")
+def after_qat(digits, trained):
+    """LeNet-5 after one short fit with 8-bit QAT: (fake-quantized network, integer network)."""
+    module = QATModule(copy.deepcopy(trained).requires_grad_(True), 8)
+    train(module, digits, steps=40)
+    fake = copy.deepcopy(module.network).eval()
+    return fake, module.finalize()
+
+
+@pytest.fixture(scope="module")
+def pixels(digits):
+    return digits.test.images.float() / 255
+
+
+@given(st.lists(FLOATS, min_size=2, max_size=40), st.integers(2, 8))
+def test_weights_round_to_their_grid_and_zeros_stay_zeros(values, bits):
+    weight = torch.tensor([values, [0.0] * len(values)])
+    weight[0, 0] = 0.0
+    quantizer = WeightQuantizer(weight, bits)
+    quantizer.observe(weight)
+    quantizer.enabled.fill_(True)
+    quantizer.eval()
+    seen = quantizer(weight)
+    integers = quantizer.integers(weight)
+    assert integers.abs().max() <= 2 ** (bits - 1) - 1
+    assert torch.allclose(seen, integers.float() * quantizer.scale, rtol=1e-6, atol=1e-12)
+    assert (seen - weight).abs().max() <= quantizer.scale.max() / 2 * (1 + 1e-5)
+    assert seen[0, 0] == 0 and not seen[1].any()
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=40), st.integers(2, 8))
+def test_activations_round_to_their_grid_within_half_a_step(values, bits):
+    x = torch.tensor(values)
+    quantizer = ActivationQuantizer(bits, None)
+    quantizer.observe(x)
+    quantizer.enabled.fill_(True)
+    seen = quantizer(x)
+    assert (seen - x).abs().max() <= quantizer.scale * (1 + 1e-4)  # zero is exact, which can cost the ends half a step
+    assert len(seen.unique()) <= 2**bits
+    assert quantizer(torch.zeros(1)) == 0
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=40))
+def test_dynamic_quantizer_is_onnx_dynamic_quantize_linear(values):
+    from onnx.reference.ops.op_dynamic_quantize_linear import DynamicQuantizeLinear
+
+    x = np.array(values, np.float32)
+    integers, scale, zero_point = DynamicQuantizeLinear.eval(x)
+    expected = (integers.astype(np.float32) - zero_point) * scale
+    seen = DynamicQuantizer()(torch.from_numpy(x)).numpy()
+    assert np.abs(seen - expected).max() <= (scale * 1.001 if scale else 0)  # at most one step, where a tie falls
+    assert (np.abs(seen - expected) > 1e-4 * (1 + np.abs(x))).mean() <= 0.5
+
+
+def test_gradient_passes_inside_the_range_and_stops_outside():
+    x = torch.tensor([-1.0, 0.3, 0.9, 5.0], requires_grad=True)
+    fake_quantize(x, torch.tensor(0.1), torch.tensor(0.0), 15).sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 0]
+
+
+def test_rounding_starts_at_begin_and_ranges_freeze(digits):
+    def look(module):
+        activation, weight = (quantizers(module.network, kind)[-1] for kind in (ActivationQuantizer, WeightQuantizer))
+        return bool(activation.enabled), float(activation.high), weight.scale.sum().item()
+
+    watch = Watch(look)
+    technique = QuantizationAwareTraining(8, begin=0.25, freeze=0.6)
+    train(BaselineModule(LeNet5(), [technique]), digits, callbacks=[watch])
+    enabled, highs, scales = zip(*watch.seen, strict=True)
+    assert list(enabled) == [False] * 5 + [True] * 15
+    assert len(set(highs[:5])) == 1 and len(set(highs[5:12])) == 7 and len(set(highs[11:])) == 1
+    assert len(set(scales[5:12])) == 7 and len(set(scales[11:])) == 1
+
+
+def test_validation_leaves_the_ranges_alone(digits):
+    module = QATModule(LeNet5(), 8, freeze=1.0)
+    train(module, digits, steps=5)
+    before = [float(q.high) for q in quantizers(module.network, ActivationQuantizer)]
+    module.network.eval()(100 * loaders(digits)[1].dataset.tensors[0])
+    assert [float(q.high) for q in quantizers(module.network, ActivationQuantizer)] == before
+
+
+def test_moving_average_of_the_ranges():
+    quantizer = ActivationQuantizer(8, 0.1)
+    quantizer.observe(torch.tensor([0.0, 1.0]))
+    quantizer.observe(torch.tensor([-1.0, 3.0]))
+    assert (float(quantizer.low), float(quantizer.high)) == pytest.approx((-0.1, 1.2))
+
+
+def test_qat_file_has_integers_and_runs_integer_kernels(after_qat, tmp_path, pixels):
+    fake, network = after_qat
+    path = tmp_path / "qat.onnx"
+    export(network, path, (1, 28, 28), 10, "")
+    assert sorted(w.size for w in integer_weights(path)) == sorted(p.weight.numel() for _, p in layers(LeNet5()))
+    assert not any(a.dtype == "float32" and a.ndim > 1 for a in initializers(path).values())
+    kernels = optimized(path)
+    assert kernels["QLinearConv"] == 2 and kernels["QGemm"] == 2
+    assert not kernels["Conv"]
+    assert path.stat().st_size <= 52_000
+    with torch.no_grad():
+        expected = fake(pixels).numpy()
+    seen = logits(path, pixels.numpy())
+    assert (seen.argmax(1) == expected.argmax(1)).mean() >= 0.999
+    assert np.abs(seen - expected).max() < 0.2
+
+
+def test_integer_network_gives_the_fake_quantized_networks_logits(after_qat, pixels):
+    fake, network = after_qat
+    with torch.no_grad():
+        assert torch.allclose(network(pixels[:200]), fake(pixels[:200]), atol=1e-3)
+
+
+@pytest.mark.parametrize("network", [LeNet5, SmallCNN])
+@pytest.mark.parametrize(("bits", "agreement"), [(8, 0.999), (4, 0.99)])  # a coarse grid makes a coarse step of a tie
+def test_static_quantization_exports_what_it_computes(digits, tmp_path, network, bits, agreement, pixels):
+    torch.manual_seed(1)
+    made = quantized(StaticQuantization(bits, calibration_images=500), network(), digits)
+    path = tmp_path / "static.onnx"
+    export(made, path, (1, 28, 28), 10, "")
+    with torch.no_grad():
+        expected = made(pixels).numpy()
+    assert (logits(path, pixels.numpy()).argmax(1) == expected.argmax(1)).mean() >= agreement
+    assert max(np.abs(w).max() for w in integer_weights(path)) == 2 ** (bits - 1) - 1
+
+
+def test_static_8_bits_cost_almost_nothing(digits, trained, pixels):
+    labels = digits.test.labels
+    made = quantized(StaticQuantization(8), trained, digits)
+    with torch.no_grad():
+        before, after = (float((n(pixels).argmax(1) == labels).float().mean()) for n in (trained, made))
+    assert after >= before - 0.005
+
+
+def test_static_ranges_are_the_extremes_over_the_calibration_images(digits, trained):
+    network = copy.deepcopy(trained)
+    technique = StaticQuantization(8, calibration_images=300)
+    technique.prepare(network)
+    quantizer = network.fc2.input_quantizer
+    inputs = []
+    plain = copy.deepcopy(trained)
+    plain.fc2.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    images = digits.train.images.float().split(100)
+    technique.finalize(network, (batch / 255 for batch in images))
+    for batch in images[:3]:
+        plain(batch / 255)
+    assert float(quantizer.high) == pytest.approx(float(torch.cat(inputs).max()), rel=1e-5)
+
+
+def test_dynamic_graph_stores_no_activation_scale(digits, trained, tmp_path, pixels):
+    made = quantized(DynamicQuantization(8), trained, digits)
+    path = tmp_path / "dynamic.onnx"
+    export(made, path, (1, 28, 28), 10, "")
+    seen = operators(path)
+    assert seen["DynamicQuantizeLinear"] == 5 and seen["QuantizeLinear"] == 0
+    assert not any(a.ndim == 0 and a.dtype == "float32" for a in initializers(path).values())
+    assert len(integer_weights(path)) == 5
+    few = pixels[:100].numpy()
+    with torch.no_grad():
+        expected = made(pixels[:100]).numpy()
+    assert (logits(path, few).argmax(1) == expected.argmax(1)).mean() >= 0.99
+
+
+@settings(max_examples=7)
+@given(st.integers(2, 8))
+def test_any_width_keeps_its_levels(bits):
+    network = LeNet5()
+    technique = QuantizationAwareTraining(bits, bits)
+    technique.prepare(network)
+    weight = parametrization(network.conv1, WeightQuantizer)
+    assert weight.largest == 2 ** (bits - 1) - 1
+    assert network.fc1.input_quantizer.levels == 2**bits - 1
+    assert network.normalize.input_quantizer.levels == 255  # pixels keep 8 bits
+
+
+def test_excluded_layers_stay_float(digits, tmp_path):
+    made = quantized(StaticQuantization(8, exclude=["fc*"]), LeNet5(), digits)
+    path = tmp_path / "some.onnx"
+    export(made, path, (1, 28, 28), 10, "")
+    assert len(integer_weights(path)) == 2
+    assert sum(a.dtype == "float32" and a.ndim == 2 for a in initializers(path).values()) == 3
+
+
+def test_normalization_is_folded_only_where_nothing_is_padded():
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.normalize, self.conv = LeNet5().normalize, nn.Conv2d(1, 2, 3, padding=1)
+
+        def forward(self, x):
+            return self.conv(self.normalize(x))
+
+    assert graph.foldable(LeNet5()) == {"conv1": "normalize"}
+    assert graph.foldable(Padded()) == {}
+
+
+@pytest.mark.parametrize(
+    ("technique", "settings", "message"),
+    [
+        (QuantizationAwareTraining, {"bits": 1}, "quant.bits=1: .*2 to 8"),
+        (StaticQuantization, {"bits": 16}, "quant.bits=16"),
+        (QuantizationAwareTraining, {"activation_bits": 9}, "quant.activation_bits=9"),
+        (DynamicQuantization, {"activation_bits": 4}, "quant.activation_bits=4: .*quant=static"),
+        (QuantizationAwareTraining, {"begin": 0.5, "freeze": 0.5}, "quant.begin=0.5, quant.freeze=0.5"),
+        (QuantizationAwareTraining, {"momentum": 0}, "quant.momentum=0"),
+        (StaticQuantization, {"calibration_images": 0}, "quant.calibration_images=0"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(technique, settings, message):
+    with pytest.raises(UserError, match=message):
+        technique(**settings)
+
+
+def test_a_layer_that_cannot_be_quantized_is_refused():
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"))
+    with pytest.raises(UserError, match="pads with 'reflect'"):
+        StaticQuantization().check(network)
+
+
+def test_static_without_calibration_images_is_refused():
+    technique, network = StaticQuantization(), SmallCNN()
+    technique.prepare(network)
+    with pytest.raises(UserError, match="needs calibration images"):
+        technique.finalize(network)
