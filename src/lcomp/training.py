@@ -42,6 +42,7 @@ def fit(module: pl.LightningModule, data: Any, max_epochs: int, seed: int, progr
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
     pl.seed_everything(seed, verbose=False)
+    module.train()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory

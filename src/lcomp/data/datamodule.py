@@ -55,10 +55,11 @@ class ShuffledBatches(Sampler[Tensor]):
         return -(-self.length // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
+        # A generator: a resumed Trainer makes the iterator before it sets the epoch, and the order is drawn after that.
         random = np.random.default_rng([self.seed, self.epoch])
         rounds = -(-self.length // self.examples)
         order = np.concatenate([random.permutation(self.examples) for _ in range(rounds)])[: self.length]
-        return iter(torch.from_numpy(order).split(self.batch_size))
+        yield from torch.from_numpy(order).split(self.batch_size)
 
 
 class MNISTDataModule(pl.LightningDataModule):

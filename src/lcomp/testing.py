@@ -1,0 +1,131 @@
+"""TechniqueContract: what every technique must keep, for lcomp's own and for yours.
+
+    contract = TechniqueContract(["prune=scheduled"], data, teacher, tmp_path)
+    contract.trains(); contract.resumes(); contract.exports()
+
+Each promise is a method that raises AssertionError where it is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
+from torch.nn.utils import parametrize
+
+from lcomp import config, measure, parts
+from lcomp.export import export
+from lcomp.models import SmallCNN
+from lcomp.modules import BaselineModule
+
+AGREEMENT = 0.99  # of the artifact's predictions with the network's; the tests of each technique ask for more
+
+
+@dataclass
+class TechniqueContract:
+    """The promises of what `overrides` choose.
+
+    Args:
+        overrides: as on the command line, such as ["prune=scheduled", "quant=qat"].
+        data: a DataModule whose training loader gives batches of pixels and labels; 20 of them are used an epoch.
+        teacher: a trained network for the same data.
+        folder: an empty folder for checkpoints and artifacts.
+    """
+
+    overrides: Sequence[str]
+    data: Any
+    teacher: nn.Module
+    folder: Path
+
+    def trains(self) -> BaselineModule:
+        """Loss falls, every value stays finite, and the checkpoint's keys do not change between first and last step."""
+        module = self.module()
+        keys = KeysOfEachStep()
+        trainer = self.fit(module, keys)
+        assert keys.same, "the checkpoint's keys change while training"
+        assert all(value.isfinite().all() for value in module.state_dict().values()), "a value is not finite"
+        assert trainer.global_step == 40
+        assert self.accuracy(module.network) > 0.3, "nothing was learned"
+        return module
+
+    def resumes(self) -> None:
+        """A run that stops after an epoch and goes on from its checkpoint ends with the same bits."""
+        whole = self.module()
+        each = ModelCheckpoint(self.folder, "{epoch}", save_top_k=-1, every_n_epochs=1)
+        self.fit(whole, each, enable_checkpointing=True)
+        resumed = self.module()
+        self.fit(resumed, ckpt_path=self.folder / "epoch=0.ckpt")
+        expected, seen = whole.state_dict(), resumed.state_dict()
+        assert expected.keys() == seen.keys()
+        different = [key for key in expected if not torch.equal(expected[key], seen[key])]
+        assert not different, f"a resumed run differs in {different}"
+
+    def exports(self) -> tuple[nn.Module, Path]:
+        """The finalized network has no parametrization or hook left, and its artifact gives its logits, at any batch
+        size; returns both."""
+        module = self.trains()
+        network = module.finalize(batch[0] for batch in self.data.train_dataloader())
+        assert not any(parametrize.is_parametrized(m) for m in network.modules()), "a parametrization is left"
+        assert not any(m._forward_pre_hooks for m in network.modules()), "a hook is left"
+        path = self.folder / "artifact.onnx"
+        export(network, path, self.data.input_shape, self.data.num_classes, "")
+        session, pixels = measure.session(path), measure.split_of(self.data.test_dataloader()).pixels
+        found = measure.fidelity(session, network, pixels)
+        assert found["agreement"] >= AGREEMENT, f"the artifact agrees with the network on {found['agreement']:.2%}"
+        assert session.run(None, {"pixels": np.zeros((7, *self.data.input_shape), np.float32)})[0].shape[0] == 7
+        return network, path
+
+    def composed(self) -> DictConfig:
+        with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+            return hydra.compose("config", [*self.overrides])
+
+    def module(self) -> BaselineModule:
+        """A small student with what the overrides choose."""
+        cfg = self.composed()
+        objective, techniques = parts.make_techniques(cfg)
+        torch.manual_seed(0)
+        network = SmallCNN(num_classes=self.data.num_classes, input_shape=self.data.input_shape)
+        return parts.make_module(cfg, self.data, network, self.teacher, objective, techniques)
+
+    def fit(
+        self, module: BaselineModule, *callbacks: pl.Callback, ckpt_path: Path | None = None, **settings: Any
+    ) -> Any:
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = pl.Trainer(
+            **(quiet | {"enable_checkpointing": False} | settings),
+            max_epochs=2,
+            limit_train_batches=20,
+            num_sanity_val_steps=0,
+            accelerator="cpu",
+            devices=1,
+            callbacks=list(callbacks),
+        )
+        trainer.fit(module, self.data, ckpt_path=ckpt_path, weights_only=True)
+        return trainer
+
+    def accuracy(self, network: nn.Module) -> float:
+        batch = next(iter(self.data.val_dataloader()))
+        with torch.no_grad():
+            return float((network.eval()(batch[0]).argmax(1) == batch[1]).float().mean())
+
+
+class KeysOfEachStep(pl.Callback):
+    """Whether the module's state has the same keys on every step."""
+
+    def __init__(self) -> None:
+        self.first: list[str] | None = None
+        self.same = True
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        keys = list(pl_module.state_dict())
+        self.first = self.first or keys
+        self.same = self.same and keys == self.first

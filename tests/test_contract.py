@@ -1,0 +1,82 @@
+"""Every technique that has a YAML keeps the contract, alone and with the default technique of every other family."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from onnx_graphs import integer_weights
+
+from lcomp import config
+from lcomp.testing import TechniqueContract
+
+TECHNIQUES = [
+    (family, path.stem)
+    for family in config.FAMILIES
+    for path in sorted((config.folder() / family).glob("*.yaml"))
+    if path.stem != "none"
+]
+
+
+def quick(family, choice):
+    """Overrides that let a technique act within 40 steps."""
+    named = [f"{family}={choice}"]
+    return named + (["prune.interval=5"] if family == "prune" and choice != "constant" else [])
+
+
+@pytest.fixture
+def contract(digits, trained, tmp_path):
+    yield lambda *overrides: TechniqueContract(overrides, digits, trained, tmp_path)
+    digits.train.extra = ()
+
+
+def test_every_family_has_a_technique_and_its_default():
+    assert set(config.FAMILIES.items()) <= set(TECHNIQUES)
+
+
+@pytest.mark.parametrize(("family", "choice"), TECHNIQUES)
+def test_technique_resumes_to_the_same_weights(contract, family, choice):
+    contract(*quick(family, choice)).resumes()
+
+
+@pytest.mark.parametrize(("family", "choice"), TECHNIQUES)
+def test_technique_trains_and_exports(contract, family, choice):
+    contract(*quick(family, choice)).exports()
+
+
+PAIRS = [
+    (one, other) for (f, one), (g, other) in itertools.combinations([(f, (f, c)) for f, c in TECHNIQUES], 2) if f != g
+]
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=lambda pair: "-".join(pair))
+def test_every_pair_keeps_both_promises(contract, one, other):
+    keeps_its_promises(contract, one, other)
+
+
+def test_all_three_families_keep_their_promises_together(contract):
+    keeps_its_promises(contract, *config.FAMILIES.items())
+
+
+def keeps_its_promises(contract, *techniques):
+    made = contract(*(override for technique in techniques for override in quick(*technique)))
+    network, path = made.exports()
+    cfg, families = made.composed(), dict(techniques)
+    parameters = sum(p.numel() for p in network.parameters())
+    if "quant" in families:  # integers still integers
+        integers = integer_weights(path)
+        assert [w.size for w in integers] and max(np.abs(w).max() for w in integers) == 127
+        weights = [torch.tensor(w) for w in integers]
+    else:
+        weights = [p for p in network.parameters() if p.dim() > 1]
+        assert parameters == 11_042  # the student still the student
+    assert sum(w.numel() for w in weights) == 11_042 - 30
+    if "prune" in families:  # zeros still zero
+        zeros = sum(int((w == 0).sum()) for w in weights)
+        expected = round(cfg.prune.sparsity * (11_042 - 30))
+        if families["prune"] == "gated":
+            assert zeros > 0
+        elif "quant" in families:
+            assert zeros >= expected  # rounding adds some
+        else:
+            assert zeros == expected
