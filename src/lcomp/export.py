@@ -23,10 +23,19 @@ from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWei
 OPSET = 20
 
 
-def export(network: nn.Module, path: Path, input_shape: Sequence[int], classes: int, config_hash: str) -> None:
+def export(
+    network: nn.Module, path: Path | str, input_shape: Sequence[int], classes: int, config_hash: str = ""
+) -> None:
     """Writes `network` to `path` as ONNX: pixels (batch, *input_shape) in [0, 1] to logits, any batch size.
 
     No external data, no debris of the exporter; metadata: classes, configuration hash, version of lcomp.
+
+    Args:
+        network: finalized, see `Technique.finalize`.
+        path: the file, written whole or not at all.
+        input_shape: (channels, height, width) of an image.
+        classes: how many logits there are.
+        config_hash: of the run that made the network.
     """
     network = fold_normalization(copy.deepcopy(network).cpu().eval())
     for module in network.modules():
@@ -61,7 +70,7 @@ def export(network: nn.Module, path: Path, input_shape: Sequence[int], classes: 
     }.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
-    write_atomically(path, model.SerializeToString(deterministic=True))
+    write_atomically(Path(path), model.SerializeToString(deterministic=True))
 
 
 def strip(model: onnx.ModelProto) -> onnx.ModelProto:

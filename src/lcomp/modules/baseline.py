@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import one_of
-from lcomp.techniques.technique import Technique, total_steps
+from lcomp.techniques.technique import Technique, finalize, total_steps
 
 
 class BaselineModule(pl.LightningModule):
@@ -48,9 +48,8 @@ class BaselineModule(pl.LightningModule):
         Args:
             calibration: batches of training pixels, for the techniques that observe ranges after training.
         """
-        for technique in self.techniques:
-            self.network = technique.finalize(self.network, calibration)
-        return self.network.eval()
+        self.network = finalize(self.network, self.techniques, calibration)
+        return self.network
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate)

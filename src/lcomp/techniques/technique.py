@@ -49,6 +49,19 @@ class Technique(pl.Callback):
         """Raises UserError where the technique cannot act on `network`."""
 
 
+def finalize(network: nn.Module, callbacks: Iterable[pl.Callback], calibration: Iterable[Tensor] = ()) -> nn.Module:
+    """`network` as it is deployed, after each of its techniques in the order of their stages; in evaluation mode.
+
+    Args:
+        callbacks: the techniques, and whatever other callbacks the Trainer added to its list.
+        calibration: batches of training pixels, for techniques that observe ranges after training.
+    """
+    techniques = [callback for callback in callbacks if isinstance(callback, Technique)]
+    for technique in sorted(techniques, key=lambda technique: technique.stage):
+        network = technique.finalize(network, calibration)
+    return network.eval()
+
+
 def network_of(module: pl.LightningModule) -> nn.Module:
     """What a technique acts on: `module.network`, or a foreign module itself."""
     network = getattr(module, "network", module)

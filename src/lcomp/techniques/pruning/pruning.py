@@ -79,6 +79,8 @@ class Pruning(Technique):
         self.masked = [layer for _, layer in layers(network, self.exclude)]
         for layer in self.masked:
             if parametrization(layer, Mask) is None:
+                if parametrize.is_parametrized(layer, "weight"):
+                    raise UserError("prune: masks go beneath whatever else acts on the weights: name Pruning first")
                 parametrize.register_parametrization(layer, "weight", Mask(layer.weight), unsafe=True)
 
     def on_train_batch_start(

@@ -1,0 +1,92 @@
+"""The modules and techniques in bare Trainers and in other people's modules; the README's code as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from onnx_graphs import integer_weights
+from torch import nn
+from training import train, weights
+
+from lcomp.errors import UserError
+from lcomp.models import LeNet5, SmallCNN
+from lcomp.modules import BaselineModule, DistillationModule
+from lcomp.techniques.distillation import LogitDistillation
+from lcomp.techniques.pruning import Pruning
+from lcomp.techniques.quantization import QuantizationAwareTraining
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_readme_code_runs_as_it_stands(tmp_path, monkeypatch, digits):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    names: dict = {}
+    exec("\n".join(blocks), names)
+    assert sorted(p.name for p in tmp_path.glob("*.onnx")) == [
+        "small.onnx",
+        "sparse.onnx",
+        "student.onnx",
+        "yours.onnx",
+    ]
+    for module, least in (("baseline", 0.8), ("student", 0.6), ("sparse", 0.8), ("small", 0.8), ("yours", 0.8)):
+        network = names[module].network.eval()
+        with torch.no_grad():
+            seen = network(digits.validation.images / 255).argmax(1)
+        assert (seen == digits.validation.labels).float().mean() > least, module
+    zeros = sum(int((w == 0).sum()) for w in integer_weights(tmp_path / "yours.onnx"))
+    assert zeros >= round(0.9 * 44_190)
+
+
+def test_teacher_is_frozen_and_no_part_of_the_checkpoint(digits, trained):
+    before = {key: value.clone() for key, value in trained.state_dict().items()}
+    module = DistillationModule(SmallCNN(), trained, LogitDistillation())
+    trainer = train(module, digits)
+    assert all(torch.equal(before[key], value) for key, value in trained.state_dict().items())
+    assert not any("teacher" in key for key in module.state_dict())
+    assert sum(p.numel() for group in trainer.optimizers[0].param_groups for p in group["params"]) == 11_042
+
+
+def test_carried_logits_are_the_teachers(digits, trained):
+    try:
+        digits.carry_logits(trained)
+        images, _, carried = next(iter(digits.train_dataloader()))
+        assert torch.allclose(carried, trained(images), atol=1e-4)
+    finally:
+        digits.train.extra = ()
+
+
+def test_carried_logits_give_the_loss_of_asking_the_teacher(digits, trained):
+    module = DistillationModule(SmallCNN(), trained, LogitDistillation(4, 0.3))
+    images, labels = digits.train.images[:50].float() / 255, digits.train.labels[:50]
+    assert torch.allclose(module.loss(images, labels), module.loss(images, labels, trained(images)))
+
+
+def test_techniques_act_in_the_order_of_their_stages():
+    module = BaselineModule(LeNet5(), [QuantizationAwareTraining(8), Pruning(0.5)])
+    assert [type(t) for t in module.techniques] == [Pruning, QuantizationAwareTraining]
+
+
+def test_pruning_after_quantization_is_refused():
+    network = LeNet5()
+    QuantizationAwareTraining(8).prepare(network)
+    with pytest.raises(UserError, match="name Pruning first"):
+        Pruning(0.5).prepare(network)
+
+
+def test_a_second_fit_goes_on_with_the_same_masks(digits):
+    module = BaselineModule(SmallCNN(), [Pruning(0.8, interval=1)])
+    train(module, digits)
+    first = {name: weight == 0 for name, weight in weights(module.network).items()}
+    train(module, digits)
+    assert all(torch.equal(first[name], weight == 0) for name, weight in weights(module.network).items())
+
+
+def test_learning_rate_falls_to_zero_with_a_cosine(digits):
+    module = BaselineModule(SmallCNN(), learning_rate=0.01, schedule="cosine")
+    trainer = train(module, digits)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+    with pytest.raises(UserError, match=r"trainer.schedule=cosin: .* did you mean cosine"):
+        BaselineModule(nn.Identity(), schedule="cosin")
