@@ -1,0 +1,117 @@
+"""The cache of baselines: trained once, checked, trained again when damaged, safe among processes."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch import nn
+
+from lcomp import baseline
+from lcomp.files import write_atomically
+
+
+class Counting:
+    """Stands in for training and export, and counts."""
+
+    def __init__(self):
+        self.trainings = 0
+
+    def train(self, network):
+        self.trainings += 1
+        nn.init.constant_(network.weight, 7)
+
+    def export(self, network, path):
+        write_atomically(path, b"artifact")
+
+
+def cached(folder, counting, identity="one"):
+    return baseline.cached(folder, identity, nn.Linear(2, 2), counting.train, counting.export)
+
+
+def test_trained_once_and_read_back(tmp_path):
+    counting = Counting()
+    first, again = cached(tmp_path, counting), cached(tmp_path, counting)
+    assert counting.trainings == 1 and again.seconds == first.seconds
+    assert again.network.weight.eq(7).all() and again.artifact.read_bytes() == b"artifact"
+
+
+def test_another_identity_is_another_baseline(tmp_path):
+    counting = Counting()
+    cached(tmp_path, counting), cached(tmp_path, counting, "two")
+    assert counting.trainings == 2
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "artifact.onnx", "entry.json"])
+@pytest.mark.parametrize("damage", [b"", b"other bytes", None])
+def test_a_damaged_entry_is_noticed_and_trained_again(tmp_path, caplog, name, damage):
+    counting = Counting()
+    path = cached(tmp_path, counting).folder / name
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    again = cached(tmp_path, counting)
+    assert counting.trainings == 2 and again.network.weight.eq(7).all()
+    assert again.artifact.read_bytes() == b"artifact"
+    assert ("damaged" in caplog.text) == (damage is not None or name != "entry.json")
+
+
+def test_a_training_that_fails_leaves_no_entry(tmp_path):
+    counting = Counting()
+
+    def fail(network):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError):
+        baseline.cached(tmp_path, "one", nn.Linear(2, 2), fail, counting.export)
+    cached(tmp_path, counting)
+    assert counting.trainings == 1
+
+
+def test_figures_are_measured_once_per_setting_and_artifact(tmp_path):
+    entry, measured = cached(tmp_path, Counting()), []
+
+    def measure():
+        measured.append(1)
+        return {"test_accuracy": 0.5}
+
+    assert entry.figures(["rotation"], measure) == entry.figures(["rotation"], measure) == {"test_accuracy": 0.5}
+    assert len(measured) == 1
+    entry.figures([], measure)
+    assert len(measured) == 2
+    next(entry.folder.glob("metrics-*")).write_text("{")
+    write_atomically(entry.artifact, b"another artifact")
+    entry.figures(["rotation"], measure), entry.figures([], measure)
+    assert len(measured) == 4
+
+
+def test_processes_that_need_it_at_once_train_it_once(tmp_path):
+    script = textwrap.dedent("""
+        import sys, time
+        from pathlib import Path
+        from torch import nn
+        from lcomp import baseline
+        from lcomp.files import write_atomically
+        folder = Path(sys.argv[1])
+        def train(network):
+            with open(folder / "trainings", "a") as log:
+                log.write("x")
+            time.sleep(1.5)
+        (folder / f"ready-{sys.argv[2]}").touch()
+        while len(list(folder.glob("ready-*"))) < 3:
+            time.sleep(0.01)
+        baseline.cached(folder, "one", nn.Linear(2, 2), train, lambda network, path: write_atomically(path, b"a"))
+    """)
+    running = [subprocess.Popen([sys.executable, "-c", script, tmp_path, str(n)]) for n in range(3)]
+    assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
+    assert (tmp_path / "trainings").read_text() == "x"
+
+
+def test_entry_names_the_hashes_of_its_files(tmp_path):
+    folder = cached(tmp_path, Counting()).folder
+    entry = json.loads((folder / "entry.json").read_text())
+    assert set(entry["sha256"]) == {"weights.pt", "artifact.onnx"}
+    assert torch.load(folder / "weights.pt", weights_only=True)["weight"].eq(7).all()

@@ -1,0 +1,112 @@
+"""What the command line answers, above all to mistakes; nothing here trains."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lcomp import config
+from lcomp.explain import explain
+
+RUN = """
+import sys
+from lcomp.{module} import main
+sys.argv = ["lcomp"] + {arguments!r}
+try:
+    main()
+except SystemExit as exit:
+    print("exit code", exit.code)
+print("torch imported:", "torch" in sys.modules)
+"""
+
+
+def ask(folder, *arguments, module="__main__"):
+    code = RUN.format(module=module, arguments=list(arguments))
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
+    return done.stdout, done.stderr
+
+
+def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
+    seen, _ = ask(tmp_path, "--help")
+    for line in ("kd: logit, none", "prune: constant, gated, none, scheduled", "quant: dynamic, none, qat, static"):
+        assert line in seen
+    assert "python -m lcomp -m kd.temperature=1,3,6,8" in seen and "torch imported: False" in seen
+
+
+def test_cfg_shows_the_composed_configuration(tmp_path):
+    seen, said = ask(tmp_path, "--cfg", "job", "prune.sparsity=0.9")
+    assert "sparsity: 0.9" in seen and "_target_: lcomp.techniques.pruning.Pruning" in seen
+    assert "torch imported: False" in seen and "prune.sparsity=0.9 chooses prune=scheduled" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["prune.sparsty=0.5"], "prune.sparsty: no such key; .*did you mean prune.sparsity?"),
+        (["prunne=scheduled"], "did you mean prune?"),
+        (
+            ["prune=schedled"],
+            "prune=schedled: no such choice; allowed are constant, gated, none, scheduled; did you mean",
+        ),
+        (["perturb=rotate"], "did you mean rotation?"),
+        (["perturb=[rotation,blur]"], "perturb=blur: no such choice"),
+        (["trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
+        (["prune=none", "prune.sparsity=0.5"], "those with it are prune=constant, prune=gated, prune=scheduled"),
+        (["quant=static", "quant.freeze=0.5"], "those with it are quant=qat"),
+        (
+            ["prune/schedule=cubc"],
+            "prune/schedule=cubc: no such choice; allowed are constant, cubic, linear; did you mean",
+        ),
+        (["kd.temperature=1,3"], "add -m"),
+        (["kd.temperature"], "write key=value"),
+        (["-m", "kd=none,logit", "kd.temprature=1,3"], "did you mean kd.temperature?"),
+        (["-m", "modle=lenet5,small_cnn"], "did you mean model?"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_with_the_nearest_right_word(tmp_path, arguments, answer):
+    seen, said = ask(tmp_path, *arguments)
+    [line] = [line for line in said.splitlines() if line.startswith("lcomp: ")]
+    for part in answer.split(".*"):
+        assert part in line
+    assert "Traceback" not in said
+    assert "exit code 1" in seen and "torch imported: False" in seen
+    assert not list(tmp_path.glob("multirun/*/*/result.json"))
+
+
+def test_summary_is_the_table_of_fig_9(tmp_path):
+    seen, _ = ask(tmp_path, "model=small_cnn", module="summary")
+    for layer, shape, parameters in (
+        ("conv (Conv2d)", "(4, 26, 26)", "40"),
+        ("pool (MaxPool2d)", "(4, 13, 13)", "0"),
+        ("flatten (Flatten)", "676", "0"),
+        ("fc1 (Linear)", "16", "10,832"),
+        ("fc2 (Linear)", "10", "170"),
+        ("total", "", "11,042"),
+    ):
+        assert any(all(cell in line for cell in (layer, shape, parameters)) for line in seen.splitlines()), layer
+
+
+def test_summary_answers_mistakes_alike(tmp_path):
+    seen, said = ask(tmp_path, "model=lenet", module="summary")
+    assert "model=lenet: no such choice" in said and "did you mean lenet5?" in said and "exit code 1" in seen
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["kd.temperature=3"], ["kd=logit", "kd.temperature=3"]),
+        (["-m", "prune.sparsity=0.1,0.2"], ["-m", "prune=scheduled", "prune.sparsity=0.1,0.2"]),
+        (["quant.bits=4", "quant=static"], ["quant.bits=4", "quant=static"]),
+        (["prune/schedule=linear"], ["prune=scheduled", "prune/schedule=linear"]),
+        (["-m", "kd=none,logit", "kd.temperature=3"], ["-m", "kd=none,logit", "kd.temperature=choice(3)"]),
+        (["trainer.max_epochs=3"], ["trainer.max_epochs=3"]),
+    ],
+)
+def test_naming_a_familys_key_chooses_its_default_technique(given, expected):
+    explicit, said = config.expand(given)
+    assert explicit == expected
+    assert len(said) == (len(expected) - len(given))
+
+
+def test_unforeseen_errors_keep_their_first_line():
+    assert explain(ValueError("first\nsecond"), []) == "first"

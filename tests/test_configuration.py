@@ -1,0 +1,148 @@
+"""Every configuration composes and builds; sweeps drop what makes no difference; identities agree where they must."""
+
+import inspect
+import itertools
+
+import hydra
+import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from hydra_plugins.lcomp_grid.grid import GridSweeper
+from lcomp import config, identity, parts
+from lcomp.build import build
+from lcomp.errors import UserError
+
+FILES = sorted(path.relative_to(config.folder()).with_suffix("") for path in config.folder().glob("*/**/*.yaml"))
+CHOICES = [path for path in FILES if path.parts[0] not in ("hydra",)]
+
+
+def compose(*overrides):
+    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+        return hydra.compose("config", list(overrides))
+
+
+def points(*overrides):
+    """The sweep's points as the grid sweeper makes them."""
+    [chunk] = GridSweeper.split_arguments(OverridesParser.create().parse_overrides(list(overrides)), None)
+    return [tuple(point) for point in chunk]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_every_choice_composes_and_builds(choice):
+    *group, name = choice.parts
+    overrides = [f"{'/'.join(group)}={name}"]
+    if len(group) > 1:
+        overrides.insert(0, f"{group[0]}={config.FAMILIES[group[0]]}")
+    cfg = compose(*overrides, "data=mnist5k") if group != ["data"] else compose(*overrides)
+    config.check(cfg)
+    objective, techniques = parts.make_techniques(cfg)
+    if group[0] in config.FAMILIES:
+        assert (objective is not None) + len(techniques) == (name != "none")
+
+
+@pytest.mark.parametrize("choice", [c for c in CHOICES if c.parts[0] in config.FAMILIES and len(c.parts) == 2], ids=str)
+def test_yaml_and_constructor_have_the_same_defaults(choice):
+    written = yaml.safe_load((config.folder() / f"{choice}.yaml").read_text()) or {}
+    target = written.pop("_target_", None)
+    if target is None:
+        assert choice.name == "none"
+        return
+    parameters = dict(inspect.signature(hydra.utils.get_object(target)).parameters)
+    own = {key: value for key, value in written.items() if key not in ("defaults", *config.KD_RUN_KEYS)}
+    if choice.name in ("constant", "gated"):  # a preset of Pruning, and one that hands its arguments on
+        return
+    for key, value in own.items():
+        default = parameters[key].default
+        assert value == (list(default) if isinstance(default, tuple) else default), key
+
+
+def test_default_run_is_the_baseline():
+    cfg = compose()
+    assert all(not cfg[family] for family in config.FAMILIES) and cfg.baseline.trainer.max_epochs == 10
+
+
+def test_inactive_keys_are_dropped_and_equal_points_run_once():
+    assert points("kd=none,logit", "kd.temperature=1,3") == [
+        ("kd=none",),
+        ("kd=logit", "kd.temperature=1"),
+        ("kd=logit", "kd.temperature=3"),
+    ]
+    assert points("kd=logit", "kd.temperature=3,3.0,4") == [
+        ("kd=logit", "kd.temperature=3"),
+        ("kd=logit", "kd.temperature=4"),
+    ]
+    assert len(points("quant=none,qat", "quant.bits=4,8", "prune=none,scheduled", "prune.sparsity=0.5,0.9")) == 3 * 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("seed", -1, "0 or more"),
+        ("seed", "abc", "a whole number"),
+        ("threads", 0, "1 or more"),
+        ("trainer.max_epochs", 0, "1 or more"),
+        ("trainer.learning_rate", 0, "above 0"),
+        ("trainer.schedule", "step", "constant or cosine"),
+        ("baseline.trainer.max_epochs", 1.5, "a whole number"),
+        ("measure.latency_runs", 0, "1 or more"),
+        ("progress", "yes", "true, false or auto"),
+    ],
+)
+def test_a_setting_of_the_run_that_cannot_be_is_refused_by_name(key, value, words):
+    with pytest.raises(UserError, match=f"{key}={value}: must be .*{words}"):
+        config.check(compose(f"{key}={value}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["prune=scheduled", "prune.sparsity=abc"], "prune.sparsity=abc: must be a number"),
+        (["prune=scheduled", "prune.sparsity=null"], "prune.sparsity=None: must be a number"),
+        (["quant=qat", "quant.bits=4.5"], "quant.bits=4.5: must be a whole number"),
+        (["kd=logit", "kd.alpha=true"], "kd.alpha=True: must be a number"),
+        (["prune=scheduled", "prune.sparsity=80"], r"prune.sparsity=80: .*0\.8\?"),
+    ],
+)
+def test_a_value_that_a_technique_cannot_take_is_refused_by_name(overrides, message):
+    with pytest.raises(UserError, match=message):
+        parts.make_techniques(compose(*overrides))
+
+
+def test_unknown_student_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match=r"kd.student=smallcnn: .*did you mean small_cnn"):
+        config.student(compose("kd=logit", "kd.student=smallcnn"))
+
+
+def test_a_class_that_cannot_be_imported_is_refused():
+    with pytest.raises(UserError, match=r"model._target_=no.such.Net: cannot be imported"):
+        build({"_target_": "no.such.Net"}, "model")
+
+
+def hashed(*overrides):
+    return identity.config_hash(config.plain(compose(*overrides)), "data")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    itertools.chain(
+        [(["kd=logit", "kd.temperature=3"], ["kd=logit", "kd.temperature=3.0"])],
+        [
+            ([], [same])
+            for same in ("name=x", "progress=false", "data.root=/x", "baseline.cache=/x", "trainer.max_epochs=10")
+        ],
+    ),
+)
+def test_what_does_not_define_the_experiment_does_not_change_its_hash(one, other):
+    assert hashed(*one) == hashed(*other)
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=1", "kd=logit", "trainer.max_epochs=9", "model=small_cnn", "perturb=rotation"]
+)
+def test_what_defines_the_experiment_changes_its_hash(change):
+    assert hashed() != hashed(change)
+
+
+def test_numbers_that_agree_agree():
+    assert hashed("kd=logit", "kd.alpha=0.7000000000000001") == hashed("kd=logit", "kd.alpha=0.7")
