@@ -37,23 +37,41 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("baselines")
 
 
+SHORT = ["data=mnist5k", "baseline.trainer.max_epochs=1", "measure.latency_runs=20"]
+
+
+@pytest.fixture(scope="session")
+def lcomp_in(cache):
+    """Runs `python -m lcomp` in a folder, on mnist5k, with one-epoch trainings and the session's cache of baselines."""
+
+    def runner(folder, wait=True):
+        def call(*arguments):
+            epochs = [] if any(a.startswith("trainer.max_epochs") for a in arguments) else ["trainer.max_epochs=1"]
+            command = [sys.executable, "-m", "lcomp", *arguments, *SHORT[bool(has_data(arguments)) :], *epochs]
+            environment = {k: v for k, v in os.environ.items() if k != "LCOMP_DATA"}
+            process = subprocess.Popen(
+                [*command, f"baseline.cache={cache}"],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            if not wait:
+                return process
+            out, err = process.communicate(timeout=500)
+            return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+        return call
+
+    return runner
+
+
+def has_data(arguments):
+    return any(a.startswith(("data=", "data._target_")) for a in arguments)
+
+
 @pytest.fixture
-def lcomp(tmp_path, cache):
-    """Runs `python -m lcomp` in an empty folder, on mnist5k, with short trainings and the session's cache."""
-
-    def call(*arguments: str, short: bool = True) -> subprocess.CompletedProcess[str]:
-        settings = ["data=mnist5k", f"baseline.cache={cache}"]
-        settings += (
-            ["baseline.trainer.max_epochs=1", "trainer.max_epochs=1", "measure.latency_runs=20"] if short else []
-        )
-        environment = {k: v for k, v in os.environ.items() if k != "LCOMP_DATA"}
-        return subprocess.run(
-            [sys.executable, "-m", "lcomp", *arguments, *settings],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
-
-    return call
+def lcomp(tmp_path, lcomp_in):
+    """`lcomp_in` the test's own folder."""
+    return lcomp_in(tmp_path)

@@ -1,7 +1,6 @@
 """Every configuration composes and builds; sweeps drop what makes no difference; identities agree where they must."""
 
 import inspect
-import itertools
 
 import hydra
 import pytest
@@ -125,13 +124,14 @@ def hashed(*overrides):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    itertools.chain(
-        [(["kd=logit", "kd.temperature=3"], ["kd=logit", "kd.temperature=3.0"])],
-        [
-            ([], [same])
-            for same in ("name=x", "progress=false", "data.root=/x", "baseline.cache=/x", "trainer.max_epochs=10")
-        ],
-    ),
+    [
+        (["kd=logit", "kd.temperature=3"], ["kd=logit", "kd.temperature=3.0"]),
+        ([], ["name=x"]),
+        ([], ["progress=false"]),
+        ([], ["data.root=/elsewhere"]),
+        ([], ["baseline.cache=/elsewhere"]),
+        ([], ["trainer.max_epochs=10"]),
+    ],
 )
 def test_what_does_not_define_the_experiment_does_not_change_its_hash(one, other):
     assert hashed(*one) == hashed(*other)

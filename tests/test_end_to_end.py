@@ -1,47 +1,119 @@
+"""Whole runs of the command on real digits."""
+
 import json
 
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 
 from lcomp.models import SmallCNN
 from lcomp.training import load_checkpoint
 
 
-def test_sweep_over_temperature_leaves_artifacts_and_records(lcomp, tmp_path, digits):
-    done = lcomp("-m", "kd.temperature=1,8")
+def records(folder):
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("multirun/**/result.json"))]
+
+
+@pytest.fixture(scope="module")
+def sweep(lcomp_in, tmp_path_factory):
+    """A sweep over two temperatures: (what was printed, its folder)."""
+    folder = tmp_path_factory.mktemp("sweep")
+    done = lcomp_in(folder)("-m", "kd.temperature=1,8", "data.eval_perturbations=[rotation:5]")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("[mnist5k]") == 2
-    paths = sorted(tmp_path.glob("multirun/sweep-*/*/result.json"))
-    first, second = (json.loads(p.read_text()) for p in paths)
+    return done, folder
+
+
+def test_sweep_leaves_artifacts_and_records(sweep):
+    _done, folder = sweep
+    first, second = records(folder)
     assert first["status"] == second["status"] == "ok"
     assert first["baseline"]["test_accuracy"] == second["baseline"]["test_accuracy"] > 0.9
     assert first["artifact"]["sha256"] != second["artifact"]["sha256"]
+    assert first["config_hash"] != second["config_hash"] and first["code_hash"] == second["code_hash"]
     assert first["metrics"]["parameters"] == 11_042 and first["metrics"]["file_bytes"] < 48_000
     assert first["metrics"]["macs"] == 26 * 26 * 4 * 9 + 676 * 16 + 160
+    assert first["metrics"]["accuracy/rotation:5"] < first["metrics"]["test_accuracy"]
+    assert first["baseline"]["accuracy/rotation:5"] < first["baseline"]["test_accuracy"]
     assert first["steps"] == 211 and first["dataset"]["name"] == "mnist5k"
+    assert first["choices"]["kd"] == "logit" and first["params"]["kd.temperature"] == 1
 
-    artifact = paths[0].parent / "artifact.onnx"
-    assert artifact.stat().st_size == first["metrics"]["file_bytes"]
-    assert {"classes", "config_hash", "lcomp_version"} == {p.key for p in onnx.load(artifact).metadata_props}
-    network = load_checkpoint(paths[0].parent / "checkpoint.ckpt", SmallCNN())
+
+def test_sweep_prints_a_line_per_run_and_its_table(sweep):
+    done, _folder = sweep
+    assert done.stdout.count("[mnist5k]") == 2 and "kd.temperature=1,8 chooses kd=logit" in done.stderr
+    assert "mnist5k: 3,500 training, 500 validation, 1,000 test images" in done.stdout
+    for row in ("baseline", "kd.temperature=1", "kd.temperature=8"):
+        assert any(line.startswith(f"│ {row} ") for line in done.stdout.splitlines())
+    assert done.stderr.count("training the baseline once") == 1
+
+
+def test_artifact_is_one_file_with_metadata_for_any_batch_size(sweep, digits):
+    _, folder = sweep
+    path = next(iter(sorted(folder.glob("multirun/sweep-*/0/artifact.onnx"))))
+    record = records(folder)[0]
+    assert path.stat().st_size == record["metrics"]["file_bytes"]
+    metadata = {p.key: p.value for p in onnx.load(path).metadata_props}
+    assert metadata == {"classes": "10", "config_hash": record["config_hash"], "lcomp_version": "0.1.0"}
+    network = load_checkpoint(path.parent / "checkpoint.ckpt", SmallCNN())
     pixels = digits.test.images[:77].float().div(255)
-    seen = onnxruntime.InferenceSession(artifact).run(None, {"pixels": pixels.numpy()})[0]
+    seen = onnxruntime.InferenceSession(path).run(None, {"pixels": pixels.numpy()})[0]
     np.testing.assert_allclose(seen, network(pixels).detach().numpy(), atol=1e-4)
+    assert {p.name for p in path.parent.iterdir()} == {
+        "artifact.onnx", "checkpoint.ckpt", "result.json", "lcomp.log", ".hydra"
+    }  # fmt: skip
 
 
-def test_same_command_gives_the_same_artifact(lcomp, tmp_path):
-    hashes = set()
-    for _ in range(2):
-        assert lcomp("kd.temperature=3").returncode == 0
-    for path in tmp_path.glob("multirun/run-*/result.json"):
-        hashes.add(json.loads(path.read_text())["artifact"]["sha256"])
-    assert len(hashes) == 1
+def test_a_later_run_reads_the_cached_baseline_and_gives_the_same_artifact_serial_and_parallel(
+    sweep, lcomp_in, tmp_path_factory
+):
+    _, folder = sweep
+    elsewhere = [tmp_path_factory.mktemp("again"), tmp_path_factory.mktemp("parallel")]
+    running = [lcomp_in(place, wait=False)("-m", "kd.temperature=8,1") for place in elsewhere]  # at the same time
+    for process in running:
+        _, said = process.communicate(timeout=400)
+        assert process.returncode == 0, said
+        assert "training the baseline once" not in said
+
+    def artifacts(place):
+        return {r["params"]["kd.temperature"]: r["artifact"]["sha256"] for r in records(place)}
+
+    assert artifacts(folder) == artifacts(elsewhere[0]) == artifacts(elsewhere[1])
 
 
-def test_a_failed_run_leaves_a_record_and_a_cause(lcomp, tmp_path):
+def test_teacher_by_path(sweep, lcomp, tmp_path):
+    _, folder = sweep
+    wrong = next(iter(folder.glob("multirun/sweep-*/0/checkpoint.ckpt")))
+    done = lcomp("-m", f"kd.teacher={wrong}", "model=small_cnn,lenet5")
+    good, bad = records(tmp_path)
+    assert good["status"] == "ok" and good["steps"] == 211
+    assert bad["status"] == "failed" and "not a checkpoint of LeNet5" in bad["error"] and done.returncode == 1
+
+
+def test_a_failed_run_does_not_stop_a_sweep_and_is_listed_at_its_end(lcomp, tmp_path):
+    done = lcomp("-m", "prune.sparsity=80,0.5", "trainer.max_epochs=1")
+    assert done.returncode == 1
+    failed, finished = records(tmp_path)
+    assert failed["status"] == "failed" and "0.8?" in failed["error"] and failed["steps"] == 0
+    assert finished["status"] == "ok" and finished["metrics"]["sparsity"] == pytest.approx(0.5, abs=1e-5)
+    assert "1 of 2 runs failed:" in done.stderr
+    assert "prune.sparsity=80: a share of the weights, from 0 to below 1; 0.8?" in done.stderr.splitlines()[-1]
+    assert "sparsity: zeros neither shorten a dense file" in done.stdout
+
+
+def test_a_mistaken_value_ends_a_run_before_anything_is_trained(lcomp, tmp_path):
     done = lcomp("kd.temperature=-1")
     assert done.returncode == 1
-    [path] = tmp_path.glob("multirun/run-*/result.json")
-    record = json.loads(path.read_text())
-    assert record["status"] == "failed" and "kd.temperature=-1" in record["error"]
+    [record] = records(tmp_path)
+    assert record["status"] == "failed" and record["error"].startswith("kd.temperature=-1: must be above 0")
+    assert "training the baseline" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_post_training_quantization_trains_nothing_and_keeps_integers(lcomp, tmp_path):
+    done = lcomp("-m", "quant=static,dynamic")
+    assert done.returncode == 0, done.stderr
+    for record in records(tmp_path):
+        assert record["steps"] == 0 and record["metrics"]["file_bytes"] < 60_000
+        assert record["metrics"]["test_accuracy"] >= record["baseline"]["test_accuracy"] - 0.01
+        assert record["metrics"]["agreement"] >= 0.999 and record["metrics"]["logit_difference"] < 1
+    assert "integers can be slower" in done.stdout

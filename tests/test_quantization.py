@@ -18,7 +18,9 @@ from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, QATModule
 from lcomp.techniques.quantization import DynamicQuantization, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, WeightQuantizer, fake_quantize
+from lcomp.techniques.quantization.layers import Input
 from lcomp.techniques.quantization.quantization import quantizers
+from lcomp.techniques.quantization.static import enable_weights
 from lcomp.techniques.technique import layers, parametrization
 
 FLOATS = st.floats(-100, 100, width=32, allow_subnormal=False)
@@ -211,6 +213,58 @@ def test_excluded_layers_stay_float(digits, tmp_path):
     export(made, path, (1, 28, 28), 10, "")
     assert len(integer_weights(path)) == 2
     assert sum(a.dtype == "float32" and a.ndim == 2 for a in initializers(path).values()) == 3
+
+
+def with_batch_norms():
+    """Three convolutions of one width (equal zero points), batch norms with gains of either sign and one of zero."""
+    blocks = [
+        nn.Sequential(nn.Conv2d(c, 6, 3, bias=i > 0), nn.BatchNorm2d(6), nn.ReLU()) for i, c in enumerate((1, 6, 6))
+    ]
+    network = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(6 * 22 * 22, 10))
+    for index, module in enumerate(m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        random = torch.Generator().manual_seed(index)
+        for tensor in (module.weight.data, module.bias.data, module.running_mean):
+            tensor.copy_(torch.randn(6, generator=random))
+        module.running_var.uniform_(0.5, 2, generator=random)
+        module.weight.data[0] = 0
+    return network.eval()
+
+
+def test_batch_norm_is_folded_exactly_and_leaves_integer_kernels(digits, tmp_path, pixels):
+    network = with_batch_norms()
+    technique = StaticQuantization(8, calibration_images=200)
+    technique.prepare(network)
+    fake = copy.deepcopy(network)
+    made = technique.finalize(network, (batch[0] for batch in digits.train_dataloader())).eval()
+    for mine, theirs in zip(quantizers(fake, ActivationQuantizer), quantizers(made, Input), strict=True):
+        mine.low.copy_(-theirs.zero_point.float() * theirs.scale)
+        mine.high.copy_(mine.low + mine.levels * theirs.scale)
+        mine.enabled.fill_(True)
+    enable_weights(fake)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in made.modules())
+    with torch.no_grad():
+        assert torch.allclose(made(pixels[:20]), fake(pixels[:20]), atol=1e-2)
+    path = tmp_path / "norms.onnx"
+    export(made, path, (1, 28, 28), 10, "")
+    assert optimized(path)["QLinearConv"] == 3 and operators(path)["BatchNormalization"] == 0
+    with torch.no_grad():
+        expected = made(pixels).numpy()
+    assert (logits(path, pixels.numpy()).argmax(1) == expected.argmax(1)).mean() >= 0.999
+
+
+def test_batch_norm_that_another_reader_bypasses_stays():
+    class Bypassed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x + self.norm(x)
+
+    assert graph.batch_norms(Bypassed()) == {}
+    assert graph.batch_norms(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))) == {"0": "1"}
+    assert graph.batch_norms(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False))) == {}
 
 
 def test_normalization_is_folded_only_where_nothing_is_padded():

@@ -63,6 +63,7 @@ def export(
         exporter_log.setLevel(level)
     assert program is not None
     model = strip(program.model_proto)
+    own_zero_points(model)
     for key, value in {
         "classes": json.dumps(classes),
         "config_hash": config_hash,
@@ -71,6 +72,20 @@ def export(
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
     write_atomically(Path(path), model.SerializeToString(deterministic=True))
+
+
+def own_zero_points(model: onnx.ModelProto) -> None:
+    """Gives every DequantizeLinear a zero point of its own: the exporter shares equal ones, and ONNX Runtime 1.32 then
+    fails on processors without VNNI ("Attempt to replace the existing tensor") when asked for exact kernels."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    taken: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
+            if node.input[2] in taken:
+                own = model.graph.initializer.add()
+                own.CopyFrom(constants[node.input[2]])
+                own.name = node.input[2] = f"{node.input[0]}.zero_point"
+            taken.add(node.input[2])
 
 
 def strip(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -20,6 +20,7 @@ NOT_DEFINING = {
     "data.download",
     "data.dataset",
     "data.perturb",
+    "data.eval_perturbations",
     "kd.teacher",
     "measure",
 }
@@ -95,4 +96,4 @@ def dataset(data: Any) -> dict[str, Any]:
                     hasher.update(tensor.contiguous().numpy().tobytes())
         sha256 = hasher.hexdigest()
     sizes = {part: len(loader.dataset) for part, loader in loaders.items()}
-    return {"name": getattr(data, "name", type(data).__name__), "sha256": sha256, **sizes}
+    return {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}

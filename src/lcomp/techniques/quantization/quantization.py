@@ -66,13 +66,17 @@ class Quantization(Technique):
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
-        foldable = graph.foldable(network)
+        foldable, batch_norms = graph.foldable(network), graph.batch_norms(network)
         for name, layer in list(layers(network)):
             quantizer = parametrization(layer, WeightQuantizer)
             if quantizer is None:
                 continue
             owner = network.get_submodule(foldable.get(name, name))
-            graph.replace(network, name, integer_layer(layer, quantizer, owner))
+            quantized = integer_layer(layer, quantizer, owner)
+            graph.replace(network, name, quantized)
+            if name in batch_norms:
+                fold_batch_norm(quantized, network.get_submodule(batch_norms[name]))
+                graph.replace(network, batch_norms[name], nn.Identity())
             if owner is not layer:
                 graph.replace(network, foldable[name], nn.Identity())
         return network
@@ -84,7 +88,7 @@ def quantize_input(module: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]
     return (quantizer(arguments[0]),)
 
 
-def integer_layer(layer: Layer, quantizer: WeightQuantizer, owner: nn.Module) -> nn.Module:
+def integer_layer(layer: Layer, quantizer: WeightQuantizer, owner: nn.Module) -> QuantizedConv2d | QuantizedLinear:
     """The integer form of `layer`; `owner`, which holds its input's quantizer, is the layer itself or the
     normalization to fold into it: W (x - m) / s + b = (W / s) x + (b - m sum(W) / s)."""
     integers = quantizer.integers(original(layer))
@@ -96,6 +100,21 @@ def integer_layer(layer: Layer, quantizer: WeightQuantizer, owner: nn.Module) ->
     source = owner.input_quantizer
     quantize = Input(source) if isinstance(source, ActivationQuantizer) else DynamicInput()
     return (QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear)(layer, weight, quantize)  # type: ignore[arg-type]
+
+
+def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -> None:
+    """Folds gamma (y - mean) / sqrt(var + eps) + beta into the layer before it; exact, since its scales are per output
+    channel. A negative gamma turns the signs of its channel's integers, which lie symmetrically about zero."""
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert norm.running_mean is not None and norm.running_var is not None
+    gain = (norm.running_var + norm.eps).rsqrt()
+    if norm.weight is not None:
+        gain = gain * norm.weight
+    integers = layer.weight.integers
+    integers.mul_(gain.sign().to(integers.dtype).view(-1, *[1] * (integers.dim() - 1)))
+    layer.weight.scale.mul_(gain.abs().where(gain != 0, 1.0))
+    bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
+    layer.bias = nn.Parameter(bias * gain + (0.0 if norm.bias is None else norm.bias))
 
 
 def quantizers(network: nn.Module, kind: type[nn.Module]) -> list[Any]:

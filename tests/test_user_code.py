@@ -1,0 +1,127 @@
+"""Somebody else's package: a network with batch norm and a residual addition, a DataModule, a technique's failure."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PYPROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "throwaway"
+version = "1"
+"""
+NETWORK = """
+from torch import nn
+
+class Residual(nn.Module):
+    def __init__(self, width=8, num_classes=10, input_shape=(1, 28, 28)):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(input_shape[0], width, 3, 2, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.block = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width),
+        )
+        self.pool, self.flatten, self.head = nn.MaxPool2d(2), nn.Flatten(), nn.Linear(width * 36, num_classes)
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.head(self.flatten(self.pool(nn.functional.relu(x + self.block(x)))))
+
+class Silent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(784, 10)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1)) * float("nan")
+"""
+DATA = """
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from lcomp.data import MNISTDataModule
+
+class ThreeDigits(pl.LightningDataModule):
+    num_classes, input_shape = 3, (1, 14, 14)
+
+    def setup(self, stage):
+        digits = MNISTDataModule(dataset="mnist5k")
+        self.parts = {}
+        for name in ("train", "validation", "test"):
+            part = getattr(digits, name)
+            few = part.labels < 3
+            images = part.images[few].float().div(255)
+            self.parts[name] = TensorDataset(torch.nn.functional.avg_pool2d(images, 2), part.labels[few])
+
+    def train_dataloader(self):
+        return DataLoader(self.parts["train"], 32, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(self.parts["validation"], 100)
+
+    def test_dataloader(self):
+        return DataLoader(self.parts["test"], 100)
+
+class NoShape(ThreeDigits):
+    num_classes = property(lambda self: (_ for _ in ()).throw(AttributeError("num_classes")))
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder with the throwaway package installed into it."""
+    source, site = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+    (source / "throwaway").mkdir()
+    for name, text in (("__init__", ""), ("network", NETWORK), ("data", DATA)):
+        (source / "throwaway" / f"{name}.py").write_text(textwrap.dedent(text))
+    (source / "pyproject.toml").write_text(PYPROJECT)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", site, source]
+    subprocess.run(pip, check=True, capture_output=True, timeout=300)
+    return site
+
+
+def record(folder):
+    [path] = folder.glob("multirun/run-*/result.json")
+    return json.loads(path.read_text())
+
+
+def test_a_users_network_is_pruned_and_quantized_in_one_fit(lcomp, tmp_path, site, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    done = lcomp("model._target_=throwaway.network.Residual", "+model.width=6", "prune.sparsity=0.7", "quant.bits=8")
+    assert done.returncode == 0, done.stderr
+    assert "model: throwaway.network.Residual does not take channels, hidden: dropped" in done.stderr
+    metrics = record(tmp_path)["metrics"]
+    assert metrics["agreement"] >= 0.999 and metrics["test_accuracy"] > 0.8
+    weights = 6 * 9 + 2 * 36 * 9 + 10 * 6 * 36
+    assert round(0.7 * weights) <= metrics["sparsity"] * weights + 1e-6
+    assert metrics["parameters"] == weights + 3 * 6 + 10  # the batch norms are folded into integers and biases
+
+
+def test_a_users_data_decide_classes_and_shape(lcomp, tmp_path, site, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    done = lcomp("kd.temperature=2", "model=small_cnn", "data._target_=throwaway.data.ThreeDigits")
+    assert done.returncode == 0, done.stderr
+    seen = record(tmp_path)
+    assert seen["dataset"]["name"] == "ThreeDigits" and seen["dataset"]["test"] < 400
+    assert seen["metrics"]["parameters"] == 4 * 9 + 4 + 4 * 36 * 16 + 16 + 3 * 16 + 3
+    assert seen["metrics"]["test_accuracy"] > 0.8 and "[ThreeDigits]" in done.stdout
+
+
+def test_data_without_a_class_count_are_refused(lcomp, tmp_path, site, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    done = lcomp("data._target_=throwaway.data.NoShape")
+    assert done.returncode == 1 and "give it an attribute num_classes, such as 10" in done.stdout
+
+
+def test_nan_is_a_result_with_its_cause_and_an_exit_code(lcomp, tmp_path, site, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    done = lcomp("model._target_=throwaway.network.Silent")
+    assert done.returncode == 1
+    seen = record(tmp_path)
+    assert seen["status"] == "nan" and "the training loss is nan at step" in seen["error"]
+    assert "nan: " in done.stdout and not list(tmp_path.glob("multirun/run-*/artifact.onnx"))
