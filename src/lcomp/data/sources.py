@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import logging
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,13 +56,18 @@ def load(dataset: str, root: Path, download: bool) -> Digits:
 
 
 def _download(root: Path) -> bool:
+    """Fetches MNIST into `root/MNIST/raw` with torchvision; leaves nothing behind where that fails."""
     import torchvision
 
-    try:
-        torchvision.datasets.MNIST(str(root), download=True)
-    except (RuntimeError, OSError) as error:
-        log.info("download of MNIST failed: %s", " ".join(str(error).split()))
-        return False
+    raw = root / "MNIST" / "raw"
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=raw.parent) as temporary:
+        try:
+            fetched = torchvision.datasets.MNIST(temporary, download=True)
+        except (RuntimeError, OSError) as error:
+            log.info("download of MNIST failed: %s", " ".join(str(error).split()))
+            return False
+        os.replace(fetched.raw_folder, raw)
     return True
 
 

@@ -1,0 +1,226 @@
+"""Breaks lcomp on purpose, one mechanism at a time, and shows the test that notices.
+
+    python tests/break_it.py              # all of them, about five minutes
+    python tests/break_it.py mask lock    # those whose names hold a word
+
+Each mechanism is a piece of source text and what it becomes without it. A copy of the project is changed, the named
+test runs on the copy and must fail there. Exit code 1 when a break goes unnoticed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Break:
+    """Replaces `text` in `file` (under src/lcomp) by `without`; `test` must then fail."""
+
+    name: str
+    file: str
+    text: str
+    without: str
+    test: str
+
+
+BREAKS = [
+    Break(
+        "masks hold after the optimizer's step",
+        "techniques/pruning/mask.py",
+        "return torch.where(self.mask, weight, 0.0)",
+        "return weight * torch.where(self.mask | weight.requires_grad, 1.0, 0.0)",
+        "test_pruning.py::test_masks_hold_after_every_step_in_spite_of_momentum",
+    ),
+    Break(
+        "masks only shrink",
+        "techniques/pruning/mask.py",
+        "s.flatten().masked_fill(~m.flatten(), -torch.inf)",
+        "s.flatten()",
+        "test_pruning.py::test_masks_only_shrink",
+    ),
+    Break(
+        "sparsity exact to one weight among equal scores",
+        "techniques/pruning/mask.py",
+        "kept[flat.argsort(stable=True)[:pruned]] = False",
+        "kept = flat > flat.kthvalue(pruned).values",
+        "test_pruning.py::test_equal_scores_still_give_the_exact_count",
+    ),
+    Break(
+        "the sparsity of a window that ends with training",
+        "techniques/pruning/pruning.py",
+        "if self.end == 1:",
+        "if False:",
+        "test_pruning.py::test_a_window_that_ends_with_training_still_reaches_the_sparsity",
+    ),
+    Break(
+        "the gate of gated pruning",
+        "techniques/pruning/gated.py",
+        "self.is_open = accuracy >= self.best - self.tolerance",
+        "self.is_open = True",
+        "test_pruning.py::test_gated_sparsity_grows_only_while_accuracy_holds",
+    ),
+    Break(
+        "T^2 of the distillation loss",
+        "techniques/distillation/logit.py",
+        "(1 - alpha) * temperature**2 * soft",
+        "(1 - alpha) * soft",
+        "test_distillation.py::test_loss_is_the_formula",
+    ),
+    Break(
+        "batch mean of the distillation loss",
+        "techniques/distillation/logit.py",
+        'reduction="batchmean"',
+        'reduction="mean"',
+        "test_distillation.py::test_loss_is_the_formula",
+    ),
+    Break(
+        "the frozen teacher outside the checkpoint",
+        "modules/distillation.py",
+        "self._teacher = [teacher.eval().requires_grad_(False)]",
+        "self.kept = teacher; self._teacher = [teacher.eval()]",
+        "test_modules.py::test_teacher_is_frozen_and_no_part_of_the_checkpoint",
+    ),
+    Break(
+        "freezing of the ranges",
+        "techniques/quantization/qat.py",
+        "frozen = progress >= self.begin, progress >= self.freeze",
+        "frozen = progress >= self.begin, False",
+        "test_quantization.py::test_rounding_starts_at_begin_and_ranges_freeze",
+    ),
+    Break(
+        "zeros stay zero when quantized",
+        "techniques/quantization/fake.py",
+        "return round_through((weight / self.scale).clamp(-self.largest, self.largest)) * self.scale",
+        "return (round_through((weight / self.scale - 0.5).clamp(-self.largest, self.largest)) + 0.5) * self.scale",
+        "test_quantization.py::test_weights_round_to_their_grid_and_zeros_stay_zeros",
+    ),
+    Break(
+        "exact integer kernels",
+        "measure.py",
+        'options.add_session_config_entry("session.x64quantprecision", "1")',
+        'options.add_session_config_entry("session.x64quantprecision", "0")',
+        "test_measure.py::test_sessions_ask_for_exact_integer_kernels_on_one_thread",
+    ),
+    Break(
+        "signs of a batch norm's gain",
+        "techniques/quantization/quantization.py",
+        "integers.mul_(gain.sign()",
+        "integers.mul_(gain.sign().abs()",
+        "test_quantization.py::test_batch_norm_is_folded_exactly_and_leaves_integer_kernels",
+    ),
+    Break(
+        "bounds of narrow activations",
+        "techniques/quantization/layers.py",
+        "x = x.clamp(max=self.highest)",
+        "pass",
+        "test_quantization.py::test_narrow_activations_saturate_in_the_file_as_in_the_network",
+    ),
+    Break(
+        "the lock of the cache",
+        "baseline.py",
+        'with filelock.FileLock(folder / "lock"):',
+        "if True:",
+        "test_baseline.py::test_processes_that_need_it_at_once_train_it_once",
+    ),
+    Break(
+        "hashes of a cached baseline",
+        "baseline.py",
+        "whole = all(sha256(folder / n) == seen",
+        "whole = all((folder / n).exists()",
+        "test_baseline.py::test_a_damaged_entry_is_noticed_and_trained_again",
+    ),
+    Break(
+        "hashes of MNIST's files",
+        "data/sources.py",
+        "if seen != expected:",
+        "if False:",
+        "test_data.py::test_altered_or_missing_file_names_file_and_hash_and_touches_nothing",
+    ),
+    Break(
+        "files whole or not at all",
+        "files.py",
+        "Path(temporary).unlink(missing_ok=True)",
+        "os.replace(temporary, path)",
+        "test_files.py::test_a_failed_write_leaves_the_old_file_and_no_debris",
+    ),
+    Break(
+        "order of an epoch after a resume",
+        "data/datamodule.py",
+        "yield from torch.from_numpy(order).split(self.batch_size)",
+        "return iter(torch.from_numpy(order).split(self.batch_size))",
+        "test_contract.py::test_technique_resumes_to_the_same_weights",
+    ),
+    Break(
+        "parametrizations before the optimizer",
+        "techniques/technique.py",
+        "def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:\n        if stage",
+        'def on_train_start(self, trainer, pl_module, stage="fit"):\n        if stage',
+        "test_contract.py::test_technique_resumes_to_the_same_weights",
+    ),
+    Break(
+        "canonical numbers of the configuration's hash",
+        "identity.py",
+        "return int(number) if number.is_integer() else number",
+        "return value",
+        "test_files.py::test_numbers_that_agree_hash_alike",
+    ),
+    Break(
+        "seeds of the perturbations",
+        "data/perturbations.py",
+        "generator = Generator().manual_seed(int(state) & (2**63 - 1))",
+        "generator = torch.default_generator",
+        "test_perturbations.py::test_pure_seeded_and_within_0_and_1",
+    ),
+    Break(
+        "a heavy import off the command line",
+        "config.py",
+        "from lcomp.errors import UserError, one_of",
+        "import torch\nfrom lcomp.errors import UserError, one_of",
+        "test_command_line.py::test_help_lists_the_groups_and_commands_worth_trying",
+    ),
+    Break(
+        "stripped exporter's debris",
+        "export.py",
+        "del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]",
+        "pass",
+        "test_end_to_end.py::test_artifact_is_one_file_with_metadata_for_any_batch_size",
+    ),
+]
+
+
+def broken(one: Break, folder: Path) -> tuple[bool, str]:
+    """Whether the test fails on a copy of the project without the mechanism, and the line that says so."""
+    for part in ("src", "conf", "tests"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / part, folder)
+    path = folder / "src" / "lcomp" / one.file
+    path.write_text(path.read_text().replace(one.text, one.without))
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--show-capture=no", f"tests/{one.test}"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return done.returncode == 1 and bool(failed), failed[0][:150] if failed else done.stdout[-300:] + done.stderr[-300:]
+
+
+def main() -> int:
+    """Shows each break and the test that fails; 1 when one goes unnoticed."""
+    chosen = [one for one in BREAKS if not sys.argv[1:] or any(word in one.name for word in sys.argv[1:])]
+    unnoticed = 0
+    for one in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            noticed, line = broken(one, Path(folder))
+        unnoticed += not noticed
+        print(f"{'noticed  ' if noticed else 'UNNOTICED'} {one.name}: {line}", flush=True)
+    print(f"{len(chosen) - unnoticed} of {len(chosen)} breaks noticed")
+    return int(unnoticed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
