@@ -54,7 +54,7 @@ BREAKS = [
     Break(
         "the sparsity of a window that ends with training",
         "techniques/pruning/pruning.py",
-        "if self.end == 1:",
+        "if share_of_training(trainer) >= self.end:",
         "if False:",
         "test_pruning.py::test_a_window_that_ends_with_training_still_reaches_the_sparsity",
     ),
@@ -89,8 +89,8 @@ BREAKS = [
     Break(
         "freezing of the ranges",
         "techniques/quantization/qat.py",
-        "frozen = progress >= self.begin, progress >= self.freeze",
-        "frozen = progress >= self.begin, False",
+        "progress >= self.freeze and observed",
+        "False",
         "test_quantization.py::test_rounding_starts_at_begin_and_ranges_freeze",
     ),
     Break(

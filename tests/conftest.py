@@ -49,8 +49,10 @@ def lcomp_in(cache):
             epochs = [] if any(a.startswith("trainer.max_epochs") for a in arguments) else ["trainer.max_epochs=1"]
             command = [sys.executable, "-m", "lcomp", *arguments, *SHORT[bool(has_data(arguments)) :], *epochs]
             environment = {k: v for k, v in os.environ.items() if k != "LCOMP_DATA"}
+            if not any(a.startswith("baseline.cache=") for a in arguments):
+                command.append(f"baseline.cache={cache}")
             process = subprocess.Popen(
-                [*command, f"baseline.cache={cache}"],
+                command,
                 cwd=folder,
                 env=environment,
                 stdout=subprocess.PIPE,

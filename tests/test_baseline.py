@@ -45,7 +45,7 @@ def test_another_identity_is_another_baseline(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "artifact.onnx", "entry.json"])
-@pytest.mark.parametrize("damage", [b"", b"other bytes", None])
+@pytest.mark.parametrize("damage", [b"", b"other bytes", b"[]", None])
 def test_a_damaged_entry_is_noticed_and_trained_again(tmp_path, caplog, name, damage):
     counting = Counting()
     path = cached(tmp_path, counting).folder / name
@@ -82,10 +82,12 @@ def test_figures_are_measured_once_per_setting_and_artifact(tmp_path):
     assert len(measured) == 1
     entry.figures([], measure)
     assert len(measured) == 2
-    next(entry.folder.glob("metrics-*")).write_text("{")
+    for path in entry.folder.glob("metrics-*"):
+        path.write_text(path.read_text().replace("0.5", "0.9"))
+    assert entry.figures([], measure) == {"test_accuracy": 0.5} and len(measured) == 3
     write_atomically(entry.artifact, b"another artifact")
     entry.figures(["rotation"], measure), entry.figures([], measure)
-    assert len(measured) == 4
+    assert len(measured) == 5
 
 
 def test_processes_that_need_it_at_once_train_it_once(tmp_path):

@@ -77,8 +77,10 @@ def test_inactive_keys_are_dropped_and_equal_points_run_once():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("seed", -1, "0 or more"),
+        ("seed", -1, "0 to"),
         ("seed", "abc", "a whole number"),
+        ("seed", 2**32, "0 to 4294967295"),
+        ("baseline.trainer.schedule", "step", "constant or cosine"),
         ("threads", 0, "1 or more"),
         ("trainer.max_epochs", 0, "1 or more"),
         ("trainer.learning_rate", 0, "above 0"),
@@ -100,6 +102,8 @@ def test_a_setting_of_the_run_that_cannot_be_is_refused_by_name(key, value, word
         (["prune=scheduled", "prune.sparsity=null"], "prune.sparsity=None: must be a number"),
         (["quant=qat", "quant.bits=4.5"], "quant.bits=4.5: must be a whole number"),
         (["kd=logit", "kd.alpha=true"], "kd.alpha=True: must be a number"),
+        (["prune=scheduled", "prune.exclude=conv1"], "prune.exclude=conv1: must be a list"),
+        (["prune=scheduled", "prune.schedule=linear"], "prune.schedule=linear: must be a choice of a file"),
         (["prune=scheduled", "prune.sparsity=80"], r"prune.sparsity=80: .*0\.8\?"),
     ],
 )
@@ -111,6 +115,32 @@ def test_a_value_that_a_technique_cannot_take_is_refused_by_name(overrides, mess
 def test_unknown_student_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"kd.student=smallcnn: .*did you mean small_cnn"):
         config.student(compose("kd=logit", "kd.student=smallcnn"))
+
+
+class Own:
+    """Somebody's network with arguments of LeNet-5's names."""
+
+    def __init__(self, hidden: int = 64, seed: int = 0):
+        self.hidden, self.seed = hidden, seed
+
+
+def test_a_class_of_the_users_own_keeps_its_own_defaults():
+    target = {"_target_": f"{__name__}.Own"}
+    left_over = {"channels": [6, 16], "hidden": [120, 84]}
+    assert build(target | left_over, "model").hidden == 64
+    assert build(target | left_over | {"hidden": 32}, "model").hidden == 32
+    with pytest.raises(UserError, match=r"model.hiden=32: .*Own takes .*hidden.*; did you mean hidden"):
+        build(target | left_over | {"hiden": 32}, "model")
+
+
+def test_a_class_of_the_users_own_is_given_what_the_configuration_interpolates():
+    node = {"_target_": f"{__name__}.Own", "dataset": "mnist", "root": "/somewhere", "seed": 3, "perturb": {}}
+    assert build(node, "data").seed == 3
+
+
+def test_a_constructor_that_raises_is_answered_with_its_cause():
+    with pytest.raises(UserError, match=r"model: lcomp.models.LeNet5 cannot be made \(IndexError"):
+        build({"_target_": "lcomp.models.LeNet5", "channels": [6]}, "model", num_classes=10)
 
 
 def test_a_class_that_cannot_be_imported_is_refused():

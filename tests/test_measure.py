@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lcomp import measure
+from lcomp import measure, size
 from lcomp.export import export
 from lcomp.models import LeNet5, SmallCNN
 
@@ -40,14 +40,14 @@ def test_large_logits_do_not_overflow():
 
 def test_sizes_are_the_files(artifact):
     content = artifact.read_bytes()
-    assert measure.sizes(artifact) == {
+    assert size.of_file(artifact) == {
         "file_bytes": len(content),
         "gzip_bytes": len(gzip.compress(content, compresslevel=9, mtime=0)),
     }
 
 
 def test_operations_and_memory_of_the_papers_student(artifact):
-    counts = measure.counts(artifact)
+    counts = size.of_graph(artifact)
     assert counts["macs"] == 26 * 26 * 4 * 9 + 676 * 16 + 16 * 10
     largest = 4 * (26 * 26 * 4 + 26 * 26 * 4)  # ReLU's input and output live at once
     assert 11_042 * 4 + largest <= counts["memory_bytes"] <= 11_042 * 4 + largest + 100
@@ -58,23 +58,26 @@ def test_weights_count_integers_and_zeros():
     with torch.no_grad():
         network.fc1.weight[:60] = 0
         network.fc1.bias.fill_(1)
-    seen = measure.weights(network)
+    seen = size.of_network(network)
     assert seen["parameters"] == 44_426 and seen["sparsity"] == pytest.approx(60 * 256 / 44_190)
     assert seen["nonzero_parameters"] == 44_190 - 60 * 256 + 120
 
 
-def test_fidelity_sees_a_wrong_artifact(artifact):
+def agreement(path, network):
     pixels = np.random.default_rng(0).random((300, 1, 28, 28), np.float32)
+    split = measure.Split(pixels, np.zeros(300, np.int64))
+    return measure.quality(measure.session(path), measure.Splits(split, split), measure.answers(network, pixels))
+
+
+def test_a_wrong_artifact_is_noticed(artifact):
     torch.manual_seed(5)
-    session, other = measure.session(artifact), SmallCNN()
-    assert measure.fidelity(session, other, pixels)["agreement"] < 0.9
+    assert agreement(artifact, SmallCNN())["agreement"] < 0.9
 
 
-def test_fidelity_is_one_for_the_network_itself(tmp_path):
+def test_an_artifact_agrees_with_its_own_network(tmp_path):
     network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
     export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
-    pixels = np.random.default_rng(0).random((300, 1, 28, 28), np.float32)
-    seen = measure.fidelity(measure.session(tmp_path / "a.onnx"), network, pixels)
+    seen = agreement(tmp_path / "a.onnx", network)
     assert seen["agreement"] == 1 and seen["logit_difference"] < 1e-5
 
 

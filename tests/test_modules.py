@@ -9,6 +9,7 @@ from onnx_graphs import integer_weights
 from torch import nn
 from training import train, weights
 
+from lcomp.data import MNISTDataModule
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, DistillationModule
@@ -59,9 +60,27 @@ def test_carried_logits_are_the_teachers(digits, trained):
 
 
 def test_carried_logits_give_the_loss_of_asking_the_teacher(digits, trained):
-    module = DistillationModule(SmallCNN(), trained, LogitDistillation(4, 0.3))
+    asking = DistillationModule(SmallCNN(), trained, LogitDistillation(4, 0.3))
+    reading = DistillationModule(asking.network, trained, LogitDistillation(4, 0.3), logits_in_batch=True)
     images, labels = digits.train.images[:50].float() / 255, digits.train.labels[:50]
-    assert torch.allclose(module.loss(images, labels), module.loss(images, labels, trained(images)))
+    asked = asking.loss(images, labels)
+    assert torch.allclose(asked, reading.loss(images, labels, trained(images)))
+    assert torch.equal(asked, asking.loss(images, labels, torch.zeros(50)))  # a third tensor of somebody's own
+
+
+def test_teacher_is_asked_once_unless_the_images_are_perturbed(trained):
+    asked = []
+
+    class Counting(nn.Module):
+        def forward(self, x):
+            asked.append(len(x))
+            return trained(x)
+
+    plain = MNISTDataModule(dataset="mnist5k")
+    assert plain.carry_logits(Counting()) and sum(asked) == 3500
+    noisy = MNISTDataModule(dataset="mnist5k", perturb={"rotation": {"severity": 3}})
+    assert not noisy.carry_logits(Counting()) and sum(asked) == 3500
+    assert len(next(iter(noisy.train_dataloader()))) == 2
 
 
 def test_techniques_act_in_the_order_of_their_stages():

@@ -111,8 +111,9 @@ def test_sparsity_grows_with_the_schedule_and_is_back_before_its_window_ends(dig
     assert watch.seen == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_window_that_ends_with_training_still_reaches_the_sparsity(digits):
-    module = BaselineModule(SmallCNN(), [Pruning(0.6, begin=0.0, end=1.0, interval=100, scope="layer")])
+@pytest.mark.parametrize("end", [0.97, 1.0])
+def test_a_window_that_ends_with_training_still_reaches_the_sparsity(digits, end):
+    module = BaselineModule(SmallCNN(), [Pruning(0.6, begin=0.0, end=end, interval=100, scope="layer")])
     train(module, digits)
     assert counted(module.finalize()) == exact(module.network, 0.6)
 
@@ -178,6 +179,13 @@ def test_gated_sparsity_grows_only_while_accuracy_holds(digits, accuracies, reac
     assert counted(module.network) == exact(module.network, gate.reached)
 
 
+def test_the_gate_opens_once_a_step_even_where_several_batches_make_one(digits):
+    gate = GatedPruning(sparsity=0.8, begin=0.0, end=1.0, interval=1)
+    watch = Watch(lambda module: gate.reached)
+    train(BaselineModule(SmallCNN(), [gate]), digits, accumulate_grad_batches=4, callbacks=[watch])
+    assert watch.seen == pytest.approx([0.16 * (1 + batch // 4) for batch in range(20)])
+
+
 def test_gate_needs_its_metric(digits):
     class Silent(BaselineModule):
         def validation_step(self, batch, batch_idx):
@@ -194,7 +202,7 @@ def test_gate_needs_its_metric(digits):
         ({"sparsity": 1}, "prune.sparsity=1"),
         ({"sparsity": -0.1}, "prune.sparsity"),
         ({"sparsity": 0.3, "initial_sparsity": 0.5}, "prune.initial_sparsity=0.5 is above prune.sparsity=0.3"),
-        ({"begin": 0.5, "end": 0.2}, "prune.begin=0.5, prune.end=0.2"),
+        ({"begin": 0.5, "end": 0.2}, "prune.begin=0.5, prune.end=0.2: shares of training"),
         ({"interval": 0}, "prune.interval=0"),
         ({"scope": "layr"}, "prune.scope=layr: .*did you mean layer"),
     ],
@@ -207,3 +215,13 @@ def test_impossible_settings_are_refused_by_name(settings, message):
 def test_excluding_a_layer_that_is_not_there_is_refused():
     with pytest.raises(UserError, match=r"prune.exclude: 'fc9' matches no layer; .* did you mean fc"):
         Pruning(exclude=["fc9"]).check(LeNet5())
+
+
+def test_a_network_without_layers_to_prune_is_refused():
+    with pytest.raises(UserError, match="prune: Conv1d has no Conv2d and no Linear layer to act on"):
+        Pruning(0.5).check(nn.Conv1d(1, 1, 3))
+
+
+def test_layers_of_other_kinds_are_named_as_left_alone(caplog):
+    Pruning(0.5).prepare(nn.Sequential(nn.Conv1d(1, 4, 3), nn.Linear(4, 2)))
+    assert "left as they are: 0" in caplog.text

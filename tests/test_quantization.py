@@ -107,6 +107,13 @@ def test_rounding_starts_at_begin_and_ranges_freeze(digits):
     assert len(set(scales[5:12])) == 7 and len(set(scales[11:])) == 1
 
 
+def test_a_window_between_two_steps_still_observes_once(digits):
+    module = BaselineModule(SmallCNN(), [QuantizationAwareTraining(8, begin=0.51, freeze=0.54)])
+    train(module, digits)
+    assert all(float(q.high) > 0 for q in quantizers(module.network, ActivationQuantizer))
+    assert all(layer.weight.integers.abs().max() == 127 for layer in (module.finalize().fc1, module.network.fc2))
+
+
 def test_validation_leaves_the_ranges_alone(digits):
     module = QATModule(LeNet5(), 8, freeze=1.0)
     train(module, digits, steps=5)
@@ -302,6 +309,7 @@ def test_normalization_is_folded_only_where_nothing_is_padded():
         (QuantizationAwareTraining, {"activation_bits": 9}, "quant.activation_bits=9"),
         (DynamicQuantization, {"activation_bits": 4}, "quant.activation_bits=4: .*quant=static"),
         (QuantizationAwareTraining, {"begin": 0.5, "freeze": 0.5}, "quant.begin=0.5, quant.freeze=0.5"),
+        (QuantizationAwareTraining, {"begin": 0.5, "freeze": 0.2}, "quant.begin=0.5, quant.freeze=0.2: shares"),
         (QuantizationAwareTraining, {"momentum": 0}, "quant.momentum=0"),
         (StaticQuantization, {"calibration_images": 0}, "quant.calibration_images=0"),
     ],

@@ -94,7 +94,6 @@ def test_a_users_network_is_pruned_and_quantized_in_one_fit(lcomp, tmp_path, sit
     monkeypatch.setenv("PYTHONPATH", str(site))
     done = lcomp("model._target_=throwaway.network.Residual", "+model.width=6", "prune.sparsity=0.7", "quant.bits=8")
     assert done.returncode == 0, done.stderr
-    assert "model: throwaway.network.Residual does not take channels, hidden: dropped" in done.stderr
     metrics = record(tmp_path)["metrics"]
     assert metrics["agreement"] >= 0.999 and metrics["test_accuracy"] > 0.8
     weights = 6 * 9 + 2 * 36 * 9 + 10 * 6 * 36
@@ -110,6 +109,13 @@ def test_a_users_data_decide_classes_and_shape(lcomp, tmp_path, site, monkeypatc
     assert seen["dataset"]["name"] == "ThreeDigits" and seen["dataset"]["test"] < 400
     assert seen["metrics"]["parameters"] == 4 * 9 + 4 + 4 * 36 * 16 + 16 + 3 * 16 + 3
     assert seen["metrics"]["test_accuracy"] > 0.8 and "[ThreeDigits]" in done.stdout
+
+
+def test_a_key_that_a_users_class_does_not_take_is_refused_with_the_nearest(lcomp, site, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    done = lcomp("model._target_=throwaway.network.Residual", "+model.widht=6")
+    assert done.returncode == 1 and "model.widht=6: throwaway.network.Residual takes" in done.stdout
+    assert "did you mean width?" in done.stdout
 
 
 def test_data_without_a_class_count_are_refused(lcomp, tmp_path, site, monkeypatch):

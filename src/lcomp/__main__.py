@@ -40,10 +40,10 @@ def task(cfg: DictConfig) -> float:
 def main() -> None:
     """Runs or sweeps; `python -m lcomp --help` shows the choices."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions, not as a printed exit
-    sys.argv[1:], said = config.expand(sys.argv[1:])
-    for choice in said:
-        print(choice, file=sys.stderr)
     try:
+        sys.argv[1:], said = config.expand(sys.argv[1:])
+        for choice in said:
+            print(choice, file=sys.stderr)
         task()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         print(f"lcomp: {explain(error, sys.argv[1:])}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import inspect
 import logging
 import typing
@@ -12,7 +13,8 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp.errors import UserError
+from lcomp import config
+from lcomp.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
 KINDS: dict[Any, tuple[tuple[type, ...], str]] = {  # what a parameter's annotation accepts, and its name in messages
@@ -20,14 +22,16 @@ KINDS: dict[Any, tuple[tuple[type, ...], str]] = {  # what a parameter's annotat
     float: ((int, float), "a number"),
     str: ((str,), "a text"),
     bool: ((bool,), "true or false"),
+    collections.abc.Sequence: ((list, tuple), "a list, such as [a,b]"),
+    collections.abc.Callable: ((dict,), "a choice of a file: write a slash, as in prune/schedule=linear"),
 }
 
 
 def build(node: DictConfig | dict[str, Any], group: str, **given: Any) -> Any:
     """The object that `node._target_` describes.
 
-    A user's own class behind `model._target_` or `data._target_` gets the keys that its constructor names; the others,
-    left over from the choice that it replaces, are dropped with a line in the log.
+    A class of the user's own behind `_target_` gets the keys that were set for it; those left over from the choice that
+    it replaces are taken away, see `own_keys`.
 
     Args:
         node: a group's configuration.
@@ -35,7 +39,7 @@ def build(node: DictConfig | dict[str, Any], group: str, **given: Any) -> Any:
         given: further arguments, passed where the constructor names them.
 
     Raises:
-        UserError: the class cannot be imported or called so.
+        UserError: the class cannot be imported, or not be made from these keys.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     target = plain["_target_"]
@@ -47,28 +51,59 @@ def build(node: DictConfig | dict[str, Any], group: str, **given: Any) -> Any:
         raise UserError(
             f"{group}._target_={target}: cannot be imported ({reason}); name an installed class, package.module.Class"
         ) from error
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        given = {key: value for key, value in given.items() if key in parameters}
-        dropped = [key for key in plain if key not in parameters and not key.startswith("_")]
-        if dropped:
-            log.warning("%s: %s does not take %s: dropped", group, target, ", ".join(dropped))
-            plain = {key: value for key, value in plain.items() if key not in dropped}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    plain = own_keys(plain, group, None if takes_any else list(parameters))
     check_kinds(made, plain, group)
+    given = {key: value for key, value in given.items() if takes_any or key in parameters}
     try:
         return hydra.utils.instantiate(plain | given, _convert_="all")
     except InstantiationException as error:
-        cause = error.__cause__
+        cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, TypeError):
-            raise UserError(f"{group}: {target} cannot be made from these keys: {cause}") from error
-        raise (cause or error) from None
+        raise UserError(f"{group}: {target} cannot be made ({type(cause).__name__}: {cause})") from error
+
+
+def own_keys(plain: dict[str, Any], group: str, parameters: list[str] | None) -> dict[str, Any]:
+    """`plain` without what is left over from a choice that `_target_` replaces: the values that stand in that YAML.
+
+    Args:
+        parameters: the names that the constructor takes; None where it takes any.
+
+    Raises:
+        UserError: another key that the constructor does not take.
+    """
+    left_over: dict[str, list[Any]] = {}
+    files: list[Any] = [OmegaConf.to_container(OmegaConf.load(p)) for p in (config.folder() / group).glob("*.yaml")]
+    if not any(file.get("_target_") == plain["_target_"] for file in files):
+        for file in files:
+            for key, value in file.items():
+                left_over.setdefault(key, []).append(value)
+    kept = {}
+    for key, value in plain.items():
+        taken = key.startswith("_") or parameters is None or key in parameters
+        written = left_over.get(key, [])
+        if value in written and not key.startswith("_"):
+            continue
+        if not taken and any("${" in str(one) for one in written):
+            continue
+        if not taken:
+            raise UserError(
+                f"{group}.{key}={value}: {plain['_target_']} takes {', '.join(parameters or [])}"
+                f"{nearest(key, parameters or [])}"
+            )
+        kept[key] = value
+    return kept
 
 
 def check_kinds(made: Callable[..., Any], values: dict[str, Any], group: str) -> None:
-    """Raises UserError for a value that the annotation of its parameter (a plain number, text or truth) refuses."""
-    hints = typing.get_type_hints(made.__init__ if isinstance(made, type) else made)  # type: ignore[misc]
+    """Raises UserError for a value that the annotation of its parameter refuses."""
+    try:
+        hints = typing.get_type_hints(made.__init__ if isinstance(made, type) else made)  # type: ignore[misc]
+    except NameError:  # a user's annotation that exists for type checkers alone
+        return
     for key, value in values.items():
-        kinds, name = KINDS.get(hints.get(key), ((object,), ""))
+        hint = hints.get(key)
+        kinds, name = KINDS.get(typing.get_origin(hint) or hint, ((object,), ""))
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds and object not in kinds):
             raise UserError(f"{group}.{key}={value}: must be {name}")

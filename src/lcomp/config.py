@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lcomp.errors import UserError, one_of
 
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 KD_RUN_KEYS = ("student", "teacher")  # what the run decides; the others make the objective
+Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
 GROUPS = ("data", "perturb", "model", "kd", "prune", "quant")
 
 
@@ -23,8 +25,9 @@ def folder() -> Path:
 def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Makes a command line explicit, so that naming a family's key is enough.
 
-    A family whose keys are named without a choice gets its default technique. Where a sweep goes over a family's
-    choices, its other keys become sweeps of one value: Hydra then composes them with the choice that takes them.
+    A family whose keys are named without a choice gets its default technique, unless an experiment chooses. Where a
+    sweep goes over a family's choices, its other keys become sweeps of one value: Hydra then composes them with the
+    choice that takes them.
 
     Returns:
         The arguments, and a line for each choice that was made.
@@ -33,7 +36,7 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     for family, technique in FAMILIES.items():
         named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
         chosen = [a for a in explicit if a.startswith(f"{family}=")]
-        if named and not chosen:
+        if named and not chosen and not any(a.startswith("experiment=") for a in explicit):
             explicit.insert(explicit.index(named[0]), f"{family}={technique}")
             said.append(f"{named[0]} chooses {family}={technique}")
         elif chosen and sweeps(chosen[0]):
@@ -58,17 +61,19 @@ def choices(cfg: Any) -> dict[str, Any]:
 
 def check(cfg: DictConfig) -> None:
     """Raises UserError for a setting of the run itself that cannot be; groups check their own keys."""
-    for key, kind, allowed, words in (
-        ("seed", int, lambda v: v >= 0, "a whole number, 0 or more"),
+    fits: list[Rule] = [
+        ("max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
+        ("learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
+        ("schedule", str, lambda v: v in ("constant", "cosine"), "constant or cosine"),
+    ]
+    rules: list[Rule] = [
+        *((f"{prefix}.{key}", *rule) for prefix in ("trainer", "baseline.trainer") for key, *rule in fits),
+        ("seed", int, lambda v: 0 <= v < 2**32, "a whole number, 0 to 4294967295"),
         ("threads", int, lambda v: v >= 1, "a whole number, 1 or more"),
         ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
-        ("trainer.max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
-        ("trainer.learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
-        ("trainer.schedule", str, lambda v: v in ("constant", "cosine"), "constant or cosine"),
-        ("baseline.trainer.max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
-        ("baseline.trainer.learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
-    ):
+    ]
+    for key, kind, allowed, words in rules:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, kind) or not allowed(value):
             raise UserError(f"{key}={value}: must be {words}")

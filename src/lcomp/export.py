@@ -17,10 +17,8 @@ from torch import nn
 
 from lcomp import __version__, graph
 from lcomp.files import write_atomically
-from lcomp.models.layers import Normalize
-from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight
-
-OPSET = 20
+from lcomp.models.layers import Normalize, folded_bias
+from lcomp.techniques.quantization.layers import OPSET, DynamicInput, Input, IntegerWeight
 
 
 def export(
@@ -100,13 +98,11 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @torch.no_grad()
 def fold_normalization(network: nn.Module) -> nn.Module:
-    """Folds the `Normalize` that takes the pixels into the layer it feeds, where that is exact:
-    W (x - m) / s + b = (W / s) x + (b - m sum(W) / s)."""
+    """Folds the `Normalize` that takes the pixels into the layer it feeds, where that is exact."""
     for name, source in graph.foldable(network).items():
         layer, normalize = network.get_submodule(name), network.get_submodule(source)
         assert isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(normalize, Normalize)
         layer.weight.div_(normalize.std)
-        shift = normalize.mean * layer.weight.flatten(1).sum(1)
-        layer.bias = nn.Parameter(-shift if layer.bias is None else layer.bias - shift)
+        layer.bias = folded_bias(normalize, layer.weight, layer.bias)
         graph.replace(network, source, nn.Identity())
     return network

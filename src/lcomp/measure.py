@@ -1,8 +1,7 @@
-"""An artifact becomes figures: accuracy, size, latency, operations, memory."""
+"""What an artifact does: accuracy, fidelity to its network, robustness, latency."""
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from onnxruntime import InferenceSession, SessionOptions
 from torch import Tensor, nn
 
 from lcomp.data.perturbations import perturb
-from lcomp.techniques.quantization.layers import IntegerWeight
 
 BATCH = 250
 WARM_UP = 20
@@ -40,6 +36,19 @@ class Split:
 
     pixels: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a run is measured on."""
+
+    validation: Split
+    test: Split
+
+
+def splits_of(data: Any) -> Splits:
+    """The validation and the test split of a DataModule."""
+    return Splits(split_of(data.val_dataloader()), split_of(data.test_dataloader()))
 
 
 def split_of(loader: Iterable[Sequence[Tensor]]) -> Split:
@@ -64,56 +73,6 @@ def accuracy_and_loss(values: NDArray[np.float32], labels: NDArray[np.int64]) ->
     log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     loss = -log_probabilities[np.arange(len(labels)), labels].mean()
     return float((values.argmax(1) == labels).mean()), float(loss)
-
-
-def sizes(path: Path) -> dict[str, int]:
-    """Bytes of the file, and of the file gzip'd at level 9 with mtime 0."""
-    content = path.read_bytes()
-    return {"file_bytes": len(content), "gzip_bytes": len(gzip.compress(content, 9, mtime=0))}
-
-
-def counts(path: Path) -> dict[str, Any]:
-    """Operations and memory of one image, from the graph: multiply-accumulates of its convolutions and linear layers;
-    weights plus the largest set of live activations, in bytes."""
-    model = onnx.load(path)
-    for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    weights = {name: numpy_helper.to_array(tensor) for name, tensor in constants.items()}
-    values = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
-
-    for node in graph.node:  # a dequantized weight is a constant too: its integers count, its float copy does not
-        if node.op_type == "DequantizeLinear" and node.input[0] in weights:
-            constants[node.output[0]] = constants[node.input[0]]
-
-    def shape(name: str) -> list[int]:
-        if name in constants:
-            return list(constants[name].dims)
-        return [dimension.dim_value or 1 for dimension in values[name].shape.dim]
-
-    def nbytes(name: str) -> int:
-        item = onnx.helper.tensor_dtype_to_np_dtype(values[name].elem_type).itemsize
-        return int(np.prod(shape(name), dtype=np.int64)) * item
-
-    macs = 0
-    for node in graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            weight = shape(node.input[1])
-            outputs = int(np.prod(shape(node.output[0]), dtype=np.int64))
-            transposed = any(a.name == "transB" and a.i for a in node.attribute)
-            per_output = np.prod(weight[1:]) if node.op_type == "Conv" else weight[1] if transposed else weight[0]
-            macs += outputs * int(per_output)
-
-    last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
-    last_use |= {value.name: len(graph.node) for value in graph.output}
-    live = {value.name for value in graph.input}
-    largest = 0
-    for index, node in enumerate(graph.node):
-        live |= set(node.output) - set(constants)
-        largest = max(largest, sum(nbytes(name) for name in live if name in values))
-        live = {name for name in live if last_use.get(name, -1) > index}
-    return {"macs": macs, "memory_bytes": sum(w.nbytes for w in weights.values()) + largest}
 
 
 def latencies(artifacts: Sequence[InferenceSession], pixels: NDArray[np.float32], runs: int) -> list[dict[str, float]]:
@@ -145,11 +104,26 @@ def latencies(artifacts: Sequence[InferenceSession], pixels: NDArray[np.float32]
     ]
 
 
-def quality(artifact: InferenceSession, validation: Split, test: Split) -> dict[str, float]:
-    """Accuracy on both splits and the loss on the test split."""
-    val_accuracy, _ = accuracy_and_loss(logits(artifact, validation.pixels), validation.labels)
-    test_accuracy, test_loss = accuracy_and_loss(logits(artifact, test.pixels), test.labels)
-    return {"val_accuracy": val_accuracy, "test_accuracy": test_accuracy, "test_loss": test_loss}
+@torch.no_grad()
+def answers(network: nn.Module, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The network's own logits (N, classes), in the batches in which the artifact is asked."""
+    network.eval()
+    return np.concatenate([network(torch.from_numpy(batch)).numpy() for batch in batches_of(pixels)])
+
+
+def quality(artifact: InferenceSession, splits: Splits, expected: NDArray[np.float32]) -> dict[str, float]:
+    """Accuracy on both splits, loss on the test split, and how well the artifact gives there the `expected` logits:
+    share of equal predictions, largest difference of a logit."""
+    val_accuracy, _ = accuracy_and_loss(logits(artifact, splits.validation.pixels), splits.validation.labels)
+    own = logits(artifact, splits.test.pixels)
+    test_accuracy, test_loss = accuracy_and_loss(own, splits.test.labels)
+    return {
+        "val_accuracy": val_accuracy,
+        "test_accuracy": test_accuracy,
+        "test_loss": test_loss,
+        "agreement": float((own.argmax(1) == expected.argmax(1)).mean()),
+        "logit_difference": float(np.abs(own - expected).max()),
+    }
 
 
 def robustness(artifact: InferenceSession, perturbed: Mapping[str, Split]) -> dict[str, float]:
@@ -168,34 +142,3 @@ def perturbed(test: Split, evaluated: Mapping[str, tuple[str, int]]) -> dict[str
         changed = [perturb(batch, {name: severity}, number) for number, batch in enumerate(batches)]
         found[key] = Split(torch.cat(changed).numpy(), test.labels)
     return found
-
-
-@torch.no_grad()
-def fidelity(artifact: InferenceSession, network: nn.Module, pixels: NDArray[np.float32]) -> dict[str, float]:
-    """How well the artifact gives the network's answers, on the same batches: share of equal predictions, largest
-    difference of a logit."""
-    own = logits(artifact, pixels)
-    network.eval()
-    batches = [network(torch.from_numpy(batch)).numpy() for batch in batches_of(pixels)]
-    expected = np.concatenate(batches)
-    return {
-        "agreement": float((own.argmax(1) == expected.argmax(1)).mean()),
-        "logit_difference": float(np.abs(own - expected).max()),
-    }
-
-
-def weights(network: nn.Module) -> dict[str, float]:
-    """Parameters (integer weights too), those that are not zero, and the share of zeros among the weights of layers."""
-    matrices: list[Tensor] = []
-    others: list[Tensor] = []
-    for module in network.modules():
-        if isinstance(module, IntegerWeight):
-            matrices.append(module.integers)
-        for parameter in module.parameters(recurse=False):
-            (matrices if parameter.dim() > 1 else others).append(parameter.detach())
-    zeros = sum(t.numel() - int(t.count_nonzero()) for t in matrices)
-    return {
-        "parameters": sum(t.numel() for t in matrices + others),
-        "nonzero_parameters": sum(int(t.count_nonzero()) for t in matrices + others),
-        "sparsity": zeros / sum(t.numel() for t in matrices),
-    }

@@ -68,7 +68,7 @@ def make_baseline(cfg: DictConfig, data: Any) -> Baseline:
     name = identity.digest(defining)
 
     def train(network: nn.Module) -> None:
-        log.info("[%s] training the baseline once (%d epochs); it is cached", dataset["name"], settings.max_epochs)
+        log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
         module = BaselineModule(network, **config.without(settings, "max_epochs"))
         fit(module, data, settings.max_epochs, cfg.seed, cfg.progress)
 
@@ -82,7 +82,7 @@ def make_module(
     cfg: DictConfig,
     data: Any,
     network: nn.Module,
-    baseline: nn.Module,
+    teacher: nn.Module,
     objective: Objective | None,
     techniques: list[Technique],
 ) -> BaselineModule:
@@ -90,13 +90,17 @@ def make_module(
     optimization = config.without(cfg.trainer, "max_epochs")
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
-    teacher = baseline
-    if cfg.kd.teacher is not None:
-        teacher = load_checkpoint(Path(cfg.kd.teacher), make_network(cfg.model, data, cfg.seed))
+    carried = False
     if hasattr(data, "carry_logits"):
         with torch.no_grad():
-            data.carry_logits(teacher.eval())
-    return DistillationModule(network, teacher, objective, techniques, **optimization)
+            carried = data.carry_logits(teacher.eval())
+    return DistillationModule(network, teacher, objective, techniques, **optimization, logits_in_batch=carried)
+
+
+def load_teacher(cfg: DictConfig, data: Any) -> nn.Module | None:
+    """The network of the checkpoint that `kd.teacher` names; None stands for the baseline."""
+    path = OmegaConf.select(cfg, "kd.teacher")
+    return None if path is None else load_checkpoint(Path(path), make_network(cfg.model, data, cfg.seed))
 
 
 def teacher_identity(cfg: DictConfig) -> str | None:

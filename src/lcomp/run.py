@@ -11,12 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 from onnxruntime import InferenceSession
 from torch import nn
 
-from lcomp import config, identity, measure, parts
+from lcomp import config, identity, measure, parts, size
+from lcomp import log as log_names
 from lcomp.baseline import Baseline
 from lcomp.environment import environment
 from lcomp.errors import UserError
@@ -27,6 +31,7 @@ from lcomp.training import NotFinite, fit, save
 
 log = logging.getLogger(__name__)
 ARTIFACT = "artifact.onnx"
+Answers = NDArray[np.float32]  # logits (images, classes)
 
 
 def run(cfg: DictConfig, folder: Path, overrides: list[str], choices: dict[str, Any] | None = None) -> Result:
@@ -34,14 +39,16 @@ def run(cfg: DictConfig, folder: Path, overrides: list[str], choices: dict[str, 
 
     A run that fails has a record too, with its status and the cause; only an interruption is raised again.
     """
-    result = Result(name=cfg.name, overrides=overrides, seed=cfg.seed, choices=choices or {})
-    result.params, result.environment = config.params(cfg), environment(cfg.threads)
+    result = Result(overrides=overrides, choices=choices or {})
     try:
+        result.name, result.seed, result.environment = cfg.name, cfg.seed, environment(cfg.threads)
+        result.params = config.params(cfg)
         carry_out(cfg, folder, result)
         result.status = "ok"
     except Exception as error:  # whatever a user's network, data or technique raises: recorded, not lost
         result.status = "nan" if isinstance(error, NotFinite) else "failed"
-        result.error = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        cause = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        result.error = cause if isinstance(error, UserError) else f"{type(error).__name__}: {cause}"
         log.debug("the run failed", exc_info=True)
     except BaseException as interruption:
         result.error = type(interruption).__name__
@@ -55,6 +62,7 @@ def carry_out(cfg: DictConfig, folder: Path, result: Result) -> None:
     """The way of one run; fills `result` as it goes."""
     config.check(cfg)
     torch.set_num_threads(cfg.threads)
+    pl.seed_everything(cfg.seed, verbose=False)
     with timed(result, "total"):
         objective, techniques = parts.make_techniques(cfg)
         data = parts.make_data(cfg)
@@ -63,30 +71,43 @@ def carry_out(cfg: DictConfig, folder: Path, result: Result) -> None:
         for technique in techniques:
             technique.check(student)
 
+        teacher = parts.load_teacher(cfg, data)
         baseline = parts.make_baseline(cfg, data)
         result.seconds["baseline"] = baseline.seconds
         network = copy.deepcopy(baseline.network) if config.starts_from_baseline(cfg) else student
-        module = parts.make_module(cfg, data, network, baseline.network, objective, techniques)
+        module = parts.make_module(cfg, data, network, teacher or baseline.network, objective, techniques)
         with timed(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
                 result.steps = fit(module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress)
             else:
+                warn_of_unused(overrides=result.overrides)
                 for technique in techniques:
                     technique.prepare(network)
         save(module, folder)
+        trained = None  # the logits of a network that learned with rounded weights, before these become integers
+        if all(technique.trains for technique in techniques):
+            trained = measure.answers(module.network, measure.split_of(data.test_dataloader()).pixels)
+        pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration images again
         network = module.finalize(batch[0] for batch in data.train_dataloader())
 
         with timed(result, "export"):
-            artifact = folder / ARTIFACT
-            export(network, artifact, data.input_shape, data.num_classes, result.config_hash or "")
-        result.artifact = {"path": ARTIFACT, "sha256": sha256(artifact)}
+            export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")
+        result.artifact = {"path": ARTIFACT, "sha256": sha256(folder / ARTIFACT)}
         with timed(result, "measure"):
-            compare(cfg, data, baseline, network, artifact, result)
+            compare(cfg, data, baseline, network, trained, folder, result)
+
+
+def warn_of_unused(overrides: list[str]) -> None:
+    """Says which overrides nothing reads, in a run that trains nothing but the baseline."""
+    unused = [override for override in overrides if override.startswith("trainer")]
+    if unused:
+        log.warning("nothing trains in this run: %s has no effect (baseline.trainer is the baseline's)", unused[0])
 
 
 def describe(cfg: DictConfig, data: Any, result: Result) -> None:
     """Names the data and the experiment in the record."""
     result.dataset = identity.dataset(data)
+    log_names.dataset = result.dataset["name"]
     defining = config.plain(cfg) | {
         "student": config.plain(config.student(cfg)),
         "teacher": parts.teacher_identity(cfg),
@@ -95,23 +116,34 @@ def describe(cfg: DictConfig, data: Any, result: Result) -> None:
     result.code_hash = identity.code_hash(defining)
 
 
-def compare(cfg: DictConfig, data: Any, baseline: Baseline, network: nn.Module, artifact: Path, result: Result) -> None:
-    """Measures the artifact beside the baseline's, in one process; the test split is read here, once."""
-    validation, test = measure.split_of(data.val_dataloader()), measure.split_of(data.test_dataloader())
-    evaluated = getattr(data, "eval_perturbations", {})
-    perturbed = measure.perturbed(test, evaluated)
-    sessions = [measure.session(path) for path in (baseline.artifact, artifact)]
-    latencies = measure.latencies(sessions, test.pixels, cfg.measure.latency_runs)
+def compare(
+    cfg: DictConfig,
+    data: Any,
+    baseline: Baseline,
+    network: nn.Module,
+    trained: Answers | None,
+    folder: Path,
+    result: Result,
+) -> None:
+    """Measures the artifact beside the baseline's, in one process.
 
-    def figures(path: Path, session: InferenceSession, network: nn.Module) -> dict[str, float]:
-        found = measure.quality(session, validation, test) | measure.sizes(path) | measure.counts(path)
-        found |= measure.weights(network) | measure.fidelity(session, network, test.pixels)
-        return found | measure.robustness(session, perturbed)
+    Its logits are held against those of `trained`, or of `network` where they are the same.
+    """
+    splits, evaluated = measure.splits_of(data), getattr(data, "eval_perturbations", {})
+    perturbed = measure.perturbed(splits.test, evaluated)
+    paths = (baseline.artifact, folder / ARTIFACT)
+    sessions = [measure.session(path) for path in paths]
+    latencies = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
 
-    cached = baseline.figures(evaluated, lambda: figures(baseline.artifact, sessions[0], baseline.network))
+    def figures(path: Path, session: InferenceSession, network: nn.Module, trained: Answers | None) -> dict[str, float]:
+        expected = measure.answers(network, splits.test.pixels) if trained is None else trained
+        found = measure.quality(session, splits, expected) | size.of_file(path) | size.of_graph(path)
+        return found | size.of_network(network) | measure.robustness(session, perturbed)
+
+    cached = baseline.figures(evaluated, lambda: figures(paths[0], sessions[0], baseline.network, None))
     result.baseline = cached | latencies[0] | {"latency_ratio": 1.0}
     ratio = latencies[1]["latency_us_p50"] / latencies[0]["latency_us_p50"]
-    result.metrics = figures(artifact, sessions[1], network) | latencies[1] | {"latency_ratio": ratio}
+    result.metrics = figures(paths[1], sessions[1], network, trained) | latencies[1] | {"latency_ratio": ratio}
     if not math.isfinite(result.metrics["test_loss"]):
         raise NotFinite("the artifact's logits are not finite")
 

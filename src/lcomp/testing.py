@@ -78,9 +78,9 @@ class TechniqueContract:
         assert not any(m._forward_pre_hooks for m in network.modules()), "a hook is left"
         path = self.folder / "artifact.onnx"
         export(network, path, self.data.input_shape, self.data.num_classes, "")
-        session, pixels = measure.session(path), measure.split_of(self.data.test_dataloader()).pixels
-        found = measure.fidelity(session, network, pixels)
-        assert found["agreement"] >= AGREEMENT, f"the artifact agrees with the network on {found['agreement']:.2%}"
+        session, splits = measure.session(path), measure.splits_of(self.data)
+        agreement = measure.quality(session, splits, measure.answers(network, splits.test.pixels))["agreement"]
+        assert agreement >= AGREEMENT, f"the artifact agrees with the network on {agreement:.2%}"
         assert session.run(None, {"pixels": np.zeros((7, *self.data.input_shape), np.float32)})[0].shape[0] == 7
         return network, path
 

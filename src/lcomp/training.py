@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from importlib.metadata import version
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from lcomp.errors import UserError
+from lcomp.files import write_atomically
 
 CHECKPOINT = "checkpoint.ckpt"
 
@@ -57,7 +57,11 @@ def fit(module: pl.LightningModule, data: Any, max_epochs: int, seed: int, progr
             num_sanity_val_steps=0,
             callbacks=[StopWhenNotFinite()],
         )
-        trainer.fit(module, data)
+        # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
+        try:
+            trainer.fit(module, data.train_dataloader(), data.val_dataloader())
+        except SystemExit as exit:  # Lightning's answer to Ctrl-C
+            raise KeyboardInterrupt from exit
     return trainer.global_step
 
 
@@ -75,7 +79,7 @@ def save(module: pl.LightningModule, folder: Path) -> Path:
                 {"state_dict": module.state_dict(), "pytorch-lightning_version": version("pytorch-lightning")},
                 temporary,
             )
-        os.replace(temporary, path)
+        write_atomically(path, temporary.read_bytes())
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -89,10 +93,14 @@ def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
     """
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+        if any(".parametrizations." in key for key in state):
+            raise UserError(f"{path}: holds a pruned or quantized network; a teacher comes from a run without either")
         network.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint; a run leaves one as {CHECKPOINT} in its folder") from error
     except Exception as error:
-        cause = str(error).splitlines()[0]
+        cause = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a checkpoint of {type(network).__name__} ({cause})") from error
     return network

@@ -113,12 +113,14 @@ class MNISTDataModule(pl.LightningDataModule):
         self.validation = Examples(images[validation], labels[validation])
         self.test = Examples(*test)
 
-    def carry_logits(self, teacher: Callable[[Tensor], Tensor]) -> None:
-        """Makes every training batch carry `teacher`'s logits as a third tensor, computed once; nothing where the
-        images are perturbed, since the teacher must then see what the student sees."""
-        if not self.train.severities:
-            batches = self.train.images.split(EVALUATION_BATCH)
-            self.train.extra = (torch.cat([teacher(images.float().div_(255)) for images in batches]),)
+    def carry_logits(self, teacher: Callable[[Tensor], Tensor]) -> bool:
+        """Makes every training batch carry `teacher`'s logits as a third tensor, computed once. False, and
+        nothing done, where the images are perturbed: the teacher must then see what the student sees."""
+        if self.train.severities:
+            return False
+        batches = self.train.images.split(EVALUATION_BATCH)
+        self.train.extra = (torch.cat([teacher(images.float().div_(255)) for images in batches]),)
+        return True
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         batches = ShuffledBatches(len(self.train), self.batch_size, self.seed, TRAIN_EXAMPLES)

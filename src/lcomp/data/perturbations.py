@@ -133,15 +133,16 @@ def find(name: str, severity: int, key: str) -> Perturbation:
     if name not in PERTURBATIONS:
         allowed = list(PERTURBATIONS)
         raise UserError(f"{key}: no perturbation '{name}'; allowed are {', '.join(allowed)}{nearest(name, allowed)}")
-    if severity not in range(1, 6):
+    if not isinstance(severity, int) or severity not in range(1, 6):
         raise UserError(f"{key}: severity {severity} of {name}; allowed are 1 to 5")
     return PERTURBATIONS[name]
 
 
 def perturb(images: Tensor, severities: Mapping[str, int], *seeds: int) -> Tensor:
-    """`images` (N, C, H, W) under each named perturbation in turn; the draw depends on `seeds` alone."""
+    """`images` (N, C, H, W) under each named perturbation, in the order of `PERTURBATIONS`; `seeds` decide the draw."""
     state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
     generator = Generator().manual_seed(int(state) & (2**63 - 1))
-    for name, severity in severities.items():
-        images = PERTURBATIONS[name](images, severity, generator)
+    for name, function in PERTURBATIONS.items():
+        if name in severities:
+            images = function(images, severities[name], generator)
     return images

@@ -8,8 +8,10 @@ import logging
 import os
 import tempfile
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
+import filelock
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,18 +58,20 @@ def load(dataset: str, root: Path, download: bool) -> Digits:
 
 
 def _download(root: Path) -> bool:
-    """Fetches MNIST into `root/MNIST/raw` with torchvision; leaves nothing behind where that fails."""
+    """Fetches MNIST into `root/MNIST/raw` with torchvision; leaves no part of it behind where that fails."""
     import torchvision
 
     raw = root / "MNIST" / "raw"
-    raw.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=raw.parent) as temporary:
-        try:
-            fetched = torchvision.datasets.MNIST(temporary, download=True)
-        except (RuntimeError, OSError) as error:
-            log.info("download of MNIST failed: %s", " ".join(str(error).split()))
-            return False
-        os.replace(fetched.raw_folder, raw)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(root / ".download.lock"), tempfile.TemporaryDirectory(dir=root) as temporary:
+            if not raw.is_dir():  # another process may have been faster
+                fetched = torchvision.datasets.MNIST(temporary, download=True)
+                raw.parent.mkdir(exist_ok=True)
+                os.replace(fetched.raw_folder, raw)
+    except (RuntimeError, OSError, EOFError, HTTPException) as error:
+        log.info("download of MNIST failed: %s", " ".join(str(error).split()))
+        return False
     return True
 
 

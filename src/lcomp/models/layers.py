@@ -20,6 +20,13 @@ class Normalize(nn.Module):
         return (x - self.mean) / self.std
 
 
+def folded_bias(normalize: Normalize, weight: Tensor, bias: Tensor | None) -> nn.Parameter:
+    """The bias of a layer whose weight (output channels, ...) already holds the division by std: what `normalize`
+    subtracts goes into it, W (x - m) / s + b = (W / s) x + (b - m sum(W / s))."""
+    shift = normalize.mean * weight.flatten(1).sum(1)
+    return nn.Parameter(-shift if bias is None else bias - shift)
+
+
 def glorot(network: nn.Module) -> None:
     """Glorot uniform weights and zero biases in every Conv2d and Linear (the paper's framework's default)."""
     for layer in network.modules():

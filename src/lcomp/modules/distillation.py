@@ -23,9 +23,10 @@ class DistillationModule(BaselineModule):
 
     Args:
         network: the student.
-        teacher: logits to learn from; not called for batches that carry its logits as their third tensor.
+        teacher: logits to learn from.
         objective: the loss, see `Objective`.
         techniques, learning_rate, schedule: as in `BaselineModule`.
+        logits_in_batch: the batches' third tensor is the teacher's logits; it is not called then.
     """
 
     def __init__(
@@ -36,17 +37,18 @@ class DistillationModule(BaselineModule):
         techniques: Sequence[Technique] = (),
         learning_rate: float = 1e-3,
         schedule: str = "constant",
+        logits_in_batch: bool = False,
     ):
         super().__init__(network, techniques, learning_rate, schedule)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
-        self.objective = objective
+        self.objective, self.logits_in_batch = objective, logits_in_batch
 
     @property
     def teacher(self) -> nn.Module:
         return self._teacher[0]
 
     def loss(self, x: Tensor, labels: Tensor, *extra: Any) -> Tensor:
-        if extra:
+        if self.logits_in_batch:
             teacher_logits = extra[0]
         else:
             with torch.no_grad():

@@ -27,8 +27,8 @@ def show(results: Sequence[Result], folder: Path) -> None:
         if finished
         else []
     )
-    for name in sorted({result.dataset["name"] for result in finished}):
-        rows = [result for result in finished if result.dataset["name"] == name]
+    for name, content in sorted({(result.dataset["name"], result.dataset["sha256"]) for result in finished}):
+        rows = [result for result in finished if result.dataset["sha256"] == content]
         console.print(table(rows, common if len(rows) > 1 else []))
         if len(rows) < len(finished):
             console.print(f"{name} is a data set of its own: compare its figures with no other's.")

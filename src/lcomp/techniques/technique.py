@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from typing import TypeVar
@@ -13,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, nearest
 
+log = logging.getLogger(__name__)
 Layer = nn.Conv2d | nn.Linear
 P = TypeVar("P", bound=nn.Module)
 
@@ -77,12 +79,27 @@ def layers(network: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[st
 
 
 def check_patterns(network: nn.Module, patterns: Sequence[str], key: str) -> None:
-    """Raises UserError for a pattern that matches no layer."""
+    """Raises UserError for a pattern that matches no layer, or a network without any."""
     names = [name for name, _ in layers(network)]
+    if not names:
+        family = key.partition(".")[0]
+        raise UserError(f"{family}: {type(network).__name__} has no Conv2d and no Linear layer to act on")
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
             hint = nearest(pattern, names)
             raise UserError(f"{key}: '{pattern}' matches no layer; the layers are {', '.join(names)}{hint}")
+
+
+def warn_of_others(network: nn.Module, family: str) -> None:
+    """Names the weights that no technique acts on: those of layers that are neither Conv2d nor Linear."""
+    known = {name for name, _ in layers(network)}
+    others = [
+        name
+        for name, module in network.named_modules()
+        if name not in known and ".parametrizations." not in name and any(p.dim() > 1 for p in module.parameters(False))
+    ]
+    if others:
+        log.warning("%s acts on Conv2d and Linear layers; left as they are: %s", family, ", ".join(others))
 
 
 def chain(layer: nn.Module) -> list[nn.Module]:
@@ -138,7 +155,7 @@ def total_steps(trainer: pl.Trainer) -> int:
     return int(total)
 
 
-def check_window(family: str, begin: float, end: float) -> None:
-    """Raises UserError unless 0 <= begin <= end <= 1."""
+def check_window(begin_key: str, begin: float, end_key: str, end: float) -> None:
+    """Raises UserError, naming the two keys, unless 0 <= begin <= end <= 1."""
     if not 0 <= begin <= end <= 1:
-        raise UserError(f"{family}.begin={begin}, {family}.end={end}: shares of training, 0 <= begin <= end <= 1")
+        raise UserError(f"{begin_key}={begin}, {end_key}={end}: shares of training, in this order, from 0 to 1")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
 def magnitude(weight: Tensor) -> Tensor:
     """|w| (Han et al. 2015)."""
     return weight.abs()
+
+
+def random(weight: Tensor, seed: int = 0) -> Tensor:
+    """Scores that `seed` and the number of weights decide, always the same: the control of every other criterion."""
+    return torch.rand(weight.shape, generator=torch.Generator().manual_seed(1000 * weight.numel() + seed))

@@ -11,6 +11,8 @@ from lcomp.errors import UserError
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.technique import share_of_training, total_steps
 
+STATE = ("reached", "best", "is_open", "last_step")  # in a checkpoint
+
 
 class GatedPruning(Pruning):
     """Raises the sparsity by one step every `interval` steps of the window, but only while the last validation accuracy
@@ -27,14 +29,16 @@ class GatedPruning(Pruning):
         if not 0 <= tolerance <= 1:
             raise UserError(f"prune.tolerance={tolerance}: a share of the validation images, 0 to 1")
         self.tolerance, self.monitor = tolerance, monitor
-        self.reached, self.best, self.is_open = self.initial_sparsity, 0.0, True
+        self.reached, self.best, self.is_open, self.last_step = self.initial_sparsity, 0.0, True, -1
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         step, progress = trainer.global_step, share_of_training(trainer)
-        if step % self.interval or not self.begin <= progress < self.end or not self.is_open:
+        acted = step == self.last_step  # several batches can make one step
+        if acted or step % self.interval or not self.begin <= progress < self.end or not self.is_open:
             return
+        self.last_step = step
         updates = max(1, int((self.end - self.begin) * total_steps(trainer)) // self.interval)
         self.reached = min(self.sparsity, self.reached + (self.sparsity - self.initial_sparsity) / updates)
         self.prune(self.reached)
@@ -52,7 +56,8 @@ class GatedPruning(Pruning):
         self.is_open = accuracy >= self.best - self.tolerance
 
     def state_dict(self) -> dict[str, Any]:
-        return {"reached": self.reached, "best": self.best, "is_open": self.is_open}
+        return {key: getattr(self, key) for key in STATE}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.reached, self.best, self.is_open = (state_dict[key] for key in ("reached", "best", "is_open"))
+        for key in STATE:
+            setattr(self, key, state_dict[key])

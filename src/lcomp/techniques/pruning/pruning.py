@@ -23,6 +23,7 @@ from lcomp.techniques.technique import (
     remove_parametrization,
     share_of_training,
     total_steps,
+    warn_of_others,
 )
 
 
@@ -63,7 +64,7 @@ class Pruning(Technique):
                 raise UserError(f"prune.{key}={value}: a share of the weights, from 0 to below 1{likely}")
         if initial_sparsity > sparsity:
             raise UserError(f"prune.initial_sparsity={initial_sparsity} is above prune.sparsity={sparsity}")
-        check_window("prune", begin, end)
+        check_window("prune.begin", begin, "prune.end", end)
         if interval < 1:
             raise UserError(f"prune.interval={interval}: optimizer steps between updates, 1 or more")
         one_of("prune.scope", scope, ("layer", "global"))
@@ -76,6 +77,7 @@ class Pruning(Technique):
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
+        warn_of_others(network, "prune")
         self.masked = [layer for _, layer in layers(network, self.exclude)]
         for layer in self.masked:
             if parametrization(layer, Mask) is None:
@@ -94,7 +96,7 @@ class Pruning(Technique):
             self.prune(self.schedule(window, self.initial_sparsity, self.sparsity))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self.end == 1:
+        if share_of_training(trainer) >= self.end:  # no step came after the window
             self.prune(self.sparsity)
 
     @torch.no_grad()

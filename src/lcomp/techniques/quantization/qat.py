@@ -33,7 +33,7 @@ class QuantizationAwareTraining(Quantization):
         exclude: Sequence[str] = (),
     ):
         super().__init__(bits, activation_bits, exclude)
-        check_window("quant", begin, freeze)
+        check_window("quant.begin", begin, "quant.freeze", freeze)
         if freeze == begin:
             raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges are observed between them")
         if not 0 < momentum <= 1:
@@ -44,11 +44,13 @@ class QuantizationAwareTraining(Quantization):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         progress, network = share_of_training(trainer), network_of(pl_module)
-        enabled, frozen = progress >= self.begin, progress >= self.freeze
+        activations = quantizers(network, ActivationQuantizer)
+        observed = all(activation.seen for activation in activations)  # at least one step, however narrow the window
+        enabled, frozen = progress >= self.begin, progress >= self.freeze and observed
         for weight in quantizers(network, WeightQuantizer):
             weight.enabled.fill_(enabled)
             weight.frozen.fill_(frozen)
-        for activation in quantizers(network, ActivationQuantizer):
+        for activation in activations:
             activation.enabled.fill_(enabled)
             activation.observing.fill_(enabled and not frozen)
 

@@ -11,10 +11,18 @@ from torch.nn.utils import parametrize
 
 from lcomp import graph
 from lcomp.errors import UserError
-from lcomp.models.layers import Normalize
+from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
-from lcomp.techniques.technique import Layer, Technique, check_patterns, layers, original, parametrization
+from lcomp.techniques.technique import (
+    Layer,
+    Technique,
+    check_patterns,
+    layers,
+    original,
+    parametrization,
+    warn_of_others,
+)
 
 PIXEL_BITS = 8  # pixels are bytes: eight bits lose nothing, fewer would blind the network
 
@@ -51,6 +59,7 @@ class Quantization(Technique):
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
+        warn_of_others(network, "quant")
         sources, foldable = graph.sources(network), graph.foldable(network)
         for name, layer in layers(network, self.exclude):
             if parametrization(layer, WeightQuantizer) is not None:
@@ -90,13 +99,12 @@ def quantize_input(module: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]
 
 def integer_layer(layer: Layer, quantizer: WeightQuantizer, owner: nn.Module) -> QuantizedConv2d | QuantizedLinear:
     """The integer form of `layer`; `owner`, which holds its input's quantizer, is the layer itself or the
-    normalization to fold into it: W (x - m) / s + b = (W / s) x + (b - m sum(W) / s)."""
+    normalization to fold into it."""
     integers = quantizer.integers(original(layer))
     weight = IntegerWeight(integers, quantizer.scale)
     if isinstance(owner, Normalize):
         weight.scale.div_(owner.std)
-        shift = owner.mean * weight().flatten(1).sum(1)
-        layer.bias = nn.Parameter(-shift if layer.bias is None else layer.bias - shift)
+        layer.bias = folded_bias(owner, weight(), layer.bias)
     source = owner.input_quantizer
     quantize = Input(source) if isinstance(source, ActivationQuantizer) else DynamicInput()
     return (QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear)(layer, weight, quantize)  # type: ignore[arg-type]

@@ -1,0 +1,81 @@
+"""How large: bytes, parameters, operations and memory of an artifact and its network."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from lcomp.techniques.quantization.layers import IntegerWeight
+
+
+def of_file(path: Path) -> dict[str, int]:
+    """Bytes of the file, and of the file gzip'd at level 9 with mtime 0."""
+    content = path.read_bytes()
+    return {"file_bytes": len(content), "gzip_bytes": len(gzip.compress(content, 9, mtime=0))}
+
+
+def of_graph(path: Path) -> dict[str, Any]:
+    """Operations and memory of one image, from the graph: multiply-accumulates of its convolutions and linear layers;
+    weights plus the largest set of live activations, in bytes."""
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    weights = {name: numpy_helper.to_array(tensor) for name, tensor in constants.items()}
+    values = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
+
+    for node in graph.node:  # a dequantized weight is a constant too: its integers count, its float copy does not
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights:
+            constants[node.output[0]] = constants[node.input[0]]
+
+    def shape(name: str) -> list[int]:
+        if name in constants:
+            return list(constants[name].dims)
+        return [dimension.dim_value or 1 for dimension in values[name].shape.dim]
+
+    def nbytes(name: str) -> int:
+        item = onnx.helper.tensor_dtype_to_np_dtype(values[name].elem_type).itemsize
+        return int(np.prod(shape(name), dtype=np.int64)) * item
+
+    macs = 0
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            weight = shape(node.input[1])
+            outputs = int(np.prod(shape(node.output[0]), dtype=np.int64))
+            transposed = any(a.name == "transB" and a.i for a in node.attribute)
+            per_output = np.prod(weight[1:]) if node.op_type == "Conv" else weight[-1] if transposed else weight[-2]
+            macs += outputs * int(per_output)
+
+    last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
+    last_use |= {value.name: len(graph.node) for value in graph.output}
+    live = {value.name for value in graph.input}
+    largest = 0
+    for index, node in enumerate(graph.node):
+        live |= set(node.output) - set(constants)
+        largest = max(largest, sum(nbytes(name) for name in live if name in values))
+        live = {name for name in live if last_use.get(name, -1) > index}
+    return {"macs": macs, "memory_bytes": sum(w.nbytes for w in weights.values()) + largest}
+
+
+def of_network(network: nn.Module) -> dict[str, float]:
+    """Parameters (integer weights too), those that are not zero, and the share of zeros among the weights of layers."""
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    for module in network.modules():
+        if isinstance(module, IntegerWeight):
+            matrices.append(module.integers)
+        for parameter in module.parameters(recurse=False):
+            (matrices if parameter.dim() > 1 else others).append(parameter.detach())
+    zeros = sum(t.numel() - int(t.count_nonzero()) for t in matrices)
+    return {
+        "parameters": sum(t.numel() for t in matrices + others),
+        "nonzero_parameters": sum(int(t.count_nonzero()) for t in matrices + others),
+        "sparsity": zeros / sum(t.numel() for t in matrices),
+    }

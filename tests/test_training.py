@@ -1,0 +1,68 @@
+"""Checkpoints load without executing anything, and say what is wrong with them; the log names the data."""
+
+import logging
+import pickle
+
+import pytest
+import torch
+
+from lcomp import log
+from lcomp.errors import UserError
+from lcomp.models import LeNet5, SmallCNN
+from lcomp.modules import BaselineModule, PruningModule
+from lcomp.training import NotFinite, fit, load_checkpoint, save
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_loading_a_checkpoint_never_unpickles_code(tmp_path):
+    torch.save({"state_dict": {"x": Malicious(tmp_path / "executed")}}, tmp_path / "evil.ckpt")
+    with pytest.raises(UserError, match="not a checkpoint of SmallCNN"):
+        load_checkpoint(tmp_path / "evil.ckpt", SmallCNN())
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Malicious(tmp_path / "executed")))
+    with pytest.raises(UserError, match="not a checkpoint of SmallCNN"):
+        load_checkpoint(tmp_path / "evil.pkl", SmallCNN())
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path):
+    module = BaselineModule(SmallCNN())
+    path = save(module, tmp_path)
+    back = load_checkpoint(path, SmallCNN())
+    assert all(torch.equal(a, b) for a, b in zip(module.network.parameters(), back.parameters(), strict=True))
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.ckpt"]
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    path = save(BaselineModule(SmallCNN()), tmp_path)
+    with pytest.raises(UserError, match="not a checkpoint of LeNet5"):
+        load_checkpoint(path, LeNet5())
+    with pytest.raises(UserError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "none.ckpt", LeNet5())
+
+
+def test_a_pruned_network_is_no_teacher(tmp_path):
+    module = PruningModule(SmallCNN(), 0.5)
+    module.techniques[0].prepare(module.network)
+    with pytest.raises(UserError, match="holds a pruned or quantized network"):
+        load_checkpoint(save(module, tmp_path), SmallCNN())
+
+
+def test_training_stops_on_the_first_loss_that_is_not_finite(digits):
+    network = SmallCNN()
+    with torch.no_grad():
+        network.fc2.bias.fill_(float("nan"))
+    with pytest.raises(NotFinite, match="the training loss is nan at step"):
+        fit(BaselineModule(network), digits, 1, 0, False)
+
+
+def test_every_log_line_names_the_data(monkeypatch):
+    monkeypatch.setattr(log, "dataset", "mnist5k")
+    record = logging.makeLogRecord({"msg": "x"})
+    assert log.NameData().filter(record) and record.dataset == "mnist5k"
