@@ -60,7 +60,7 @@ def test_artifact_is_one_file_with_metadata_for_any_batch_size(sweep, digits):
     seen = onnxruntime.InferenceSession(path).run(None, {"pixels": pixels.numpy()})[0]
     np.testing.assert_allclose(seen, network(pixels).detach().numpy(), atol=1e-4)
     assert {p.name for p in path.parent.iterdir()} == {
-        "artifact.onnx", "checkpoint.ckpt", "result.json", "lcomp.log", ".hydra"
+        "artifact.onnx", "checkpoint.ckpt", "predictions.npz", "result.json", "lcomp.log", ".hydra"
     }  # fmt: skip
 
 

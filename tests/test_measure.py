@@ -66,7 +66,9 @@ def test_weights_count_integers_and_zeros():
 def agreement(path, network):
     pixels = np.random.default_rng(0).random((300, 1, 28, 28), np.float32)
     split = measure.Split(pixels, np.zeros(300, np.int64))
-    return measure.quality(measure.session(path), measure.Splits(split, split), measure.answers(network, pixels))
+    session = measure.session(path)
+    own, expected = measure.logits(session, pixels), measure.answers(network, pixels)
+    return measure.quality(session, measure.Splits(split, split), own, expected)
 
 
 def test_a_wrong_artifact_is_noticed(artifact):

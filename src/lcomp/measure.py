@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,11 +112,12 @@ def answers(network: nn.Module, pixels: NDArray[np.float32]) -> NDArray[np.float
     return np.concatenate([network(torch.from_numpy(batch)).numpy() for batch in batches_of(pixels)])
 
 
-def quality(artifact: InferenceSession, splits: Splits, expected: NDArray[np.float32]) -> dict[str, float]:
-    """Accuracy on both splits, loss on the test split, and how well the artifact gives there the `expected` logits:
-    share of equal predictions, largest difference of a logit."""
+def quality(
+    artifact: InferenceSession, splits: Splits, own: NDArray[np.float32], expected: NDArray[np.float32]
+) -> dict[str, float]:
+    """Accuracy on both splits, loss on the test split, and how well the artifact's `own` logits there match the
+    `expected` ones: share of equal predictions, largest difference of a logit."""
     val_accuracy, _ = accuracy_and_loss(logits(artifact, splits.validation.pixels), splits.validation.labels)
-    own = logits(artifact, splits.test.pixels)
     test_accuracy, test_loss = accuracy_and_loss(own, splits.test.labels)
     return {
         "val_accuracy": val_accuracy,
@@ -124,6 +126,13 @@ def quality(artifact: InferenceSession, splits: Splits, expected: NDArray[np.flo
         "agreement": float((own.argmax(1) == expected.argmax(1)).mean()),
         "logit_difference": float(np.abs(own - expected).max()),
     }
+
+
+def predictions(own: NDArray[np.float32], test: Split) -> bytes:
+    """An .npz file with `predictions` and `labels` (N,) of the test split."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, predictions=own.argmax(1).astype(np.int16), labels=test.labels.astype(np.int16))
+    return stream.getvalue()
 
 
 def robustness(artifact: InferenceSession, perturbed: Mapping[str, Split]) -> dict[str, float]:

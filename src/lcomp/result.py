@@ -12,6 +12,7 @@ from lcomp.files import write_atomically
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
+PREDICTIONS = "predictions.npz"  # beside it: `predictions` and `labels` of the test split
 
 
 @dataclass

@@ -25,8 +25,8 @@ from lcomp.baseline import Baseline
 from lcomp.environment import environment
 from lcomp.errors import UserError
 from lcomp.export import export
-from lcomp.files import sha256
-from lcomp.result import Result
+from lcomp.files import sha256, write_atomically
+from lcomp.result import PREDICTIONS, Result
 from lcomp.training import NotFinite, fit, save
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def compare(
     folder: Path,
     result: Result,
 ) -> None:
-    """Measures the artifact beside the baseline's, in one process.
+    """Measures the artifact beside the baseline's, in one process; keeps its predictions.
 
     Its logits are held against those of `trained`, or of `network` where they are the same.
     """
@@ -136,8 +136,11 @@ def compare(
     latencies = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
 
     def figures(path: Path, session: InferenceSession, network: nn.Module, trained: Answers | None) -> dict[str, float]:
+        own = measure.logits(session, splits.test.pixels)
+        if path.parent == folder:
+            write_atomically(folder / PREDICTIONS, measure.predictions(own, splits.test))
         expected = measure.answers(network, splits.test.pixels) if trained is None else trained
-        found = measure.quality(session, splits, expected) | size.of_file(path) | size.of_graph(path)
+        found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_graph(path)
         return found | size.of_network(network) | measure.robustness(session, perturbed)
 
     cached = baseline.figures(evaluated, lambda: figures(paths[0], sessions[0], baseline.network, None))

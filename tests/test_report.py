@@ -1,0 +1,113 @@
+"""The paper's tables from records, and the statistics beneath them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lcomp import config
+from lcomp.report.paper import DIFFERENCES, TABLES, load, sheets
+from lcomp.report.sheet import Sheet
+from lcomp.report.statistics import difference, spread
+from lcomp.result import PREDICTIONS, Result
+
+METRICS = {"test_accuracy": 0.97, "gzip_bytes": 43_210, "test_set_seconds": 0.1234}
+
+
+def write(folder, name, seed, right, data="mnist", **metrics):
+    """A finished run's record whose artifact was right on the share `right` of 1,000 images, the first ones."""
+    place = folder / f"{name}-{seed}"
+    place.mkdir()
+    versions = dict.fromkeys(("python", "torch", "onnxruntime", "lcomp"), "1")
+    result = Result("ok", name=name, seed=seed, metrics=METRICS | metrics, dataset={"name": data, "sha256": data})
+    result.environment = {"cpu": "a processor", "threads": 1, "git_sha": "abc", "versions": versions}
+    result.seconds = {"train": 30, "baseline": 75}
+    result.write(place)
+    labels = np.ones(1000, np.int16)
+    predictions = np.where(np.arange(1000) < right * 1000, 1, 0).astype(np.int16)
+    np.savez(place / PREDICTIONS, predictions=predictions, labels=labels)
+
+
+def test_every_row_of_the_report_is_an_experiment():
+    files = {path.stem for path in (config.folder() / "experiment").glob("*.yaml")}
+    rows = {row.name for rows in TABLES.values() for row in rows}
+    assert rows == {name for name in files if name.startswith(("paper_", "control_"))}
+    assert {name for pair in DIFFERENCES for name in pair} <= rows
+
+
+def test_rows_hold_the_papers_figures_beside_mean_spread_and_n(tmp_path):
+    for seed, accuracy in enumerate((0.97, 0.98, 0.99)):
+        write(tmp_path, "paper_kd_t1", seed, 0.97, test_accuracy=accuracy)
+    [_, table] = [s for s in sheets(load(tmp_path)) if s.title.startswith(("Table I:", "Table IV"))]
+    [row] = table.rows
+    assert row[:6] == ["distillation T = 1", "3", "97.69", "98.00 ± 1.00", "43.53", "43.21 ± 0.00"]
+    assert row[-1] == "30 ± 0"
+
+
+def test_differences_are_paired_and_decided_by_their_interval(tmp_path):
+    for seed in (0, 1):
+        write(tmp_path, "paper_quant_qat", seed, 0.95)
+        write(tmp_path, "paper_quant_static", seed, 0.90)
+        write(tmp_path, "paper_quant_dynamic", seed, 0.95)
+    [table] = [s for s in sheets(load(tmp_path)) if s.title == "Differences"]
+    same, better = sorted(table.rows, key=lambda row: float(row[2]))
+    assert same[2:] == ["+0.00", "+0.00 to +0.00", "undecided"] and same[1] == "2"
+    assert better[2] == "+5.00" and better[4] == "better"
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000))
+def test_interval_holds_the_mean_and_turns_with_the_sign(seed):
+    random = np.random.default_rng(seed)
+    one, other = random.random((2, 3, 200)) < 0.9
+    seen, turned = difference(list(one), list(other)), difference(list(other), list(one))
+    assert seen.low <= seen.mean <= seen.high and turned.mean == pytest.approx(-seen.mean)
+    assert seen.mean == pytest.approx(one.mean() - other.mean())
+
+
+def test_interval_is_that_of_the_normal_approximation_where_that_is_good():
+    random = np.random.default_rng(0)
+    one, other = random.random(10_000) < 0.97, random.random(10_000) < 0.96
+    seen, paired = difference([one], [other]), one.astype(float) - other
+    assert seen.high - seen.low == pytest.approx(2 * 1.96 * paired.std() / 100, rel=0.1)
+
+
+def test_spread():
+    assert spread([1.0], 2) == "1.00" and spread([1.0, 3.0], 1) == "2.0 ± 1.4"
+
+
+def test_forms_of_a_sheet():
+    sheet = Sheet("T", ("row", "n"), [["a, b", "1"]], ["note"])
+    assert sheet.text("csv") == 'T\nrow,n\n"a, b",1\n'
+    assert sheet.text("markdown") == "**T**\n\n| row | n |\n|---|---:|\n| a, b | 1 |\n\nnote\n"
+    assert all(part in sheet.text("terminal") for part in ("T", "row", "a, b", "note"))
+
+
+def report(*arguments):
+    return subprocess.run([sys.executable, "-m", "lcomp.report", *arguments], capture_output=True, text=True)
+
+
+def test_command_prints_the_tables_and_refuses_what_it_cannot_print(tmp_path):
+    done = report(str(tmp_path))
+    assert done.returncode == 1 and "no finished run with a name in it" in done.stderr
+    write(tmp_path, "paper_quant_qat", 0, 0.9)
+    (tmp_path / "broken").mkdir()
+    Result("failed", name="paper_quant_qat").write(tmp_path / "broken")
+    done = report(str(tmp_path), "--format", "markdown")
+    assert done.returncode == 0 and "| quantization-aware training | 1 | 98.32 | 97.00 |" in done.stdout
+    write(tmp_path, "paper_quant_static", 0, 0.9, data="mnist5k")
+    done = report(str(tmp_path))
+    assert done.returncode == 1 and "several data sets (mnist, mnist5k)" in done.stderr
+
+
+def test_of_two_runs_with_one_name_and_seed_the_later_counts(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    write(tmp_path / "a", "paper_kd_t1", 0, 0.5)
+    write(tmp_path / "b", "paper_kd_t1", 0, 0.6, test_accuracy=0.6)
+    [run] = load(tmp_path)["paper_kd_t1"]
+    assert run.result.metrics["test_accuracy"] == 0.6 and run.right.mean() == 0.6
+    assert json.loads((tmp_path / "a" / "paper_kd_t1-0" / "result.json").read_text())["seed"] == 0
