@@ -18,13 +18,14 @@ from lcomp.result import PREDICTIONS, Result
 METRICS = {"test_accuracy": 0.97, "gzip_bytes": 43_210, "test_set_seconds": 0.1234}
 
 
-def write(folder, name, seed, right, data="mnist", **metrics):
+def write(folder, name, seed, right, data="mnist", perturb="none", **metrics):
     """A finished run's record whose artifact was right on the share `right` of 1,000 images, the first ones."""
-    place = folder / f"{name}-{seed}"
+    place = folder / f"{name}-{seed}-{perturb}"
     place.mkdir()
     versions = dict.fromkeys(("python", "torch", "onnxruntime", "lcomp"), "1")
     result = Result("ok", name=name, seed=seed, metrics=METRICS | metrics, dataset={"name": data, "sha256": data})
     result.environment = {"cpu": "a processor", "threads": 1, "git_sha": "abc", "versions": versions}
+    result.choices = {"perturb": perturb}
     result.seconds = {"train": 30, "baseline": 75}
     result.write(place)
     labels = np.ones(1000, np.int16)
@@ -110,4 +111,17 @@ def test_of_two_runs_with_one_name_and_seed_the_later_counts(tmp_path):
     write(tmp_path / "b", "paper_kd_t1", 0, 0.6, test_accuracy=0.6)
     [run] = load(tmp_path)["paper_kd_t1"]
     assert run.result.metrics["test_accuracy"] == 0.6 and run.right.mean() == 0.6
-    assert json.loads((tmp_path / "a" / "paper_kd_t1-0" / "result.json").read_text())["seed"] == 0
+    assert json.loads((tmp_path / "a" / "paper_kd_t1-0-none" / "result.json").read_text())["seed"] == 0
+
+
+def test_perturbed_training_stands_beside_clean_training_and_apart_from_the_papers_rows(tmp_path):
+    key = "accuracy/rotation"
+    write(tmp_path, "paper_kd_t1", 0, 0.9, **{key: 0.5})
+    write(tmp_path, "paper_kd_t1", 0, 0.9, perturb="mixed", **{key: 0.7})
+    write(tmp_path, "paper_kd_t1", 1, 0.9, perturb="mixed", **{key: 0.8})
+    made = {sheet.title: sheet for sheet in sheets(load(tmp_path))}
+    assert made["Perturbed data: test accuracy %"].rows == [
+        ["distillation T = 1", "clean", "1", "97.0", "50.0"],
+        ["distillation T = 1", "mixed", "2", "97.0 ± 0.0", "75.0 ± 7.1"],
+    ]
+    assert [row[1] for row in made["Table IV: distillation"].rows] == ["1"]

@@ -41,6 +41,7 @@ BASELINE = Row("paper_baseline", "baseline", Figures(98.85, 164.11, 4.034))
 SCHEDULED = Row("paper_prune_scheduled_80", "scheduled 50 to 80 %", Figures(98.60, 55.28, 2.643))
 QAT = Row("paper_quant_qat", "quantization-aware training", Figures(98.32, 41.17, 1.61))
 KD_1 = Row("paper_kd_t1", "distillation T = 1", Figures(97.69, 43.535, 1.328))
+ON = " on "  # between an experiment's name and the perturbation of its training images
 POST_TRAINING = Figures(97.25, 44.23, 2.03)
 TABLES = {
     "Table II: pruning": [
@@ -89,11 +90,12 @@ HEADINGS = (
 
 
 def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
-    """Tables I to V and the differences, of the runs by the names of their experiments.
+    """Tables I to V, the differences and the perturbed data, of the runs by the names of their experiments.
 
     A table none of whose compressed rows was run is left out.
     """
-    made = [machine([run.result for runs in found.values() for run in runs])]
+    everything, found = found, {name: runs for name, runs in found.items() if ON not in name}
+    made = [machine([run.result for runs in everything.values() for run in runs])]
     for title, rows in TABLES.items():
         present = [row for row in rows if found.get(row.name)]
         if any(row is not BASELINE for row in present):
@@ -103,6 +105,8 @@ def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
     pairs = [pair for pair in DIFFERENCES if all(found.get(name) for name in pair)]
     if pairs:
         made.append(differences(found, pairs))
+    if len(everything) > len(found):
+        made.append(perturbed(everything))
     return made
 
 
@@ -164,8 +168,24 @@ def differences(found: Mapping[str, Sequence[Run]], pairs: Sequence[tuple[str, s
     return Sheet("Differences", ("one - other", "n", "points", "95 % interval", "verdict"), rows, [note])
 
 
+def perturbed(found: Mapping[str, Sequence[Run]]) -> Sheet:
+    """What was trained on clean images and on perturbed ones, tested on both."""
+    labels = {row.name: row.label for rows in TABLES.values() for row in rows}
+    tested = sorted({key for runs in found.values() for run in runs for key in run.result.metrics if "/" in key})
+    rows = []
+    for full in sorted(found, key=lambda full: (list(labels).index(full.partition(ON)[0]), full)):
+        name, _, perturbation = full.partition(ON)
+        runs = [run for run in found[full] if all(key in run.result.metrics for key in tested)]
+        if runs:
+            figures = [spread([100 * run.result.metrics[key] for run in runs], 1) for key in ("test_accuracy", *tested)]
+            rows.append([labels[name], perturbation or "clean", str(len(runs)), *figures])
+    headings = ("row", "trained on", "n", "clean", *(key.partition("/")[2] for key in tested))
+    return Sheet("Perturbed data: test accuracy %", headings, rows, ["Severity 3 unless a column names another."])
+
+
 def load(folder: Path) -> dict[str, list[Run]]:
-    """The finished runs under `folder`, by the names of their experiments; of two with one name and seed, the later."""
+    """The finished runs under `folder`, by the names of their experiments (` on <perturbation>` where training images
+    were perturbed); of two with one name and seed, the later."""
     from lcomp.result import FILE_NAME, PREDICTIONS, read
 
     found: dict[tuple[str, int], Run] = {}
@@ -173,7 +193,9 @@ def load(folder: Path) -> dict[str, list[Run]]:
         result = read(path)
         if result.status == "ok" and result.name:
             with np.load(path.parent / PREDICTIONS) as kept:
-                found[result.name, result.seed] = Run(result, kept["predictions"] == kept["labels"])
+                trained_on = result.choices.get("perturb") or "none"
+                name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
+                found[name, result.seed] = Run(result, kept["predictions"] == kept["labels"])
     names = sorted({name for name, _ in found})
     return {
         name: [run for (own, _), run in sorted(found.items(), key=lambda item: item[0]) if own == name]
