@@ -176,3 +176,26 @@ def test_what_defines_the_experiment_changes_its_hash(change):
 
 def test_numbers_that_agree_agree():
     assert hashed("kd=logit", "kd.alpha=0.7000000000000001") == hashed("kd=logit", "kd.alpha=0.7")
+
+
+EXPERIMENTS = sorted(path.stem for path in (config.folder() / "experiment").glob("*.yaml"))
+EPOCHS = {"prune": 4, "quant_qat": 2, "kd": 10, "student_alone": 10, "baseline_4_more": 4, "baseline_2_more": 2}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_has_the_papers_setting(name):
+    cfg = compose(f"experiment={name}")
+    assert cfg.name == name
+    assert (cfg.trainer.learning_rate, cfg.trainer.schedule, cfg.data.batch_size) == (0.001, "constant", 256)
+    assert (cfg.baseline.trainer.max_epochs, cfg.baseline.trainer.learning_rate) == (10, 0.001)
+    for part, epochs in EPOCHS.items():
+        if name.partition("_")[2].startswith(part):
+            assert cfg.trainer.max_epochs == epochs
+    if cfg.prune:
+        assert cfg.prune.scope == "layer"
+
+
+def test_an_experiment_chooses_its_techniques_itself():
+    named = ["experiment=paper_prune_constant_80", "prune.sparsity=0.7"]
+    assert config.expand(named) == (named, [])
+    assert compose(*named).prune.sparsity == 0.7

@@ -14,7 +14,7 @@ from training import QUIET, Watch, loaders, train, weights
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, PruningModule
-from lcomp.techniques.pruning import GatedPruning, Pruning, schedules
+from lcomp.techniques.pruning import GatedPruning, Pruning, criteria, schedules
 from lcomp.techniques.pruning.mask import shrink
 
 SHARE = st.floats(0, 0.999)
@@ -79,6 +79,20 @@ def test_schedules_run_from_initial_to_final(one, other):
 def test_cubic_is_equation_1_of_zhu_and_gupta():
     assert schedules.cubic(0.5, 0.5, 0.8) == pytest.approx(0.8 + (0.5 - 0.8) * 0.5**3)
     assert schedules.linear(0.25, 0.0, 0.8) == pytest.approx(0.2)
+
+
+def test_random_scores_are_the_same_on_every_update_and_others_with_another_seed():
+    weight = torch.zeros(30, 20)
+    assert torch.equal(criteria.random(weight, 1), criteria.random(weight + 1, 1))
+    assert not torch.equal(criteria.random(weight, 1), criteria.random(weight, 2))
+
+
+def test_a_criterion_decides_what_goes(digits):
+    module = BaselineModule(SmallCNN(), [Pruning(0.5, criterion=criteria.random, interval=1)])
+    train(module, digits)
+    kept = module.network.fc1.weight[module.network.fc1.weight != 0].abs()
+    beneath = module.network.fc1.parametrizations.weight.original[module.network.fc1.weight == 0].abs()
+    assert beneath.max() > kept.median()
 
 
 @pytest.mark.parametrize("sparsity", [0.5, 0.777, 0.95])
