@@ -159,8 +159,11 @@ def test_another_epoch_draws_anew():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"perturb": {"rotation": {"severity": 6}}}, "perturb: severity 6 of rotation; allowed are 1 to 5"),
-        ({"perturb": {"rotation": {"severity": 3.0}}}, r"perturb: severity 3\.0 of rotation"),
+        (
+            {"perturb": {"rotation": {"severity": 6}}},
+            "perturb.rotation.severity: severity 6 of .*; allowed are 1 to 5",
+        ),
+        ({"perturb": {"rotation": {"severity": 3.0}}}, r"severity 3\.0 of rotation"),
         ({"eval_perturbations": ["rotatoin"]}, "did you mean rotation"),
         ({"eval_perturbations": ["rotation:9"]}, "severity 9"),
         ({"eval_perturbations": ["rotation:x"]}, "allowed are 1 to 5"),

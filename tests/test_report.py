@@ -94,7 +94,7 @@ def report(*arguments):
 
 def test_command_prints_the_tables_and_refuses_what_it_cannot_print(tmp_path):
     done = report(str(tmp_path))
-    assert done.returncode == 1 and "no finished run with a name in it" in done.stderr
+    assert done.returncode == 1 and "no record in it" in done.stderr
     write(tmp_path, "paper_quant_qat", 0, 0.9)
     (tmp_path / "broken").mkdir()
     Result("failed", name="paper_quant_qat").write(tmp_path / "broken")

@@ -1,8 +1,12 @@
 """The sweep's table says what belongs together."""
 
 import copy
+import subprocess
+import sys
 
-from lcomp.report.table import show
+from rich.console import Console
+
+from lcomp.report.table import ESSENTIAL, show, table
 from lcomp.result import Result
 
 METRICS = {
@@ -50,6 +54,32 @@ def test_footnotes_where_a_reader_would_wonder(capsys):
     assert "zeros" not in shown(capsys, result())
     assert "zeros neither shorten a dense file" in shown(capsys, result(prune="scheduled"))
     assert "integers can be slower" in shown(capsys, result(quant="qat"))
+
+
+def test_brackets_are_shown_as_they_are(capsys):
+    seen = shown(capsys, result("prune.exclude=[conv1]"), result("prune.exclude=[fc1]"))
+    assert "prune.exclude=[conv1]" in seen and "prune.exclude=[fc1]" in seen
+
+
+def test_accuracies_under_perturbation_are_columns(capsys):
+    one = result("seed=0")
+    one.metrics["accuracy/rotation:5"], one.baseline["accuracy/rotation:5"] = 0.3, 0.4
+    seen = shown(capsys, one)
+    assert "rotation:5 %" in seen and "30.00" in seen and "40.00" in seen
+
+
+def test_a_narrow_terminal_gets_the_essential_columns_whole(capsys):
+    made = table([result("kd.temperature=1")], [], narrow=True)
+    assert [column.header for column in made.columns] == ["run", *ESSENTIAL]
+    Console(width=80, markup=False).print(made)
+    assert "kd.temperature=1" in capsys.readouterr().out
+
+
+def test_a_past_sweep_is_shown_again(tmp_path):
+    result("seed=0", "x=[a]").write(tmp_path / "0")
+    command = [sys.executable, "-m", "lcomp.report", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "seed=0 x=[a]" in done.stdout
 
 
 def test_nothing_finished_is_no_table(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from lcomp import config, sweep
 from lcomp.errors import UserError
 from lcomp.explain import explain
 
+log = logging.getLogger("lcomp")
+
 
 @hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")
 def task(cfg: DictConfig) -> float:
@@ -26,9 +29,11 @@ def task(cfg: DictConfig) -> float:
     from lcomp.run import run
 
     job = HydraConfig.get()
-    folder, overrides = Path(job.runtime.output_dir), list(job.overrides.task)
+    folder = Path(job.runtime.output_dir)
+    overrides = [override.replace("\\:", ":") for override in job.overrides.task]  # Hydra escapes colons in sweeps
     result = run(cfg, folder, overrides, config.choices(job))
     print(line(result), flush=True)
+    log.debug("%s", line(result))
     if result.status != "ok":
         sweep.failures.append(line(result))
         return float("nan")
@@ -39,6 +44,7 @@ def task(cfg: DictConfig) -> float:
 
 def main() -> None:
     """Runs or sweeps; `python -m lcomp --help` shows the choices."""
+    sys.path.insert(0, os.getcwd())  # a class of the user's own in this folder, also for the console script
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions, not as a printed exit
     try:
         sys.argv[1:], said = config.expand(sys.argv[1:])

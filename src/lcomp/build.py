@@ -47,7 +47,7 @@ def build(node: DictConfig | dict[str, Any], group: str, **given: Any) -> Any:
         made: Callable[..., Any] = hydra.utils.get_object(target)
         parameters = inspect.signature(made).parameters
     except Exception as error:  # whatever importing a user's module raises
-        reason = error.__cause__ or error
+        reason = " ".join(str(error.__cause__ or error).split())
         raise UserError(
             f"{group}._target_={target}: cannot be imported ({reason}); name an installed class, package.module.Class"
         ) from error

@@ -94,6 +94,8 @@ def params(cfg: DictConfig) -> dict[str, Any]:
                 value = value["_target_"].rpartition(".")[2]
             if key != "_target_":
                 found[f"{family}.{key}"] = value
+    for name, settings in plain(cfg)["perturb"].items():
+        found |= {f"perturb.{name}.{key}": value for key, value in settings.items()}
     return found
 
 

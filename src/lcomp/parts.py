@@ -100,7 +100,12 @@ def make_module(
 def load_teacher(cfg: DictConfig, data: Any) -> nn.Module | None:
     """The network of the checkpoint that `kd.teacher` names; None stands for the baseline."""
     path = OmegaConf.select(cfg, "kd.teacher")
-    return None if path is None else load_checkpoint(Path(path), make_network(cfg.model, data, cfg.seed))
+    if path is None:
+        return None
+    try:
+        return load_checkpoint(Path(path), make_network(cfg.model, data, cfg.seed))
+    except UserError as error:
+        raise UserError(f"kd.teacher: {error}") from error
 
 
 def teacher_identity(cfg: DictConfig) -> str | None:

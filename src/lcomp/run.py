@@ -47,7 +47,7 @@ def run(cfg: DictConfig, folder: Path, overrides: list[str], choices: dict[str, 
         result.status = "ok"
     except Exception as error:  # whatever a user's network, data or technique raises: recorded, not lost
         result.status = "nan" if isinstance(error, NotFinite) else "failed"
-        cause = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        cause = " ".join(str(error).split())[:400]
         result.error = cause if isinstance(error, UserError) else f"{type(error).__name__}: {cause}"
         log.debug("the run failed", exc_info=True)
     except BaseException as interruption:
@@ -66,8 +66,8 @@ def carry_out(cfg: DictConfig, folder: Path, result: Result) -> None:
     with timed(result, "total"):
         objective, techniques = parts.make_techniques(cfg)
         data = parts.make_data(cfg)
-        describe(cfg, data, result)
         student = parts.make_network(config.student(cfg), data, cfg.seed)
+        describe(cfg, data, result)
         for technique in techniques:
             technique.check(student)
 

@@ -81,6 +81,9 @@ def table(network: nn.Module, input_shape: Sequence[int]) -> Table:
 def main() -> None:
     """Prints the table of the network that the overrides on the command line describe."""
     overrides = sys.argv[1:]
+    if {"-h", "--help"} & set(overrides):
+        print(__doc__)
+        return
     try:
         with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
             cfg = hydra.compose("config", overrides)
@@ -88,7 +91,7 @@ def main() -> None:
         if not hasattr(data, "input_shape"):
             data = build(cfg.data, "data")
         network = build(cfg.model, "model", num_classes=data.num_classes, input_shape=list(data.input_shape))
-        Console().print(table(network, data.input_shape))
+        Console(markup=False).print(table(network, data.input_shape))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"lcomp: {explain(error, overrides)}", file=sys.stderr)
         sys.exit(1)

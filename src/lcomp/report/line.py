@@ -7,7 +7,9 @@ from lcomp.result import Result
 
 def line(result: Result) -> str:
     """Accuracy, size, ratio and latency against the baseline, or why it failed; the data set's name comes first."""
-    run = f"[{result.dataset.get('name', 'no data')}] {' '.join(result.overrides) or 'baseline'}"
+    run = " ".join(result.overrides) or "baseline"
+    if result.dataset:
+        run = f"[{result.dataset['name']}] {run}"
     if result.status != "ok":
         return f"{run}: {result.status}: {result.error}"
     own, base = result.metrics, result.baseline
@@ -16,4 +18,5 @@ def line(result: Result) -> str:
         f"{own['file_bytes'] / 1000:.1f} KB, gzip'd {own['gzip_bytes'] / 1000:.1f} KB "
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller), "
         f"{own['latency_us_p50']:.1f} us an image ({own['latency_ratio']:.2f}x the baseline's)"
+        + "".join(f", {key.partition('/')[2]} {value:.2%}" for key, value in own.items() if "/" in key)
     )

@@ -40,7 +40,7 @@ class Sheet:
             made.add_column(heading, justify="right")
         for row in self.rows:
             made.add_row(*row)
-        console = Console(width=None if Console().is_terminal else 160)
+        console = Console(width=None if Console().is_terminal else 160, markup=False)
         with console.capture() as captured:
             console.print(made)
             for note in self.notes:

@@ -11,16 +11,18 @@ from rich.table import Table
 from lcomp.result import Result
 
 HEADINGS = ("val acc %", "test acc %", "params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
+ESSENTIAL = ("test acc %", "KB", "gzip KB", "smaller", "x baseline")  # on a narrow terminal
 NOTES = {
     "prune": "sparsity: zeros neither shorten a dense file nor speed it up; its gzip'd size shows them.",
     "quant": "x baseline: integers can be slower than floats, where a processor's kernels favour floats.",
-    "every": "smaller: the baseline's gzip'd file over this one's. us/image: median at batch 1, one thread.",
+    "every": "smaller: the baseline's gzip'd file over this one's. us/image: median at batch 1, one thread;\n"
+    "x baseline: over the baseline's, timed in turns with it run by run, so not over the figure in the baseline's row.",
 }
 
 
 def show(results: Sequence[Result], folder: Path) -> None:
     """Prints a table per data set of the finished runs, each baseline before its runs, then notes."""
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Console(width=None if Console().is_terminal else 160, markup=False)
     finished = [result for result in results if result.status == "ok"]
     common = (
         [override for override in finished[0].overrides if all(override in r.overrides for r in finished)]
@@ -29,7 +31,7 @@ def show(results: Sequence[Result], folder: Path) -> None:
     )
     for name, content in sorted({(result.dataset["name"], result.dataset["sha256"]) for result in finished}):
         rows = [result for result in finished if result.dataset["sha256"] == content]
-        console.print(table(rows, common if len(rows) > 1 else []))
+        console.print(table(rows, common if len(rows) > 1 else [], narrow=console.width < 120))
         if len(rows) < len(finished):
             console.print(f"{name} is a data set of its own: compare its figures with no other's.")
     if common and len(finished) > 1:
@@ -42,19 +44,27 @@ def show(results: Sequence[Result], folder: Path) -> None:
     console.print(f"Records and artifacts: {folder}", soft_wrap=True)
 
 
-def table(rows: Sequence[Result], common: Sequence[str]) -> Table:
-    """The runs of one data set; overrides in `common` are left out of their names."""
+def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -> Table:
+    """The runs of one data set; overrides in `common` are left out. `narrow`: `ESSENTIAL` columns only."""
     data = rows[0].dataset
     parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images"
     made = Table(title=f"{data['name']}: {parts}")
-    made.add_column("run")
-    for heading in HEADINGS:
-        made.add_column(heading, justify="right")
+    perturbed = sorted({key for row in rows for key in row.metrics if "/" in key})
+    headings = [*HEADINGS, *(f"{key.partition('/')[2]} %" for key in perturbed)]
+    shown = [index for index, heading in enumerate(headings) if not narrow or heading in ESSENTIAL]
+    made.add_column("run", overflow="fold")
+    for index in shown:
+        made.add_column(headings[index], justify="right", no_wrap=True)
+
+    def add(name: str, metrics: dict[str, float], baseline: dict[str, float], **settings: bool) -> None:
+        found = cells(metrics, baseline) + [f"{100 * metrics[k]:.2f}" if k in metrics else "" for k in perturbed]
+        made.add_row(name, *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
+
     above: dict[str, float] = {}
     for row in rows:
         if not same(above, row.baseline):
             made.add_section()
-            made.add_row("baseline", *cells(row.baseline, row.baseline), end_section=True)
+            add("baseline", row.baseline, row.baseline, end_section=True)
             above = row.baseline
         made.add_row(
             " ".join(o for o in row.overrides if o not in common) or "baseline", *cells(row.metrics, row.baseline)

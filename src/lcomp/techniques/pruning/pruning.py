@@ -60,7 +60,7 @@ class Pruning(Technique):
     ):
         for key, value in (("sparsity", sparsity), ("initial_sparsity", initial_sparsity)):
             if not 0 <= value < 1:
-                likely = f"; {value / 100:g}?" if 1 < value < 100 else ""
+                likely = f"; {value / 100:g}?" if 2 <= value < 100 else ""
                 raise UserError(f"prune.{key}={value}: a share of the weights, from 0 to below 1{likely}")
         if initial_sparsity > sparsity:
             raise UserError(f"prune.initial_sparsity={initial_sparsity} is above prune.sparsity={sparsity}")
