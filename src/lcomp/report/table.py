@@ -66,9 +66,7 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
             made.add_section()
             add("baseline", row.baseline, row.baseline, end_section=True)
             above = row.baseline
-        made.add_row(
-            " ".join(o for o in row.overrides if o not in common) or "baseline", *cells(row.metrics, row.baseline)
-        )
+        add(" ".join(o for o in row.overrides if o not in common) or "baseline", row.metrics, row.baseline)
     return made
 
 
