@@ -1,9 +1,9 @@
 """How much faster lcomp trains a baseline than a script written by hand: whole processes, interleaved, medians.
 
-    LCOMP_DATA=... python benchmarks/speed.py --epochs 2 --rounds 3
+    LCOMP_DATA=... python benchmarks/speed.py --epochs 2 --rounds 2
 
-2 epochs, 2 rounds, two cores of an AMD EPYC (AVX2): by hand 26.1 s wall and 36.4 s of processor on two threads, lcomp 21.8 s
-and 21.9 s on one, export and measurement included: 1.20 times as fast.
+2 epochs, 2 rounds, two cores of an AMD EPYC (AVX2): by hand 26.1 s wall and 36.4 s of processor on two threads, lcomp
+21.8 s and 21.9 s on one, export and measurement included: 1.20 times as fast.
 """
 
 import argparse
