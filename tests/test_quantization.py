@@ -242,7 +242,7 @@ def test_excluded_layers_stay_float(digits, tmp_path):
     assert sum(a.dtype == "float32" and a.ndim == 2 for a in initializers(path).values()) == 3
 
 
-def with_batch_norms():
+def with_batch_norms(seed=0):
     """Three convolutions of one width (equal zero points), batch norms with gains of either sign and one of zero."""
     blocks = [
         nn.Sequential(nn.Conv2d(c, 6, 3, bias=i > 0), nn.BatchNorm2d(6), nn.ReLU()) for i, c in enumerate((1, 6, 6))
@@ -270,7 +270,8 @@ def test_batch_norm_is_folded_exactly_and_leaves_integer_kernels(digits, tmp_pat
     enable_weights(fake)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in made.modules())
     with torch.no_grad():
-        assert torch.allclose(made(pixels[:20]), fake(pixels[:20]), atol=1e-2)
+        one, other = made(pixels[:20]), fake(pixels[:20])
+    assert (one - other).abs().max() < 0.05 * other.std()
     path = tmp_path / "norms.onnx"
     export(made, path, (1, 28, 28), 10, "")
     assert optimized(path)["QLinearConv"] == 3 and operators(path)["BatchNormalization"] == 0
