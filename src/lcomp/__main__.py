@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lcomp import config, sweep
 from lcomp.errors import UserError
 from lcomp.explain import explain
-
-log = logging.getLogger("lcomp")
-
-
-@hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")
-def task(cfg: DictConfig) -> float:
-    """One run; its objective for a sweeper is the artifact's validation accuracy, NaN when it failed."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    from lcomp.report.line import line
-    from lcomp.run import run
-
-    job = HydraConfig.get()
-    folder = Path(job.runtime.output_dir)
-    overrides = [override.replace("\\:", ":") for override in job.overrides.task]  # Hydra escapes colons in sweeps
-    result = run(cfg, folder, overrides, config.choices(job))
-    print(line(result), flush=True)
-    log.debug("%s", line(result))
-    if result.status != "ok":
-        sweep.failures.append(line(result))
-        return float("nan")
-    if job.mode == RunMode.RUN:
-        print(f"Record and artifact: {folder}")
-    return result.metrics["val_accuracy"]
+from lcomp.job import job
 
 
 def main() -> None:
@@ -50,7 +23,7 @@ def main() -> None:
         sys.argv[1:], said = config.expand(sys.argv[1:])
         for choice in said:
             print(choice, file=sys.stderr)
-        task()
+        hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")(job)()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         print(f"lcomp: {explain(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(1)

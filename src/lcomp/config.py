@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from lcomp.errors import UserError, one_of
 
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
-KD_RUN_KEYS = ("student", "teacher")  # what the run decides; the others make the objective
+KD_RUN_KEYS = ("student", "teacher", "ensemble")  # what the run decides; the others make the objective
 Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
 GROUPS = ("data", "perturb", "model", "kd", "prune", "quant")
 
@@ -32,7 +32,7 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     Returns:
         The arguments, and a line for each choice that was made.
     """
-    explicit, said = list(arguments), []
+    explicit, said = [hydras(argument) for argument in arguments], []
     for family, technique in FAMILIES.items():
         named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
         chosen = [a for a in explicit if a.startswith(f"{family}=")]
@@ -45,6 +45,13 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
                     key, _, value = argument.partition("=")
                     explicit[explicit.index(argument)] = f"{key}=choice({value})"
     return explicit, said
+
+
+def hydras(argument: str) -> str:
+    """`launcher=serial` and `launcher.workers=2` as Hydra names them."""
+    if argument.startswith("launcher="):
+        return argument.replace("launcher=", "hydra/launcher=", 1)
+    return f"hydra.{argument}" if argument.startswith("launcher.") else argument
 
 
 def sweeps(override: str) -> bool:
@@ -73,6 +80,9 @@ def check(cfg: DictConfig) -> None:
         ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
     ]
+    if cfg.kd:
+        one = " (kd.teacher names the only teacher)" if cfg.kd.teacher else ""
+        rules.append(("kd.ensemble", int, lambda v: v == 1 or (v > 1 and not one), f"a whole number, 1 or more{one}"))
     for key, kind, allowed, words in rules:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, kind) or not allowed(value):

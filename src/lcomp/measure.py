@@ -143,11 +143,11 @@ def robustness(artifact: InferenceSession, perturbed: Mapping[str, Split]) -> di
     }
 
 
-def perturbed(test: Split, evaluated: Mapping[str, tuple[str, int]]) -> dict[str, Split]:
-    """The test split under each evaluated perturbation (key to name and severity), the same draw for every run."""
+def perturbed(test: Split, evaluated: Mapping[str, Mapping[str, int]]) -> dict[str, Split]:
+    """The test split under what each key evaluates (perturbations to severities), the same draw for every run."""
     found = {}
-    for key, (name, severity) in evaluated.items():
+    for key, severities in evaluated.items():
         batches = torch.from_numpy(test.pixels).split(1_000)
-        changed = [perturb(batch, {name: severity}, number) for number, batch in enumerate(batches)]
+        changed = [perturb(batch, severities, number) for number, batch in enumerate(batches)]
         found[key] = Split(torch.cat(changed).numpy(), test.labels)
     return found

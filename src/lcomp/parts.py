@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from lcomp.errors import UserError
 from lcomp.export import export
 from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.modules.distillation import Objective
+from lcomp.techniques.distillation import Ensemble
 from lcomp.techniques.technique import Technique
 from lcomp.training import fit, load_checkpoint
 
@@ -53,15 +55,19 @@ def make_network(model: DictConfig, data: Any, seed: int) -> nn.Module:
     return network
 
 
-def make_baseline(cfg: DictConfig, data: Any) -> Baseline:
-    """The cached baseline of this model, data, training perturbation and seed, trained now if there is none."""
-    settings, dataset = cfg.baseline.trainer, identity.dataset(data)
+def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
+    """The cached baseline of this model, data, training perturbation and seed, trained now if there is none.
+
+    Args:
+        member: of an ensemble: drawn from that many seeds further, on the same data.
+    """
+    settings, dataset, seed = cfg.baseline.trainer, identity.dataset(data), cfg.seed + member
     defining = {
         "model": config.plain(cfg.model),
         "trainer": config.plain(settings),
         "data": config.without(cfg.data, "root", "download", "eval_perturbations", "dataset"),
         "dataset": dataset,
-        "seed": cfg.seed,
+        "seed": seed,
         "threads": cfg.threads,
         "code": identity.code_hash([cfg.model, cfg.data]),
     }
@@ -70,12 +76,12 @@ def make_baseline(cfg: DictConfig, data: Any) -> Baseline:
     def train(network: nn.Module) -> None:
         log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
         module = BaselineModule(network, **config.without(settings, "max_epochs"))
-        fit(module, data, settings.max_epochs, cfg.seed, cfg.progress)
+        fit(module, data, settings.max_epochs, seed, cfg.progress)
 
     def write(network: nn.Module, path: Path) -> None:
         export(network, path, data.input_shape, data.num_classes, name)
 
-    return baselines.cached(Path(cfg.baseline.cache), name, make_network(cfg.model, data, cfg.seed), train, write)
+    return baselines.cached(Path(cfg.baseline.cache), name, make_network(cfg.model, data, seed), train, write)
 
 
 def make_module(
@@ -94,11 +100,13 @@ def make_module(
     if hasattr(data, "carry_logits"):
         with torch.no_grad():
             carried = data.carry_logits(teacher.eval())
+    if not carried:  # it will be asked at every step
+        teacher = copy.deepcopy(teacher).to(memory_format=torch.channels_last)
     return DistillationModule(network, teacher, objective, techniques, **optimization, logits_in_batch=carried)
 
 
 def load_teacher(cfg: DictConfig, data: Any) -> nn.Module | None:
-    """The network of the checkpoint that `kd.teacher` names; None stands for the baseline."""
+    """The network of the checkpoint that `kd.teacher` names, if it names one."""
     path = OmegaConf.select(cfg, "kd.teacher")
     if path is None:
         return None
@@ -106,6 +114,15 @@ def load_teacher(cfg: DictConfig, data: Any) -> nn.Module | None:
         return load_checkpoint(Path(path), make_network(cfg.model, data, cfg.seed))
     except UserError as error:
         raise UserError(f"kd.teacher: {error}") from error
+
+
+def make_ensemble(cfg: DictConfig, data: Any, baseline: Baseline, objective: Objective | None) -> nn.Module:
+    """The baseline as a teacher, or `kd.ensemble` baselines together."""
+    others = range(1, cfg.kd.get("ensemble", 1))
+    if not others:
+        return baseline.network
+    members = [baseline.network, *(make_baseline(cfg, data, member).network for member in others)]
+    return Ensemble(members, getattr(objective, "temperature", 1.0))
 
 
 def teacher_identity(cfg: DictConfig) -> str | None:

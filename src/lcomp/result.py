@@ -33,6 +33,7 @@ class Result:
     metrics: dict[str, float] = field(default_factory=dict)
     baseline: dict[str, float] = field(default_factory=dict)
     artifact: dict[str, str] = field(default_factory=dict)
+    baseline_artifact: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     steps: int = 0
     schema_version: int = SCHEMA_VERSION

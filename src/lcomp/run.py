@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
-from onnxruntime import InferenceSession
 from torch import nn
 
 from lcomp import config, identity, measure, parts, size
@@ -26,7 +26,7 @@ from lcomp.environment import environment
 from lcomp.errors import UserError
 from lcomp.export import export
 from lcomp.files import sha256, write_atomically
-from lcomp.result import PREDICTIONS, Result
+from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
 from lcomp.training import NotFinite, fit, save
 
 log = logging.getLogger(__name__)
@@ -34,16 +34,21 @@ ARTIFACT = "artifact.onnx"
 Answers = NDArray[np.float32]  # logits (images, classes)
 
 
-def run(cfg: DictConfig, folder: Path, overrides: list[str], choices: dict[str, Any] | None = None) -> Result:
+def run(
+    cfg: DictConfig, folder: Path, overrides: list[str], choices: dict[str, Any] | None = None, timed: bool = True
+) -> Result:
     """Carries out the run that `cfg` describes; leaves checkpoint, artifact and record in `folder`.
 
     A run that fails has a record too, with its status and the cause; only an interruption is raised again.
+
+    Args:
+        timed: measure latencies now. A run beside others leaves that to `clock`, when they have all ended.
     """
     result = Result(overrides=overrides, choices=choices or {})
     try:
         result.name, result.seed, result.environment = cfg.name, cfg.seed, environment(cfg.threads)
         result.params = config.params(cfg)
-        carry_out(cfg, folder, result)
+        carry_out(cfg, folder, result, timed)
         result.status = "ok"
     except Exception as error:  # whatever a user's network, data or technique raises: recorded, not lost
         result.status = "nan" if isinstance(error, NotFinite) else "failed"
@@ -58,12 +63,12 @@ def run(cfg: DictConfig, folder: Path, overrides: list[str], choices: dict[str, 
     return result
 
 
-def carry_out(cfg: DictConfig, folder: Path, result: Result) -> None:
+def carry_out(cfg: DictConfig, folder: Path, result: Result, timed: bool) -> None:
     """The way of one run; fills `result` as it goes."""
     config.check(cfg)
     torch.set_num_threads(cfg.threads)
     pl.seed_everything(cfg.seed, verbose=False)
-    with timed(result, "total"):
+    with seconds(result, "total"):
         objective, techniques = parts.make_techniques(cfg)
         data = parts.make_data(cfg)
         student = parts.make_network(config.student(cfg), data, cfg.seed)
@@ -71,12 +76,13 @@ def carry_out(cfg: DictConfig, folder: Path, result: Result) -> None:
         for technique in techniques:
             technique.check(student)
 
-        teacher = parts.load_teacher(cfg, data)
+        loaded = parts.load_teacher(cfg, data)
         baseline = parts.make_baseline(cfg, data)
         result.seconds["baseline"] = baseline.seconds
+        teacher = loaded or parts.make_ensemble(cfg, data, baseline, objective)
         network = copy.deepcopy(baseline.network) if config.starts_from_baseline(cfg) else student
-        module = parts.make_module(cfg, data, network, teacher or baseline.network, objective, techniques)
-        with timed(result, "train"):
+        module = parts.make_module(cfg, data, network, teacher, objective, techniques)
+        with seconds(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
                 result.steps = fit(module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress)
             else:
@@ -90,11 +96,14 @@ def carry_out(cfg: DictConfig, folder: Path, result: Result) -> None:
         pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration images again
         network = module.finalize(batch[0] for batch in data.train_dataloader())
 
-        with timed(result, "export"):
+        with seconds(result, "export"):
             export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")
         result.artifact = {"path": ARTIFACT, "sha256": sha256(folder / ARTIFACT)}
-        with timed(result, "measure"):
-            compare(cfg, data, baseline, network, trained, folder, result)
+        with seconds(result, "measure"):
+            splits = measure.splits_of(data)
+            compare(data, splits, baseline, network, trained, folder, result)
+            if timed:
+                measure_latencies(cfg, splits, folder, result)
 
 
 def warn_of_unused(overrides: list[str]) -> None:
@@ -117,25 +126,23 @@ def describe(cfg: DictConfig, data: Any, result: Result) -> None:
 
 
 def compare(
-    cfg: DictConfig,
     data: Any,
+    splits: measure.Splits,
     baseline: Baseline,
     network: nn.Module,
     trained: Answers | None,
     folder: Path,
     result: Result,
 ) -> None:
-    """Measures the artifact beside the baseline's, in one process; keeps its predictions.
+    """Measures the artifact beside the baseline's; keeps its predictions.
 
     Its logits are held against those of `trained`, or of `network` where they are the same.
     """
-    splits, evaluated = measure.splits_of(data), getattr(data, "eval_perturbations", {})
+    evaluated = getattr(data, "eval_perturbations", {})
     perturbed = measure.perturbed(splits.test, evaluated)
-    paths = (baseline.artifact, folder / ARTIFACT)
-    sessions = [measure.session(path) for path in paths]
-    latencies = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
 
-    def figures(path: Path, session: InferenceSession, network: nn.Module, trained: Answers | None) -> dict[str, float]:
+    def figures(path: Path, network: nn.Module, trained: Answers | None) -> dict[str, float]:
+        session = measure.session(path)
         own = measure.logits(session, splits.test.pixels)
         if path.parent == folder:
             write_atomically(folder / PREDICTIONS, measure.predictions(own, splits.test))
@@ -143,16 +150,32 @@ def compare(
         found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_graph(path)
         return found | size.of_network(network) | measure.robustness(session, perturbed)
 
-    cached = baseline.figures(evaluated, lambda: figures(paths[0], sessions[0], baseline.network, None))
-    result.baseline = cached | latencies[0] | {"latency_ratio": 1.0}
-    ratio = latencies[1]["latency_us_p50"] / latencies[0]["latency_us_p50"]
-    result.metrics = figures(paths[1], sessions[1], network, trained) | latencies[1] | {"latency_ratio": ratio}
+    artifact = baseline.artifact
+    result.baseline = baseline.figures(evaluated, lambda: figures(artifact, baseline.network, None))
+    result.baseline_artifact = {"path": os.path.relpath(artifact, folder), "sha256": sha256(artifact)}
+    result.metrics = figures(folder / ARTIFACT, network, trained)
     if not math.isfinite(result.metrics["test_loss"]):
         raise NotFinite("the artifact's logits are not finite")
 
 
+def measure_latencies(cfg: DictConfig, splits: measure.Splits, folder: Path, result: Result) -> None:
+    """Measures latencies of the run's artifact and its baseline's, in turns, in this process."""
+    sessions = [measure.session(folder / path["path"]) for path in (result.baseline_artifact, result.artifact)]
+    base, own = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
+    result.baseline |= base | {"latency_ratio": 1.0}
+    result.metrics |= own | {"latency_ratio": own["latency_us_p50"] / base["latency_us_p50"]}
+
+
+def clock(cfg: DictConfig, folder: Path) -> None:
+    """Measures the latencies that a run beside others left out, and completes its record."""
+    torch.set_num_threads(cfg.threads)
+    result = read(folder / FILE_NAME)
+    measure_latencies(cfg, measure.splits_of(parts.make_data(cfg)), folder, result)
+    result.write(folder)
+
+
 @contextmanager
-def timed(result: Result, part: str) -> Iterator[None]:
+def seconds(result: Result, part: str) -> Iterator[None]:
     """Notes the seconds that a part of the run takes."""
     start = time.monotonic()
     try:

@@ -9,7 +9,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from lcomp.result import FILE_NAME, read
+from lcomp.report.line import line
+from lcomp.result import FILE_NAME, Result, read
 
 failures: list[str] = []  # a line for each failed run of this process's sweep, for the exit code
 
@@ -20,6 +21,13 @@ class Summary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         summarize(folder)
+
+
+def tell(result: Result) -> None:
+    """Prints a finished run's line; a failed one counts for the exit code."""
+    print(line(result), flush=True)
+    if result.status not in ("ok", "pruned"):
+        failures.append(line(result))
 
 
 def summarize(folder: Path) -> None:

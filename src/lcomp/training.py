@@ -43,7 +43,7 @@ def fit(module: pl.LightningModule, data: Any, max_epochs: int, seed: int, progr
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
     pl.seed_everything(seed, verbose=False)
-    module.train()
+    module.train().to(memory_format=torch.channels_last)  # convolutions and pooling take half the time
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
@@ -63,6 +63,7 @@ def fit(module: pl.LightningModule, data: Any, max_epochs: int, seed: int, progr
             trainer.fit(module, data.train_dataloader(), data.val_dataloader())
         except SystemExit as exit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from exit
+    module.to(memory_format=torch.contiguous_format)
     return trainer.global_step
 
 

@@ -72,7 +72,8 @@ class MNISTDataModule(pl.LightningDataModule):
         batch_size: training examples per optimizer step.
         seed: decides the split and the order of the batches.
         perturb: perturbations of the training images, name to settings: {"rotation": {"severity": 3}}.
-        eval_perturbations: what the artifact is tested on besides, `rotation` (severity 3) or `rotation:5`.
+        eval_perturbations: what the artifact is tested on besides: `rotation` (severity 3), `rotation:5`, or several at
+            once, `rotation:1+scale:1`.
 
     Raises:
         UserError: a damaged file, an unknown data set, perturbation or severity.
@@ -133,14 +134,16 @@ class MNISTDataModule(pl.LightningDataModule):
         return in_order(self.test)
 
 
-def parse(text: str) -> tuple[str, int]:
-    """`rotation:5` as (`rotation`, 5); without a number, severity 3."""
-    name, _, number = text.partition(":")
-    if number and number not in tuple("12345"):
-        raise UserError(f"data.eval_perturbations={text}: severity {number}; allowed are 1 to 5")
-    severity = int(number or 3)
-    perturbations.find(name, severity, f"data.eval_perturbations={text}")
-    return name, severity
+def parse(text: str) -> dict[str, int]:
+    """`rotation:5+scale` as {"rotation": 5, "scale": 3}: names and severities, 3 where there is no number."""
+    found = {}
+    for part in text.split("+"):
+        name, _, number = part.partition(":")
+        if number and number not in tuple("12345"):
+            raise UserError(f"data.eval_perturbations={text}: severity {number}; allowed are 1 to 5")
+        found[name] = int(number or 3)
+        perturbations.find(name, found[name], f"data.eval_perturbations={text}")
+    return found
 
 
 def in_order(examples: Examples) -> DataLoader[tuple[Tensor, ...]]:

@@ -26,6 +26,9 @@ TRANSLATION_SHARE = (1 / 28, 2 / 28, 3 / 28, 4 / 28, 5 / 28)
 SCALE_FACTOR = (0.85, 0.7, 0.55, 0.45, 0.35)
 BRIGHTNESS_SHIFT = (0.1, 0.2, 0.35, 0.5, 0.65)
 CONTRAST_FACTOR = (0.6, 0.4, 0.25, 0.15, 0.08)
+AFFINE_DEGREES = (5.0, 10.0, 15.0, 20.0, 30.0)
+AFFINE_TRANSLATION = (0.5 / 28, 1 / 28, 2 / 28, 3 / 28, 4 / 28)
+AFFINE_SCALE = (0.05, 0.1, 0.15, 0.2, 0.3)
 OCCLUSION_SHARE = (7 / 28, 10 / 28, 13 / 28, 15 / 28, 18 / 28)
 
 
@@ -73,6 +76,20 @@ def scale(images: Tensor, severity: int, generator: Generator) -> Tensor:
     return warp(images, theta.expand(len(images), 2, 3))
 
 
+def affine(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Turns, shears, scales and moves each image at random, uniformly within `AFFINE_DEGREES` (both angles),
+    1 ± `AFFINE_SCALE` (either axis) and `AFFINE_TRANSLATION` of its side (either axis): the usual augmentation."""
+    drawn = 2 * torch.rand(6, len(images), generator=generator) - 1
+    angle, shear = math.radians(AFFINE_DEGREES[severity - 1]) * drawn[:2]
+    width, height = 1 + AFFINE_SCALE[severity - 1] * drawn[2:4]
+    right, down = 2 * AFFINE_TRANSLATION[severity - 1] * drawn[4:]
+    rows = (
+        torch.stack([angle.cos() * width, -(angle + shear).sin() * height, right], 1),
+        torch.stack([angle.sin() * width, (angle + shear).cos() * height, down], 1),
+    )
+    return warp(images, torch.stack(rows, 1))
+
+
 def brightness(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Adds `BRIGHTNESS_SHIFT` to every pixel, then clips: background turns grey, strokes saturate."""
     return (images + BRIGHTNESS_SHIFT[severity - 1]).clamp_(0, 1)
@@ -117,6 +134,7 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
         rotation,
         translation,
         scale,
+        affine,
         brightness,
         contrast,
         occlusion,

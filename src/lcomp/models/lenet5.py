@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lcomp.models.layers import Normalize, glorot
+from lcomp.models.layers import Normalize, PooledReLU, glorot
 
 
 class LeNet5(nn.Module):
@@ -34,12 +34,12 @@ class LeNet5(nn.Module):
         self.fc1 = nn.Linear(channels[1] * side[0] * side[1], hidden[0])
         self.fc2 = nn.Linear(hidden[0], hidden[1])
         self.fc3 = nn.Linear(hidden[1], num_classes)
-        self.pool, self.relu, self.flatten = nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()
+        self.pool, self.relu, self.flatten = PooledReLU(), nn.ReLU(), nn.Flatten()
         glorot(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) in [0, 1] to logits (N, num_classes)."""
-        x = self.pool(self.relu(self.conv1(self.normalize(x))))
-        x = self.flatten(self.pool(self.relu(self.conv2(x))))
+        x = self.pool(self.conv1(self.normalize(x)))
+        x = self.flatten(self.pool(self.conv2(x)))
         logits: Tensor = self.fc3(self.relu(self.fc2(self.relu(self.fc1(x)))))
         return logits

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lcomp.models.layers import Normalize, glorot
+from lcomp.models.layers import Normalize, PooledReLU, glorot
 
 
 class SmallCNN(nn.Module):
@@ -32,11 +32,11 @@ class SmallCNN(nn.Module):
         self.conv = nn.Conv2d(input_shape[0], channels, 3)
         self.fc1 = nn.Linear(channels * side[0] * side[1], hidden)
         self.fc2 = nn.Linear(hidden, num_classes)
-        self.pool, self.relu, self.flatten = nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()
+        self.pool, self.relu, self.flatten = PooledReLU(), nn.ReLU(), nn.Flatten()
         glorot(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) in [0, 1] to logits (N, num_classes)."""
-        x = self.flatten(self.pool(self.relu(self.conv(self.normalize(x)))))
+        x = self.flatten(self.pool(self.conv(self.normalize(x))))
         logits: Tensor = self.fc2(self.relu(self.fc1(x)))
         return logits

@@ -13,10 +13,13 @@ def line(result: Result) -> str:
     if result.status != "ok":
         return f"{run}: {result.status}: {result.error}"
     own, base = result.metrics, result.baseline
+    latency = ""
+    if "latency_ratio" in own:  # in a sweep, measured at its end
+        latency = f", {own['latency_us_p50']:.1f} us an image ({own['latency_ratio']:.2f}x the baseline's)"
     return (
         f"{run}: test accuracy {own['test_accuracy']:.2%} (baseline {base['test_accuracy']:.2%}), "
         f"{own['file_bytes'] / 1000:.1f} KB, gzip'd {own['gzip_bytes'] / 1000:.1f} KB "
-        f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller), "
-        f"{own['latency_us_p50']:.1f} us an image ({own['latency_ratio']:.2f}x the baseline's)"
+        f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
+        + latency
         + "".join(f", {key.partition('/')[2]} {value:.2%}" for key, value in own.items() if "/" in key)
     )

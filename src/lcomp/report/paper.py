@@ -130,7 +130,7 @@ def cells(row: Row, results: Sequence[Result]) -> list[str]:
     """One row: mean ± standard deviation over its seeds."""
 
     def ours(key: str, scale: float, digits: int) -> str:
-        return spread([scale * result.metrics[key] for result in results], digits)
+        return spread([scale * result.metrics[key] for result in results if key in result.metrics], digits)
 
     paper = (
         [f"{row.paper.accuracy:.2f}", f"{row.paper.kilobytes:.2f}", f"{row.paper.seconds:.3f}"]

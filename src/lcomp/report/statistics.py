@@ -14,7 +14,9 @@ RESAMPLES = 2_000
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """`mean ± standard deviation` over seeds; the mean alone where there is one."""
+    """`mean ± standard deviation` over seeds; the mean alone where there is one, nothing where there is none."""
+    if not values:
+        return ""
     mean = f"{statistics.fmean(values):.{digits}f}"
     return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.{digits}f}"
 

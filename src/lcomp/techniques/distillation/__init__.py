@@ -1,3 +1,4 @@
 """Objectives that a student learns from."""
 
+from lcomp.techniques.distillation.logit import Ensemble as Ensemble
 from lcomp.techniques.distillation.logit import LogitDistillation as LogitDistillation

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lcomp.errors import UserError
 
@@ -28,6 +32,23 @@ def logit_distillation(
         log_target=True,
     )
     return alpha * F.cross_entropy(student_logits, labels) + (1 - alpha) * temperature**2 * soft
+
+
+class Ensemble(nn.Module):
+    """Several teachers as one: its logits, softened by `temperature`, are the mean of theirs.
+
+    Args:
+        members: networks with the same classes.
+        temperature: T > 0, that of the objective.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], temperature: float):
+        super().__init__()
+        self.members, self.temperature = nn.ModuleList(members), temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        softened = torch.stack([F.log_softmax(member(x) / self.temperature, 1) for member in self.members])
+        return self.temperature * (softened.logsumexp(0) - math.log(len(self.members)))
 
 
 class LogitDistillation:

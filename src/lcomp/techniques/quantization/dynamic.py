@@ -17,14 +17,16 @@ class DynamicQuantization(Quantization):
     """Rounds a trained network's weights; nothing about its activations is stored.
 
     Args:
-        bits, exclude: as in `Quantization`.
+        bits, granularity, exclude: as in `Quantization`.
         activation_bits: 8, the only width that ONNX's DynamicQuantizeLinear has.
     """
 
     trains = False
 
-    def __init__(self, bits: int = 8, activation_bits: int = 8, exclude: Sequence[str] = ()):
-        super().__init__(bits, activation_bits, exclude)
+    def __init__(
+        self, bits: int = 8, activation_bits: int = 8, granularity: str = "channel", exclude: Sequence[str] = ()
+    ):
+        super().__init__(bits, activation_bits, granularity, exclude)
         if activation_bits != 8:
             raise UserError(f"quant.activation_bits={activation_bits}: quant=dynamic has 8 only; quant=static, 2 to 8")
 

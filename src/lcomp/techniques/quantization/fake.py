@@ -12,16 +12,17 @@ def round_through(x: Tensor) -> Tensor:
 
 
 class WeightQuantizer(nn.Module):
-    """A parametrization: symmetric, one scale per output channel, integers -(2^(b-1) - 1) to 2^(b-1) - 1.
+    """A parametrization: symmetric, integers -(2^(b-1) - 1) to 2^(b-1) - 1, scaled by output channel or, with
+    granularity `tensor`, all alike.
 
-    The scale follows the largest weight of its channel until `frozen`; zero weights stay exactly zero.
+    The scale follows the largest weight of its channel (of the tensor) until `frozen`; zero weights stay exactly zero.
 
     Buffers: `enabled`, `frozen` (booleans), `scale` (output channels, 1, ...).
     """
 
-    def __init__(self, weight: Tensor, bits: int):
+    def __init__(self, weight: Tensor, bits: int, granularity: str = "channel"):
         super().__init__()
-        self.largest = 2 ** (bits - 1) - 1
+        self.largest, self.granularity = 2 ** (bits - 1) - 1, granularity
         self.register_buffer("enabled", torch.tensor(False))
         self.register_buffer("frozen", torch.tensor(False))
         self.register_buffer("scale", torch.ones(len(weight), *[1] * (weight.dim() - 1)))
@@ -42,6 +43,8 @@ class WeightQuantizer(nn.Module):
     def observe(self, weight: Tensor) -> None:
         """Sets the scale from `weight`; a channel of zeros borrows the largest scale, so that its bias stays exact."""
         ranges = weight.flatten(1).abs().amax(1).view_as(self.scale)
+        if self.granularity == "tensor":
+            ranges = ranges.max().expand_as(ranges)
         fallback = ranges.max() if ranges.any() else torch.ones(())
         self.scale.copy_(torch.where(ranges > 0, ranges, fallback) / self.largest)
 

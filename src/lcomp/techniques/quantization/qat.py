@@ -17,7 +17,7 @@ class QuantizationAwareTraining(Quantization):
     """Trains the network with rounded weights and activations; gradients pass straight through.
 
     Args:
-        bits, activation_bits, exclude: as in `Quantization`.
+        bits, activation_bits, granularity, exclude: as in `Quantization`.
         begin: share of training after which rounding starts.
         freeze: share of training after which the ranges stay as they are.
         momentum: of the moving average of the activations' ranges, above 0 to 1.
@@ -30,9 +30,10 @@ class QuantizationAwareTraining(Quantization):
         begin: float = 0.0,
         freeze: float = 2 / 3,
         momentum: float = 0.05,
+        granularity: str = "channel",
         exclude: Sequence[str] = (),
     ):
-        super().__init__(bits, activation_bits, exclude)
+        super().__init__(bits, activation_bits, granularity, exclude)
         check_window("quant.begin", begin, "quant.freeze", freeze)
         if freeze == begin:
             raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges are observed between them")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp import graph
-from lcomp.errors import UserError
+from lcomp.errors import UserError, one_of
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
@@ -28,7 +28,7 @@ PIXEL_BITS = 8  # pixels are bytes: eight bits lose nothing, fewer would blind t
 
 
 class Quantization(Technique):
-    """Quantizes weights per output channel and the inputs of convolutions and linear layers per tensor.
+    """Quantizes weights and the inputs of convolutions and linear layers per tensor.
 
     Where a `Normalize` feeds the first layer its input is quantized before the normalization, on the grid of the pixels
     themselves, and the normalization is folded into the integer layer.
@@ -36,6 +36,7 @@ class Quantization(Technique):
     Args:
         bits: width of a weight, 2 to 8.
         activation_bits: width of an activation, 2 to 8; pixels keep 8.
+        granularity: of the weights' scales, `channel` (one per output channel) or `tensor` (one per layer).
         exclude: names of layers (`fc3`, `conv*`) that stay float.
 
     Raises:
@@ -45,11 +46,15 @@ class Quantization(Technique):
     stage = 2
     momentum: float | None = None
 
-    def __init__(self, bits: int = 8, activation_bits: int = 8, exclude: Sequence[str] = ()):
+    def __init__(
+        self, bits: int = 8, activation_bits: int = 8, granularity: str = "channel", exclude: Sequence[str] = ()
+    ):
         for key, value in (("bits", bits), ("activation_bits", activation_bits)):
             if value not in range(2, 9):
                 raise UserError(f"quant.{key}={value}: a width in whole bits, 2 to 8")
-        self.bits, self.activation_bits, self.exclude = bits, activation_bits, tuple(exclude)
+        one_of("quant.granularity", granularity, ("channel", "tensor"))
+        self.bits, self.activation_bits, self.granularity = bits, activation_bits, granularity
+        self.exclude = tuple(exclude)
 
     def check(self, network: nn.Module) -> None:
         check_patterns(network, self.exclude, "quant.exclude")
@@ -64,7 +69,8 @@ class Quantization(Technique):
         for name, layer in layers(network, self.exclude):
             if parametrization(layer, WeightQuantizer) is not None:
                 continue
-            parametrize.register_parametrization(layer, "weight", WeightQuantizer(layer.weight, self.bits), unsafe=True)
+            quantizer = WeightQuantizer(layer.weight, self.bits, self.granularity)
+            parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
             bits = PIXEL_BITS if name in foldable or sources.get(name) == graph.PIXELS else self.activation_bits
             self.attach_input(network.get_submodule(foldable.get(name, name)), bits)
 

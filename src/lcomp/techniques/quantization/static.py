@@ -17,16 +17,21 @@ class StaticQuantization(Quantization):
     """Rounds a trained network, its activations' ranges being the extremes over `calibration_images` of training.
 
     Args:
-        bits, activation_bits, exclude: as in `Quantization`.
+        bits, activation_bits, granularity, exclude: as in `Quantization`.
         calibration_images: how many training images are looked at, 1 or more.
     """
 
     trains = False
 
     def __init__(
-        self, bits: int = 8, activation_bits: int = 8, calibration_images: int = 2_000, exclude: Sequence[str] = ()
+        self,
+        bits: int = 8,
+        activation_bits: int = 8,
+        calibration_images: int = 2_000,
+        granularity: str = "channel",
+        exclude: Sequence[str] = (),
     ):
-        super().__init__(bits, activation_bits, exclude)
+        super().__init__(bits, activation_bits, granularity, exclude)
         if calibration_images < 1:
             raise UserError(f"quant.calibration_images={calibration_images}: 1 or more")
         self.calibration_images = calibration_images

@@ -1,0 +1,164 @@
+"""Hydra's launcher for one machine: persistent worker processes, as many as there are cores to give them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
+from concurrent.futures import Future, as_completed
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+from pebble import ProcessExpired, ProcessPool
+from rich.console import Console
+from rich.progress import Progress
+
+from lcomp import config as configuration
+from lcomp import sweep
+from lcomp.errors import UserError
+from lcomp.result import FILE_NAME, Result, read
+
+
+class LocalLauncher(Launcher):
+    """Runs the jobs of a sweep in `workers` processes, each with the run's own number of threads.
+
+    A worker imports once and takes one job after another; one that is killed costs its job, which is recorded as
+    failed, and is replaced. Latencies are measured when every job has ended, one artifact at a time, with nothing else
+    of the sweep running.
+
+    Args:
+        workers: processes; null is every core that this process may use, divided by the runs' threads.
+    """
+
+    def __init__(self, workers: int | None = None):
+        if workers is not None and (not isinstance(workers, int) or workers < 1):
+            raise UserError(f"launcher.workers={workers}: a whole number of processes, 1 or more; null is every core")
+        self.workers = workers
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.context, self.function, self.config = hydra_context, task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        setup_globals()
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
+        jobs = [self.composed(list(o), initial_job_idx + n) for n, o in enumerate(job_overrides)]
+        workers = min(len(jobs), self.workers or max(1, cores() // max(job.threads for job in jobs)))
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        processes = multiprocessing.get_context(method)
+        if method == "forkserver":
+            processes.set_forkserver_preload(["lcomp.run"])  # imports are paid once, however many workers
+        pool = ProcessPool(workers, context=processes)
+        try:
+            returns = self.run(pool, jobs)
+            for job in jobs:
+                clock(pool, job)
+        except BaseException:
+            pool.stop()
+            raise
+        finally:
+            pool.close()
+            pool.join()
+        return returns
+
+    def composed(self, overrides: list[str], number: int) -> DictConfig:
+        job: DictConfig = self.context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(job):
+            job.hydra.job.id = job.hydra.job.num = number
+        return job
+
+    def run(self, pool: ProcessPool, jobs: Sequence[DictConfig]) -> list[JobReturn]:
+        """Runs every job, tells of each as it ends, and returns what Hydra wants, in their order."""
+        state = cloudpickle.dumps((Singleton.get_state(), self.context, self.function))
+        futures: dict[Future[Any], int] = {
+            pool.schedule(work, args=(state, job)): number for number, job in enumerate(jobs)
+        }
+        returns = [JobReturn() for _ in jobs]
+        shown = jobs[0].progress is True or (jobs[0].progress == "auto" and Console(stderr=True).is_terminal)
+        with Progress(console=Console(stderr=True), disable=not shown) as progress:
+            bar = progress.add_task(f"{len(jobs)} runs", total=len(jobs))
+            for future in as_completed(futures):
+                number = futures[future]
+                returns[number] = ended(future, jobs[number])
+                progress.advance(bar)
+        return returns
+
+
+def ended(future: Future[Any], job: DictConfig) -> JobReturn:
+    """What a job returned; a killed worker's job leaves a record that says so."""
+    try:
+        returned: JobReturn = future.result()
+    except ProcessExpired as death:
+        HydraConfig.instance().set_config(job)
+        cause = f"the worker was killed ({name_of(death.exitcode)}); its memory may not have sufficed"
+        overrides = [str(override) for override in job.hydra.overrides.task]
+        lost = Result(overrides=overrides, choices=configuration.choices(job.hydra), seed=job.seed, error=cause)
+        lost.write(folder_of(job))
+        returned = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+        returned.return_value = float("nan")
+    if (path := folder_of(job) / FILE_NAME).exists():
+        sweep.tell(read(path))
+    return returned
+
+
+def clock(pool: ProcessPool, job: DictConfig) -> None:
+    """Has a worker, alone, measure the latencies of a finished job's artifact."""
+    folder = folder_of(job)
+    if (folder / FILE_NAME).exists() and read(folder / FILE_NAME).status == "ok":
+        pool.schedule(
+            clock_here, args=(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]), folder)
+        ).result()
+
+
+def work(state: bytes, job: DictConfig) -> JobReturn:
+    """A job, in a worker; `state` is the launcher's: Hydra's singletons, its context and the task function."""
+    setup_globals()
+    singletons, context, function = cloudpickle.loads(state)
+    Singleton.set_state(singletons)
+    return run_job(
+        hydra_context=context,
+        task_function=function,
+        config=job,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+
+
+def clock_here(cfg: DictConfig, folder: Path) -> None:
+    from lcomp.run import clock
+
+    setup_globals()
+    clock(cfg, folder)
+
+
+def folder_of(job: DictConfig) -> Path:
+    return (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)).absolute()
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def name_of(exitcode: int) -> str:
+    return signal.Signals(-exitcode).name if exitcode < 0 else f"exit code {exitcode}"
+
+
+TARGET = "hydra_plugins.lcomp_local.local.LocalLauncher"
+store = ConfigStore.instance().store
+store(group="hydra/launcher", name="local", node={"_target_": TARGET, "workers": None}, provider="lcomp")
+store(
+    group="hydra/launcher",
+    name="serial",
+    node={"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"},
+    provider="lcomp",
+)

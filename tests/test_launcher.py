@@ -1,0 +1,87 @@
+"""Sweeps in worker processes: the same artifacts, latencies measured at the end, killed workers replaced."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from hydra_plugins.lcomp_local import local
+from lcomp import config
+from lcomp.errors import UserError
+
+FEW = ["trainer.max_epochs=1", "launcher.workers=2"]
+
+
+def records(folder):
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("multirun/*/*/result.json"))]
+
+
+def leaves(pid):
+    """The process's descendants that have no children themselves: the workers, and a tracker that does nothing."""
+    with open(f"/proc/{pid}/task/{pid}/children") as listed:
+        found = [int(child) for child in listed.read().split()]
+    return [leaf for child in found for leaf in leaves(child)] or [pid]
+
+
+def seconds_of_processor(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_worker_that_is_killed_costs_its_run_alone(lcomp_in, tmp_path):
+    lcomp_in(tmp_path)("trainer.max_epochs=1")  # the baseline is cached
+    process = lcomp_in(tmp_path, wait=False)("-m", "kd.temperature=1,2,3", *FEW)
+    folder = next(iter(wait_for(lambda: [*tmp_path.glob("multirun/sweep-*/0")])))
+    time.sleep(1)  # the first worker is in its run
+    os.kill(max(leaves(process.pid), key=seconds_of_processor), signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    found = {path.parent.name: json.loads(path.read_text()) for path in folder.parent.glob("*/result.json")}
+    lost = [record for record in found.values() if record["status"] != "ok"]
+    assert len(found) == 3 and len(lost) == 1, err
+    assert "the worker was killed (SIGKILL)" in lost[0]["error"] and "kd=logit" in lost[0]["overrides"]
+    assert process.returncode == 1 and "1 of 3 runs failed" in err
+    assert out.count("test accuracy") == 2
+
+
+def wait_for(look, seconds=120):
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "nothing came"
+        time.sleep(0.05)
+    return found
+
+
+def test_in_workers_and_in_turn_a_sweep_gives_the_same_artifacts_and_all_latencies(lcomp_in, tmp_path):
+    sweep = ["-m", "prune.sparsity=0.5,0.7", "trainer.max_epochs=1"]
+    for place, launcher in (("workers", "launcher.workers=2"), ("turns", "launcher=serial")):
+        (tmp_path / place).mkdir()
+        done = lcomp_in(tmp_path / place)(*sweep, launcher)
+        assert done.returncode == 0, done.stderr
+        for column in ("us/image", "x baseline"):
+            assert column in done.stdout
+    workers, turns = (records(tmp_path / place) for place in ("workers", "turns"))
+    assert [r["artifact"]["sha256"] for r in workers] == [r["artifact"]["sha256"] for r in turns]
+    for record in workers + turns:
+        for metrics in (record["metrics"], record["baseline"]):
+            assert metrics["latency_us_p50"] > 0 and metrics["test_set_seconds"] > 0
+        own, base = record["metrics"]["latency_us_p50"], record["baseline"]["latency_us_p50"]
+        assert record["metrics"]["latency_ratio"] == pytest.approx(own / base)
+    assert [r["metrics"].keys() for r in workers] == [r["metrics"].keys() for r in turns]
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "two"])
+def test_impossible_numbers_of_workers_are_refused(workers):
+    with pytest.raises(UserError, match=f"launcher.workers={workers}: a whole number of processes, 1 or more"):
+        local.LocalLauncher(workers)
+
+
+def test_short_names_of_the_launcher_become_hydras():
+    said = config.expand(["launcher=serial", "launcher.workers=3", "seed=1"])[0]
+    assert said == ["hydra/launcher=serial", "hydra.launcher.workers=3", "seed=1"]
+
+
+def test_a_killed_worker_is_named_by_its_signal():
+    assert local.name_of(-9) == "SIGKILL" and local.name_of(3) == "exit code 3"
