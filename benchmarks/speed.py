@@ -1,50 +1,104 @@
-"""How much faster lcomp trains a baseline than a script written by hand: whole processes, interleaved, medians.
+"""How much faster lcomp is than a script written by hand: whole processes side by side, interleaved, medians.
 
-    LCOMP_DATA=... python benchmarks/speed.py --epochs 2 --rounds 2
+    LCOMP_DATA=... python benchmarks/speed.py baseline --rounds 3
+    LCOMP_DATA=... python benchmarks/speed.py sweep --rounds 1
 
-2 epochs, 2 rounds, two cores of an AMD EPYC (AVX2): by hand 26.1 s wall and 36.4 s of processor on two threads, lcomp
-21.8 s and 21.9 s on one, export and measurement included: 1.20 times as fast.
+by_hand.py is the other side: Lightning on torchvision's DataLoader with torch's default threads (every core), the same
+mathematics, the teacher trained once and asked in the loop. lcomp's side is the command as a user types it, export and
+measurement of every artifact included: one thread for a run, one worker of one thread per core for a sweep.
+
+FIGURES
 """
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
+TEMPERATURES = ("1", "2", "3", "4", "5", "6", "7", "8")
+
+
+def commands(what, epochs, root):
+    """(by hand, lcomp): the command of each side."""
+    by_hand = [sys.executable, str(Path(__file__).with_name("by_hand.py").resolve()), "--root", str(root)]
+    by_hand += ["--epochs", str(epochs)]
+    lcomp = [sys.executable, "-m", "lcomp", f"baseline.trainer.max_epochs={epochs}", f"data.root={root}"]
+    if what == "sweep":
+        by_hand += ["--temperatures", *TEMPERATURES]
+        lcomp += ["-m", "kd.temperature=" + ",".join(TEMPERATURES), "trainer=paper", f"trainer.max_epochs={epochs}"]
+    return by_hand, lcomp
+
 
 def measured(command, folder):
-    """Wall seconds, and processor seconds of a command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    """(wall seconds, processor seconds, peak megabytes of the command and its children together)."""
     start = time.monotonic()
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.monotonic() - start, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    peak, ended = [0], threading.Event()
+
+    def watch():
+        while not ended.wait(0.2):
+            peak[0] = max(peak[0], sum(resident(pid) for pid in family(process.pid)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    before = os.times()
+    _, said = process.communicate()
+    ended.set()
+    watcher.join()
+    after = os.times()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{said}")
+    used = after.children_user - before.children_user + after.children_system - before.children_system
+    return time.monotonic() - start, used, peak[0] / 1e6
+
+
+def family(pid):
+    """The process and all below it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(member for child in children for member in family(int(child)))]
+
+
+def resident(pid):
+    """Bytes that the process holds in memory; pages shared between processes count for each in part."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("what", choices=("baseline", "sweep"))
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    root = Path(os.environ["LCOMP_DATA"]).resolve()
-    by_hand = [sys.executable, str(Path(__file__).with_name("by_hand.py").resolve()), "--root", str(root)]
-    by_hand += ["--epochs", str(given.epochs)]
-    lcomp = [sys.executable, "-m", "lcomp", f"baseline.trainer.max_epochs={given.epochs}", f"data.root={root}"]
-    seen = {"by hand": [], "lcomp": []}
+    sides = dict(
+        zip(
+            ("by hand", "lcomp"),
+            commands(given.what, given.epochs, Path(os.environ["LCOMP_DATA"]).resolve()),
+            strict=True,
+        )
+    )
+    seen = {name: [] for name in sides}
     for _ in range(given.rounds):
-        for name, command in (("by hand", by_hand), ("lcomp", lcomp)):
+        for name, command in sides.items():
             with tempfile.TemporaryDirectory() as folder:
                 seen[name].append(measured(command, folder))
-    for name, figures in seen.items():
-        wall, cpu = (statistics.median(column) for column in zip(*figures, strict=True))
-        print(f"{name}: {wall:.1f} s wall, {cpu:.1f} s processor (median of {given.rounds})")
-    ratio = statistics.median(a[0] / b[0] for a, b in zip(seen["by hand"], seen["lcomp"], strict=True))
-    print(f"lcomp is {ratio:.2f} times as fast, its export and measurement included")
+                wall, used, peak = seen[name][-1]
+                print(f"{name}: {wall:.1f} s wall, {used:.1f} s of processor, {peak:.0f} MB at most", flush=True)
+    pairs = list(zip(seen["by hand"], seen["lcomp"], strict=True))
+    faster = statistics.median(a[0] / b[0] for a, b in pairs)
+    memory = statistics.median(b[2] / a[2] for a, b in pairs)
+    print(f"lcomp is {faster:.2f} times as fast, in {memory:.2f} times the memory (medians of {given.rounds})")
 
 
 if __name__ == "__main__":

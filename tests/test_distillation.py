@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lcomp.errors import UserError
-from lcomp.techniques.distillation.logit import LogitDistillation, logit_distillation
+from lcomp.techniques.distillation.logit import Ensemble, LogitDistillation, logit_distillation
 
 
 def by_hand(student, teacher, labels, temperature, alpha):
@@ -28,6 +28,13 @@ def test_loss_is_the_formula(seed, temperature, alpha):
 def test_nothing_is_left_to_learn_from_a_teacher_that_is_matched():
     logits = torch.randn(4, 10)
     assert abs(logit_distillation(logits, logits, torch.zeros(4, dtype=torch.int64), 3, 0)) < 1e-6
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_an_ensembles_softened_outputs_are_the_mean_of_its_members(temperature):
+    members, x = [torch.nn.Linear(5, 10) for _ in range(3)], torch.randn(7, 5)
+    seen = (Ensemble(members, temperature)(x) / temperature).softmax(1)
+    assert torch.allclose(seen, torch.stack([(m(x) / temperature).softmax(1) for m in members]).mean(0), atol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{"temperature": 0}, {"temperature": -1}, {"alpha": 1.1}, {"alpha": -0.1}])

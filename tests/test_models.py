@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lcomp.models import LeNet5, SmallCNN
+from lcomp.models.layers import PooledReLU
 
 
 @pytest.mark.parametrize(("network", "parameters"), [(LeNet5, 44_426), (SmallCNN, 11_042)])
@@ -17,3 +18,16 @@ def test_pixels_to_logits_with_glorot_weights_and_zero_biases(network):
     bound = (6 / sum(weight.shape)) ** 0.5
     assert 0.98 * bound < weight.abs().max() <= bound
     assert not made.fc1.bias.any()
+
+
+def test_pooling_before_or_after_the_relu_is_the_same_function_with_the_same_gradients():
+    layer, x = PooledReLU(), torch.randn(5, 3, 8, 8)
+    x[0] = 0.7  # ties, as in the background of a digit
+    outputs, gradients = [], []
+    for training in (True, False):
+        leaf = x.clone().requires_grad_(True)
+        outputs.append(layer.train(training)(leaf))
+        outputs[-1].square().sum().backward()
+        gradients.append(leaf.grad)
+    assert torch.equal(*outputs) and torch.equal(*gradients)
+    assert torch.equal(outputs[0], torch.nn.functional.max_pool2d(x.relu(), 2))

@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from onnx_graphs import integer_weights
 from torch import nn
-from training import train, weights
+from torch.utils.data import DataLoader, TensorDataset
+from training import QUIET, train, weights
 
 from lcomp.data import MNISTDataModule
 from lcomp.errors import UserError
@@ -101,6 +103,16 @@ def test_a_second_fit_goes_on_with_the_same_masks(digits):
     first = {name: weight == 0 for name, weight in weights(module.network).items()}
     train(module, digits)
     assert all(torch.equal(first[name], weight == 0) for name, weight in weights(module.network).items())
+
+
+def test_the_logged_training_loss_is_the_mean_over_the_epochs_images(digits):
+    module, seen = BaselineModule(SmallCNN()), []
+    module.loss = lambda x, labels: seen.append((len(x), BaselineModule.loss(module, x, labels))) or seen[-1][1]
+    trainer = pl.Trainer(**QUIET, max_epochs=1)
+    trainer.fit(module, DataLoader(TensorDataset(digits.train.images[:150] / 255, digits.train.labels[:150]), 64))
+    mean = sum(count * float(loss.detach()) for count, loss in seen) / 150
+    assert [count for count, _ in seen] == [64, 64, 22]
+    assert float(trainer.callback_metrics["train_loss"]) == pytest.approx(mean, rel=1e-5)
 
 
 def test_learning_rate_falls_to_zero_with_a_cosine(digits):

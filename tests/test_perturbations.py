@@ -50,7 +50,9 @@ def test_pure_seeded_and_within_0_and_1(name, severity, seed):
     assert not torch.equal(seen, images)
 
 
-@pytest.mark.parametrize("name", ["gaussian_noise", "salt_and_pepper", "rotation", "translation", "occlusion"])
+@pytest.mark.parametrize(
+    "name", ["gaussian_noise", "salt_and_pepper", "rotation", "translation", "affine", "occlusion"]
+)
 def test_another_seed_is_another_draw(name):
     images = torch.rand(20, 1, 28, 28)
     assert not torch.equal(apply(name, images, 3, 0), apply(name, images, 3, 1))
@@ -105,6 +107,36 @@ def test_scale_shrinks_distances(severity):
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
+def test_affine_stays_within_its_bounds_and_fills_them(severity):
+    """Its map of the plane, found from what happens to three blobs: rotation, shear, scales and shift."""
+    side, far, count = 84, 12.0, 400
+    seen = [
+        apply("affine", blob(x, y, 2.0, side).repeat(count, 1, 1, 1), severity) for x, y in ((0, 0), (far, 0), (0, far))
+    ]
+    zero, right, down = (torch.tensor([centre(image) for image in images]) for images in seen)
+    shape = torch.linalg.inv(torch.stack([right - zero, down - zero], 2) / far)  # of the sampling grid
+    angle = torch.atan2(shape[:, 1, 0], shape[:, 0, 0]).rad2deg()
+    shear = torch.atan2(-shape[:, 0, 1], shape[:, 1, 1]).rad2deg() - angle
+    for value, bound in (
+        (angle, p.AFFINE_DEGREES[severity - 1]),
+        (shear, p.AFFINE_DEGREES[severity - 1]),
+        (shape[:, :, 0].norm(dim=1) - 1, p.AFFINE_SCALE[severity - 1]),
+        (shape[:, :, 1].norm(dim=1) - 1, p.AFFINE_SCALE[severity - 1]),
+        ((-shape @ zero[:, :, None])[:, 0, 0], side * p.AFFINE_TRANSLATION[severity - 1]),
+        ((-shape @ zero[:, :, None])[:, 1, 0], side * p.AFFINE_TRANSLATION[severity - 1]),
+    ):
+        assert 0.9 * bound < value.max() < 1.08 * bound and -1.08 * bound < value.min() < -0.9 * bound
+        assert abs(value.mean()) < 0.12 * bound
+
+
+def test_sampling_is_that_of_affine_grid():
+    images, theta = torch.rand(5, 2, 28, 20), torch.randn(5, 2, 3)
+    grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
+    expected = torch.nn.functional.grid_sample(images, grid, align_corners=False)
+    assert torch.allclose(p.warp(images, theta), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
 def test_brightness_and_contrast_shift_and_squeeze(severity):
     dark, wide = torch.rand(2, 1, 28, 28) * 0.3, torch.rand(5, 1, 28, 28)
     assert close((apply("brightness", dark, severity) - dark).mean(), p.BRIGHTNESS_SHIFT[severity - 1])
@@ -150,6 +182,11 @@ def test_several_perturbations_act_in_one_order_however_they_are_named():
     assert not torch.equal(perturb(images, one, 7), apply("rotation", images, 2, 7))
 
 
+def test_several_perturbations_can_be_evaluated_at_once():
+    data = MNISTDataModule(dataset="mnist5k", eval_perturbations=["rotation:1+scale", "scale"])
+    assert data.eval_perturbations == {"rotation:1+scale": {"rotation": 1, "scale": 3}, "scale": {"scale": 3}}
+
+
 def test_another_epoch_draws_anew():
     data = MNISTDataModule(dataset="mnist5k", perturb={"gaussian_noise": {"severity": 3}}).train
     one, two = torch.tensor([0, 1]), torch.tensor([0, 2])
@@ -167,6 +204,7 @@ def test_another_epoch_draws_anew():
         ({"eval_perturbations": ["rotatoin"]}, "did you mean rotation"),
         ({"eval_perturbations": ["rotation:9"]}, "severity 9"),
         ({"eval_perturbations": ["rotation:x"]}, "allowed are 1 to 5"),
+        ({"eval_perturbations": ["rotation+blur:2"]}, "no perturbation 'blur'"),
     ],
 )
 def test_impossible_perturbations_are_refused(settings, message):

@@ -63,6 +63,16 @@ def test_weights_round_to_their_grid_and_zeros_stay_zeros(values, bits):
     assert seen[0, 0] == 0 and not seen[1].any()
 
 
+def test_granularity_is_one_scale_per_channel_or_one_per_tensor():
+    weight = torch.tensor([[1.0, -2.0], [0.5, 0.1], [0.0, 0.0]])
+    for granularity, largest in (("channel", [2.0, 0.5, 2.0]), ("tensor", [2.0, 2.0, 2.0])):
+        quantizer = WeightQuantizer(weight, 8, granularity)
+        quantizer.observe(weight)
+        assert torch.allclose(quantizer.scale.flatten() * 127, torch.tensor(largest))
+    with pytest.raises(UserError, match=r"quant.granularity=layer: allowed are channel, tensor"):
+        StaticQuantization(granularity="layer")
+
+
 @given(st.lists(FLOATS, min_size=1, max_size=40), st.integers(2, 8))
 def test_activations_round_to_their_grid_within_half_a_step(values, bits):
     x = torch.tensor(values)

@@ -120,8 +120,11 @@ def signs(count: int, generator: Generator) -> Tensor:
 
 
 def warp(images: Tensor, theta: Tensor) -> Tensor:
-    """Samples each image at affine coordinates `theta` (N, 2, 3), in units of half its side."""
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    """Samples each image at affine coordinates `theta` (N, 2, 3), in units of half its side; the same as
+    `F.affine_grid`, which takes six times as long as the sampling."""
+    y, x = ((2 * torch.arange(n) + 1) / n - 1 for n in images.shape[2:])
+    a, b, c = theta[:, :, :, None, None].unbind(2)  # each (N, 2, 1, 1)
+    grid = (a * x + (b * y[:, None] + c)).movedim(1, 3)
     return F.grid_sample(images, grid, align_corners=False).clamp_(0, 1)
 
 
