@@ -85,6 +85,7 @@ def test_inactive_keys_are_dropped_and_equal_points_run_once():
         ("trainer.max_epochs", 0, "1 or more"),
         ("trainer.learning_rate", 0, "above 0"),
         ("trainer.schedule", "step", "constant or cosine"),
+        ("trainer.warmup", 1, "a share of training"),
         ("baseline.trainer.max_epochs", 1.5, "a whole number"),
         ("measure.latency_runs", 0, "1 or more"),
         ("progress", "yes", "true, false or auto"),
@@ -93,6 +94,19 @@ def test_inactive_keys_are_dropped_and_equal_points_run_once():
 def test_a_setting_of_the_run_that_cannot_be_is_refused_by_name(key, value, words):
     with pytest.raises(UserError, match=f"{key}={value}: must be .*{words}"):
         config.check(compose(f"{key}={value}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["kd.ensemble=0"], "kd.ensemble=0: must be a whole number, 1 or more"),
+        (["kd.ensemble=1.5"], "kd.ensemble=1.5: must be a whole number"),
+        (["kd.ensemble=2", "kd.teacher=a.ckpt"], r"kd.ensemble=2: .*kd.teacher names the only teacher"),
+    ],
+)
+def test_an_impossible_ensemble_is_refused(overrides, words):
+    with pytest.raises(UserError, match=words):
+        config.check(compose("kd=logit", *overrides))
 
 
 @pytest.mark.parametrize(
@@ -183,9 +197,15 @@ EPOCHS = {"prune": 4, "quant_qat": 2, "kd": 10, "student_alone": 10, "baseline_4
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_names_itself_and_shows_its_command(name):
+    assert compose(f"experiment={name}").name == name
+    head = (config.folder() / "experiment" / f"{name}.yaml").read_text().partition("defaults:")[0]
+    assert f"python -m lcomp experiment={name} seed=0" in head
+
+
+@pytest.mark.parametrize("name", [n for n in EXPERIMENTS if n.startswith(("paper_", "control_", "why_"))])
 def test_experiment_has_the_papers_setting(name):
     cfg = compose(f"experiment={name}")
-    assert cfg.name == name
     assert (cfg.trainer.learning_rate, cfg.trainer.schedule, cfg.data.batch_size) == (0.001, "constant", 256)
     assert (cfg.baseline.trainer.max_epochs, cfg.baseline.trainer.learning_rate) == (10, 0.001)
     for part, epochs in EPOCHS.items():

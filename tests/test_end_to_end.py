@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
 from lcomp.models import SmallCNN
 from lcomp.training import load_checkpoint
@@ -134,3 +135,16 @@ def test_post_training_quantization_trains_nothing_and_keeps_integers(lcomp, tmp
         assert record["metrics"]["test_accuracy"] >= record["baseline"]["test_accuracy"] - 0.01
         assert record["metrics"]["agreement"] >= 0.999 and record["metrics"]["logit_difference"] < 1
     assert "integers can be slower" in done.stdout
+
+
+def test_an_ensemble_of_baselines_is_drawn_from_seeds_in_a_row_and_cached(lcomp, tmp_path):
+    done = lcomp("kd.ensemble=2", "seed=5", "baseline.cache=own")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("training the baseline once") == 2
+    first, second = (torch.load(path, weights_only=True) for path in tmp_path.glob("own/*/weights.pt"))
+    assert not torch.equal(first["fc1.weight"], second["fc1.weight"])
+    [record] = records(tmp_path)
+    assert record["params"]["kd.ensemble"] == 2 and record["steps"] == 211
+    again = lcomp("kd.ensemble=2", "seed=5", "baseline.cache=own")
+    assert "training the baseline" not in again.stderr
+    assert len({r["artifact"]["sha256"] for r in records(tmp_path)}) == 1

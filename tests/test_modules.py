@@ -1,5 +1,6 @@
 """The modules and techniques in bare Trainers and in other people's modules; the README's code as it stands."""
 
+import math
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from onnx_graphs import integer_weights
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-from training import QUIET, train, weights
+from training import QUIET, Watch, train, weights
 
 from lcomp.data import MNISTDataModule
 from lcomp.errors import UserError
@@ -119,5 +120,17 @@ def test_learning_rate_falls_to_zero_with_a_cosine(digits):
     module = BaselineModule(SmallCNN(), learning_rate=0.01, schedule="cosine")
     trainer = train(module, digits)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+    with pytest.raises(UserError, match=r"trainer.warmup=1: a share of training"):
+        BaselineModule(nn.Identity(), warmup=1)
     with pytest.raises(UserError, match=r"trainer.schedule=cosin: .* did you mean cosine"):
         BaselineModule(nn.Identity(), schedule="cosin")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_learning_rate_rises_in_a_line_over_the_warm_up(digits, schedule):
+    module = BaselineModule(SmallCNN(), learning_rate=0.01, schedule=schedule, warmup=0.25)
+    watch = Watch(lambda module: module.trainer.optimizers[0].param_groups[0]["lr"])
+    train(module, digits, callbacks=[watch])  # 20 steps; the rate seen is that of the coming step
+    fall = [0.5 * (1 + math.cos(math.pi * step / 20)) if schedule == "cosine" else 1 for step in range(1, 21)]
+    expected = [0.01 * min(1, (step + 1) / 5) * share for step, share in zip(range(1, 21), fall, strict=True)]
+    assert watch.seen == pytest.approx(expected, abs=1e-9)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lcomp import config
-from lcomp.report.paper import DIFFERENCES, TABLES, load, sheets
+from lcomp.report.paper import load, sheets
+from lcomp.report.rows import DIFFERENCES, TABLES
 from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import difference, spread
 from lcomp.result import PREDICTIONS, Result
@@ -25,7 +26,7 @@ def write(folder, name, seed, right, data="mnist", perturb="none", **metrics):
     versions = dict.fromkeys(("python", "torch", "onnxruntime", "lcomp"), "1")
     result = Result("ok", name=name, seed=seed, metrics=METRICS | metrics, dataset={"name": data, "sha256": data})
     result.environment = {"cpu": "a processor", "threads": 1, "git_sha": "abc", "versions": versions}
-    result.choices = {"perturb": perturb}
+    result.overrides = [f"perturb={perturb}"]
     result.seconds = {"train": 30, "baseline": 75}
     result.write(place)
     labels = np.ones(1000, np.int16)
@@ -36,7 +37,7 @@ def write(folder, name, seed, right, data="mnist", perturb="none", **metrics):
 def test_every_row_of_the_report_is_an_experiment():
     files = {path.stem for path in (config.folder() / "experiment").glob("*.yaml")}
     rows = {row.name for rows in TABLES.values() for row in rows}
-    assert rows == {name for name in files if name.startswith(("paper_", "control_"))}
+    assert rows == files
     assert {name for pair in DIFFERENCES for name in pair} <= rows
 
 
@@ -46,7 +47,31 @@ def test_rows_hold_the_papers_figures_beside_mean_spread_and_n(tmp_path):
     [_, table] = [s for s in sheets(load(tmp_path)) if s.title.startswith(("Table I:", "Table IV"))]
     [row] = table.rows
     assert row[:6] == ["distillation T = 1", "3", "97.69", "98.00 ± 1.00", "43.53", "43.21 ± 0.00"]
-    assert row[-1] == "30 ± 0"
+    assert row[-2:] == ["30 ± 0", ""]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "kilobytes", "verdict"),
+    [
+        ((0.96, 0.99), 43_535, ""),
+        ((0.9700, 0.9701), 43_535, "accuracy"),
+        ((0.9769,), 39_000, "bytes"),
+        ((0.97, 0.9701), 48_000, "accuracy, bytes"),
+    ],
+)
+def test_rows_far_from_the_papers_are_named(tmp_path, accuracies, kilobytes, verdict):
+    for seed, accuracy in enumerate(accuracies):
+        write(tmp_path, "paper_kd_t1", seed, 0.97, test_accuracy=accuracy, gzip_bytes=kilobytes)
+    [table] = [s for s in sheets(load(tmp_path)) if s.title.startswith("Table IV")]
+    assert table.rows[0][-1] == verdict
+
+
+def test_tables_beyond_the_papers_have_no_column_of_its_figures(tmp_path):
+    write(tmp_path, "size_10_prune", 0, 0.97)
+    write(tmp_path, "somebody's own", 0, 0.97)
+    [_, table] = sheets(load(tmp_path))
+    assert table.title == "At 10 KB" and not any("paper" in heading for heading in table.headings)
+    assert table.rows == [["10 KB: LeNet-5, pruned", "1", "97.00", "43.21", "0.123", "30"]]
 
 
 def test_differences_are_paired_and_decided_by_their_interval(tmp_path):

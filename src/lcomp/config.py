@@ -72,6 +72,7 @@ def check(cfg: DictConfig) -> None:
         ("max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
         ("learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
         ("schedule", str, lambda v: v in ("constant", "cosine"), "constant or cosine"),
+        ("warmup", (int, float), lambda v: 0 <= v < 1, "a share of training, from 0 to below 1"),
     ]
     rules: list[Rule] = [
         *((f"{prefix}.{key}", *rule) for prefix in ("trainer", "baseline.trainer") for key, *rule in fits),

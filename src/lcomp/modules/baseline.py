@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lcomp.errors import one_of
+from lcomp.errors import UserError, one_of
 from lcomp.techniques.technique import Technique, finalize, total_steps
 
 
@@ -22,9 +23,11 @@ class BaselineModule(pl.LightningModule):
         techniques: callbacks that constrain the network while it learns.
         learning_rate: Adam's, above 0.
         schedule: of the learning rate, `constant` or `cosine` (falls to 0 over training; Loshchilov & Hutter 2017).
+        warmup: share of training, 0 to below 1, over which the rate first rises in a line (Goyal et al. 2017); a rate
+            that is high from the first step silences ReLUs for good.
 
     Raises:
-        UserError: another schedule.
+        UserError: another schedule, or a warm-up outside its range.
     """
 
     def __init__(
@@ -33,10 +36,13 @@ class BaselineModule(pl.LightningModule):
         techniques: Sequence[Technique] = (),
         learning_rate: float = 1e-3,
         schedule: str = "constant",
+        warmup: float = 0.0,
     ):
         super().__init__()
         one_of("trainer.schedule", schedule, ("constant", "cosine"))
-        self.network, self.learning_rate, self.schedule = network, learning_rate, schedule
+        if not 0 <= warmup < 1:
+            raise UserError(f"trainer.warmup={warmup}: a share of training, from 0 to below 1")
+        self.network, self.learning_rate, self.schedule, self.warmup = network, learning_rate, schedule, warmup
         self._losses: list[tuple[Tensor, int]] = []  # of this epoch's batches, with their lengths
         self.techniques = sorted(techniques, key=lambda technique: technique.stage)
 
@@ -54,10 +60,18 @@ class BaselineModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
-        if self.schedule == "constant":
+        if self.schedule == "constant" and not self.warmup:
             return optimizer
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total_steps(self.trainer))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+        total = total_steps(self.trainer)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.share_of_rate(step / total, 1 / total)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def share_of_rate(self, progress: float, step: float) -> float:
+        """The learning rate as a share of its highest, 0 to 1, after `progress` of training; a step is `step` of it."""
+        rise = min(1.0, (progress + step) / self.warmup) if self.warmup else 1.0
+        return rise * (0.5 * (1 + math.cos(math.pi * progress)) if self.schedule == "cosine" else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)  # type: ignore[no-any-return]

@@ -25,7 +25,7 @@ class DistillationModule(BaselineModule):
         network: the student.
         teacher: logits to learn from.
         objective: the loss, see `Objective`.
-        techniques, learning_rate, schedule: as in `BaselineModule`.
+        techniques, learning_rate, schedule, warmup: as in `BaselineModule`.
         logits_in_batch: the batches' third tensor is the teacher's logits; it is not called then.
     """
 
@@ -37,9 +37,10 @@ class DistillationModule(BaselineModule):
         techniques: Sequence[Technique] = (),
         learning_rate: float = 1e-3,
         schedule: str = "constant",
+        warmup: float = 0.0,
         logits_in_batch: bool = False,
     ):
-        super().__init__(network, techniques, learning_rate, schedule)
+        super().__init__(network, techniques, learning_rate, schedule, warmup)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.objective, self.logits_in_batch = objective, logits_in_batch
 

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lcomp.report.rows import BASELINE, DIFFERENCES, TABLES, Row
 from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import difference, spread
 from lcomp.result import Result
-
-
-class Figures(NamedTuple):
-    """What the paper prints: test accuracy in percent, kilobytes gzip'd (its "Mb"), seconds of inference."""
-
-    accuracy: float
-    kilobytes: float
-    seconds: float
-
-
-class Row(NamedTuple):
-    """A row: the name of its experiment, its label, the paper's figures where it has any."""
-
-    name: str
-    label: str
-    paper: Figures | None = None
 
 
 class Run(NamedTuple):
@@ -37,56 +23,21 @@ class Run(NamedTuple):
     right: NDArray[np.bool_]
 
 
-BASELINE = Row("paper_baseline", "baseline", Figures(98.85, 164.11, 4.034))
-SCHEDULED = Row("paper_prune_scheduled_80", "scheduled 50 to 80 %", Figures(98.60, 55.28, 2.643))
-QAT = Row("paper_quant_qat", "quantization-aware training", Figures(98.32, 41.17, 1.61))
-KD_1 = Row("paper_kd_t1", "distillation T = 1", Figures(97.69, 43.535, 1.328))
 ON = " on "  # between an experiment's name and the perturbation of its training images
-POST_TRAINING = Figures(97.25, 44.23, 2.03)
-TABLES = {
-    "Table II: pruning": [
-        BASELINE,
-        Row("paper_prune_constant_50", "constant 50 %", Figures(98.80, 101.97, 2.800)),
-        Row("paper_prune_constant_80", "constant 80 %", Figures(98.10, 55.28, 2.045)),
-        SCHEDULED,
-        Row("control_prune_random_80", "control: 80 % at random"),
-        Row("control_baseline_4_more", "control: baseline, 4 more epochs"),
-    ],
-    "Table III: quantization": [
-        BASELINE,
-        Row("paper_quant_dynamic", "post-training, dynamic", POST_TRAINING),
-        Row("paper_quant_static", "post-training, static", POST_TRAINING),
-        QAT,
-        Row("control_baseline_2_more", "control: baseline, 2 more epochs"),
-    ],
-    "Table IV: distillation": [
-        BASELINE,
-        KD_1,
-        Row("paper_kd_t3", "distillation T = 3", Figures(97.36, 43.521, 0.949)),
-        Row("paper_kd_t8", "distillation T = 8", Figures(95.83, 43.594, 1.346)),
-        Row("control_kd_t6", "control: T = 6"),
-        Row("control_kd_t7", "control: T = 7"),
-        Row("control_student_alone", "control: student without a teacher"),
-    ],
-    "Table V: comparison": [BASELINE, SCHEDULED, QAT, KD_1],
-}
-DIFFERENCES = [
-    ("paper_prune_scheduled_80", "paper_prune_constant_80"),
-    ("paper_prune_scheduled_80", "control_prune_random_80"),
-    ("paper_prune_constant_50", "control_baseline_4_more"),
-    ("paper_prune_scheduled_80", "control_baseline_4_more"),
-    ("paper_quant_qat", "paper_quant_dynamic"),
-    ("paper_quant_qat", "paper_quant_static"),
-    ("paper_quant_qat", "control_baseline_2_more"),
-    ("paper_kd_t1", "control_student_alone"),
-    ("paper_kd_t3", "control_student_alone"),
-    ("control_kd_t6", "paper_kd_t1"),
-    ("control_kd_t7", "paper_kd_t1"),
-    ("paper_kd_t8", "paper_kd_t1"),
-]
-HEADINGS = (
-    "row", "n", "paper acc %", "test acc %", "paper KB", "gzip KB", "paper s", "test set s", "training s",
-)  # fmt: skip
+HEADINGS = ("row", "n", "test acc %", "gzip KB", "test set s", "training s")
+BESIDE = (
+    "row",
+    "n",
+    "paper acc %",
+    "test acc %",
+    "paper KB",
+    "gzip KB",
+    "paper s",
+    "test set s",
+    "training s",
+    "differs",
+)
+DIFFERS = "differs: from the paper by more than two standard deviations of ours, or by more than 10 % of bytes."
 
 
 def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
@@ -99,9 +50,7 @@ def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
     for title, rows in TABLES.items():
         present = [row for row in rows if found.get(row.name)]
         if any(row is not BASELINE for row in present):
-            made.append(
-                Sheet(title, HEADINGS, [cells(row, [run.result for run in found[row.name]]) for row in present])
-            )
+            made.append(table(title, present, found))
     pairs = [pair for pair in DIFFERENCES if all(found.get(name) for name in pair)]
     if pairs:
         made.append(differences(found, pairs))
@@ -126,29 +75,42 @@ def machine(results: Sequence[Result]) -> Sheet:
     return Sheet("Table I: this machine", ("", "value"), rows)
 
 
-def cells(row: Row, results: Sequence[Result]) -> list[str]:
+def table(title: str, rows: Sequence[Row], found: Mapping[str, Sequence[Run]]) -> Sheet:
+    """The rows of one table, beside the paper's figures where it has any."""
+    beside = any(row.paper for row in rows)
+    body = [cells(row, [run.result for run in found[row.name]], beside) for row in rows]
+    return Sheet(title, BESIDE if beside else HEADINGS, body, [DIFFERS] if beside else [])
+
+
+def cells(row: Row, results: Sequence[Result], beside: bool) -> list[str]:
     """One row: mean ± standard deviation over its seeds."""
 
     def ours(key: str, scale: float, digits: int) -> str:
         return spread([scale * result.metrics[key] for result in results if key in result.metrics], digits)
 
-    paper = (
-        [f"{row.paper.accuracy:.2f}", f"{row.paper.kilobytes:.2f}", f"{row.paper.seconds:.3f}"]
-        if row.paper
-        else [""] * 3
-    )
-    part = "baseline" if row is BASELINE else "train"
-    return [
-        row.label,
-        str(len(results)),
-        paper[0],
-        ours("test_accuracy", 100, 2),
-        paper[1],
-        ours("gzip_bytes", 1e-3, 2),
-        paper[2],
-        ours("test_set_seconds", 1, 3),
-        spread([result.seconds.get(part, 0.0) for result in results], 0),
-    ]
+    part = "baseline" if row.name in (BASELINE.name, "best_baseline") else "train"
+    figures = [ours("test_accuracy", 100, 2), ours("gzip_bytes", 1e-3, 2), ours("test_set_seconds", 1, 3)]
+    training = spread([result.seconds.get(part, 0.0) for result in results], 0)
+    if not beside:
+        return [row.label, str(len(results)), *figures, training]
+    paper = [""] * 3
+    if row.paper:
+        paper = [f"{row.paper.accuracy:.2f}", f"{row.paper.kilobytes:.2f}", f"{row.paper.seconds:.3f}"]
+    pairs = [cell for pair in zip(paper, figures, strict=True) for cell in pair]
+    return [row.label, str(len(results)), *pairs, training, ", ".join(differs(row, results))]
+
+
+def differs(row: Row, results: Sequence[Result]) -> list[str]:
+    """In what the row is far from the paper's, see `DIFFERS`; its accuracy is judged from two seeds on."""
+    if row.paper is None:
+        return []
+    accuracies = [100 * result.metrics["test_accuracy"] for result in results]
+    kilobytes = fmean(result.metrics["gzip_bytes"] for result in results) / 1000
+    far = {
+        "accuracy": len(accuracies) > 1 and abs(fmean(accuracies) - row.paper.accuracy) > 2 * stdev(accuracies),
+        "bytes": abs(kilobytes / row.paper.kilobytes - 1) > 0.1,
+    }
+    return [name for name, true in far.items() if true]
 
 
 def differences(found: Mapping[str, Sequence[Run]], pairs: Sequence[tuple[str, str]]) -> Sheet:
@@ -172,6 +134,7 @@ def perturbed(found: Mapping[str, Sequence[Run]]) -> Sheet:
     """What was trained on clean images and on perturbed ones, tested on both."""
     labels = {row.name: row.label for rows in TABLES.values() for row in rows}
     tested = sorted({key for runs in found.values() for run in runs for key in run.result.metrics if "/" in key})
+    found = {full: runs for full, runs in found.items() if full.partition(ON)[0] in labels}
     rows = []
     for full in sorted(found, key=lambda full: (list(labels).index(full.partition(ON)[0]), full)):
         name, _, perturbation = full.partition(ON)
@@ -193,7 +156,8 @@ def load(folder: Path) -> dict[str, list[Run]]:
         result = read(path)
         if result.status == "ok" and result.name:
             with np.load(path.parent / PREDICTIONS) as kept:
-                trained_on = result.choices.get("perturb") or "none"
+                beside = [o.partition("=")[2] for o in result.overrides if o.startswith("perturb=")]
+                trained_on = beside[0] if beside else "none"  # besides what the experiment itself perturbs
                 name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
                 found[name, result.seed] = Run(result, kept["predictions"] == kept["labels"])
     names = sorted({name for name, _ in found})
