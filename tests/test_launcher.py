@@ -78,6 +78,18 @@ def test_impossible_numbers_of_workers_are_refused(workers):
         local.LocalLauncher(workers)
 
 
+def test_an_impossible_number_of_workers_ends_the_command_with_one_line(lcomp):
+    done = lcomp("-m", "seed=0,1", "launcher.workers=0")
+    assert done.returncode == 1 and done.stderr.startswith("lcomp: launcher.workers=0: a whole number of processes")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_impossible_numbers_of_threads_are_failed_runs(lcomp, tmp_path):
+    done = lcomp("-m", "threads=0,two")
+    assert done.returncode == 1 and done.stderr.count("must be a whole number, 1 or more") == 2
+    assert [record["status"] for record in records(tmp_path)] == ["failed"] * 2
+
+
 def test_short_names_of_the_launcher_become_hydras():
     said = config.expand(["launcher=serial", "launcher.workers=3", "seed=1"])[0]
     assert said == ["hydra/launcher=serial", "hydra.launcher.workers=3", "seed=1"]

@@ -8,13 +8,15 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
 from lcomp import config
-from lcomp.errors import nearest
+from lcomp.errors import UserError, nearest
 
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str:
     """A line or two for an error that Hydra or OmegaConf raised before anything ran."""
+    if isinstance(error.__cause__, UserError):  # a setting of a launcher or sweeper
+        return str(error.__cause__)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         allowed = [str(option) for option in error.options or ()] or list(keys_of(group))

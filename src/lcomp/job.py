@@ -27,6 +27,8 @@ def job(cfg: DictConfig) -> float:
     hydra = HydraConfig.get()
     folder, alone = Path(hydra.runtime.output_dir), parent_process() is None
     overrides = [override.replace("\\:", ":") for override in hydra.overrides.task]  # Hydra escapes colons in sweeps
+    if not alone:
+        cfg.progress = False
     result = run(cfg, folder, overrides, config.choices(hydra), timed=alone)
     log.debug("%s", line(result))
     if alone:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +54,11 @@ class LocalLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         jobs = [self.composed(list(o), initial_job_idx + n) for n, o in enumerate(job_overrides)]
-        workers = min(len(jobs), self.workers or max(1, cores() // max(job.threads for job in jobs)))
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        processes = multiprocessing.get_context(method)
-        if method == "forkserver":
-            processes.set_forkserver_preload(["lcomp.run"])  # imports are paid once, however many workers
-        pool = ProcessPool(workers, context=processes)
-        try:
+        threads = max((job.threads for job in jobs if isinstance(job.threads, int)), default=1)  # a run checks its own
+        with pool_of(min(len(jobs), self.workers or max(1, cores() // max(1, threads)))) as pool:
             returns = self.run(pool, jobs)
             for job in jobs:
                 clock(pool, job)
-        except BaseException:
-            pool.stop()
-            raise
-        finally:
-            pool.close()
-            pool.join()
         return returns
 
     def composed(self, overrides: list[str], number: int) -> DictConfig:
@@ -91,6 +82,26 @@ class LocalLauncher(Launcher):
                 returns[number] = ended(future, jobs[number])
                 progress.advance(bar)
         return returns
+
+
+@contextmanager
+def pool_of(workers: int) -> Iterator[ProcessPool]:
+    """Worker processes that import once; stopped at once when the block raises."""
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    processes = multiprocessing.get_context(method)
+    if method == "forkserver":
+        processes.set_forkserver_preload(["lcomp.run"])  # imports are paid once, however many workers
+    pool = ProcessPool(workers, context=processes)
+    try:
+        yield pool
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.close()
+        pool.join()
+        del pool
+        gc.collect()  # its semaphores end here, not in a thread while the interpreter ends
 
 
 def ended(future: Future[Any], job: DictConfig) -> JobReturn:
