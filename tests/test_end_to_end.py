@@ -148,3 +148,15 @@ def test_an_ensemble_of_baselines_is_drawn_from_seeds_in_a_row_and_cached(lcomp,
     again = lcomp("kd.ensemble=2", "seed=5", "baseline.cache=own")
     assert "training the baseline" not in again.stderr
     assert len({r["artifact"]["sha256"] for r in records(tmp_path)}) == 1
+
+
+def test_a_baseline_can_learn_from_perturbed_images_and_its_student_from_clean_ones(lcomp, tmp_path):
+    plain, perturbed = ["baseline.cache=own"], ["baseline.cache=own", "baseline.perturb={rotation:{severity:2}}"]
+    for settings in (plain, perturbed):
+        done = lcomp("kd.alpha=1.0", *settings)
+        assert done.returncode == 0 and done.stderr.count("training the baseline once") == 1
+    one, other = records(tmp_path)
+    assert one["baseline"]["test_loss"] != other["baseline"]["test_loss"]
+    assert one["artifact"]["sha256"] != other["artifact"]["sha256"] and one["config_hash"] != other["config_hash"]
+    for figure in ("test_loss", "val_accuracy"):  # on the labels alone the student's data decide
+        assert one["metrics"][figure] == other["metrics"][figure]

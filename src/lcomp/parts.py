@@ -61,6 +61,10 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     Args:
         member: of an ensemble: drawn from that many seeds further, on the same data.
     """
+    if cfg.baseline.perturb != cfg.perturb:
+        cfg = copy.deepcopy(cfg)
+        cfg.perturb = cfg.baseline.perturb
+        data = make_data(cfg)
     settings, dataset, seed = cfg.baseline.trainer, identity.dataset(data), cfg.seed + member
     defining = {
         "model": config.plain(cfg.model),
