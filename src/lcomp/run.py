@@ -44,6 +44,7 @@ def run(
     Args:
         timed: measure latencies now. A run beside others leaves that to `clock`, when they have all ended.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     result = Result(overrides=overrides, choices=choices or {})
     try:
         result.name, result.seed, result.environment = cfg.name, cfg.seed, environment(cfg.threads)

@@ -1,0 +1,40 @@
+"""The paper's rows take the paper's number of optimizer steps; whole runs on real digits, with short epochs."""
+
+import hydra
+import pytest
+
+from lcomp import config, parts
+from lcomp.data import datamodule
+from lcomp.run import run
+
+STEPS = 10  # of an epoch here
+EPOCHS = {  # the paper's, after its baseline's 10
+    "paper_baseline": 0,
+    "paper_prune_constant_50": 4,
+    "paper_prune_constant_80": 4,
+    "paper_prune_scheduled_80": 4,
+    "paper_quant_dynamic": 0,
+    "paper_quant_static": 0,
+    "paper_quant_qat": 2,
+    "paper_kd_t1": 10,
+    "paper_kd_t3": 10,
+    "paper_kd_t8": 10,
+}
+
+
+def test_every_row_of_the_paper_is_counted():
+    assert set(EPOCHS) == {path.stem for path in (config.folder() / "experiment").glob("paper_*.yaml")}
+
+
+@pytest.mark.parametrize("name", EPOCHS)
+def test_a_row_takes_its_epochs_of_steps_from_a_baseline_of_ten(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(datamodule, "TRAIN_EXAMPLES", 256 * STEPS)
+    fit, of_baselines = parts.fit, []
+    monkeypatch.setattr(parts, "fit", lambda *arguments: of_baselines.append(fit(*arguments)))
+    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+        settings = ["data=mnist5k", f"baseline.cache={tmp_path}", "measure.latency_runs=1", "progress=false"]
+        cfg = hydra.compose("config", [f"experiment={name}", *settings])
+    result = run(cfg, tmp_path / "run", [])
+    assert result.status == "ok", result.error
+    assert of_baselines == [10 * STEPS]
+    assert result.steps == EPOCHS[name] * STEPS
