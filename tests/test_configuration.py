@@ -219,3 +219,9 @@ def test_an_experiment_chooses_its_techniques_itself():
     named = ["experiment=paper_prune_constant_80", "prune.sparsity=0.7"]
     assert config.expand(named) == (named, [])
     assert compose(*named).prune.sparsity == 0.7
+
+
+def test_a_sweep_over_experiments_takes_keys_of_their_families():
+    for experiments in ("paper_kd_t1,paper_kd_t3", "glob(paper_kd_*)"):
+        said = config.expand(["-m", f"experiment={experiments}", "kd.student=lenet5", "kd.alpha=0.1,0.5"])
+        assert said == (["-m", f"experiment={experiments}", "kd.student=choice(lenet5)", "kd.alpha=0.1,0.5"], [])

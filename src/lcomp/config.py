@@ -26,20 +26,21 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Makes a command line explicit, so that naming a family's key is enough.
 
     A family whose keys are named without a choice gets its default technique, unless an experiment chooses. Where a
-    sweep goes over a family's choices, its other keys become sweeps of one value: Hydra then composes them with the
-    choice that takes them.
+    sweep goes over a family's choices or over experiments, the family's keys become sweeps of one value: Hydra then
+    composes them with the choice that takes them.
 
     Returns:
         The arguments, and a line for each choice that was made.
     """
     explicit, said = [hydras(argument) for argument in arguments], []
+    experiments = [a for a in explicit if a.startswith("experiment=")]
     for family, technique in FAMILIES.items():
         named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
         chosen = [a for a in explicit if a.startswith(f"{family}=")]
-        if named and not chosen and not any(a.startswith("experiment=") for a in explicit):
+        if named and not chosen and not experiments:
             explicit.insert(explicit.index(named[0]), f"{family}={technique}")
             said.append(f"{named[0]} chooses {family}={technique}")
-        elif chosen and sweeps(chosen[0]):
+        elif any(sweeps(choice) for choice in chosen + experiments):
             for argument in named:
                 if not sweeps(argument):
                     key, _, value = argument.partition("=")

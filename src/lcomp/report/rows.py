@@ -56,7 +56,7 @@ TABLES = {
     "Table V: comparison": [BASELINE, SCHEDULED, QAT, KD_1],
     "Why rows differ": [
         Row("why_prune_75", "scheduled 50 to 75 %", SCHEDULED.paper),
-        Row("why_quant_static_4", "post-training, static, 4 bits, one scale per layer", POST_TRAINING),
+        Row("why_quant_static_3", "post-training, static, 3 bits", POST_TRAINING),
         Row("why_quant_qat_tensor", "quantization-aware training, one scale per layer", QAT.paper),
         Row("why_kd_t8_teacher_alone", "distillation T = 8, the teacher alone", KD_8.paper),
     ],
