@@ -58,6 +58,7 @@ TABLES = {
         Row("why_prune_75", "scheduled 50 to 75 %", SCHEDULED.paper),
         Row("why_quant_static_3", "post-training, static, 3 bits", POST_TRAINING),
         Row("why_quant_qat_tensor", "quantization-aware training, one scale per layer", QAT.paper),
+        Row("why_kd_t8_pixels", "distillation T = 8, without normalization", KD_8.paper),
         Row("why_kd_t8_teacher_alone", "distillation T = 8, the teacher alone", KD_8.paper),
     ],
     **{
