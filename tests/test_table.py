@@ -41,8 +41,9 @@ def test_data_sets_never_share_a_table(capsys):
 def test_each_baseline_stands_before_its_runs(capsys):
     other = result("seed=1")
     other.baseline["test_loss"] = 0.4
-    rows = [line.split()[1] for line in shown(capsys, result("seed=0"), other).splitlines() if line.startswith("│")]
-    assert rows == ["baseline", "seed=0", "baseline", "seed=1"]
+    seen = shown(capsys, result("seed=0"), other, result("seed=0", "a=b"))
+    rows = [line.split()[1:3] for line in seen.splitlines() if line.startswith("│")]
+    assert [row[0] for row in rows] == ["baseline", "seed=0", "seed=0", "baseline", "seed=1"] and rows[2][1] == "a=b"
 
 
 def test_what_every_run_shares_is_said_once(capsys):

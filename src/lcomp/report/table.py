@@ -45,7 +45,8 @@ def show(results: Sequence[Result], folder: Path) -> None:
 
 
 def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -> Table:
-    """The runs of one data set; overrides in `common` are left out. `narrow`: `ESSENTIAL` columns only."""
+    """The runs of one data set, each baseline before its runs; overrides in `common` are left out. `narrow`: `ESSENTIAL`
+    columns only."""
     data = rows[0].dataset
     parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images"
     made = Table(title=f"{data['name']}: {parts}")
@@ -60,19 +61,20 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
         found = cells(metrics, baseline) + [f"{100 * metrics[k]:.2f}" if k in metrics else "" for k in perturbed]
         made.add_row(name, *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
 
-    above: dict[str, float] = {}
+    groups: dict[tuple[float, ...], list[Result]] = {}
     for row in rows:
-        if not same(above, row.baseline):
-            made.add_section()
-            add("baseline", row.baseline, row.baseline, end_section=True)
-            above = row.baseline
-        add(" ".join(o for o in row.overrides if o not in common) or "baseline", row.metrics, row.baseline)
+        groups.setdefault(identity(row.baseline), []).append(row)
+    for runs in groups.values():
+        made.add_section()
+        add("baseline", runs[0].baseline, runs[0].baseline, end_section=True)
+        for row in runs:
+            add(" ".join(o for o in row.overrides if o not in common) or "baseline", row.metrics, row.baseline)
     return made
 
 
-def same(one: dict[str, float], other: dict[str, float]) -> bool:
-    """Whether two runs had the same baseline: all but its latencies agree."""
-    return bool(one) and all(one[key] == other[key] for key in ("test_loss", "file_bytes", "parameters"))
+def identity(baseline: dict[str, float]) -> tuple[float, ...]:
+    """What runs of one baseline share: all its figures but the latencies."""
+    return tuple(baseline[key] for key in ("test_loss", "file_bytes", "parameters"))
 
 
 def cells(metrics: dict[str, float], baseline: dict[str, float]) -> list[str]:
