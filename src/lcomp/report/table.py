@@ -45,7 +45,7 @@ def show(results: Sequence[Result], folder: Path) -> None:
 
 
 def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -> Table:
-    """The runs of one data set, each baseline before its runs; overrides in `common` are left out. `narrow`: `ESSENTIAL`
+    """The runs of one data set, each baseline before its own; overrides in `common` are left out. `narrow`: `ESSENTIAL`
     columns only."""
     data = rows[0].dataset
     parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images"
