@@ -89,8 +89,8 @@ BREAKS = [
     Break(
         "the record of a killed worker's run",
         "../hydra_plugins/lcomp_local/local.py",
-        "        lost.write(folder_of(job))",
-        "        pass",
+        "        lose(job, f",
+        "        str(f",
         "test_launcher.py::test_a_worker_that_is_killed_costs_its_run_alone",
     ),
     Break(

@@ -46,6 +46,19 @@ def test_a_worker_that_is_killed_costs_its_run_alone(lcomp_in, tmp_path):
     assert out.count("test accuracy") == 2
 
 
+def test_an_interrupted_sweep_leaves_a_record_of_every_run_that_began(lcomp_in, tmp_path):
+    process = lcomp_in(tmp_path, wait=False)("-m", "seed=0,1,2,3", "baseline.cache=own", *FEW)
+    wait_for(lambda: len([*tmp_path.glob("multirun/sweep-*/*/lcomp.log")]) >= 2)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "lcomp: interrupted" in err and "Traceback" not in err
+    folder = next(iter(tmp_path.glob("multirun/sweep-*")))
+    begun = [path for path in folder.iterdir() if path.is_dir()]
+    assert len(begun) == 2 and not list(tmp_path.glob("**/.result*"))
+    assert [json.loads((path / "result.json").read_text())["error"] for path in begun] == ["KeyboardInterrupt"] * 2
+
+
 def wait_for(look, seconds=120):
     end = time.monotonic() + seconds
     while not (found := look()):

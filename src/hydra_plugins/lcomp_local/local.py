@@ -14,7 +14,6 @@ from typing import Any
 
 import cloudpickle
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -55,10 +54,16 @@ class LocalLauncher(Launcher):
         Path(self.config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)
         jobs = [self.composed(list(o), initial_job_idx + n) for n, o in enumerate(job_overrides)]
         threads = max((job.threads for job in jobs if isinstance(job.threads, int)), default=1)  # a run checks its own
-        with pool_of(min(len(jobs), self.workers or max(1, cores() // max(1, threads)))) as pool:
-            returns = self.run(pool, jobs)
+        try:
+            with pool_of(min(len(jobs), self.workers or max(1, cores() // max(1, threads)))) as pool:
+                returns = self.run(pool, jobs)
+                for job in jobs:
+                    clock(pool, job)
+        except KeyboardInterrupt:
             for job in jobs:
-                clock(pool, job)
+                if folder_of(job).is_dir() and not (folder_of(job) / FILE_NAME).exists():
+                    lose(job, "KeyboardInterrupt")
+            raise
         return returns
 
     def composed(self, overrides: list[str], number: int) -> DictConfig:
@@ -109,16 +114,20 @@ def ended(future: Future[Any], job: DictConfig) -> JobReturn:
     try:
         returned: JobReturn = future.result()
     except ProcessExpired as death:
-        HydraConfig.instance().set_config(job)
-        cause = f"the worker was killed ({name_of(death.exitcode)}); its memory may not have sufficed"
-        overrides = [str(override) for override in job.hydra.overrides.task]
-        lost = Result(overrides=overrides, choices=configuration.choices(job.hydra), seed=job.seed, error=cause)
-        lost.write(folder_of(job))
-        returned = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)
+        lose(job, f"the worker was killed ({name_of(death.exitcode)}); its memory may not have sufficed")
+        returned = JobReturn(status=JobStatus.COMPLETED)
         returned.return_value = float("nan")
     if (path := folder_of(job) / FILE_NAME).exists():
         sweep.tell(read(path))
     return returned
+
+
+def lose(job: DictConfig, cause: str) -> None:
+    """Leaves the record of a job that could not leave its own."""
+    overrides = [str(override) for override in job.hydra.overrides.task]
+    Result(overrides=overrides, choices=configuration.choices(job.hydra), seed=job.seed, error=cause).write(
+        folder_of(job)
+    )
 
 
 def clock(pool: ProcessPool, job: DictConfig) -> None:
