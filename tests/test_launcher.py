@@ -1,15 +1,19 @@
 """Sweeps in worker processes: the same artifacts, latencies measured at the end, killed workers replaced."""
 
 import json
+import math
 import os
 import signal
 import time
+from concurrent.futures import Future
 
 import pytest
+from omegaconf import OmegaConf
 
 from hydra_plugins.lcomp_local import local
-from lcomp import config
+from lcomp import config, sweep
 from lcomp.errors import UserError
+from lcomp.result import Result
 
 FEW = ["trainer.max_epochs=1", "launcher.workers=2"]
 
@@ -109,4 +113,39 @@ def test_short_names_of_the_launcher_become_hydras():
 
 
 def test_a_killed_worker_is_named_by_its_signal():
-    assert local.name_of(-9) == "SIGKILL" and local.name_of(3) == "exit code 3"
+    assert "(SIGKILL)" in local.death(-9) and "(3)" in local.death(3) and "(-45)" in local.death(-45)
+
+
+@pytest.fixture
+def composed(tmp_path):
+    """A job of a sweep in `tmp_path`, as the launcher hands it on."""
+    hydra = {"sweep": {"dir": str(tmp_path), "subdir": "0"}, "overrides": {"task": ["x=rotation\\:5"]}}
+    hydra["runtime"] = {"choices": {"kd": "none"}}
+    return OmegaConf.create({"seed": 3, "hydra": hydra})
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), RuntimeError("a pool that broke")])
+def test_a_job_that_could_not_begin_leaves_a_record(composed, tmp_path, error, capsys):
+    future = Future()
+    future.set_exception(error)
+    assert math.isnan(local.ended(future, composed).return_value)
+    record = json.loads((tmp_path / "0" / "result.json").read_text())
+    assert record["status"] == "failed" and record["error"] == f"{type(error).__name__}: {error}"
+    assert record["overrides"] == ["x=rotation:5"] and record["seed"] == 3
+    assert str(error) in capsys.readouterr().out
+    sweep.failures.clear()
+
+
+def test_a_latency_that_cannot_be_measured_costs_itself_alone(composed, tmp_path, caplog):
+    (tmp_path / "0").mkdir()
+    Result("ok", metrics={"val_accuracy": 0.9}).write(tmp_path / "0")
+
+    class Pool:
+        def schedule(self, *_, **__):
+            future = Future()
+            future.set_exception(OSError("the worker is gone"))
+            return future
+
+    local.clock(Pool(), composed)
+    assert "no latency could be measured (OSError: the worker is gone)" in caplog.text
+    assert json.loads((tmp_path / "0" / "result.json").read_text())["status"] == "ok"

@@ -134,3 +134,11 @@ def test_learning_rate_rises_in_a_line_over_the_warm_up(digits, schedule):
     fall = [0.5 * (1 + math.cos(math.pi * step / 20)) if schedule == "cosine" else 1 for step in range(1, 21)]
     expected = [0.01 * min(1, (step + 1) / 5) * share for step, share in zip(range(1, 21), fall, strict=True)]
     assert watch.seen == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_subclass_may_have_a_training_step_of_its_own(digits):
+    class Yours(BaselineModule):
+        def training_step(self, batch, batch_idx):
+            return self.loss(*batch)
+
+    assert train(Yours(SmallCNN()), digits).global_step == 20

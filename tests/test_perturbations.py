@@ -204,6 +204,7 @@ def test_another_epoch_draws_anew():
         ({"eval_perturbations": ["rotatoin"]}, "did you mean rotation"),
         ({"eval_perturbations": ["rotation:9"]}, "severity 9"),
         ({"eval_perturbations": ["rotation:x"]}, "allowed are 1 to 5"),
+        ({"eval_perturbations": ["rotation:1+rotation:5"]}, "rotation twice; name it once"),
         ({"eval_perturbations": ["rotation+blur:2"]}, "no perturbation 'blur'"),
     ],
 )

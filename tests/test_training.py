@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
 from lcomp import log
 from lcomp.errors import UserError
@@ -52,6 +53,31 @@ def test_a_pruned_network_is_no_teacher(tmp_path):
     module.techniques[0].prepare(module.network)
     with pytest.raises(UserError, match="holds a pruned or quantized network"):
         load_checkpoint(save(module, tmp_path), SmallCNN())
+
+
+def test_moments_in_a_checkpoint_lie_as_its_weights_do(digits, tmp_path):
+    module = BaselineModule(LeNet5())
+    fit(module, digits, 1, 0, False)
+    kept = torch.load(save(module, tmp_path), weights_only=True)
+    moments = kept["optimizer_states"][0]["state"]
+    weights = [weight for name, weight in kept["state_dict"].items() if "normalize" not in name]
+    assert len(moments) == len(weights) == 10
+    for number, weight in enumerate(weights):
+        assert weight.is_contiguous()
+        assert moments[number]["exp_avg"].is_contiguous() and moments[number]["exp_avg_sq"].is_contiguous()
+
+
+def test_a_network_that_flattens_by_view_trains(digits):
+    class Yours(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.out = nn.Conv2d(1, 4, 5, stride=4), nn.Linear(144, 10)
+
+        def forward(self, x):
+            x = self.conv(x).relu()
+            return self.out(x.view(x.size(0), -1))
+
+    assert fit(BaselineModule(Yours()), digits, 1, 0, False) == 211
 
 
 def test_training_stops_on_the_first_loss_that_is_not_finite(digits):

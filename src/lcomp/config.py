@@ -67,6 +67,11 @@ def choices(cfg: Any) -> dict[str, Any]:
     return {group: cfg.runtime.choices.get(group) for group in GROUPS}
 
 
+def overrides(cfg: Any) -> list[str]:
+    """What was asked for beside the defaults, from Hydra's record of the job; it escapes colons in sweeps."""
+    return [str(override).replace("\\:", ":") for override in cfg.overrides.task]
+
+
 def check(cfg: DictConfig) -> None:
     """Raises UserError for a setting of the run itself that cannot be; groups check their own keys."""
     fits: list[Rule] = [
@@ -82,8 +87,8 @@ def check(cfg: DictConfig) -> None:
         ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
     ]
-    if cfg.kd:
-        one = " (kd.teacher names the only teacher)" if cfg.kd.teacher else ""
+    if "ensemble" in cfg.kd:
+        one = " (kd.teacher names the only teacher)" if cfg.kd.get("teacher") else ""
         rules.append(("kd.ensemble", int, lambda v: v == 1 or (v > 1 and not one), f"a whole number, 1 or more{one}"))
     for key, kind, allowed, words in rules:
         value = OmegaConf.select(cfg, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from multiprocessing import parent_process
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -12,12 +11,13 @@ from lcomp import config, sweep
 from lcomp.report.line import line
 
 log = logging.getLogger("lcomp")
+in_worker = False  # of a launcher that tells of finished runs, and measures latencies, itself
 
 
 def job(cfg: DictConfig) -> float:
     """One run; its objective for a sweeper is the artifact's validation accuracy, NaN when it failed.
 
-    In a worker of a sweep nothing is printed and no latency measured: the process that launched it does both.
+    In a worker nothing is printed and no latency measured, see `in_worker`.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -25,13 +25,12 @@ def job(cfg: DictConfig) -> float:
     from lcomp.run import run
 
     hydra = HydraConfig.get()
-    folder, alone = Path(hydra.runtime.output_dir), parent_process() is None
-    overrides = [override.replace("\\:", ":") for override in hydra.overrides.task]  # Hydra escapes colons in sweeps
-    if not alone:
+    folder = Path(hydra.runtime.output_dir)
+    if in_worker:
         cfg.progress = False
-    result = run(cfg, folder, overrides, config.choices(hydra), timed=alone)
+    result = run(cfg, folder, config.overrides(hydra), config.choices(hydra), timed=not in_worker)
     log.debug("%s", line(result))
-    if alone:
+    if not in_worker:
         sweep.tell(result)
         if hydra.mode == RunMode.RUN and result.status == "ok":
             print(f"Record and artifact: {folder}")

@@ -61,10 +61,10 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     Args:
         member: of an ensemble: drawn from that many seeds further, on the same data.
     """
-    if cfg.baseline.perturb != cfg.perturb:
+    perturbed = cfg.baseline.perturb is not None and cfg.baseline.perturb != cfg.perturb
+    if perturbed:  # otherwise than what it teaches or becomes
         cfg = copy.deepcopy(cfg)
         cfg.perturb = cfg.baseline.perturb
-        data = make_data(cfg)
     settings, dataset, seed = cfg.baseline.trainer, identity.dataset(data), cfg.seed + member
     defining = {
         "model": config.plain(cfg.model),
@@ -80,7 +80,7 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     def train(network: nn.Module) -> None:
         log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
         module = BaselineModule(network, **config.without(settings, "max_epochs"))
-        fit(module, data, settings.max_epochs, seed, cfg.progress)
+        fit(module, make_data(cfg) if perturbed else data, settings.max_epochs, seed, cfg.progress)
 
     def write(network: nn.Module, path: Path) -> None:
         export(network, path, data.input_shape, data.num_classes, name)
@@ -104,8 +104,6 @@ def make_module(
     if hasattr(data, "carry_logits"):
         with torch.no_grad():
             carried = data.carry_logits(teacher.eval())
-    if not carried:  # it will be asked at every step
-        teacher = copy.deepcopy(teacher).to(memory_format=torch.channels_last)
     return DistillationModule(network, teacher, objective, techniques, **optimization, logits_in_batch=carried)
 
 

@@ -153,7 +153,10 @@ def compare(
 
     artifact = baseline.artifact
     result.baseline = baseline.figures(evaluated, lambda: figures(artifact, baseline.network, None))
-    result.baseline_artifact = {"path": os.path.relpath(artifact, folder), "sha256": sha256(artifact)}
+    result.baseline_artifact = {
+        "path": os.path.relpath(artifact.resolve(), folder.resolve()),
+        "sha256": sha256(artifact),
+    }
     result.metrics = figures(folder / ARTIFACT, network, trained)
     if not math.isfinite(result.metrics["test_loss"]):
         raise NotFinite("the artifact's logits are not finite")
@@ -161,7 +164,9 @@ def compare(
 
 def measure_latencies(cfg: DictConfig, splits: measure.Splits, folder: Path, result: Result) -> None:
     """Measures latencies of the run's artifact and its baseline's, in turns, in this process."""
-    sessions = [measure.session(folder / path["path"]) for path in (result.baseline_artifact, result.artifact)]
+    sessions = [
+        measure.session(folder.resolve() / path["path"]) for path in (result.baseline_artifact, result.artifact)
+    ]
     base, own = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
     result.baseline |= base | {"latency_ratio": 1.0}
     result.metrics |= own | {"latency_ratio": own["latency_us_p50"] / base["latency_us_p50"]}

@@ -15,6 +15,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
+from lcomp.techniques.technique import network_of
 
 CHECKPOINT = "checkpoint.ckpt"
 
@@ -43,7 +44,7 @@ def fit(module: pl.LightningModule, data: Any, max_epochs: int, seed: int, progr
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
     pl.seed_everything(seed, verbose=False)
-    module.train().to(memory_format=torch.channels_last)  # convolutions and pooling take half the time
+    module.train().to(memory_format=getattr(network_of(module), "memory_format", torch.contiguous_format))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
@@ -64,6 +65,9 @@ def fit(module: pl.LightningModule, data: Any, max_epochs: int, seed: int, progr
         except SystemExit as exit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from exit
     module.to(memory_format=torch.contiguous_format)
+    for optimizer in trainer.optimizers:  # a checkpoint's moments lie as its weights do: a fused Adam does not look
+        for state in optimizer.state.values():
+            state.update({key: value.contiguous() for key, value in state.items() if torch.is_tensor(value)})
     return trainer.global_step
 
 

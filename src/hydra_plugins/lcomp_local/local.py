@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import logging
 import multiprocessing
-import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+import joblib
 from hydra.core.config_store import ConfigStore
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
@@ -24,9 +26,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lcomp import config as configuration
+from lcomp import job as task
 from lcomp import sweep
 from lcomp.errors import UserError
 from lcomp.result import FILE_NAME, Result, read
+
+log = logging.getLogger("lcomp")
 
 
 class LocalLauncher(Launcher):
@@ -55,13 +60,13 @@ class LocalLauncher(Launcher):
         jobs = [self.composed(list(o), initial_job_idx + n) for n, o in enumerate(job_overrides)]
         threads = max((job.threads for job in jobs if isinstance(job.threads, int)), default=1)  # a run checks its own
         try:
-            with pool_of(min(len(jobs), self.workers or max(1, cores() // max(1, threads)))) as pool:
+            with pool_of(min(len(jobs), self.workers or max(1, joblib.cpu_count() // max(1, threads)))) as pool:
                 returns = self.run(pool, jobs)
                 for job in jobs:
                     clock(pool, job)
         except KeyboardInterrupt:
             for job in jobs:
-                if folder_of(job).is_dir() and not (folder_of(job) / FILE_NAME).exists():
+                if folder_of(job).is_dir():
                     lose(job, "KeyboardInterrupt")
             raise
         return returns
@@ -80,7 +85,8 @@ class LocalLauncher(Launcher):
         }
         returns = [JobReturn() for _ in jobs]
         shown = jobs[0].progress is True or (jobs[0].progress == "auto" and Console(stderr=True).is_terminal)
-        with Progress(console=Console(stderr=True), disable=not shown) as progress:
+        lines = sys.stdout.isatty()  # elsewhere they go where they were sent
+        with Progress(console=Console(stderr=True), disable=not shown, redirect_stdout=lines) as progress:
             bar = progress.add_task(f"{len(jobs)} runs", total=len(jobs))
             for future in as_completed(futures):
                 number = futures[future]
@@ -110,11 +116,13 @@ def pool_of(workers: int) -> Iterator[ProcessPool]:
 
 
 def ended(future: Future[Any], job: DictConfig) -> JobReturn:
-    """What a job returned; a killed worker's job leaves a record that says so."""
+    """What a job returned; the job of a killed worker, or one that could not begin, leaves a record that says so."""
     try:
         returned: JobReturn = future.result()
-    except ProcessExpired as death:
-        lose(job, f"the worker was killed ({name_of(death.exitcode)}); its memory may not have sufficed")
+        _ = returned.return_value  # raises what the job raised outside its run
+    except Exception as error:
+        cause = death(error.exitcode) if isinstance(error, ProcessExpired) else f"{type(error).__name__}: {error}"
+        lose(job, cause)
         returned = JobReturn(status=JobStatus.COMPLETED)
         returned.return_value = float("nan")
     if (path := folder_of(job) / FILE_NAME).exists():
@@ -124,23 +132,29 @@ def ended(future: Future[Any], job: DictConfig) -> JobReturn:
 
 def lose(job: DictConfig, cause: str) -> None:
     """Leaves the record of a job that could not leave its own."""
-    overrides = [str(override) for override in job.hydra.overrides.task]
+    if (folder_of(job) / FILE_NAME).exists():
+        return
+    overrides = configuration.overrides(job.hydra)
     Result(overrides=overrides, choices=configuration.choices(job.hydra), seed=job.seed, error=cause).write(
         folder_of(job)
     )
 
 
 def clock(pool: ProcessPool, job: DictConfig) -> None:
-    """Has a worker, alone, measure the latencies of a finished job's artifact."""
+    """Has a worker, alone, measure the latencies of a finished job's artifact; where it cannot, the record has none."""
     folder = folder_of(job)
-    if (folder / FILE_NAME).exists() and read(folder / FILE_NAME).status == "ok":
-        pool.schedule(
-            clock_here, args=(OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"]), folder)
-        ).result()
+    if not (folder / FILE_NAME).exists() or read(folder / FILE_NAME).status != "ok":
+        return
+    own = OmegaConf.masked_copy(job, [str(key) for key in job if key != "hydra"])
+    try:
+        pool.schedule(clock_here, args=(own, folder)).result()
+    except Exception as error:  # a killed worker, a baseline that is gone
+        log.warning("%s: no latency could be measured (%s: %s)", folder, type(error).__name__, error)
 
 
 def work(state: bytes, job: DictConfig) -> JobReturn:
     """A job, in a worker; `state` is the launcher's: Hydra's singletons, its context and the task function."""
+    task.in_worker = True
     setup_globals()
     singletons, context, function = cloudpickle.loads(state)
     Singleton.set_state(singletons)
@@ -164,13 +178,10 @@ def folder_of(job: DictConfig) -> Path:
     return (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)).absolute()
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def name_of(exitcode: int) -> str:
-    return signal.Signals(-exitcode).name if exitcode < 0 else f"exit code {exitcode}"
+def death(exitcode: int) -> str:
+    """How a worker ended, and what may have ended it."""
+    names = {-number: number.name for number in signal.Signals}
+    return f"the worker was killed ({names.get(exitcode, exitcode)}); its memory may not have sufficed"
 
 
 TARGET = "hydra_plugins.lcomp_local.local.LocalLauncher"

@@ -141,6 +141,8 @@ def parse(text: str) -> dict[str, int]:
         name, _, number = part.partition(":")
         if number and number not in tuple("12345"):
             raise UserError(f"data.eval_perturbations={text}: severity {number}; allowed are 1 to 5")
+        if name in found:
+            raise UserError(f"data.eval_perturbations={text}: {name} twice; name it once")
         found[name] = int(number or 3)
         perturbations.find(name, found[name], f"data.eval_perturbations={text}")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from lcomp.models.layers import Normalize, PooledReLU, glorot
@@ -19,6 +20,8 @@ class LeNet5(nn.Module):
         input_shape: (channels, height, width) of an image.
         mean, std: of the training pixels, for the normalization; 0 and 1 leave pixels as they are.
     """
+
+    memory_format = torch.channels_last  # in training: convolutions and pooling take half the time
 
     def __init__(
         self,

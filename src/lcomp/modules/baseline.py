@@ -85,11 +85,15 @@ class BaselineModule(pl.LightningModule):
         self._losses.append((loss.detach(), len(batch[1])))  # logging each step takes a tenth of a small network's
         return loss
 
+    def on_train_epoch_start(self) -> None:
+        self._losses.clear()
+
     def on_train_epoch_end(self) -> None:
+        if not self._losses:  # a subclass with a step of its own
+            return
         losses, examples = zip(*self._losses, strict=True)
         weights = torch.tensor(examples, device=losses[0].device) / sum(examples)
         self.log("train_loss", torch.stack(losses) @ weights)
-        self._losses.clear()
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         accuracy = (self.network(batch[0]).argmax(1) == batch[1]).float().mean()

@@ -141,7 +141,8 @@ def perturbed(found: Mapping[str, Sequence[Run]]) -> Sheet:
         runs = [run for run in found[full] if all(key in run.result.metrics for key in tested)]
         if runs:
             figures = [spread([100 * run.result.metrics[key] for run in runs], 1) for key in ("test_accuracy", *tested)]
-            rows.append([labels[name], perturbation or "clean", str(len(runs)), *figures])
+            own = sorted({key.split(".")[1] for key in runs[0].result.params if key.startswith("perturb.")})
+            rows.append([labels[name], perturbation or "+".join(own) or "clean", str(len(runs)), *figures])
     headings = ("row", "trained on", "n", "clean", *(key.partition("/")[2] for key in tested))
     return Sheet("Perturbed data: test accuracy %", headings, rows, ["Severity 3 unless a column names another."])
 
