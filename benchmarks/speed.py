@@ -23,11 +23,18 @@ from pathlib import Path
 TEMPERATURES = ("1", "2", "3", "4", "5", "6", "7", "8")
 
 
-def commands(what, epochs, root):
+def commands(what, epochs, threads, root):
     """(by hand, lcomp): the command of each side."""
     by_hand = [sys.executable, str(Path(__file__).with_name("by_hand.py").resolve()), "--root", str(root)]
     by_hand += ["--epochs", str(epochs)]
-    lcomp = [sys.executable, "-m", "lcomp", f"baseline.trainer.max_epochs={epochs}", f"data.root={root}"]
+    lcomp = [
+        sys.executable,
+        "-m",
+        "lcomp",
+        f"baseline.trainer.max_epochs={epochs}",
+        f"data.root={root}",
+        f"threads={threads}",
+    ]
     if what == "sweep":
         by_hand += ["--temperatures", *TEMPERATURES]
         lcomp += ["-m", "kd.temperature=" + ",".join(TEMPERATURES), "trainer=paper", f"trainer.max_epochs={epochs}"]
@@ -80,11 +87,12 @@ def main():
     parser.add_argument("what", choices=("baseline", "sweep"))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of each of lcomp's runs")
     given = parser.parse_args()
     sides = dict(
         zip(
             ("by hand", "lcomp"),
-            commands(given.what, given.epochs, Path(os.environ["LCOMP_DATA"]).resolve()),
+            commands(given.what, given.epochs, given.threads, Path(os.environ["LCOMP_DATA"]).resolve()),
             strict=True,
         )
     )
