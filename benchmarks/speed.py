@@ -27,18 +27,12 @@ def commands(what, epochs, threads, root):
     """(by hand, lcomp): the command of each side."""
     by_hand = [sys.executable, str(Path(__file__).with_name("by_hand.py").resolve()), "--root", str(root)]
     by_hand += ["--epochs", str(epochs)]
-    lcomp = [
-        sys.executable,
-        "-m",
-        "lcomp",
-        f"baseline.trainer.max_epochs={epochs}",
-        f"data.root={root}",
-        f"threads={threads}",
-    ]
+    settings = [f"baseline.trainer.max_epochs={epochs}", f"data.root={root}", f"threads={threads}"]
+    lcomp = [sys.executable, "-m", "lcomp"]
     if what == "sweep":
         by_hand += ["--temperatures", *TEMPERATURES]
         lcomp += ["-m", "kd.temperature=" + ",".join(TEMPERATURES), "trainer=paper", f"trainer.max_epochs={epochs}"]
-    return by_hand, lcomp
+    return by_hand, lcomp + settings
 
 
 def measured(command, folder):

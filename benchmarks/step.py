@@ -2,8 +2,9 @@
 
     LCOMP_DATA=... python benchmarks/step.py
 
-AMD EPYC (AVX2), LeNet-5 / student: Trainer.fit 4.60 / 2.25 s, a bare loop 4.13 / 1.92 s, of which convolution 2.59 / 0.82,
-max-pooling 0.68 / 0.44, linear layers 0.23 / 0.12, optimizer 0.19 / 0.19, the rest 0.57 / 0.50; the floor 0.95 / 0.11 s.
+AMD EPYC (AVX2), LeNet-5 / student, seconds: Trainer.fit 4.60 / 2.25, a bare loop 4.13 / 1.92, of which convolution
+2.59 / 0.82, max-pooling 0.68 / 0.44, linear layers 0.23 / 0.12, optimizer 0.19 / 0.19, the rest 0.57 / 0.50; the floor
+0.95 / 0.11.
 """
 
 import os
