@@ -6,9 +6,11 @@ import os
 import sys
 
 import hydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.lcomp_optuna import sweeper
 from lcomp import config, sweep
 from lcomp.errors import UserError
 from lcomp.explain import explain
@@ -19,6 +21,8 @@ def main() -> None:
     """Runs or sweeps; `python -m lcomp --help` shows the choices."""
     sys.path.insert(0, os.getcwd())  # a class of the user's own in this folder, also for the console script
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions, not as a printed exit
+    Plugins.instance()  # finds every plugin; of two of one name, the last one stored is Hydra's
+    sweeper.register()
     try:
         sys.argv[1:], said = config.expand(sys.argv[1:])
         for choice in said:

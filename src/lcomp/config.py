@@ -13,6 +13,16 @@ from lcomp.errors import UserError, one_of
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 KD_RUN_KEYS = ("student", "teacher", "ensemble")  # what the run decides; the others make the objective
 Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
+SWEEPER_KEYS = (
+    "n_trials",
+    "n_jobs",
+    "storage",
+    "study_name",
+    "max_retries",
+    "max_failure_rate",
+    "objective",
+    "direction",
+)
 GROUPS = ("data", "perturb", "model", "kd", "prune", "quant")
 
 
@@ -32,7 +42,7 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     Returns:
         The arguments, and a line for each choice that was made.
     """
-    explicit, said = [hydras(argument) for argument in arguments], []
+    explicit, said = [made for argument in arguments for made in hydras(argument)], []
     experiments = [a for a in explicit if a.startswith("experiment=")]
     for family, technique in FAMILIES.items():
         named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
@@ -48,11 +58,27 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     return explicit, said
 
 
-def hydras(argument: str) -> str:
-    """`launcher=serial` and `launcher.workers=2` as Hydra names them."""
-    if argument.startswith("launcher="):
-        return argument.replace("launcher=", "hydra/launcher=", 1)
-    return f"hydra.{argument}" if argument.startswith("launcher.") else argument
+def hydras(argument: str) -> list[str]:
+    """Settings of sweeps and launchers in the words that Hydra has for them.
+
+    `launcher=serial`, `launcher.workers=2`; `resume=last` or a folder; `sweeper=optuna`, `n_trials=20`.
+    """
+    name, equals, value = argument.partition("=")
+    if not equals:
+        return [argument]
+    if name == "resume":
+        from lcomp.sweep import last
+
+        return [f"hydra.sweep.dir={last() if value == 'last' else value}", "hydra.sweeper.resume=true"]
+    if name == "hparams_search":
+        return [argument, "hydra/sweeper=optuna"]
+    if name in ("launcher", "sweeper"):
+        return [f"hydra/{argument}"]
+    if name in ("sampler", "pruner"):
+        return [f"hydra/sweeper/{argument}"]
+    if name in SWEEPER_KEYS or name.startswith(("constraint.", "sampler.", "pruner.")):
+        return [f"hydra.sweeper.{argument}"]
+    return [f"hydra.{argument}" if name.startswith(("launcher.", "sweeper.")) else argument]
 
 
 def sweeps(override: str) -> bool:
@@ -72,6 +98,11 @@ def overrides(cfg: Any) -> list[str]:
     return [str(override).replace("\\:", ":") for override in cfg.overrides.task]
 
 
+def shows(cfg: Any) -> bool | str:
+    """What `progress` is for a sweep, whose runs check their own."""
+    return cfg.progress if cfg.progress in (True, False) else "auto"
+
+
 def check(cfg: DictConfig) -> None:
     """Raises UserError for a setting of the run itself that cannot be; groups check their own keys."""
     fits: list[Rule] = [
@@ -84,6 +115,7 @@ def check(cfg: DictConfig) -> None:
         *((f"{prefix}.{key}", *rule) for prefix in ("trainer", "baseline.trainer") for key, *rule in fits),
         ("seed", int, lambda v: 0 <= v < 2**32, "a whole number, 0 to 4294967295"),
         ("threads", int, lambda v: v >= 1, "a whole number, 1 or more"),
+        ("reuse", bool, lambda v: True, "true or false"),
         ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
     ]

@@ -10,6 +10,10 @@ class UserError(Exception):
     """Bad input: the message names the key or file, what was seen, what is allowed and what to do next."""
 
 
+class Pruned(Exception):
+    """A search gave a run up: at this epoch others were better."""
+
+
 def nearest(seen: str, allowed: Sequence[str]) -> str:
     """`; did you mean X?` for the closest of `allowed`, or nothing."""
     found = difflib.get_close_matches(seen, allowed, 1, 0.5)

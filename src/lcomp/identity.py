@@ -15,6 +15,7 @@ import hydra.utils
 NOT_DEFINING = {
     "name",
     "progress",
+    "reuse",
     "baseline.cache",
     "data.root",
     "data.download",

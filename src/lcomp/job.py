@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -11,14 +12,12 @@ from lcomp import config, sweep
 from lcomp.report.line import line
 
 log = logging.getLogger("lcomp")
-in_worker = False  # of a launcher that tells of finished runs, and measures latencies, itself
+in_worker = False  # beside others: latencies wait for the end of the sweep
+report: Callable[[int, float], None] | None = None  # a search's, of the trial that this process is carrying out
 
 
 def job(cfg: DictConfig) -> float:
-    """One run; its objective for a sweeper is the artifact's validation accuracy, NaN when it failed.
-
-    In a worker nothing is printed and no latency measured, see `in_worker`.
-    """
+    """One run; what it returns to a sweeper is the artifact's validation accuracy, NaN when it has none."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -26,12 +25,21 @@ def job(cfg: DictConfig) -> float:
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    if in_worker:
-        cfg.progress = False
-    result = run(cfg, folder, config.overrides(hydra), config.choices(hydra), timed=not in_worker)
+    alone = hydra.mode == RunMode.RUN
+    if not alone:
+        cfg.progress = False  # the sweep shows its own
+    result = run(
+        cfg,
+        folder,
+        config.overrides(hydra),
+        config.choices(hydra),
+        timed=not in_worker,
+        report=report,
+        equals=None if alone or cfg.reuse is not True else folder.parents[1],
+    )
     log.debug("%s", line(result))
-    if not in_worker:
+    if alone:
         sweep.tell(result)
-        if hydra.mode == RunMode.RUN and result.status == "ok":
+        if result.status == "ok":
             print(f"Record and artifact: {folder}")
     return result.metrics["val_accuracy"] if result.status == "ok" else float("nan")

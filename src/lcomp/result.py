@@ -36,6 +36,8 @@ class Result:
     baseline_artifact: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     steps: int = 0
+    epochs: list[float] = field(default_factory=list)  # validation accuracy after each
+    reused: str | None = None  # the folder of the equal run that this record was taken from
     schema_version: int = SCHEMA_VERSION
 
     def write(self, folder: Path) -> Path:

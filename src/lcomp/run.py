@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
-from lcomp import config, identity, measure, parts, size
+from lcomp import config, identity, measure, parts, reuse, size
 from lcomp import log as log_names
 from lcomp.baseline import Baseline
 from lcomp.environment import environment
-from lcomp.errors import UserError
+from lcomp.errors import Pruned, UserError
 from lcomp.export import export
 from lcomp.files import sha256, write_atomically
 from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
-from lcomp.training import NotFinite, fit, save
+from lcomp.training import Epochs, NotFinite, Report, fit, save
 
 log = logging.getLogger(__name__)
 ARTIFACT = "artifact.onnx"
@@ -35,7 +35,13 @@ Answers = NDArray[np.float32]  # logits (images, classes)
 
 
 def run(
-    cfg: DictConfig, folder: Path, overrides: list[str], choices: dict[str, Any] | None = None, timed: bool = True
+    cfg: DictConfig,
+    folder: Path,
+    overrides: list[str],
+    choices: dict[str, Any] | None = None,
+    timed: bool = True,
+    report: Report | None = None,
+    equals: Path | None = None,
 ) -> Result:
     """Carries out the run that `cfg` describes; leaves checkpoint, artifact and record in `folder`.
 
@@ -43,14 +49,18 @@ def run(
 
     Args:
         timed: measure latencies now. A run beside others leaves that to `clock`, when they have all ended.
+        report: is told of each epoch that can be compared with another run's, and may give the run up.
+        equals: where sweeps lie whose equal results are taken instead of running again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     result = Result(overrides=overrides, choices=choices or {})
     try:
         result.name, result.seed, result.environment = cfg.name, cfg.seed, environment(cfg.threads)
         result.params = config.params(cfg)
-        carry_out(cfg, folder, result, timed)
+        carry_out(cfg, folder, result, timed, Epochs(report), equals)
         result.status = "ok"
+    except Pruned as pruned:
+        result.status, result.error = "pruned", str(pruned)
     except Exception as error:  # whatever a user's network, data or technique raises: recorded, not lost
         result.status = "nan" if isinstance(error, NotFinite) else "failed"
         cause = " ".join(str(error).split())[:400]
@@ -64,7 +74,7 @@ def run(
     return result
 
 
-def carry_out(cfg: DictConfig, folder: Path, result: Result, timed: bool) -> None:
+def carry_out(cfg: DictConfig, folder: Path, result: Result, timed: bool, epochs: Epochs, equals: Path | None) -> None:
     """The way of one run; fills `result` as it goes."""
     config.check(cfg)
     torch.set_num_threads(cfg.threads)
@@ -74,6 +84,8 @@ def carry_out(cfg: DictConfig, folder: Path, result: Result, timed: bool) -> Non
         data = parts.make_data(cfg)
         student = parts.make_network(config.student(cfg), data, cfg.seed)
         describe(cfg, data, result)
+        if equals and reuse.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
+            return
         for technique in techniques:
             technique.check(student)
 
@@ -85,7 +97,8 @@ def carry_out(cfg: DictConfig, folder: Path, result: Result, timed: bool) -> Non
         module = parts.make_module(cfg, data, network, teacher, objective, techniques)
         with seconds(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
-                result.steps = fit(module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress)
+                result.epochs = epochs.accuracies
+                result.steps = fit(module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress, epochs)
             else:
                 warn_of_unused(overrides=result.overrides)
                 for technique in techniques:

@@ -1,26 +1,179 @@
-"""The end of a sweep: its table, its failures. Imports nothing heavy: Hydra makes it before any run."""
+"""A sweep's folder: whose it is, what ran in it, what is missing; its table at the end. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import json
+import logging
+import shlex
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import filelock
+import yaml
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from lcomp import config
+from lcomp.errors import UserError
+from lcomp.files import write_atomically
 from lcomp.report.line import line
 from lcomp.result import FILE_NAME, Result, read
 
+log = logging.getLogger("lcomp")
+MANIFEST = "sweep.json"
+SUBDIR = "${hydra.job.num}"  # no swept value is part of a path
+INTERRUPTED = "interrupted: the process ended before the run did"
 failures: list[str] = []  # a line for each failed run of this process's sweep, for the exit code
+
+
+class Run(NamedTuple):
+    """A run that a sweep's folder has a record of."""
+
+    folder: Path
+    result: Result
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a resumed sweep leaves it: a result that another try would give again."""
+        return self.result.status in ("ok", "pruned", "nan")
+
+    @property
+    def was_tried(self) -> bool:
+        """Whether it counts as a try: not when the user, not the run, ended it."""
+        return self.result.error != "KeyboardInterrupt"
 
 
 class Summary(Callback):
     """A Hydra callback that prints the sweep's table and its failures."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        folder = Path(config.hydra.sweep.dir)
-        summarize(folder)
+        summarize(Path(config.hydra.sweep.dir))
+
+
+@contextmanager
+def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -> Iterator[Path]:
+    """The sweep's folder, this process's own until the block ends; what ran there before has a record, at least now.
+
+    Args:
+        cfg: Hydra's configuration of the sweep.
+        arguments: the overrides of the command line, for the message that says how to go on.
+        resume: whether the folder holds the sweep already.
+        plan: what must be the same for a sweep to be resumed, JSON-like.
+
+    Raises:
+        UserError: the folder holds a sweep and is not to be resumed, or none and is; another process works on it; the
+            sweep there had another plan.
+    """
+    if OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["subdir"] != SUBDIR:  # type: ignore[index, call-overload]
+        raise UserError("hydra.sweep.subdir: the runs of a sweep lie in numbered folders; choose hydra.sweep.dir")
+    folder = Path(cfg.hydra.sweep.dir)
+    manifest = folder / MANIFEST
+    if resume and not manifest.exists():
+        raise UserError(f"resume={folder}: no sweep there ({MANIFEST} is missing); name a sweep's folder, or last")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            if not resume and (manifest.exists() or any(folder.glob(f"*/{FILE_NAME}"))):
+                raise UserError(f"{folder}: holds a sweep already; resume={folder} goes on with it, or name another")
+            if resume:
+                check_plan(folder, json.loads(manifest.read_text())["plan"], plan)
+                close_interrupted(folder)
+            else:
+                write_atomically(manifest, json.dumps({"arguments": list(arguments), "plan": plan}, indent=2).encode())
+            OmegaConf.save(cfg, folder / "multirun.yaml")
+            try:
+                yield folder
+            except KeyboardInterrupt:
+                close_interrupted(folder, "KeyboardInterrupt")
+                print(f"\nTo go on: {command(arguments, folder)}", file=sys.stderr)
+                raise
+    except filelock.Timeout as error:
+        raise UserError(f"{folder}: another process is running this sweep; wait for it, or stop it") from error
+
+
+def command(arguments: Sequence[str], folder: Path) -> str:
+    """The command that resumes the sweep."""
+    kept = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.sweep.dir="))]
+    return shlex.join(["python", "-m", "lcomp", "-m", *kept, f"resume={folder}"])
+
+
+def check_plan(folder: Path, before: Any, now: Any) -> None:
+    """Raises UserError, with the difference, where a sweep's plan is no longer what it was."""
+    if before == now:
+        return
+    lines = []
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            lines.append(f"{key}: was {before.get(key, 'not there')}, is {now.get(key, 'not there')}")
+    raise UserError(
+        f"resume={folder}: that sweep was another one; " + "; ".join(lines) + "; repeat its command, or start anew"
+    )
+
+
+def close_interrupted(folder: Path, cause: str = INTERRUPTED) -> None:
+    """Leaves a record for each run that could not leave its own; only for a folder in which nothing runs."""
+    for path in folder.iterdir():
+        if path.name.isdecimal() and not (path / FILE_NAME).exists():
+            overrides = path / ".hydra" / "overrides.yaml"
+            asked = yaml.safe_load(overrides.read_text()) if overrides.exists() else None
+            named = [str(override).replace("\\:", ":") for override in asked or []]
+            Result(overrides=named, error=cause).write(path)
+
+
+def runs(folder: Path) -> list[Run]:
+    """The runs that have a record, in the order of their numbers."""
+    paths = sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda path: (len(path.parent.name), path.parent.name))
+    return [Run(path.parent, read(path)) for path in paths]
+
+
+def next_number(folder: Path) -> int:
+    """The first number that no run of the folder has had."""
+    return 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=-1)
+
+
+def key(point: Iterable[str]) -> tuple[str, ...]:
+    """What two runs of one point have in common: its overrides in one form."""
+    return tuple(canonical(override.replace("\\:", ":")) for override in point)
+
+
+def canonical(override: str) -> str:
+    """The override with its number, if it is one, in one form: 3 and 3.0 are one point."""
+    name, _, value = override.partition("=")
+    try:
+        return f"{name}={float(value):.12g}"
+    except ValueError:
+        return override
+
+
+def without_inactive(point: Sequence[str]) -> list[str]:
+    """The point's overrides less those of keys that belong to a family whose choice is `none`."""
+    off = tuple(f"{family}{mark}" for family in config.FAMILIES if f"{family}=none" in point for mark in "./")
+    return [override for override in point if not (off and override.lstrip("+~").startswith(off))]
+
+
+def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list[list[str]]:
+    """The points that have no finished run yet and were not tried too often."""
+    tried: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs(folder):
+        tried.setdefault(key(run.result.overrides), []).append(run)
+    found = []
+    for point in points:
+        tries = tried.get(key(point), [])
+        if any(run.is_finished for run in tries):
+            continue
+        if sum(run.was_tried for run in tries) > max_retries:
+            log.warning("%s: failed %d times; max_retries=N allows more", " ".join(point), len(tries))
+            continue
+        found.append(point)
+    return found
+
+
+def latest(found: Sequence[Run]) -> list[Run]:
+    """The last run of each point: one that was tried again counts once."""
+    return list({key(run.result.overrides): run for run in found}.values())
 
 
 def tell(result: Result) -> None:
@@ -34,16 +187,27 @@ def summarize(folder: Path) -> None:
     """Prints the table of the records under `folder`, then a line for each run that failed."""
     from lcomp.report.table import show
 
-    paths = sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda p: (len(p.parent.name), p.parent.name))
-    results = [read(path) for path in paths]
-    show(results, folder)
-    failed = [
-        f"{path.parent.name}: {' '.join(result.overrides)}: {result.error}"
-        for path, result in zip(paths, results, strict=True)
-        if result.status not in ("ok", "pruned")
+    found = latest(runs(folder))
+    show([run.result for run in found], folder)
+    failures[:] = [
+        f"{run.folder.name}: {' '.join(run.result.overrides)}: {run.result.error}"
+        for run in found
+        if run.result.status not in ("ok", "pruned")
     ]
-    failures[:] = failed or failures  # a run that could not even write its record has told its own
     if failures:
-        print(f"\n{len(failures)} of {len(results)} runs failed:", file=sys.stderr)
+        print(f"\n{len(failures)} of {len(found)} runs failed:", file=sys.stderr)
         for failure in failures:
             print(f"  {failure}", file=sys.stderr)
+
+
+def last() -> str:
+    """The folder of the newest sweep under multirun.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = [path.parent for path in Path("multirun").glob(f"*/{MANIFEST}")]
+    newest = max(found, key=lambda path: (path / MANIFEST).stat().st_mtime, default=None)
+    if newest is None:
+        raise UserError("resume=last: no sweep under multirun; name its folder")
+    return str(newest)

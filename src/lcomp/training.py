@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
-from lcomp.techniques.technique import network_of
+from lcomp.techniques.technique import Technique, network_of, share_of_training
 
 CHECKPOINT = "checkpoint.ckpt"
+Report = Callable[[int, float], None]
 
 
 class NotFinite(ArithmeticError):
@@ -34,12 +36,40 @@ class StopWhenNotFinite(pl.Callback):
             raise NotFinite(f"the training loss is {float(outputs['loss'])} at step {trainer.global_step}")
 
 
-def fit(module: pl.LightningModule, data: Any, max_epochs: int, seed: int, progress: bool | str = "auto") -> int:
+class Epochs(pl.Callback):
+    """Keeps the validation accuracy after each epoch, and tells a search of those that can be compared.
+
+    Args:
+        report: is given the epoch, from 1, and its accuracy, once the schedules of the network's techniques have ended:
+            before, a network is denser than the one that is exported. It raises `Pruned` to give the run up.
+    """
+
+    def __init__(self, report: Report | None = None):
+        self.report, self.accuracies = report, list[float]()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if "val_accuracy" not in trainer.callback_metrics:  # a module of the user's that logs another
+            return
+        self.accuracies.append(float(trainer.callback_metrics["val_accuracy"]))
+        techniques = [one for one in trainer.callbacks if isinstance(one, Technique)]  # type: ignore[attr-defined]
+        if self.report and share_of_training(trainer) >= max((one.settled for one in techniques), default=0.0):
+            self.report(len(self.accuracies), self.accuracies[-1])
+
+
+def fit(
+    module: pl.LightningModule,
+    data: Any,
+    max_epochs: int,
+    seed: int,
+    progress: bool | str = "auto",
+    epochs: Epochs | None = None,
+) -> int:
     """Trains `module` on `data` with one progress bar; returns the optimizer's steps.
 
     Args:
         seed: of whatever the network draws while it learns, such as dropout.
         progress: true, false, or `auto`: a bar when standard error is a terminal.
+        epochs: what is told of each epoch.
     """
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
@@ -57,7 +87,7 @@ def fit(module: pl.LightningModule, data: Any, max_epochs: int, seed: int, progr
             enable_progress_bar=sys.stderr.isatty() if progress == "auto" else bool(progress),
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            callbacks=[StopWhenNotFinite()],
+            callbacks=[StopWhenNotFinite(), epochs or Epochs()],
         )
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:

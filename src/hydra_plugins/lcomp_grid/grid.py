@@ -1,42 +1,90 @@
-"""Hydra's grid sweeper, less what makes no difference: keys of a family that is off, and points that are equal."""
+"""Hydra's grid sweeper, less what makes no difference, and with the ability to go on where it was stopped."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from lcomp.config import FAMILIES
+from lcomp import clocks, config, sweep
+from lcomp.progress import View
 
 
 class GridSweeper(BasicSweeper):
-    """Every combination of the swept values, in their order; see the module."""
+    """Every combination of the swept values, in their order; keys of a family that is off, and points that are equal,
+    count for nothing.
+
+    Args:
+        resume: go on with the sweep in `hydra.sweep.dir`: run the points that have no finished run there.
+        max_retries: how often a point that failed, or was interrupted, is tried again by resuming.
+        params: sweeps of the configuration, as on the command line, which overrules them.
+        max_batch_size: how many points the launcher is given at once; null is all.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        resume: bool = False,
+        max_retries: int = 3,
+    ):
+        super().__init__(max_batch_size, params)
+        self.resume, self.max_retries = resume, max_retries
+
+    def sweep(self, arguments: list[str]) -> Any:
+        assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        [points] = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
+        hydras = list(self.config.hydra.overrides.hydra)
+        with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points)) as folder:
+            todo = sweep.missing(folder, points, self.max_retries)
+            done = len(points) - len(todo)
+            if self.resume:
+                print(f"{done} of {len(points)} runs are finished in {folder}", flush=True)
+            self.validate_batch_is_legal(todo)
+            view = View(folder, len(points), done, config.shows(self.config), ("val_accuracy", True))
+            with view:
+                returns = [
+                    self.launcher.launch(batch, initial_job_idx=sweep.next_number(folder))
+                    for batch in (self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ())
+                ]
+            clocks.complete(Path(folder))
+        for returned in (one for batch in returns for one in batch):
+            _ = returned.return_value  # raises what a run raised outside its record
+        return returns
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
         [points] = BasicSweeper.split_arguments(overrides, None)
         seen: dict[tuple[str, ...], list[str]] = {}
         for point in points:
-            active = without_inactive(point)
-            seen.setdefault(tuple(canonical(override) for override in active), active)
+            active = sweep.without_inactive(point)
+            seen.setdefault(sweep.key(active), active)
         unique = list(seen.values())
         return list(BasicSweeper.split_overrides_to_chunks(unique, max_batch_size))
 
 
-def without_inactive(point: list[str]) -> list[str]:
-    """The point's overrides less those of keys that belong to a family whose choice is `none`."""
-    off = tuple(f"{family}{mark}" for family in FAMILIES if f"{family}=none" in point for mark in "./")
-    return [override for override in point if not (off and override.lstrip("+~").startswith(off))]
+def plan(points: list[list[str]]) -> dict[str, list[str]]:
+    """The points of a grid, by the keys that are swept."""
+    values: dict[str, list[str]] = {}
+    for point in points:
+        for override in sweep.key(point):
+            name, _, value = override.partition("=")
+            seen = values.setdefault(name, [])
+            if value not in seen:
+                seen.append(value)
+    return values
 
 
-def canonical(override: str) -> str:
-    """The override with its number, if it is one, in one form: 3 and 3.0 are one point."""
-    key, _, value = override.partition("=")
-    try:
-        return f"{key}={float(value):.12g}"
-    except ValueError:
-        return override
-
-
-SETTINGS = {"_target_": "hydra_plugins.lcomp_grid.grid.GridSweeper", "max_batch_size": None, "params": None}
+SETTINGS = {
+    "_target_": "hydra_plugins.lcomp_grid.grid.GridSweeper",
+    "max_batch_size": None,
+    "params": None,
+    "resume": False,
+    "max_retries": 3,
+}
 ConfigStore.instance().store(group="hydra/sweeper", name="grid", node=SETTINGS, provider="lcomp")

@@ -22,4 +22,5 @@ def line(result: Result) -> str:
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
         + latency
         + "".join(f", {key.partition('/')[2]} {value:.2%}" for key, value in own.items() if "/" in key)
+        + (f", taken from {'/'.join(result.reused.rsplit('/', 2)[-2:])}" if result.reused else "")
     )

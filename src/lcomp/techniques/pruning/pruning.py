@@ -69,6 +69,7 @@ class Pruning(Technique):
             raise UserError(f"prune.interval={interval}: optimizer steps between updates, 1 or more")
         one_of("prune.scope", scope, ("layer", "global"))
         self.sparsity, self.initial_sparsity, self.begin, self.end = sparsity, initial_sparsity, begin, end
+        self.settled = end
         self.interval, self.schedule, self.criterion = interval, schedule, criterion
         self.scope, self.exclude = scope, tuple(exclude)
 

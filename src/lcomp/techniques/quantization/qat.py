@@ -40,6 +40,7 @@ class QuantizationAwareTraining(Quantization):
         if not 0 < momentum <= 1:
             raise UserError(f"quant.momentum={momentum}: above 0, to 1")
         self.begin, self.freeze, self.momentum = begin, freeze, momentum
+        self.settled = begin
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

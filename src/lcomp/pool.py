@@ -1,0 +1,37 @@
+"""Worker processes that import once and outlive one another."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pebble import ProcessPool
+
+
+@contextmanager
+def pool_of(workers: int) -> Iterator[ProcessPool]:
+    """Worker processes that import once; stopped at once when the block raises."""
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    processes = multiprocessing.get_context(method)
+    if method == "forkserver":
+        processes.set_forkserver_preload(["lcomp.run"])  # imports are paid once, however many workers
+    pool = ProcessPool(workers, context=processes)
+    try:
+        yield pool
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.close()
+        pool.join()
+        del pool
+        gc.collect()  # its semaphores end here, not in a thread while the interpreter ends
+
+
+def death(exitcode: int) -> str:
+    """How a worker ended, and what may have ended it."""
+    names = {-number: number.name for number in signal.Signals}
+    return f"the worker was killed ({names.get(exitcode, exitcode)}); its memory may not have sufficed"

@@ -1,0 +1,1 @@
+"""Searches: what a study samples, and the workers that carry its trials out."""

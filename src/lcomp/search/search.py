@@ -1,0 +1,188 @@
+"""One search, from the command line to its best trials: opened or resumed, launched, told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra.utils
+import optuna
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from lcomp import clocks, config, sweep
+from lcomp.errors import UserError
+from lcomp.files import write_atomically
+from lcomp.progress import View
+from lcomp.result import FILE_NAME, read
+from lcomp.search import study as studies
+from lcomp.search.space import Space, flat
+from lcomp.search.study import Settings
+from lcomp.search.worker import Worker, asked_for
+
+if TYPE_CHECKING:
+    from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
+
+RESULTS = "optimization_results.yaml"
+
+
+def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
+    """Carries out the search of a sweeper; `arguments` are the command line's overrides."""
+    cfg = sweeper.config
+    assert cfg is not None
+    folder = Path(cfg.hydra.sweep.dir)
+    asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
+    parser = OverridesParser.create(config_loader=sweeper.context.config_loader)
+    space = Space([*flat(plain(sweeper.params)), *asked], parser)
+    custom = hydra.utils.get_object(sweeper.custom) if sweeper.custom else None
+    if not space.sampled and custom is None:
+        raise UserError("nothing to search: give a key several values, as in 'kd.temperature=interval(1,10)'")
+    settings = settings_of(sweeper, folder)
+    settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
+    plan = {**space.plan(), "objective": settings.objective, "direction": settings.direction}
+    points = None if custom else space.points(settings.n_trials)
+    if points is not None:
+        settings.n_trials = len(points)
+
+    hydras = list(cfg.hydra.overrides.hydra)
+    with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan):
+        worker = Worker(settings, space, sweeper.context, cfg, custom)
+        study = settings.open()
+        if sweeper.storage is None or sweeper.resume:
+            recover(worker, study)
+        if points is not None:
+            enqueue(study, points)
+        done = sum(trial.state.is_finished() for trial in studies.counted(study.get_trials(deepcopy=False)))
+        if sweeper.resume:
+            print(f"{done} of {settings.n_trials} trials are finished in {folder}", flush=True)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=sweeper.context, task_function=worker, config=cfg
+        )
+        workers = sweeper.n_jobs or int(getattr(launcher, "processes", 1))
+        jobs = max(1, min(workers, settings.n_trials - done))
+        own = [argument for argument in asked if argument.startswith("threads=") and argument in arguments]
+        single = (settings.objective[0], settings.direction[0] == "maximize") if len(settings.objective) == 1 else None
+        try:
+            with View(folder, settings.n_trials, done, config.shows(cfg), None if settings.constraint else single):
+                if done < settings.n_trials:
+                    returned = launcher.launch(
+                        [[*own, "hydra.sweep.subdir=.workers/${hydra.job.num}"]] * jobs, initial_job_idx=0
+                    )
+                    for one in returned:
+                        _ = one.return_value
+        finally:
+            recover(worker, study, "KeyboardInterrupt")
+        clocks.complete(folder)
+    tell(settings, study, folder)
+
+
+def plain(node: Any) -> Any:
+    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+
+
+def settings_of(sweeper: OptunaSweeper, folder: Path) -> Settings:
+    """The settings of a sweeper, with names looked up and defaults in place."""
+    import optuna.pruners
+    import optuna.samplers
+
+    sampler = studies.named("hydra/sweeper/sampler", plain(sweeper.sampler), optuna.samplers, "Sampler")
+    pruner = studies.named("hydra/sweeper/pruner", plain(sweeper.pruner or "nop"), optuna.pruners, "Pruner")
+    constraint = {name: value for name, value in plain(sweeper.constraint).items() if value is not None}
+    return Settings(
+        storage=sweeper.storage or f"sqlite:///{(folder / 'study.db').absolute()}",
+        study_name=sweeper.study_name or folder.name,
+        objective=sweeper.objective,
+        direction=sweeper.direction,
+        n_trials=sweeper.n_trials,
+        max_failure_rate=sweeper.max_failure_rate,
+        max_retries=sweeper.max_retries,
+        sampler=sampler,
+        pruner=None if pruner["_target_"].endswith("NopPruner") else pruner,
+        constraint=constraint,
+    )
+
+
+def recover(worker: Worker, study: optuna.Study, cause: str = sweep.INTERRUPTED) -> None:
+    """Settles the trials that this folder's workers, who are gone, left running; only while none of them works."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        begun = (worker.folder / str(trial.number)).is_dir()
+        own = str(trial.user_attrs.get("worker", "")).startswith(worker.session)
+        if begun or own or worker.settings.storage.startswith("sqlite:///" + str(worker.folder.absolute())):
+            worker.record(trial, cause) if begun else None
+            studies.settle(worker.settings, study, trial, worker.folder, cause)
+
+
+def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]]) -> None:
+    """Queues those points of a finite space that the study does not have."""
+    trials = study.get_trials(deepcopy=False)
+    known = asked_for(trials)
+    for point, parameters in points:
+        if sweep.key(point) not in known:
+            study.enqueue_trial(parameters, user_attrs={"point": point}, skip_if_exists=False)
+
+
+def tell(settings: Settings, study: optuna.Study, folder: Path) -> None:
+    """Prints the best trials, and writes them as hydra-optuna-sweeper did."""
+    trials = studies.counted(study.get_trials(deepcopy=False))
+    best = studies.front(study)
+    several = len(settings.objective) > 1
+    if not best:
+        kept = " that keeps the constraint" if settings.constraint else ""
+        print(f"No trial of {len(trials)} came to a result{kept}.")
+    else:
+        table = front_table if several else best_table
+        Console(width=None if Console().is_terminal else 160, markup=False).print(table(settings, best, folder))
+    found: dict[str, Any] = {"name": "optuna"}
+    if several:
+        found["solutions"] = [{"params": trial.params, "values": list(trial.values)} for trial in best]
+    elif best:
+        found |= {"best_params": best[0].params, "best_value": best[0].value}
+    write_atomically(folder / RESULTS, yaml.safe_dump(found).encode())
+    if studies.is_over(settings, trials):
+        failed = len(studies.failed(trials))
+        raise UserError(
+            f"the search ended early: {failed} of {settings.n_trials} trials failed, more than "
+            f"max_failure_rate={settings.max_failure_rate} allows; mend the cause, or allow more"
+        )
+
+
+def front_table(settings: Settings, best: list[FrozenTrial], folder: Path, title: str = "") -> Table:
+    """The trials beside one another: objectives first, then what the search did not see."""
+    made = Table(title=title or f"Pareto front of {' and '.join(settings.objective)}: {len(best)} trials")
+    made.add_column("run", justify="right")
+    for metric in settings.objective:
+        made.add_column(metric, justify="right", no_wrap=True)
+    if "val_accuracy" not in settings.objective:
+        made.add_column("val_accuracy", justify="right")
+    made.add_column("test accuracy", justify="right")
+    made.add_column("of what", overflow="fold")
+    for trial in best:
+        record = folder / str(trial.number) / FILE_NAME
+        metrics = read(record).metrics if record.exists() else {}
+        cells = [shown(metric, value) for metric, value in zip(settings.objective, trial.values, strict=True)]
+        if "val_accuracy" not in settings.objective:
+            cells.append(shown("val_accuracy", metrics.get("val_accuracy")))
+        cells.append(shown("test_accuracy", trial.user_attrs.get("test_accuracy")))
+        made.add_row(str(trial.number), *cells, " ".join(trial.user_attrs.get("point", ())))
+    made.caption = "chosen on validation; the test accuracy was not seen by the search"
+    return made
+
+
+def best_table(settings: Settings, best: list[FrozenTrial], folder: Path) -> Table:
+    """The best trial."""
+    kept = "".join(f", {metric} {value} kept" for metric, value in settings.constraint.items())
+    return front_table(settings, best[:1], folder, f"Best {settings.objective[0]}{kept}")
+
+
+def shown(metric: str, value: float | None) -> str:
+    """A metric as people read it."""
+    if value is None:
+        return ""
+    if metric.endswith("accuracy"):
+        return f"{value:.2%}"
+    return f"{value / 1000:.1f} KB" if metric.endswith("bytes") else f"{value:,.4g}"

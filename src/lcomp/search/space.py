@@ -1,0 +1,174 @@
+"""The space of a search, in Hydra's grammar of sweeps: what is fixed, what is sampled, which points there are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.trial import Trial
+
+from lcomp.config import FAMILIES
+from lcomp.errors import UserError
+from lcomp.sweep import key, without_inactive
+
+Suggested = Callable[[str, BaseDistribution], Any]
+
+
+class Space:
+    """What each trial of a search is made of.
+
+    Keys of a family whose choice is `none` are neither sampled nor part of a point.
+
+    Args:
+        arguments: overrides as on the command line; a later one of a key overrules an earlier one.
+
+    Raises:
+        UserError: an interval without a width, a range without a value.
+    """
+
+    def __init__(self, arguments: Sequence[str], parser: OverridesParser | None = None):
+        parsed = (parser or OverridesParser.create()).parse_overrides(list(arguments))
+        self.keys: dict[str, str | BaseDistribution] = {}
+        for override in {override.get_key_element(): override for override in parsed}.values():
+            self.keys[override.get_key_element()] = distribution(override)
+
+    @property
+    def sampled(self) -> dict[str, BaseDistribution]:
+        """The distributions by their keys."""
+        return {name: value for name, value in self.keys.items() if isinstance(value, BaseDistribution)}
+
+    def plan(self) -> dict[str, str]:
+        """What must stay the same for a study to go on."""
+        return {
+            name: value if isinstance(value, str) else distribution_to_json(value) for name, value in self.keys.items()
+        }
+
+    def point(self, suggested: Suggested) -> list[str]:
+        """The overrides of one point; family choices are asked for first, then the keys that they leave active."""
+        chosen: dict[str, str] = {}
+        for name in sorted(self.keys, key=lambda name: name not in FAMILIES):
+            if any(chosen.get(f) == f"{f}=none" and name.lstrip("+").startswith((f"{f}.", f"{f}/")) for f in FAMILIES):
+                continue
+            value = self.keys[name]
+            if not isinstance(value, str):
+                value = text(suggested(name, value))
+            chosen[name] = f"{name}={value}" if not name.startswith("~") or value else name
+        return without_inactive([chosen[name] for name in self.keys if name in chosen])
+
+    def points(self, most: int) -> list[tuple[list[str], dict[str, Any]]] | None:
+        """Every point with its parameters, where there are no more than `most`; else None."""
+        count, choices = 1, []
+        for name, one in self.sampled.items():
+            own = values(one, 2 * most * 2 ** len(self.sampled))
+            if own is None:
+                return None
+            count *= len(own)
+            choices.append([(name, value) for value in own])
+        if count > 1000 * most:
+            return None
+        found: dict[tuple[str, ...], tuple[list[str], dict[str, Any]]] = {}
+        for combination in itertools.product(*choices):
+            given: dict[str, Any] = dict(combination)
+            asked: dict[str, Any] = {}
+
+            def suggested(name: str, _: BaseDistribution, given: Any = given, asked: Any = asked) -> Any:
+                asked[name] = given[name]
+                return given[name]
+
+            point = self.point(suggested)
+            found.setdefault(key(point), (point, asked))
+            if len(found) > most:
+                return None
+        return list(found.values())
+
+
+def suggest(trial: Trial) -> Suggested:
+    """Asks the trial's sampler."""
+
+    def suggested(name: str, one: BaseDistribution) -> Any:
+        if isinstance(one, CategoricalDistribution):
+            return trial.suggest_categorical(name, one.choices)
+        if isinstance(one, IntDistribution):
+            return trial.suggest_int(name, one.low, one.high, step=one.step, log=one.log)
+        assert isinstance(one, FloatDistribution)
+        return trial.suggest_float(name, one.low, one.high, step=one.step, log=one.log)
+
+    return suggested
+
+
+def text(value: Any) -> str:
+    """A sampled value as an override has it; six digits of a number are enough."""
+    return repr(float(f"{value:.6g}")) if isinstance(value, float) else str(value)
+
+
+def distribution(override: Override) -> str | BaseDistribution:
+    """What an override leaves open; a value that it does not is returned as it is written.
+
+    Choices and shuffled ranges are categories, `range(1, 5)` ends before 5, `interval` with `tag(log, ...)` is
+    logarithmic and with `int(...)` of whole numbers, both ends included.
+    """
+    name, sweep = override.get_key_element(), override.value()
+    if not override.is_sweep_override():
+        return str(override.get_value_element_as_str())
+    if override.is_interval_sweep():
+        assert isinstance(sweep, IntervalSweep) and sweep.start is not None and sweep.end is not None
+        low, high, log = sweep.start, sweep.end, "log" in sweep.tags
+        if low > high or (log and low <= 0):
+            raise UserError(f"{override.input_line}: an interval from the lower to the higher number, above 0 if log")
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=log)
+        return FloatDistribution(float(low), float(high), log=log)
+    if isinstance(sweep, RangeSweep) and not sweep.shuffle and sweep.step > 0:
+        numbers: Any = list(sweep.range())
+        if not numbers:
+            raise UserError(f"{override.input_line}: a range with no number in it; its end is not part of it")
+        if all(isinstance(number, int) for number in numbers):
+            return IntDistribution(numbers[0], numbers[-1], step=int(sweep.step))
+        low = float(numbers[0])
+        return FloatDistribution(low, rounded(low + sweep.step * (len(numbers) - 1)), step=float(sweep.step))
+    options: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
+    if getattr(sweep, "shuffle", False):  # a sampler has its own order, and a resumed search the same
+        options.sort(key=lambda option: (str(type(option)), option))
+    if not options:
+        raise UserError(f"{override.input_line}: nothing to choose from for {name}")
+    if len(options) == 1:
+        return text(options[0])
+    return CategoricalDistribution([o if isinstance(o, str | int | float | bool | None) else str(o) for o in options])
+
+
+def rounded(number: float) -> float:
+    """The number less what adding floats left at its end."""
+    return float(f"{number:.12g}")
+
+
+def values(one: BaseDistribution, most: int) -> list[Any] | None:
+    """All values of a distribution, or None where they are without number or more than `most`."""
+    if isinstance(one, CategoricalDistribution):
+        return list(one.choices) if len(one.choices) <= most else None
+    if isinstance(one, IntDistribution) and (one.high - one.low) // one.step < most:
+        return list(range(one.low, one.high + 1, one.step))
+    if isinstance(one, FloatDistribution) and one.step is not None and (one.high - one.low) / one.step < most:
+        count = round((one.high - one.low) / one.step)
+        return [rounded(one.low + one.step * n) for n in range(count + 1)]
+    if isinstance(one, FloatDistribution) and one.single():
+        return [one.low]
+    return None
+
+
+def flat(params: Mapping[str, Any] | None, prefix: str = "") -> Iterator[str]:
+    """`hydra.sweeper.params` as overrides; nested keys are joined by dots."""
+    for name, value in (params or {}).items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}={value}"

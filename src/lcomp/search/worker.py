@@ -1,0 +1,226 @@
+"""A worker of a search: asks for a trial, composes its run, carries it out, tells, until the budget is spent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import filelock
+import optuna
+from hydra.core.utils import run_job
+from hydra.types import HydraContext
+from omegaconf import DictConfig, open_dict
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from lcomp import job as task
+from lcomp import sweep
+from lcomp.errors import Pruned
+from lcomp.result import FILE_NAME, Result, read
+from lcomp.search import study as studies
+from lcomp.search.space import Space, suggest, text
+from lcomp.search.study import Settings
+
+log = logging.getLogger("lcomp")
+DUPLICATES = 3  # in a row, before a point is drawn at random
+COUNTABLE = 5000  # points of a space that are listed to find one that is left
+PATIENCE = 2.0  # seconds between looks at trials that another machine may lose
+
+
+@dataclass
+class Worker:
+    """Hydra's task function of a search's workers; each call of it is one worker.
+
+    Attributes:
+        master: the configuration that trials are composed from.
+        custom: the user's function (configuration, trial) that suggests parameters of its own.
+    """
+
+    settings: Settings
+    space: Space
+    context: HydraContext
+    master: DictConfig
+    custom: Callable[[DictConfig, Trial], None] | None = None
+    session: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+
+    def __call__(self, cfg: DictConfig) -> None:
+        from hydra.core.hydra_config import HydraConfig
+
+        number = int(HydraConfig.get().job.num)
+        while (trial := self.next(number)) is not None:
+            with beating(trial, self.settings.heartbeat):
+                self.carry_out(trial)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.master.hydra.sweep.dir)
+
+    def lost(self, job: DictConfig, cause: str) -> bool:
+        """The launcher's question, in its own process, when the worker of a job was killed: True has it replaced."""
+        study = self.settings.open()
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get("worker") == f"{self.session}/{job.hydra.job.num}":
+                self.record(trial, cause)
+                studies.settle(self.settings, study, trial, self.folder, cause)
+        return True
+
+    def record(self, trial: FrozenTrial, cause: str) -> None:
+        """Leaves the record of a trial that could not leave its own."""
+        folder = self.folder / str(trial.number)
+        if not (folder / FILE_NAME).exists():
+            Result(overrides=list(trial.user_attrs.get("point", ())), error=cause).write(folder)
+
+    def next(self, number: int) -> Trial | None:
+        """The next trial of the worker of that number; None when there is none to come."""
+        duplicates = 0
+        while True:
+            study = self.settings.open()
+            studies.take_over(self.settings, study)
+            trials = study.get_trials(deepcopy=False)
+            if studies.is_over(self.settings, trials):
+                return None
+            if len(studies.counted(trials)) >= self.settings.n_trials:
+                open_ones = studies.unfinished(trials)
+                if not any(trial.state == TrialState.WAITING for trial in open_ones):
+                    if all(str(trial.user_attrs.get("worker")).startswith(self.session) for trial in open_ones):
+                        return None
+                    time.sleep(PATIENCE)  # a worker of another process may be lost, and its trial be left to this one
+                    continue
+            with filelock.FileLock(self.folder / ".ask"):  # one at a time, so that none takes a point just taken
+                seed = len(trials) + 1000003 * number
+                study.sampler = self.settings.make_sampler(seed)
+                if duplicates >= DUPLICATES and not self.queue_new(study, seed):
+                    self.warn_exhausted(study)
+                    return None
+                trial, why = self.ask(study, number)
+            if why is None:
+                return trial
+            duplicates += why == "duplicate"
+            if duplicates > 50 * DUPLICATES:
+                self.warn_exhausted(study)
+                return None
+
+    def queue_new(self, study: optuna.Study, seed: int) -> bool:
+        """After too many duplicates: a point at random, of those that are left where they can be counted."""
+        points = None if self.custom else self.space.points(COUNTABLE)
+        if points is None:
+            study.sampler = optuna.samplers.RandomSampler(seed)
+            return True
+        asked = asked_for(study.get_trials(deepcopy=False))
+        left = [parameters for point, parameters in points if sweep.key(point) not in asked]
+        if left:
+            study.enqueue_trial(random.Random(seed).choice(left))
+        return bool(left)
+
+    def warn_exhausted(self, study: optuna.Study) -> None:
+        done = len(studies.counted(study.get_trials(deepcopy=False)))
+        log.warning("the space has no new point; the search ends with %d trials", done)
+
+    def ask(self, study: optuna.Study, number: int) -> tuple[Trial, str | None]:
+        """A trial with its point, and why it was withdrawn at once, if it was."""
+        with studies.quietly():
+            trial = study.ask()
+        beat(study, trial._trial_id)
+        trial.set_user_attr("worker", f"{self.session}/{number}")
+        if trial.user_attrs.get("cause"):  # of the try before
+            trial.set_user_attr("cause", None)
+        point = self.space.point(suggest(trial))
+        if self.custom is not None:
+            self.custom(self.master, trial)
+            point += [f"{name}={text(value)}" for name, value in trial.params.items() if name not in self.space.keys]
+        trial.set_user_attr("point", point)
+        why = self.surplus(study, trial, point)
+        if why is not None:
+            studies.withdraw(study, frozen(study, trial), why)
+        return trial, why
+
+    def surplus(self, study: optuna.Study, trial: Trial, point: list[str]) -> str | None:
+        """Why the trial is one too many, if it is: its point was asked for before, or the budget is spent."""
+        before = [one for one in studies.counted(study.get_trials(deepcopy=False)) if one.number < trial.number]
+        if sweep.key(point) in asked_for(before):
+            return "duplicate"
+        return "surplus" if len(before) >= self.settings.n_trials else None
+
+    def carry_out(self, trial: Trial) -> None:
+        """Runs the trial's point and tells the study what it came to."""
+        study = trial.study
+        point = list(trial.user_attrs["point"])
+        try:
+            job = self.context.config_loader.load_sweep_config(self.master, point)
+            with open_dict(job):
+                job.hydra.job.id = job.hydra.job.num = trial.number
+            task.report = self.reporting(trial)
+            returned = run_job(
+                hydra_context=self.context,
+                task_function=task.job,
+                config=job,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+            _ = returned.return_value  # raises what the run raised outside its record
+        except Exception as error:  # a point that cannot be composed, a full disk
+            self.record(frozen(study, trial), f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
+        finally:
+            task.report = None
+        result = read(self.folder / str(trial.number) / FILE_NAME)
+        studies.conclude(self.settings, study, frozen(study, trial), result)
+
+    def reporting(self, trial: Trial) -> Callable[[int, float], None] | None:
+        """What a run tells of its epochs."""
+        if not self.settings.reports:
+            return None
+
+        def report(epoch: int, accuracy: float) -> None:
+            trial.report(accuracy, epoch)
+            if trial.should_prune():
+                raise Pruned(f"after epoch {epoch}, at a validation accuracy of {accuracy:.2%}")
+
+        return report
+
+
+def asked_for(trials: Sequence[FrozenTrial]) -> set[tuple[str, ...]]:
+    """The points that trials have or had, those aside that were withdrawn as one too many."""
+    counted = studies.counted(trials)
+    return {sweep.key(trial.user_attrs["point"]) for trial in counted if "point" in trial.user_attrs}
+
+
+def frozen(study: optuna.Study, trial: Trial) -> FrozenTrial:
+    """The trial as the storage has it."""
+    return study._storage.get_trial(trial._trial_id)
+
+
+def beat(study: optuna.Study, trial_id: int) -> None:
+    """Tells the storage, where it listens, that the trial's worker lives."""
+    storage: Any = study._storage
+    backend = getattr(storage, "_backend", storage)
+    if hasattr(backend, "record_heartbeat"):
+        backend.record_heartbeat(trial_id)
+
+
+@contextmanager
+def beating(trial: Trial, interval: int) -> Iterator[None]:
+    """Beats while the block runs."""
+    ended = threading.Event()
+
+    def beats() -> None:
+        while not ended.wait(interval):
+            try:
+                beat(trial.study, trial._trial_id)
+            except Exception:  # the storage is away for a moment; the next beat may reach it
+                log.debug("no heartbeat for trial %d", trial.number, exc_info=True)
+
+    thread = threading.Thread(target=beats, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

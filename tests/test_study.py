@@ -1,0 +1,267 @@
+"""Which trials count, who takes them over, which are the best; with real studies and no training."""
+
+import threading
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from omegaconf import OmegaConf
+from optuna.trial import TrialState
+
+from lcomp.errors import UserError
+from lcomp.result import Result
+from lcomp.search import search, study
+from lcomp.search.space import Space
+from lcomp.search.study import Settings
+from lcomp.search.worker import Worker, frozen
+
+TPE = {"_target_": "optuna.samplers.TPESampler", "seed": 0}
+
+
+def settings_in(folder, **changed):
+    given = {
+        "storage": f"sqlite:///{folder}/study.db",
+        "study_name": "s",
+        "objective": ["val_accuracy"],
+        "direction": ["maximize"],
+        "n_trials": 12,
+        "max_failure_rate": 1.0,
+        "max_retries": 3,
+        "sampler": TPE,
+        "pruner": None,
+    }
+    return Settings(**given | changed)
+
+
+class Pretending(Worker):
+    """A worker whose runs leave a record at once."""
+
+    outcome = staticmethod(lambda point: Result("ok", metrics={"val_accuracy": 0.9, "test_accuracy": 0.8}))
+
+    def carry_out(self, trial):
+        result = self.outcome(trial.user_attrs["point"])
+        result.overrides = trial.user_attrs["point"]
+        result.write(self.folder / str(trial.number))
+        study.conclude(self.settings, trial.study, frozen(trial.study, trial), result)
+
+
+def worker_in(folder, overrides, **changed):
+    master = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+    return Pretending(settings_in(folder, **changed), Space(overrides), None, master)
+
+
+def work(worker, number=0):
+    while (trial := worker.next(number)) is not None:
+        worker.carry_out(trial)
+    return worker.settings.open().get_trials(deepcopy=False)
+
+
+def points(trials):
+    return [tuple(t.user_attrs["point"]) for t in study.counted(trials) if t.state == TrialState.COMPLETE]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsgaii", "cmaes", "bruteforce", "qmc", "gp"])
+def test_no_point_runs_twice_and_the_budget_is_kept(tmp_path, sampler):
+    from hydra_plugins.lcomp_optuna.sweeper import SAMPLERS
+
+    worker = worker_in(
+        tmp_path, ["kd=none,logit", "kd.temperature=range(1,20)"], sampler={**SAMPLERS[sampler], "seed": 0}
+    )
+    found = points(work(worker))
+    assert len(found) == len(set(found)) == 12
+
+
+def test_two_workers_share_the_budget_and_take_no_point_twice(tmp_path):
+    worker = worker_in(tmp_path, ["x=range(0,30)"], n_trials=25)
+    worker.settings.open()
+    threads = [threading.Thread(target=work, args=(worker, number)) for number in range(2)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    found = points(worker.settings.open().get_trials())
+    assert len(found) == len(set(found)) == 25
+
+
+def test_one_worker_repeats_itself_and_resuming_goes_on_as_if_nothing_had_been(tmp_path):
+    found = []
+    for name in ("once", "twice"):
+        (tmp_path / name).mkdir()
+        worker = worker_in(tmp_path / name, ["x=interval(0,1)"])
+        for stop in (5, 12) if name == "twice" else (12,):
+            worker.settings.n_trials = stop
+            trials = work(worker)
+        found.append(points(trials))
+    assert found[0] == found[1]
+
+
+def test_an_exhausted_space_ends_the_search(tmp_path, caplog):
+    assert len(points(work(worker_in(tmp_path, ["x=1,2,3"])))) == 3
+    assert "the space has no new point" in caplog.text
+
+
+def test_a_failed_run_is_a_failed_trial_with_its_cause(tmp_path):
+    worker = worker_in(tmp_path, ["x=interval(0,30)"])
+    worker.outcome = lambda point: Result("nan", error="NotFinite: the loss")
+    trials = work(worker)
+    assert len(study.failed(trials)) == 12 and {t.user_attrs["cause"] for t in trials} == {"NotFinite: the loss"}
+
+
+def test_too_many_failures_end_the_search(tmp_path):
+    worker = worker_in(tmp_path, ["x=interval(0,30)"], max_failure_rate=0.25)
+    worker.outcome = lambda point: Result("failed", error="no")
+    trials = work(worker)
+    assert len(trials) == 4 and study.is_over(worker.settings, trials)
+
+
+def test_a_lost_worker_s_trial_is_tried_again_and_then_given_up(tmp_path):
+    worker = worker_in(tmp_path, ["x=interval(0,1)"], max_retries=2, n_trials=3)
+    job = OmegaConf.create({"hydra": {"job": {"num": 0}}})
+    asked = []
+    for _ in range(3):
+        trial = worker.next(0)
+        asked.append(trial.params)
+        assert worker.lost(job, "the worker was killed (SIGKILL)")
+    assert asked[0] == asked[1] == asked[2]
+    trials = work(worker)
+    assert len(points(trials)) == 2 and [t.number for t in study.failed(trials)] == [2]
+    assert "SIGKILL" in (tmp_path / "0" / "result.json").read_text()
+
+
+def test_a_run_that_had_ended_when_its_worker_died_is_kept(tmp_path):
+    worker = worker_in(tmp_path, ["x=interval(0,1)"])
+    trial = worker.next(0)
+    done = Result("ok", metrics={"val_accuracy": 0.7, "test_accuracy": 0.6})
+    done.write(tmp_path / str(trial.number))
+    search.recover(worker, worker.settings.open())
+    kept = worker.settings.open().trials[0]
+    assert kept.state == TrialState.COMPLETE and kept.value == 0.7
+    assert len(worker.settings.open().trials) == 1
+
+
+def test_interruptions_by_the_user_do_not_use_up_the_retries(tmp_path):
+    worker = worker_in(tmp_path, ["x=interval(0,1)"], max_retries=1, n_trials=1)
+    for _ in range(4):
+        assert worker.next(0) is not None
+        search.recover(worker, worker.settings.open(), "KeyboardInterrupt")
+    assert len(points(work(worker))) == 1
+
+
+def test_a_trial_of_another_machine_that_no_longer_beats_is_taken_over(tmp_path):
+    here = worker_in(tmp_path, ["x=interval(0,1)"], n_trials=2)
+    here.settings.heartbeat = 1
+    there = worker_in(tmp_path, ["x=interval(0,1)"], n_trials=2)
+    there.settings.heartbeat, there.session = 1, "elsewhere:1"
+    lost = there.next(0)  # and never again
+    trials = work(here)
+    assert len(points(trials)) == 2
+    assert [t.params for t in trials].count(lost.params) == 2
+
+
+def test_the_front_is_what_no_other_trial_beats(tmp_path):
+    made = optuna.create_study(directions=["maximize", "minimize"])
+    for accuracy, size in ((0.9, 10), (0.8, 10), (0.95, 30), (0.95, 40), (0.7, 5), (0.9, 10)):
+        made.add_trial(optuna.create_trial(values=[accuracy, size]))
+    assert [trial.values for trial in study.front(made)] == [[0.95, 30], [0.9, 10], [0.7, 5]]
+
+
+def test_what_misses_the_constraint_is_not_the_best(tmp_path):
+    given = settings_in(tmp_path, objective=["gzip_bytes"], direction=["minimize"], constraint={"val_accuracy": 0.98})
+    made = given.open()
+    for accuracy, size in ((0.97, 5), (0.98, 20), (0.99, 30)):
+        with study.quietly():
+            trial = frozen(made, made.ask())
+        metrics = {"val_accuracy": accuracy, "gzip_bytes": size, "test_accuracy": 0.5}
+        study.conclude(given, made, trial, Result("ok", metrics=metrics))
+    assert [trial.value for trial in study.front(made)] == [20]
+    assert [round(t.constraints["val_accuracy"], 6) for t in made.trials] == [0.01, 0.0, -0.01]
+
+
+def test_constraints_of_sizes_are_upper_limits(tmp_path):
+    given = settings_in(tmp_path, constraint={"gzip_bytes": 100, "val_accuracy": 0.9})
+    kept = Result(metrics={"gzip_bytes": 90, "val_accuracy": 0.95})
+    missed = Result(metrics={"gzip_bytes": 110, "val_accuracy": 0.85})
+    assert all(v <= 0 for v in given.violations(kept).values())
+    assert all(v > 0 for v in given.violations(missed).values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"objective": ["test_accuracy"]}, "read once, at the end"),
+        ({"objective": ["accuracy/rotation"]}, "read once, at the end"),
+        ({"objective": ["latency_us_p50"]}, "measured when the search has ended"),
+        ({"objective": ["val_acuracy"]}, "did you mean val_accuracy"),
+        ({"direction": ["up"]}, "maximize, minimize"),
+        ({"direction": ["maximize", "minimize"]}, "one for each objective"),
+        ({"n_trials": 0}, "n_trials=0"),
+        ({"max_retries": -1}, "max_retries=-1"),
+        ({"max_failure_rate": 2}, "max_failure_rate=2"),
+        ({"constraint": {"test_accuracy": 0.9}}, "read once, at the end"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path, changed, said):
+    with pytest.raises(UserError, match=said):
+        settings_in(tmp_path, **changed)
+
+
+def test_a_sampler_that_takes_no_constraint_is_refused(tmp_path):
+    given = settings_in(tmp_path, constraint={"gzip_bytes": 9}, sampler={"_target_": "optuna.samplers.CmaEsSampler"})
+    with pytest.raises(UserError, match="takes no constraint"):
+        given.make_sampler(0)
+
+
+@pytest.mark.parametrize("name", ["tpe", "TPESampler", "CmaEs", "brute_force", "nsgaii"])
+def test_samplers_by_name(name):
+    found = study.named("sampler", name, optuna.samplers, "Sampler")
+    assert (
+        found["_target_"].lower().startswith(f"optuna.samplers.{name.lower().replace('_', '')}".removesuffix("sampler"))
+    )
+
+
+def test_an_unknown_sampler_is_named_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean random"):
+        study.named("hydra/sweeper/sampler", "randm", optuna.samplers, "Sampler")
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
+def test_pruners_stop_what_is_worse(tmp_path, pruner):
+    from hydra_plugins.lcomp_optuna.sweeper import PRUNERS
+
+    worker = worker_in(tmp_path, ["x=range(0,40)"], n_trials=30, pruner=PRUNERS[pruner])
+
+    def carry_out(trial):
+        report, status = worker.reporting(trial), "ok"
+        value = trial.params["x"] / 40
+        try:
+            for epoch in range(1, 10):
+                report(epoch, value * epoch / 9)
+        except Exception:
+            status = "pruned"
+        metrics = {"val_accuracy": value, "test_accuracy": value}
+        study.conclude(worker.settings, trial.study, frozen(trial.study, trial), Result(status, metrics=metrics))
+
+    worker.carry_out = carry_out
+    states = [trial.state for trial in work(worker)]
+    assert states.count(TrialState.PRUNED) >= 8 and states.count(TrialState.COMPLETE) >= 2
+
+
+def test_epochs_are_reported_for_the_validation_accuracy_alone(tmp_path):
+    pruner = {"_target_": "optuna.pruners.MedianPruner"}
+    assert settings_in(tmp_path, pruner=pruner).reports
+    assert not settings_in(tmp_path, pruner=pruner, objective=["gzip_bytes"]).reports
+    assert not settings_in(tmp_path).reports
+
+
+def test_parameters_of_a_user_s_own_function_join_the_point(tmp_path):
+    worker = worker_in(tmp_path, ["x=1"], n_trials=3)
+    worker.custom = lambda cfg, trial: trial.suggest_int("y", 0, 50)
+    trials = work(worker)
+    assert [t.user_attrs["point"] for t in trials] == [["x=1", f"y={t.params['y']}"] for t in trials]
+
+
+def test_a_point_that_cannot_be_composed_is_a_failed_trial(tmp_path):
+    worker = worker_in(tmp_path, ["x=interval(0,30)"], n_trials=2)
+    loader = SimpleNamespace(load_sweep_config=lambda *a: (_ for _ in ()).throw(KeyError("no such key")))
+    worker.context = SimpleNamespace(config_loader=loader)
+    worker.carry_out = lambda trial: Worker.carry_out(worker, trial)
+    trials = work(worker)
+    assert ["no such key" in t.user_attrs["cause"] for t in trials] == [True, True]
