@@ -25,6 +25,7 @@ class OptunaSweeper(Sweeper):
         study_name: null is the sweep's folder name.
         max_failure_rate: share of `n_trials` that may fail before the search ends.
         max_retries: how often an interrupted trial is tried again.
+        heartbeat: seconds between signs of life of a trial; one without for three times as long is taken over.
         custom_search_space: dotted path of a function (configuration, trial) that suggests more.
         resume: go on with the search in `hydra.sweep.dir`.
     """
@@ -41,6 +42,7 @@ class OptunaSweeper(Sweeper):
         study_name: str | None = None,
         max_failure_rate: float = 0.5,
         max_retries: int = 3,
+        heartbeat: int = 20,
         params: Any = None,
         search_space: Any = None,
         custom_search_space: str | None = None,
@@ -50,7 +52,7 @@ class OptunaSweeper(Sweeper):
         self.objective, self.direction = listed(objective), listed(direction)
         self.n_trials, self.n_jobs, self.sampler, self.pruner = n_trials, n_jobs, sampler, pruner
         self.storage, self.study_name, self.resume = storage, study_name, resume
-        self.max_failure_rate, self.max_retries = max_failure_rate, max_retries
+        self.max_failure_rate, self.max_retries, self.heartbeat = max_failure_rate, max_retries, heartbeat
         self.params = params or search_space
         self.custom, self.constraint = custom_search_space, constraint or {}
 
@@ -101,6 +103,7 @@ SETTINGS = {
     "study_name": None,
     "max_failure_rate": 0.5,
     "max_retries": 3,
+    "heartbeat": 20,
     "params": None,
     "search_space": None,
     "custom_search_space": None,

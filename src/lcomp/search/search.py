@@ -101,6 +101,7 @@ def settings_of(sweeper: OptunaSweeper, folder: Path) -> Settings:
         n_trials=sweeper.n_trials,
         max_failure_rate=sweeper.max_failure_rate,
         max_retries=sweeper.max_retries,
+        heartbeat=sweeper.heartbeat,
         sampler=sampler,
         pruner=None if pruner["_target_"].endswith("NopPruner") else pruner,
         constraint=constraint,

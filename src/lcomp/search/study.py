@@ -33,7 +33,6 @@ METRICS = (
     "sparsity",
 )
 MORE_IS_BETTER = ("val_accuracy", "sparsity")
-HEARTBEAT = 20  # seconds; a trial whose worker has not beaten for three times as long is taken over
 Retry = optuna.storages.RetryHeartbeatStaleTrialCallback
 
 
@@ -57,6 +56,7 @@ class Settings:
         n_trials: trials in all, resumed ones included; those that were withdrawn do not count.
         max_failure_rate: share of `n_trials` that may fail before the search ends.
         max_retries: how often a trial that was interrupted is tried again.
+        heartbeat: seconds between a trial's signs of life; one without for three times as long is taken over.
         sampler, pruner: Optuna's, as `_target_` and its arguments.
     """
 
@@ -70,7 +70,7 @@ class Settings:
     sampler: dict[str, Any]
     pruner: dict[str, Any] | None
     constraint: dict[str, float] = field(default_factory=dict)
-    heartbeat: int = HEARTBEAT
+    heartbeat: int = 20
 
     def __post_init__(self) -> None:
         for metric in [*self.objective, *self.constraint]:
@@ -86,6 +86,7 @@ class Settings:
             )
         for name, value, allowed in (
             ("n_trials", self.n_trials, self.n_trials >= 1),
+            ("heartbeat", self.heartbeat, self.heartbeat >= 1),
             ("max_retries", self.max_retries, self.max_retries >= 0),
             ("max_failure_rate", self.max_failure_rate, 0 <= self.max_failure_rate <= 1),
         ):
