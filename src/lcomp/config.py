@@ -72,6 +72,8 @@ def hydras(argument: str) -> list[str]:
         return [f"hydra.sweep.dir={last() if value == 'last' else value}", "hydra.sweeper.resume=true"]
     if name == "hparams_search":
         return [argument, "hydra/sweeper=optuna"]
+    if argument == "launcher=ray":  # with settings that work; hydra-ray-launcher has the name
+        return ["hydra/launcher=ray_tasks"]
     if name in ("launcher", "sweeper"):
         return [f"hydra/{argument}"]
     if name in ("sampler", "pruner"):

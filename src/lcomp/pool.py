@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +21,7 @@ def pool_of(workers: int) -> Iterator[ProcessPool]:
     processes = multiprocessing.get_context(method)
     if method == "forkserver":
         processes.set_forkserver_preload(["lcomp.run"])  # imports are paid once, however many workers
-    pool = ProcessPool(workers, context=processes)
+    pool = ProcessPool(workers, context=processes, initializer=die_with_parent)
     try:
         yield pool
     except BaseException:
@@ -29,6 +32,18 @@ def pool_of(workers: int) -> Iterator[ProcessPool]:
         pool.join()
         del pool
         gc.collect()  # its semaphores end here, not in a thread while the interpreter ends
+
+
+def die_with_parent() -> None:
+    """Ends this worker when the process that started it is gone: whoever resumes its sweep must be alone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def death(exitcode: int) -> str:

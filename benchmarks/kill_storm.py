@@ -1,0 +1,134 @@
+"""Sweeps under a storm: SIGKILL at random moments, to the parent, to a worker, to everything; each time resumed.
+
+    python benchmarks/kill_storm.py --kills 50            # add LCOMP_DATA=... --full for the real size
+    python benchmarks/kill_storm.py --kills 6 --what grid
+
+Checks, for a grid and for a search with Optuna, that no finished run was lost or run twice, that none is left unfinished,
+and that the grid's figures are those of a sweep that nobody disturbed, times apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TIMES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
+SWEEPS = {
+    "grid": ["prune.sparsity=0.5,0.6,0.7,0.8,0.9", "quant=none,static", "max_retries=1000"],
+    "search": ["sweeper=optuna", "kd.temperature=tag(log,interval(1,10))", "n_trials=10", "max_retries=1000"],
+}
+
+
+def command(what: str, settings: list[str]) -> list[str]:
+    return [sys.executable, "-m", "lcomp", "-m", *SWEEPS[what], *settings, "hydra.sweep.dir=multirun/storm"]
+
+
+def family(pid: int) -> list[int]:
+    """The process and all below it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(member for child in children for member in family(int(child)))]
+
+
+def strike(process: subprocess.Popen[bytes], chance: random.Random) -> str:
+    """Kills the parent, a worker or all of them; says which."""
+    whom = chance.choice(("parent", "worker", "all"))
+    members = family(process.pid)
+    struck = {"parent": members[:1], "worker": [chance.choice(members[1:] or members)], "all": members}[whom]
+    for pid in struck:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return whom
+
+
+def records(folder: Path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("multirun/storm/*/result.json"))]
+
+
+def finished(folder: Path) -> dict[str, tuple]:
+    """Each finished run by its folder: what must never change."""
+    found = {}
+    for path in folder.glob("multirun/storm/*/result.json"):
+        record = json.loads(path.read_text())
+        if record["status"] == "ok":
+            found[path.parent.name] = (tuple(record["overrides"]), record["artifact"]["sha256"], record["seconds"]["total"])
+    return found
+
+
+def figures(folder: Path) -> dict[tuple, dict]:
+    """The figures of each point, times apart."""
+    ok = [record for record in records(folder) if record["status"] == "ok"]
+    return {tuple(r["overrides"]): {k: v for k, v in r["metrics"].items() if k not in TIMES} for r in ok}
+
+
+def storm(what: str, kills: int, folder: Path, settings: list[str], pause: tuple[float, float], seed: int = 0) -> float:
+    """Starts the sweep, strikes `kills` times, resuming whenever it ended, and lets it finish; the seconds it took.
+
+    Raises:
+        AssertionError: a finished run changed, a point was finished twice, a run was left without a record.
+    """
+    chance, kept, start, struck = random.Random(seed), {}, time.monotonic(), 0
+    while True:
+        resume = ["resume=multirun/storm"] if (folder / "multirun/storm/sweep.json").exists() else []
+        full = command(what, settings)
+        process = subprocess.Popen(full[:-1] + resume if resume else full, cwd=folder, stdout=subprocess.DEVNULL)
+        while process.poll() is None and struck < kills:
+            time.sleep(chance.uniform(*pause))
+            if process.poll() is None:
+                whom = strike(process, chance)
+                struck += 1
+                print(f"{what}: {struck} of {kills}: {whom} killed, {len(finished(folder))} finished", flush=True)
+                if whom != "worker":
+                    process.wait()
+            assert kept.items() <= (now := finished(folder)).items(), "a finished run was lost or run again"
+            kept = now
+        code = process.wait()
+        if struck >= kills and code != -signal.SIGKILL:
+            break
+        if code != -signal.SIGKILL and struck < kills:  # it got through: what is left of the storm meets nothing
+            print(f"{what}: finished after {struck} kills", flush=True)
+            break
+    seconds = time.monotonic() - start
+    ok = [record for record in records(folder) if record["status"] == "ok"]
+    points = [tuple(record["overrides"]) for record in ok]
+    assert code == 0, f"the sweep ended with {code}"
+    assert kept.items() <= finished(folder).items() and len(points) == len(set(points)) == 10
+    runs = [path for path in (folder / "multirun/storm").iterdir() if path.name.isdecimal()]
+    assert all((path / "result.json").exists() for path in runs), "a run without a record"
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--what", choices=SWEEPS, nargs="*", default=list(SWEEPS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pause", type=float, nargs=2, default=(3.0, 20.0), help="seconds between strikes")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--full", action="store_true", help="the 60,000 digits under LCOMP_DATA")
+    given = parser.parse_args()
+    data = [f"data.root={Path(os.environ['LCOMP_DATA']).resolve()}"] if given.full else ["data=mnist5k"]
+    settings = [f"trainer.max_epochs={given.epochs}", "baseline.trainer.max_epochs=3", *data]
+    for what in given.what:
+        with tempfile.TemporaryDirectory() as calm, tempfile.TemporaryDirectory() as rough:
+            undisturbed = storm(what, 0, Path(calm), settings, (1, 1))
+            seconds = storm(what, given.kills, Path(rough), settings, tuple(given.pause), given.seed)
+            if what == "grid":
+                assert figures(Path(calm)) == figures(Path(rough)), "figures differ"
+            print(f"{what}: {undisturbed:.0f} s undisturbed, {seconds:.0f} s in the storm ({seconds / undisturbed:.2f}x)")
+
+
+if __name__ == "__main__":
+    main()
