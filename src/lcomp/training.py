@@ -41,7 +41,8 @@ class Epochs(pl.Callback):
 
     Args:
         report: is given the epoch, from 1, and its accuracy, once the schedules of the network's techniques have ended:
-            before, a network is denser than the one that is exported. It raises `Pruned` to give the run up.
+            before, a network is denser than the one that is exported. It raises `Pruned` to give the run up; after the
+            last epoch there is nothing to give up, and it is not asked.
     """
 
     def __init__(self, report: Report | None = None):
@@ -52,7 +53,8 @@ class Epochs(pl.Callback):
             return
         self.accuracies.append(float(trainer.callback_metrics["val_accuracy"]))
         techniques = [one for one in trainer.callbacks if isinstance(one, Technique)]  # type: ignore[attr-defined]
-        if self.report and share_of_training(trainer) >= max((one.settled for one in techniques), default=0.0):
+        done, settled = share_of_training(trainer), max((one.settled for one in techniques), default=0.0)
+        if self.report and settled <= done < 1:
             self.report(len(self.accuracies), self.accuracies[-1])
 
 
