@@ -1,7 +1,7 @@
 """Sweeps under a storm: SIGKILL at random moments, to the parent, to a worker, to everything; each time resumed.
 
     python benchmarks/kill_storm.py --kills 50            # add LCOMP_DATA=... --full for the real size
-    python benchmarks/kill_storm.py --kills 6 --what grid
+    python benchmarks/kill_storm.py --kills 6 --points 10 --what grid
 
 Checks, for a grid and for a search with Optuna, that no finished run was lost or run twice, that none is left
 unfinished, and that the grid's figures are those of a sweep that nobody disturbed, times apart.
@@ -22,14 +22,17 @@ from pathlib import Path
 
 TIMES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
 ENDED = ("ok", "pruned")
-SWEEPS = {
-    "grid": ["prune.sparsity=0.5,0.6,0.7,0.8,0.9", "quant=none,static", "max_retries=1000"],
-    "search": ["sweeper=optuna", "kd.temperature=tag(log,interval(1,10))", "n_trials=10", "max_retries=1000"],
-}
+SWEEPS = ("grid", "search")
 
 
-def command(what: str, settings: list[str]) -> list[str]:
-    return [sys.executable, "-m", "lcomp", "-m", *SWEEPS[what], *settings, "hydra.sweep.dir=multirun/storm"]
+def command(what: str, points: int, settings: list[str]) -> list[str]:
+    sparsities = ",".join(f"{0.5 + 0.4 * n / points:.4f}" for n in range(points))
+    swept = {
+        "grid": [f"prune.sparsity={sparsities}"],
+        "search": ["sweeper=optuna", "kd.temperature=tag(log,interval(1,10))", f"n_trials={points}"],
+    }
+    sweep = [*swept[what], "max_retries=1000", *settings, "hydra.sweep.dir=multirun/storm"]
+    return [sys.executable, "-m", "lcomp", "-m", *sweep]
 
 
 def family(pid: int) -> list[int]:
@@ -78,7 +81,15 @@ def figures(folder: Path) -> dict[tuple, dict]:
     return {tuple(r["overrides"]): {k: v for k, v in r["metrics"].items() if k not in TIMES} for r in ok}
 
 
-def storm(what: str, kills: int, folder: Path, settings: list[str], pause: tuple[float, float], seed: int = 0) -> float:
+def storm(
+    what: str,
+    points: int,
+    kills: int,
+    folder: Path,
+    settings: list[str],
+    pause: tuple[float, float],
+    seed: int = 0,
+) -> float:
     """Starts the sweep, strikes `kills` times, resuming whenever it ended, and lets it finish; the seconds it took.
 
     Raises:
@@ -88,7 +99,7 @@ def storm(what: str, kills: int, folder: Path, settings: list[str], pause: tuple
     code, calm = None, 0
     while code != 0:
         resume = ["resume=multirun/storm"] if (folder / "multirun/storm/sweep.json").exists() else []
-        full = command(what, settings)
+        full = command(what, points, settings)
         with (folder / "storm.log").open("ab") as log:
             process = subprocess.Popen(full[:-1] + resume if resume else full, cwd=folder, stdout=log, stderr=log)
         while process.poll() is None and struck < kills:
@@ -106,8 +117,8 @@ def storm(what: str, kills: int, folder: Path, settings: list[str], pause: tuple
         calm += struck >= kills
         assert calm < 4, f"the sweep does not end\n{(folder / 'storm.log').read_text()[-2000:]}"
     seconds = time.monotonic() - start
-    points = [tuple(record["overrides"]) for record in records(folder) if record["status"] in ENDED]
-    assert kept.items() <= finished(folder).items() and len(points) == len(set(points)) == 10
+    done = [tuple(record["overrides"]) for record in records(folder) if record["status"] in ENDED]
+    assert kept.items() <= finished(folder).items() and len(done) == len(set(done)) == points
     runs = [path for path in (folder / "multirun/storm").iterdir() if path.name.isdecimal()]
     assert all((path / "result.json").exists() for path in runs), "a run without a record"
     if struck < kills:
@@ -118,6 +129,7 @@ def storm(what: str, kills: int, folder: Path, settings: list[str], pause: tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--points", type=int, default=60, help="of each sweep; enough for it to last through the storm")
     parser.add_argument("--what", choices=SWEEPS, nargs="*", default=list(SWEEPS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pause", type=float, nargs=2, default=(3.0, 20.0), help="seconds between strikes")
@@ -128,8 +140,8 @@ def main() -> None:
     settings = [f"trainer.max_epochs={given.epochs}", "baseline.trainer.max_epochs=3", *data]
     for what in given.what:
         with tempfile.TemporaryDirectory() as calm, tempfile.TemporaryDirectory() as rough:
-            undisturbed = storm(what, 0, Path(calm), settings, (1, 1))
-            seconds = storm(what, given.kills, Path(rough), settings, tuple(given.pause), given.seed)
+            undisturbed = storm(what, given.points, 0, Path(calm), settings, (1, 1))
+            seconds = storm(what, given.points, given.kills, Path(rough), settings, tuple(given.pause), given.seed)
             if what == "grid":
                 assert figures(Path(calm)) == figures(Path(rough)), "figures differ"
             print(
