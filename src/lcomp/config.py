@@ -117,6 +117,7 @@ def check(cfg: DictConfig) -> None:
         *((f"{prefix}.{key}", *rule) for prefix in ("trainer", "baseline.trainer") for key, *rule in fits),
         ("seed", int, lambda v: 0 <= v < 2**32, "a whole number, 0 to 4294967295"),
         ("threads", int, lambda v: v >= 1, "a whole number, 1 or more"),
+        ("device", str, lambda v: v in ("cpu", "gpu"), "cpu or gpu"),
         ("reuse", bool, lambda v: True, "true or false"),
         ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),

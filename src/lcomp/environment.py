@@ -11,8 +11,9 @@ from typing import Any
 PACKAGES = ("lcomp", "torch", "pytorch-lightning", "hydra-core", "onnx", "onnxruntime", "numpy")
 
 
-def environment(threads: int) -> dict[str, Any]:
-    """The record's `environment`: git state of lcomp's checkout (null outside one), versions, processor, threads."""
+def environment(threads: int, device: str = "cpu") -> dict[str, Any]:
+    """The record's `environment`: git state of lcomp's checkout (null outside one), versions, processor, threads, and
+    the device that trained."""
     status = git("status", "--porcelain")
     return {
         "git_sha": git("rev-parse", "HEAD"),
@@ -20,7 +21,7 @@ def environment(threads: int) -> dict[str, Any]:
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "cpu": cpu(),
         "threads": threads,
-        "device": "cpu",
+        "device": device,
     }
 
 

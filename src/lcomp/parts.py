@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from lcomp import baseline as baselines
-from lcomp import config, identity
+from lcomp import config, gpus, identity
 from lcomp.baseline import Baseline
 from lcomp.build import build
 from lcomp.errors import UserError
@@ -80,7 +80,14 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     def train(network: nn.Module) -> None:
         log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
         module = BaselineModule(network, **config.without(settings, "max_epochs"))
-        fit(module, make_data(cfg) if perturbed else data, settings.max_epochs, seed, cfg.progress)
+        fit(
+            module,
+            make_data(cfg) if perturbed else data,
+            settings.max_epochs,
+            seed,
+            cfg.progress,
+            device=gpus.device(cfg),
+        )
 
     def write(network: nn.Module, path: Path) -> None:
         export(network, path, data.input_shape, data.num_classes, name)

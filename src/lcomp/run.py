@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
-from lcomp import config, identity, measure, parts, reuse, size
+from lcomp import config, gpus, identity, measure, parts, reuse, size
 from lcomp import log as log_names
 from lcomp.baseline import Baseline
 from lcomp.environment import environment
@@ -55,7 +55,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     result = Result(overrides=overrides, choices=choices or {})
     try:
-        result.name, result.seed, result.environment = cfg.name, cfg.seed, environment(cfg.threads)
+        result.name, result.seed, result.environment = cfg.name, cfg.seed, environment(cfg.threads, gpus.device(cfg))
         result.params = config.params(cfg)
         carry_out(cfg, folder, result, timed, Epochs(report), equals)
         result.status = "ok"
@@ -98,7 +98,9 @@ def carry_out(cfg: DictConfig, folder: Path, result: Result, timed: bool, epochs
         with seconds(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
                 result.epochs = epochs.accuracies
-                result.steps = fit(module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress, epochs)
+                result.steps = fit(
+                    module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress, epochs, gpus.device(cfg)
+                )
             else:
                 warn_of_unused(overrides=result.overrides)
                 for technique in techniques:

@@ -65,6 +65,7 @@ def fit(
     seed: int,
     progress: bool | str = "auto",
     epochs: Epochs | None = None,
+    device: str = "cpu",
 ) -> int:
     """Trains `module` on `data` with one progress bar; returns the optimizer's steps.
 
@@ -72,6 +73,7 @@ def fit(
         seed: of whatever the network draws while it learns, such as dropout.
         progress: true, false, or `auto`: a bar when standard error is a terminal.
         epochs: what is told of each epoch.
+        device: `cpu`, or a GPU such as `cuda:1`; the network is on the processor again when training has ended.
     """
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
@@ -82,8 +84,8 @@ def fit(
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
         trainer = pl.Trainer(
             max_epochs=max_epochs,
-            accelerator="cpu",
-            devices=1,
+            accelerator="cpu" if device == "cpu" else "gpu",
+            devices=1 if device == "cpu" else [int(device.partition(":")[2])],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=sys.stderr.isatty() if progress == "auto" else bool(progress),
@@ -96,7 +98,7 @@ def fit(
             trainer.fit(module, data.train_dataloader(), data.val_dataloader())
         except SystemExit as exit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from exit
-    module.to(memory_format=torch.contiguous_format)
+    module.to(device="cpu", memory_format=torch.contiguous_format)
     for optimizer in trainer.optimizers:  # a checkpoint's moments lie as its weights do: a fused Adam does not look
         for state in optimizer.state.values():
             state.update({key: value.contiguous() for key, value in state.items() if torch.is_tensor(value)})

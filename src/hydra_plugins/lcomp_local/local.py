@@ -18,6 +18,7 @@ from omegaconf import DictConfig, open_dict
 from pebble import ProcessExpired, ProcessPool
 
 from lcomp import config as configuration
+from lcomp import gpus
 from lcomp import job as task
 from lcomp.errors import UserError
 from lcomp.pool import death, pool_of
@@ -116,6 +117,8 @@ def lose(job: DictConfig, cause: str) -> None:
 def work(state: bytes, job: DictConfig) -> JobReturn:
     """A job, in a worker; `state` is the launcher's: Hydra's singletons, its context and the task function."""
     task.in_worker = True
+    if job.get("device") == "gpu":
+        gpus.take(Path(job.hydra.sweep.dir))
     setup_globals()
     singletons, context, function = cloudpickle.loads(state)
     Singleton.set_state(singletons)

@@ -44,6 +44,9 @@ class DistillationModule(BaselineModule):
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.objective, self.logits_in_batch = objective, logits_in_batch
 
+    def on_fit_end(self) -> None:
+        self.teacher.cpu()  # it is no submodule: Lightning does not see that it followed the batches
+
     @property
     def teacher(self) -> nn.Module:
         return self._teacher[0]

@@ -13,4 +13,5 @@ def magnitude(weight: Tensor) -> Tensor:
 
 def random(weight: Tensor, seed: int = 0) -> Tensor:
     """Scores that `seed` and the number of weights decide, always the same: the control of every other criterion."""
-    return torch.rand(weight.shape, generator=torch.Generator().manual_seed(1000 * weight.numel() + seed))
+    drawn = torch.rand(weight.shape, generator=torch.Generator().manual_seed(1000 * weight.numel() + seed))
+    return drawn.to(weight.device)

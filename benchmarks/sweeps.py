@@ -1,0 +1,148 @@
+"""What a sweep costs over its runs, whether its workers are idle, what pruning saves.
+
+python benchmarks/sweeps.py points                       # one more point; 40 points against 10
+python benchmarks/sweeps.py idle                         # a search of unequal trials, two workers
+LCOMP_DATA=... python benchmarks/sweeps.py twenty        # 5 sparsities x 4 bit-widths against a baseline's training
+LCOMP_DATA=... python benchmarks/sweeps.py record        # a real grid's learning curves, to surrogate.csv
+python benchmarks/sweeps.py surrogate                    # pruned searches on these curves, 20 seeds
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import optuna
+
+CURVES = Path(__file__).with_name("surrogate.csv")
+SMALL = ["data=mnist5k", "trainer.max_epochs=1", "baseline.trainer.max_epochs=1"]
+GRID = {
+    "trainer.learning_rate": ("0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03"),
+    "kd.temperature": ("1", "2", "4", "8"),
+    "kd.alpha": ("0.1", "0.5"),
+}
+
+
+def swept(folder: Path, *arguments: str) -> tuple[float, list[dict]]:
+    """The seconds of a sweep, and its records."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-m", "lcomp", "-m", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.monotonic() - start
+    return seconds, [json.loads(path.read_text()) for path in folder.glob("multirun/sweep-*/*/result.json")]
+
+
+def points() -> None:
+    """What a point costs over its own training, export and measurement."""
+    walls, own = {}, []
+    for count in (10, 40):
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            subprocess.run([sys.executable, "-m", "lcomp", *SMALL], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            sparsities = ",".join(f"{0.5 + 0.01 * n:.2f}" for n in range(count))
+            walls[count], records = swept(folder, f"prune.sparsity={sparsities}", *SMALL, "launcher.workers=1")
+            own += [record["seconds"]["total"] for record in records]
+    each = (walls[40] - walls[10]) / 30
+    print(f"10 points {walls[10]:.1f} s, 40 points {walls[40]:.1f} s ({walls[40] / walls[10]:.2f} times)")
+    print(f"one more: {each:.2f} s, {each - statistics.fmean(own):.2f} s over its own, its latencies included")
+
+
+def idle() -> None:
+    """The share of two workers' time that passed without a trial while trials were left."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        swept(
+            folder,
+            *("sweeper=optuna", "sampler=random", "pruner=none", "n_trials=24", "trainer.max_epochs=range(1,25)"),
+            *("kd.temperature=interval(1,10)", "data=mnist5k", "baseline.trainer.max_epochs=1"),
+        )
+        [path] = folder.glob("multirun/sweep-*/study.db")
+        trials = optuna.load_study(study_name=None, storage=f"sqlite:///{path}").trials
+        spans = [(trial.datetime_start.timestamp(), trial.datetime_complete.timestamp()) for trial in trials]
+    begin, end = min(start for start, _ in spans), max(start for start, _ in spans)
+    busy = sum(min(stop, end) - start for start, stop in spans if start < end)
+    longest, shortest = max(b - a for a, b in spans), min(b - a for a, b in spans)
+    print(f"trials of {shortest:.1f} to {longest:.1f} s: idle share {1 - busy / (2 * (end - begin)):.1%}")
+
+
+def twenty() -> None:
+    """Twenty compressed networks against the training of what they came from."""
+    with tempfile.TemporaryDirectory() as place:
+        seconds, records = swept(
+            Path(place),
+            *("prune=constant", "prune.sparsity=0.5,0.6,0.7,0.8,0.9", "quant=static", "quant.bits=3,4,6,8"),
+            *("trainer.max_epochs=1", f"data.root={Path(os.environ['LCOMP_DATA']).resolve()}"),
+        )
+    baseline = records[0]["seconds"]["baseline"]
+    times = seconds / baseline
+    print(f"{len(records)} points in {seconds:.0f} s, {times:.2f} times the baseline's {baseline:.0f} s in it")
+
+
+def record() -> None:
+    """Runs the grid whose curves the surrogate replays."""
+    keys = [f"{name}={','.join(values)}" for name, values in GRID.items()]
+    with tempfile.TemporaryDirectory() as place:
+        data = f"data.root={Path(os.environ['LCOMP_DATA']).resolve()}"
+        _, records = swept(Path(place), *keys, "trainer.max_epochs=9", data)
+    with CURVES.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*GRID, *(f"epoch {n}" for n in range(1, 10))])
+        for one in records:
+            given = dict(override.split("=") for override in one["overrides"])
+            writer.writerow([*(given[name] for name in GRID), *(f"{accuracy:.6f}" for accuracy in one["epochs"])])
+    print(f"{len(records)} curves in {CURVES}")
+
+
+def surrogate(trials: int = 40, seeds: int = 20) -> None:
+    """Epochs that pruners save and accuracy that they lose, over searches of the same sampler without them."""
+    from hydra_plugins.lcomp_optuna.sweeper import PRUNERS, SAMPLERS
+    from lcomp.search.study import make
+
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    rows = list(csv.reader(CURVES.open()))[1:]
+    curves = {tuple(row[: len(GRID)]): [float(value) for value in row[len(GRID) :]] for row in rows}
+
+    def searched(pruner: str, seed: int) -> tuple[int, float]:
+        spent = 0
+        study = optuna.create_study(
+            direction="maximize",
+            sampler=make("sampler", {**SAMPLERS["tpe"], "seed": seed}),
+            pruner=make("pruner", PRUNERS[pruner]),
+        )
+
+        def objective(trial: optuna.Trial) -> float:
+            nonlocal spent
+            curve = curves[tuple(trial.suggest_categorical(name, values) for name, values in GRID.items())]
+            for epoch, accuracy in enumerate(curve, 1):
+                spent += 1
+                if epoch < len(curve):
+                    trial.report(accuracy, epoch)
+                    if trial.should_prune():
+                        raise optuna.TrialPruned
+            return curve[-1]
+
+        study.optimize(objective, trials)
+        return spent, study.best_value
+
+    for pruner in ("median", "halving", "hyperband"):
+        pairs = [(searched(pruner, seed), searched("none", seed)) for seed in range(seeds)]
+        saved = statistics.fmean(1 - own[0] / full[0] for own, full in pairs)
+        lost = [100 * (full[1] - own[1]) for own, full in pairs]
+        mean = statistics.fmean(lost)
+        print(f"{pruner}: {saved:.0%} of the epochs saved, {mean:+.3f} points lost (at worst {max(lost):.2f})")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    jobs = {job.__name__: job for job in (points, idle, twenty, record, surrogate)}
+    parser.add_argument("what", choices=jobs)
+    jobs[parser.parse_args().what]()

@@ -1,0 +1,41 @@
+"""How GPUs are shared out, with pretended ones: none was there to train on."""
+
+import multiprocessing
+
+import pytest
+from omegaconf import OmegaConf
+
+from lcomp import gpus
+from lcomp.errors import UserError
+
+
+def worker(folder, available, answers, release):
+    gpus.count = lambda: available
+    gpus.take(folder)
+    answers.put(gpus.device(OmegaConf.create({"device": "gpu"})))
+    release.wait()
+
+
+@pytest.mark.parametrize(("workers", "available", "expected"), [(2, 2, [0, 1]), (3, 2, [0, 0, 1]), (2, 4, [0, 1])])
+def test_workers_share_gpus_out(tmp_path, workers, available, expected):
+    fork = multiprocessing.get_context("fork")
+    answers, release = fork.Queue(), fork.Event()
+    processes = [fork.Process(target=worker, args=(tmp_path, available, answers, release)) for _ in range(workers)]
+    devices = []
+    for process in processes:
+        process.start()
+        devices.append(answers.get(timeout=20))
+    release.set()
+    [process.join() for process in processes]
+    assert sorted(devices) == [f"cuda:{number}" for number in expected]
+
+
+def test_a_gpu_is_asked_for_where_there_is_none(lcomp):
+    done = lcomp("device=gpu")
+    assert done.returncode == 1 and "device=gpu: torch sees no GPU" in done.stdout + done.stderr
+
+
+def test_the_processor_is_the_default():
+    assert gpus.device(OmegaConf.create({"device": "cpu"})) == "cpu"
+    with pytest.raises(UserError, match="device=gpu"):
+        gpus.device(OmegaConf.create({"device": "gpu"}))
