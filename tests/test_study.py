@@ -93,6 +93,15 @@ def test_one_worker_repeats_itself_and_resuming_goes_on_as_if_nothing_had_been(t
     assert found[0] == found[1]
 
 
+def test_a_trial_beyond_the_budget_is_withdrawn(tmp_path):
+    """Two machines may ask for the last trial at once: the later number has it not."""
+    worker = worker_in(tmp_path, ["x=interval(0,1)"], n_trials=1)
+    made = worker.settings.open()
+    assert worker.ask(made, 0)[1] is None
+    assert worker.ask(made, 1)[1] == "surplus"
+    assert [trial.number for trial in study.counted(made.get_trials())] == [0]
+
+
 def test_an_exhausted_space_ends_the_search(tmp_path, caplog):
     assert len(points(work(worker_in(tmp_path, ["x=1,2,3"])))) == 3
     assert "the space has no new point" in caplog.text

@@ -75,6 +75,8 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
         "threads": cfg.threads,
         "code": identity.code_hash([cfg.model, cfg.data]),
     }
+    if cfg.device != "cpu":
+        defining["device"] = cfg.device
     name = identity.digest(defining)
 
     def train(network: nn.Module) -> None:
