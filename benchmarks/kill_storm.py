@@ -1,7 +1,7 @@
 """Sweeps under a storm: SIGKILL at random moments, to the parent, to a worker, to everything; each time resumed.
 
     python benchmarks/kill_storm.py --kills 50            # add LCOMP_DATA=... --full for the real size
-    python benchmarks/kill_storm.py --kills 6 --points 10 --what grid
+    python benchmarks/kill_storm.py --kills 6 --points 7 --what grid
 
 Checks, for a grid and for a search with Optuna, that no finished run was lost or run twice, that none is left
 unfinished, and that the grid's figures are those of a sweep that nobody disturbed, times apart.
@@ -26,12 +26,16 @@ SWEEPS = ("grid", "search")
 
 
 def command(what: str, points: int, settings: list[str]) -> list[str]:
-    sparsities = ",".join(f"{0.5 + 0.4 * n / points:.4f}" for n in range(points))
+    """Post-training quantization: runs of a few seconds, so that a strike now and then leaves some to finish."""
+    seeds = ",".join(str(seed) for seed in range(max(1, points // 49)))
+    bits = "2,3,4,5,6,7,8" if points >= 49 else ",".join(str(8 - n) for n in range(points))
     swept = {
-        "grid": [f"prune.sparsity={sparsities}"],
-        "search": ["sweeper=optuna", "kd.temperature=tag(log,interval(1,10))", f"n_trials={points}"],
+        "grid": [f"quant.bits={bits}", f"quant.activation_bits={bits if points >= 49 else 8}", f"seed={seeds}"],
+        "search": ["sweeper=optuna", "quant.bits=range(2,9)", "quant.activation_bits=range(2,9)", "seed=range(0,9)"],
     }
-    sweep = [*swept[what], "max_retries=1000", *settings, "hydra.sweep.dir=multirun/storm"]
+    if what == "search":
+        swept[what].append(f"n_trials={points}")
+    sweep = ["quant=static", *swept[what], "max_retries=1000", *settings, "hydra.sweep.dir=multirun/storm"]
     return [sys.executable, "-m", "lcomp", "-m", *sweep]
 
 
@@ -129,15 +133,14 @@ def storm(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--points", type=int, default=60, help="of each sweep; enough for it to last through the storm")
+    parser.add_argument("--points", type=int, default=98, help="of each sweep: up to 7, or 49 times a number of seeds")
     parser.add_argument("--what", choices=SWEEPS, nargs="*", default=list(SWEEPS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pause", type=float, nargs=2, default=(3.0, 20.0), help="seconds between strikes")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--pause", type=float, nargs=2, default=(4.0, 12.0), help="seconds between strikes")
     parser.add_argument("--full", action="store_true", help="the 60,000 digits under LCOMP_DATA")
     given = parser.parse_args()
     data = [f"data.root={Path(os.environ['LCOMP_DATA']).resolve()}"] if given.full else ["data=mnist5k"]
-    settings = [f"trainer.max_epochs={given.epochs}", "baseline.trainer.max_epochs=3", *data]
+    settings = ["baseline.trainer.max_epochs=1", *data]
     for what in given.what:
         with tempfile.TemporaryDirectory() as calm, tempfile.TemporaryDirectory() as rough:
             undisturbed = storm(what, given.points, 0, Path(calm), settings, (1, 1))

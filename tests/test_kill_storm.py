@@ -8,4 +8,4 @@ SETTINGS = ["trainer.max_epochs=1", "baseline.trainer.max_epochs=1", "data=mnist
 
 @pytest.mark.parametrize("what", ["grid", "search"])
 def test_nothing_is_lost_in_a_storm(tmp_path, cache, what):
-    kill_storm.storm(what, 10, 3, tmp_path, [*SETTINGS, f"baseline.cache={cache}"], (4, 9))
+    kill_storm.storm(what, 7, 3, tmp_path, [*SETTINGS, f"baseline.cache={cache}"], (3, 9))
