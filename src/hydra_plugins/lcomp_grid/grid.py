@@ -45,7 +45,8 @@ class GridSweeper(BasicSweeper):
             done = len(points) - len(todo)
             if self.resume:
                 print(f"{done} of {len(points)} runs are finished in {folder}", flush=True)
-            self.validate_batch_is_legal(todo)
+            if not getattr(self.launcher, "composes_first", False):
+                self.validate_batch_is_legal(todo)
             view = View(folder, len(points), done, config.shows(self.config), ("val_accuracy", True))
             with view:
                 returns = [

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
-import joblib
 from hydra.core.config_store import ConfigStore
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
@@ -35,6 +34,8 @@ class LocalLauncher(Launcher):
         workers: processes; null is every core that this process may use, divided by the runs' threads.
     """
 
+    composes_first = True  # every job, before the first begins: what cannot be composed is refused as a whole
+
     def __init__(self, workers: int | None = None):
         if workers is not None and (not isinstance(workers, int) or workers < 1):
             raise UserError(f"launcher.workers={workers}: a whole number of processes, 1 or more; null is every core")
@@ -46,15 +47,13 @@ class LocalLauncher(Launcher):
     @property
     def processes(self) -> int:
         """How many workers it has for runs of the sweep's own number of threads."""
-        threads = self.config.threads if isinstance(self.config.threads, int) else 1  # a run checks its own
-        return self.workers or max(1, joblib.cpu_count() // max(1, threads))
+        return self.workers or cores() // max(1, threads_of(self.config)) or 1
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         jobs = [self.composed(list(o), initial_job_idx + n) for n, o in enumerate(job_overrides)]
-        threads = max((job.threads for job in jobs if isinstance(job.threads, int)), default=1)
-        workers = self.workers or max(1, joblib.cpu_count() // max(1, threads))
+        workers = self.workers or cores() // max(1, *map(threads_of, jobs)) or 1
         with pool_of(min(len(jobs), workers)) as pool:
             return self.run(pool, jobs)
 
@@ -90,6 +89,18 @@ class LocalLauncher(Launcher):
                 else:
                     returns[number] = ended(future, jobs[number])
         return returns
+
+
+def cores() -> int:
+    """How many cores this process may use, a container's limit included."""
+    import joblib  # not in a worker, whose death would leave its semaphore
+
+    return int(joblib.cpu_count())
+
+
+def threads_of(cfg: DictConfig) -> int:
+    """The threads of a run; a run refuses what is no number itself."""
+    return cfg.threads if isinstance(cfg.threads, int) else 1
 
 
 def ended(future: Future[Any], job: DictConfig) -> JobReturn:
