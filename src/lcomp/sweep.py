@@ -51,6 +51,8 @@ class Summary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         summarize(Path(config.hydra.sweep.dir))
+        if "max_failure_rate" in config.hydra.sweeper:  # a search has decided itself whether too many failed
+            failures.clear()
 
 
 @contextmanager
