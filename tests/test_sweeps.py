@@ -216,6 +216,14 @@ def test_a_run_that_failed_too_often_is_left(tmp_path, caplog):
     assert [run.folder.name for run in sweep.latest(sweep.runs(tmp_path))] == ["4"]
 
 
+def test_a_run_that_ended_before_it_began_counts_for_nothing(tmp_path, capsys):
+    (tmp_path / "0").mkdir()
+    sweep.close_interrupted(tmp_path)
+    Result("failed", overrides=["x=1"], error="OSError").write(tmp_path / "1")
+    assert [run.folder.name for run in sweep.latest(sweep.runs(tmp_path))] == ["1"]
+    assert sweep.next_number(tmp_path) == 2
+
+
 def test_a_plan_that_changed_is_refused_with_the_difference(tmp_path):
     sweep.check_plan(tmp_path, {"x": [1]}, {"x": [1]})
     with pytest.raises(UserError, match=r"x: was \[1\], is \[2\]; y: was not there, is 3"):

@@ -174,8 +174,11 @@ def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list
 
 
 def latest(found: Sequence[Run]) -> list[Run]:
-    """The last run of each point: one that was tried again counts once."""
-    return list({key(run.result.overrides): run for run in found}.values())
+    """The last run of each point: one that was tried again counts once, one that ended before it was known which point
+    it was not at all."""
+    unknown = (INTERRUPTED, "KeyboardInterrupt")
+    known = [run for run in found if run.result.overrides or run.result.error not in unknown]
+    return list({key(run.result.overrides): run for run in known}.values())
 
 
 def tell(result: Result) -> None:
