@@ -264,7 +264,7 @@ BREAKS = [
     Break(
         "the user's interruptions use up no tries",
         "search/study.py",
-        'Retry(None if cause == "KeyboardInterrupt" else settings.max_retries)',
+        'Retry(None if cause == "KeyboardInterrupt" else settings.max_retries + by_user)',
         "Retry(settings.max_retries)",
         "test_study.py::test_interruptions_by_the_user_do_not_use_up_the_retries",
     ),
@@ -278,15 +278,15 @@ BREAKS = [
     Break(
         "a sampler goes on where it was",
         "search/worker.py",
-        "seed = len(trials) + 1000003 * number",
+        "seed = len(trials) - studies.retried(trials) + 1000003 * number",
         "import random as r; seed = r.randrange(10**6)",
         "test_study.py::test_one_worker_repeats_itself_and_resuming_goes_on_as_if_nothing_had_been",
     ),
     Break(
         "epochs of a denser network are not told",
         "training.py",
-        "settled <= done < 1:",
-        "done < 1:",
+        "settled <= last and share",
+        "share",
         "test_epochs.py::test_epochs_before_a_schedule_has_ended_are_not_told",
     ),
     Break(

@@ -85,13 +85,20 @@ def test_nothing_to_resume_is_said(lcomp, tmp_path):
         assert done.returncode == 1 and "resume=" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_an_interrupted_sweep_says_how_to_go_on(lcomp_in, tmp_path):
-    process = lcomp_in(tmp_path, wait=False)("-m", "kd.temperature=1,2", "launcher.workers=1")
+@pytest.mark.parametrize("search", [[], ["sweeper=optuna", "n_trials=2"]])
+def test_an_interrupted_sweep_says_how_to_go_on(lcomp_in, tmp_path, search):
+    command = ["-m", "kd.temperature=1,2", "launcher.workers=1", *search]
+    process = lcomp_in(tmp_path, wait=False)(*command)
     wait_for(lambda: [*tmp_path.glob("multirun/sweep-*/0/lcomp.log")])
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "kd.temperature=1,2 data=mnist5k" in err and f"resume={only_sweep(tmp_path).relative_to(tmp_path)}" in err
+    assert process.returncode == 130 and "Traceback" not in err
+    resume = f"resume={only_sweep(tmp_path).relative_to(tmp_path)}"
+    assert "kd.temperature=1,2 data=mnist5k" in err and resume in err
+    assert [record["error"] for record in records(tmp_path)] == ["KeyboardInterrupt"]
+    done = lcomp_in(tmp_path)(*command, resume)
+    assert done.returncode == 0 and "0 of 2" in done.stdout, done.stderr
+    assert [record["status"] for record in records(tmp_path)].count("ok") == 2
 
 
 def test_an_equal_result_is_taken_unless_it_is_not_to_be(lcomp_in, tmp_path):

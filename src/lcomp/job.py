@@ -8,11 +8,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lcomp import config, sweep
+from lcomp import config, gpus, sweep
 from lcomp.report.line import line
 
 log = logging.getLogger("lcomp")
-in_worker = False  # beside others: latencies wait for the end of the sweep
 report: Callable[[int, float], None] | None = None  # a search's, of the trial that this process is carrying out
 
 
@@ -28,12 +27,14 @@ def job(cfg: DictConfig) -> float:
     alone = hydra.mode == RunMode.RUN
     if not alone:
         cfg.progress = False  # the sweep shows its own
+        if cfg.device == "gpu":
+            gpus.take(Path(hydra.sweep.dir))
     result = run(
         cfg,
         folder,
         config.overrides(hydra),
         config.choices(hydra),
-        timed=not in_worker,
+        timed=alone,  # a sweep leaves latencies to its end
         report=report,
         equals=None if alone or cfg.reuse is not True else folder.parents[1],
     )

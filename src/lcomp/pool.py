@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,12 +34,12 @@ def pool_of(workers: int) -> Iterator[ProcessPool]:
 
 
 def die_with_parent() -> None:
-    """Ends this worker when the process that started it is gone: whoever resumes its sweep must be alone."""
-    parent = os.getppid()
+    """Ends this worker when the sweep's process is gone: whoever resumes the sweep must be alone."""
+    sweep = multiprocessing.parent_process()  # not the fork server, which lives as long as a worker does
+    assert sweep is not None
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
+        sweep.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

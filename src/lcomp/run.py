@@ -22,7 +22,7 @@ from torch import nn
 from lcomp import config, gpus, identity, measure, parts, reuse, size
 from lcomp import log as log_names
 from lcomp.baseline import Baseline
-from lcomp.environment import environment
+from lcomp.environment import cpu, environment
 from lcomp.errors import Pruned, UserError
 from lcomp.export import export
 from lcomp.files import sha256, write_atomically
@@ -192,6 +192,7 @@ def clock(cfg: DictConfig, folder: Path) -> None:
     torch.set_num_threads(cfg.threads)
     result = read(folder / FILE_NAME)
     measure_latencies(cfg, measure.splits_of(parts.make_data(cfg)), folder, result)
+    result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)
 
 

@@ -96,6 +96,12 @@ def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -
         raise UserError(f"{folder}: another process is running this sweep; wait for it, or stop it") from error
 
 
+def broken(error: Exception, folder: Path) -> UserError:
+    """What is said when not a run but what carries runs out has failed: a launcher, a sampler, a storage."""
+    cause = " ".join(str(error).split())[:300]
+    return UserError(f"the sweep stopped ({type(error).__name__}: {cause}); resume={folder} goes on when it is mended")
+
+
 def command(arguments: Sequence[str], folder: Path) -> str:
     """The command that resumes the sweep."""
     kept = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.sweep.dir="))]
@@ -138,7 +144,7 @@ def next_number(folder: Path) -> int:
 
 def key(point: Iterable[str]) -> tuple[str, ...]:
     """What two runs of one point have in common: its overrides in one form."""
-    return tuple(canonical(override.replace("\\:", ":")) for override in point)
+    return tuple(sorted(canonical(override.replace("\\:", ":")) for override in point))
 
 
 def canonical(override: str) -> str:

@@ -16,7 +16,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
-from lcomp.techniques.technique import Technique, network_of, share_of_training
+from lcomp.techniques.technique import Technique, network_of, share_of_training, total_steps
 
 CHECKPOINT = "checkpoint.ckpt"
 Report = Callable[[int, float], None]
@@ -53,8 +53,9 @@ class Epochs(pl.Callback):
             return
         self.accuracies.append(float(trainer.callback_metrics["val_accuracy"]))
         techniques = [one for one in trainer.callbacks if isinstance(one, Technique)]  # type: ignore[attr-defined]
-        done, settled = share_of_training(trainer), max((one.settled for one in techniques), default=0.0)
-        if self.report and settled <= done < 1:
+        settled = max((one.settled for one in techniques), default=0.0)
+        last = (trainer.global_step - 1) / total_steps(trainer)  # techniques act as a step begins
+        if self.report and settled <= last and share_of_training(trainer) < 1:
             self.report(len(self.accuracies), self.accuracies[-1])
 
 

@@ -9,8 +9,11 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from lcomp import clocks, config, sweep
+from lcomp.errors import UserError
 from lcomp.progress import View
 
 
@@ -48,11 +51,14 @@ class GridSweeper(BasicSweeper):
             if not getattr(self.launcher, "composes_first", False):
                 self.validate_batch_is_legal(todo)
             view = View(folder, len(points), done, config.shows(self.config), ("val_accuracy", True))
-            with view:
-                returns = [
-                    self.launcher.launch(batch, initial_job_idx=sweep.next_number(folder))
-                    for batch in (self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ())
-                ]
+            batches = self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ()
+            try:
+                with view:
+                    returns = [self.launcher.launch(batch, sweep.next_number(folder)) for batch in batches]
+            except (UserError, HydraException, OmegaConfBaseException):
+                raise
+            except Exception as error:
+                raise sweep.broken(error, folder) from error
             clocks.complete(Path(folder))
         for returned in (one for batch in returns for one in batch):
             _ = returned.return_value  # raises what a run raised outside its record

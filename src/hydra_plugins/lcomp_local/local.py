@@ -17,8 +17,6 @@ from omegaconf import DictConfig, open_dict
 from pebble import ProcessExpired, ProcessPool
 
 from lcomp import config as configuration
-from lcomp import gpus
-from lcomp import job as task
 from lcomp.errors import UserError
 from lcomp.pool import death, pool_of
 from lcomp.result import FILE_NAME, Result
@@ -86,6 +84,8 @@ class LocalLauncher(Launcher):
                 error = future.exception()
                 if isinstance(error, ProcessExpired) and lost(jobs[number], death(error.exitcode)):
                     schedule(number)
+                elif hasattr(self.function, "lost"):  # a search's worker, whose trials have records of their own
+                    returns[number] = failed(error) if error else future.result()
                 else:
                     returns[number] = ended(future, jobs[number])
         return returns
@@ -101,6 +101,13 @@ def cores() -> int:
 def threads_of(cfg: DictConfig) -> int:
     """The threads of a run; a run refuses what is no number itself."""
     return cfg.threads if isinstance(cfg.threads, int) else 1
+
+
+def failed(error: BaseException) -> JobReturn:
+    """A job that ended by `error`; Hydra raises it when it looks for what the job returned."""
+    returned = JobReturn(status=JobStatus.FAILED)
+    returned.return_value = error
+    return returned
 
 
 def ended(future: Future[Any], job: DictConfig) -> JobReturn:
@@ -127,9 +134,6 @@ def lose(job: DictConfig, cause: str) -> None:
 
 def work(state: bytes, job: DictConfig) -> JobReturn:
     """A job, in a worker; `state` is the launcher's: Hydra's singletons, its context and the task function."""
-    task.in_worker = True
-    if job.get("device") == "gpu":
-        gpus.take(Path(job.hydra.sweep.dir))
     setup_globals()
     singletons, context, function = cloudpickle.loads(state)
     Singleton.set_state(singletons)

@@ -39,12 +39,16 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
     parser = OverridesParser.create(config_loader=sweeper.context.config_loader)
     space = Space([*flat(plain(sweeper.params)), *asked], parser)
-    custom = hydra.utils.get_object(sweeper.custom) if sweeper.custom else None
+    try:
+        custom = hydra.utils.get_object(sweeper.custom) if sweeper.custom else None
+    except (ImportError, ValueError) as error:
+        raise UserError(f"hydra.sweeper.custom_search_space={sweeper.custom}: cannot be loaded ({error})") from error
     if not space.sampled and custom is None:
         raise UserError("nothing to search: give a key several values, as in 'kd.temperature=interval(1,10)'")
     settings = settings_of(sweeper, folder)
     settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
-    plan = {**space.plan(), "objective": settings.objective, "direction": settings.direction}
+    plan: dict[str, Any] = {**space.plan(), "objective": settings.objective, "direction": settings.direction}
+    plan["constraint"] = settings.constraint
     points = None if custom else space.points(settings.n_trials)
     if points is not None:
         settings.n_trials = len(points)
@@ -75,8 +79,11 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
                     )
                     for one in returned:
                         _ = one.return_value
-        finally:
-            recover(worker, study, "KeyboardInterrupt")
+        except BaseException as error:
+            recover(worker, study, "KeyboardInterrupt" if isinstance(error, KeyboardInterrupt) else sweep.INTERRUPTED)
+            if isinstance(error, UserError) or not isinstance(error, Exception):
+                raise
+            raise sweep.broken(error, folder) from error
         clocks.complete(folder)
     tell(settings, study, folder)
 
@@ -95,7 +102,7 @@ def settings_of(sweeper: OptunaSweeper, folder: Path) -> Settings:
     constraint = {name: value for name, value in plain(sweeper.constraint).items() if value is not None}
     return Settings(
         storage=sweeper.storage or f"sqlite:///{(folder / 'study.db').absolute()}",
-        study_name=sweeper.study_name or folder.name,
+        study_name=sweeper.study_name or (folder.name if sweeper.storage else "lcomp"),  # a folder may be renamed
         objective=sweeper.objective,
         direction=sweeper.direction,
         n_trials=sweeper.n_trials,

@@ -14,6 +14,7 @@ from typing import Any
 
 import hydra.utils
 import optuna
+import sqlalchemy.exc
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -43,6 +44,16 @@ def quietly() -> Iterator[None]:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")
         yield
+
+
+@contextmanager
+def reachable(storage: str) -> Iterator[None]:
+    """A storage that cannot be opened as one line, not as its driver's traceback."""
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())[:300]
+        raise UserError(f"hydra.sweeper.storage={storage}: cannot be opened ({cause})") from error
 
 
 @dataclass
@@ -84,6 +95,11 @@ class Settings:
             raise UserError(
                 f"hydra.sweeper.direction={self.direction}: one for each objective ({', '.join(self.objective)})"
             )
+        for name in ("n_trials", "max_retries", "heartbeat"):
+            if not isinstance(getattr(self, name), int):
+                raise UserError(f"hydra.sweeper.{name}={getattr(self, name)}: a whole number")
+        if not isinstance(self.max_failure_rate, int | float):
+            raise UserError(f"hydra.sweeper.max_failure_rate={self.max_failure_rate}: a share, 0 to 1")
         for name, value, allowed in (
             ("n_trials", self.n_trials, self.n_trials >= 1),
             ("heartbeat", self.heartbeat, self.heartbeat >= 1),
@@ -102,7 +118,7 @@ class Settings:
                 another.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with quietly():
+        with quietly(), reachable(self.storage):
             return optuna.create_study(
                 storage=open_storage(self.storage, self.heartbeat, self.max_retries),
                 study_name=self.study_name,
@@ -189,6 +205,11 @@ def open_storage(url: str, heartbeat: int, max_retries: int) -> optuna.storages.
     )
 
 
+def retried(trials: Sequence[FrozenTrial]) -> int:
+    """How many trials were interrupted and stand there a second time."""
+    return len({number for trial in trials for number in trial.system_attrs.get("retry_history", ())})
+
+
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that count for the budget, in the order of their numbers."""
     retried = {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
@@ -208,8 +229,22 @@ def is_over(settings: Settings, trials: Sequence[FrozenTrial]) -> bool:
     return len(failed(trials)) > settings.max_failure_rate * settings.n_trials
 
 
+@contextmanager
+def unless_ended() -> Iterator[None]:
+    """What is told of a trial that another process has ended meanwhile, taking it for lost, is not heard."""
+    try:
+        yield
+    except optuna.exceptions.UpdateFinishedTrialError:
+        log.warning("a trial of this process was taken for lost and given to another; its result is not used")
+
+
 def conclude(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result) -> None:
     """Tells the study what a run came to."""
+    with unless_ended():
+        note_and_tell(settings, study, trial, result)
+
+
+def note_and_tell(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result) -> None:
     note = study._storage.set_trial_user_attr  # a trial that another process began has no other handle
     if result.status == "ok":
         note(trial._trial_id, "test_accuracy", result.metrics["test_accuracy"])
@@ -236,8 +271,9 @@ def tell(
 
 def withdraw(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
     """Ends a trial that does not count."""
-    study._storage.set_trial_user_attr(trial._trial_id, WITHDRAWN, why)
-    tell(study, trial, None, TrialState.FAIL)
+    with unless_ended():
+        study._storage.set_trial_user_attr(trial._trial_id, WITHDRAWN, why)
+        tell(study, trial, None, TrialState.FAIL)
 
 
 def settle(settings: Settings, study: optuna.Study, trial: FrozenTrial, folder: Path, cause: str) -> None:
@@ -251,11 +287,14 @@ def settle(settings: Settings, study: optuna.Study, trial: FrozenTrial, folder: 
     if result and (result.status in ("ok", "pruned", "nan")):
         conclude(settings, study, trial, result)
         return
-    study._storage.set_trial_user_attr(trial._trial_id, "cause", cause)
-    tell(study, trial, None, TrialState.FAIL)
-    frozen = next(one for one in study.get_trials(deepcopy=False) if one.number == trial.number)
-    with quietly():
-        Retry(None if cause == "KeyboardInterrupt" else settings.max_retries)(study, frozen)
+    with unless_ended(), quietly():
+        study._storage.set_trial_user_attr(trial._trial_id, "cause", cause)
+        tell(study, trial, None, TrialState.FAIL)
+        trials = study.get_trials(deepcopy=False)
+        before = set(trial.system_attrs.get("retry_history", ()))
+        by_user = sum(t.number in before and t.user_attrs.get("cause") == "KeyboardInterrupt" for t in trials)
+        ended = next(one for one in trials if one.number == trial.number)
+        Retry(None if cause == "KeyboardInterrupt" else settings.max_retries + by_user)(study, ended)
 
 
 def take_over(settings: Settings, study: optuna.Study) -> None:

@@ -95,7 +95,7 @@ class Worker:
                     time.sleep(PATIENCE)  # a worker of another process may be lost, and its trial be left to this one
                     continue
             with filelock.FileLock(self.folder / ".ask"):  # one at a time, so that none takes a point just taken
-                seed = len(trials) + 1000003 * number
+                seed = len(trials) - studies.retried(trials) + 1000003 * number
                 study.sampler = self.settings.make_sampler(seed)
                 if duplicates >= DUPLICATES and not self.queue_new(study, seed):
                     self.warn_exhausted(study)
@@ -179,7 +179,8 @@ class Worker:
             return None
 
         def report(epoch: int, accuracy: float) -> None:
-            trial.report(accuracy, epoch)
+            with studies.unless_ended():
+                trial.report(accuracy, epoch)
             if trial.should_prune():
                 raise Pruned(f"after epoch {epoch}, at a validation accuracy of {accuracy:.2%}")
 
