@@ -5,6 +5,10 @@
 
 Checks, for a grid and for a search with Optuna, that no finished run was lost or run twice, that none is left
 unfinished, and that the grid's figures are those of a sweep that nobody disturbed, times apart.
+
+AMD EPYC, two cores, other work beside: 49 points of post-training quantization, of a few seconds each, 106 s
+undisturbed, 256 s with 12 strikes 7 to 20 s apart (12.5 s each), the same figures. A search of 30 trials outlived 8
+strikes in 154 s.
 """
 
 from __future__ import annotations

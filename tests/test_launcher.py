@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -48,6 +49,24 @@ def test_a_worker_that_is_killed_costs_its_run_alone(lcomp_in, tmp_path):
     assert "the worker was killed (SIGKILL)" in lost[0]["error"] and "kd=logit" in lost[0]["overrides"]
     assert process.returncode == 1 and "1 of 3 runs failed" in err
     assert out.count("test accuracy") == 2
+
+
+def test_workers_end_with_their_sweep(lcomp_in, tmp_path):
+    """Else they would go on in a folder that a resumed sweep works in."""
+    process = lcomp_in(tmp_path, wait=False)("-m", "kd.temperature=1,2", "trainer.max_epochs=50", FEW[1])
+    wait_for(lambda: len([*tmp_path.glob("multirun/sweep-*/*/lcomp.log")]) >= 2)
+    workers = [pid for pid in leaves(process.pid) if seconds_of_processor(pid) > 0]
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert len(workers) >= 2
+    wait_for(lambda: not any(alive(pid) for pid in workers), seconds=5)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_an_interrupted_sweep_leaves_a_record_of_every_run_that_began(lcomp_in, tmp_path):
