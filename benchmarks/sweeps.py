@@ -1,10 +1,13 @@
 """What a sweep costs over its runs, whether its workers are idle, what pruning saves.
 
-python benchmarks/sweeps.py points                       # one more point; 40 points against 10
-python benchmarks/sweeps.py idle                         # a search of unequal trials, two workers
-LCOMP_DATA=... python benchmarks/sweeps.py twenty        # 5 sparsities x 4 bit-widths against a baseline's training
-LCOMP_DATA=... python benchmarks/sweeps.py record        # a real grid's learning curves, to surrogate.csv
-python benchmarks/sweeps.py surrogate                    # pruned searches on these curves, 20 seeds
+    python benchmarks/sweeps.py points                       # one more point; 40 points against 10
+    python benchmarks/sweeps.py idle                         # a search of unequal trials, two workers
+    LCOMP_DATA=... python benchmarks/sweeps.py twenty        # 5 sparsities x 4 bit-widths against a baseline's training
+    LCOMP_DATA=... python benchmarks/sweeps.py record        # a real grid's learning curves, to surrogate.csv
+    python benchmarks/sweeps.py surrogate                    # pruned searches on these curves, 20 seeds
+
+surrogate.csv: 36 students on MNIST, 9 epochs each. Searches of 40 trials: median saves 46 % of the epochs and loses
+0.100 points of validation accuracy, halving 59 % and 0.232, hyperband 40 % and 0.118.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from pathlib import Path
 import optuna
 
 CURVES = Path(__file__).with_name("surrogate.csv")
-SMALL = ["data=mnist5k", "trainer.max_epochs=1", "baseline.trainer.max_epochs=1"]
+SMALL = ["data=mnist5k", "baseline.trainer.max_epochs=1"]
 GRID = {
     "trainer.learning_rate": ("0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03"),
     "kd.temperature": ("1", "3", "8"),
@@ -43,12 +46,14 @@ def swept(folder: Path, *arguments: str) -> tuple[float, list[dict]]:
 def points() -> None:
     """What a point costs over its own training, export and measurement."""
     walls, own = {}, []
-    for count in (10, 40):
+    grids = {10: ("channel", "4,8"), 40: ("channel,tensor", "3,4,6,8")}
+    for count, (granularity, bits) in grids.items():
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             subprocess.run([sys.executable, "-m", "lcomp", *SMALL], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-            sparsities = ",".join(f"{0.5 + 0.01 * n:.2f}" for n in range(count))
-            walls[count], records = swept(folder, f"prune.sparsity={sparsities}", *SMALL, "launcher.workers=1")
+            grid = (f"quant.granularity={granularity}", f"quant.bits={bits}", "quant.activation_bits=4,5,6,7,8")
+            walls[count], records = swept(folder, "quant=static", *grid, *SMALL, "launcher.workers=1")
+            assert len(records) == count
             own += [record["seconds"]["total"] for record in records]
     each = (walls[40] - walls[10]) / 30
     print(f"10 points {walls[10]:.1f} s, 40 points {walls[40]:.1f} s ({walls[40] / walls[10]:.2f} times)")
@@ -61,7 +66,7 @@ def idle() -> None:
         folder = Path(place)
         swept(
             folder,
-            *("sweeper=optuna", "sampler=random", "pruner=none", "n_trials=24", "trainer.max_epochs=range(1,25)"),
+            *("sweeper=optuna", "sampler=random", "pruner=none", "n_trials=16", "trainer.max_epochs=range(1,9)"),
             *("kd.temperature=interval(1,10)", "data=mnist5k", "baseline.trainer.max_epochs=1"),
         )
         [path] = folder.glob("multirun/sweep-*/study.db")
