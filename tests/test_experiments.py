@@ -30,7 +30,7 @@ def test_every_row_of_the_paper_is_counted():
 def test_a_row_takes_its_epochs_of_steps_from_a_baseline_of_ten(name, monkeypatch, tmp_path):
     monkeypatch.setattr(datamodule, "TRAIN_EXAMPLES", 256 * STEPS)
     fit, of_baselines = parts.fit, []
-    monkeypatch.setattr(parts, "fit", lambda *arguments: of_baselines.append(fit(*arguments)))
+    monkeypatch.setattr(parts, "fit", lambda *given, **named: of_baselines.append(fit(*given, **named)))
     with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
         settings = ["data=mnist5k", f"baseline.cache={tmp_path}", "measure.latency_runs=1", "progress=false"]
         cfg = hydra.compose("config", [f"experiment={name}", *settings])
