@@ -34,7 +34,11 @@ def pool_of(workers: int) -> Iterator[ProcessPool]:
 
 
 def die_with_parent() -> None:
-    """Ends this worker when the sweep's process is gone: whoever resumes the sweep must be alone."""
+    """Ends this worker when the sweep's process is gone: whoever resumes the sweep must be alone.
+
+    Its end by SIGTERM is immediate too; Lightning would have it write a record first, beside the sweep's own.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     sweep = multiprocessing.parent_process()  # not the fork server, which lives as long as a worker does
     assert sweep is not None
 
