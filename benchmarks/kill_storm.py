@@ -24,6 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from processes import family
+
 TIMES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
 ENDED = ("ok", "pruned")
 SWEEPS = ("grid", "search")
@@ -41,15 +43,6 @@ def command(what: str, points: int, settings: list[str]) -> list[str]:
         swept[what].append(f"n_trials={points}")
     sweep = ["quant=static", *swept[what], "max_retries=1000", *settings, "hydra.sweep.dir=multirun/storm"]
     return [sys.executable, "-m", "lcomp", "-m", *sweep]
-
-
-def family(pid: int) -> list[int]:
-    """The process and all below it."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(member for child in children for member in family(int(child)))]
 
 
 def strike(process: subprocess.Popen[bytes], chance: random.Random) -> str:

@@ -23,6 +23,8 @@ import threading
 import time
 from pathlib import Path
 
+from processes import family
+
 TEMPERATURES = ("1", "2", "3", "4", "5", "6", "7", "8")
 
 
@@ -59,15 +61,6 @@ def measured(command, folder):
         raise SystemExit(f"{' '.join(command)} failed:\n{said}")
     used = after.children_user - before.children_user + after.children_system - before.children_system
     return time.monotonic() - start, used, peak[0] / 1e6
-
-
-def family(pid):
-    """The process and all below it."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *(member for child in children for member in family(int(child)))]
 
 
 def resident(pid):

@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 
 from lcomp.errors import UserError
 from lcomp.result import Result
-from lcomp.search import search, study
+from lcomp.search import search, settings, study
+from lcomp.search.settings import Settings
 from lcomp.search.space import Space
-from lcomp.search.study import Settings
 from lcomp.search.worker import Worker, frozen
 
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": 0}
@@ -69,6 +69,19 @@ def test_no_point_runs_twice_and_the_budget_is_kept(tmp_path, sampler):
     )
     found = points(work(worker))
     assert len(found) == len(set(found)) == 12
+
+
+def test_a_study_can_live_in_a_journal(tmp_path):
+    worker = worker_in(tmp_path, ["x=interval(0,1)"], storage=f"journal:{tmp_path}/study.log")
+    assert len(points(work(worker))) == 12 and (tmp_path / "study.log").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    "storage", ["sqlite:////nowhere/study.db", "postgresql+psycopg://nobody@/x?host=/nowhere", "x:y"]
+)
+def test_a_storage_that_cannot_be_opened_is_said_in_a_line(tmp_path, storage):
+    with pytest.raises(UserError, match="hydra.sweeper.storage=.*: cannot be opened"):
+        settings_in(tmp_path, storage=storage).open()
 
 
 def test_two_workers_share_the_budget_and_take_no_point_twice(tmp_path):
@@ -176,7 +189,7 @@ def test_what_misses_the_constraint_is_not_the_best(tmp_path):
     given = settings_in(tmp_path, objective=["gzip_bytes"], direction=["minimize"], constraint={"val_accuracy": 0.98})
     made = given.open()
     for accuracy, size in ((0.97, 5), (0.98, 20), (0.99, 30)):
-        with study.quietly():
+        with settings.quietly():
             trial = frozen(made, made.ask())
         metrics = {"val_accuracy": accuracy, "gzip_bytes": size, "test_accuracy": 0.5}
         study.conclude(given, made, trial, Result("ok", metrics=metrics))
@@ -202,9 +215,11 @@ def test_constraints_of_sizes_are_upper_limits(tmp_path):
         ({"direction": ["up"]}, "maximize, minimize"),
         ({"direction": ["maximize", "minimize"]}, "one for each objective"),
         ({"n_trials": 0}, "n_trials=0"),
+        ({"n_trials": 1.5}, "n_trials=1.5: a whole number"),
+        ({"n_trials": "twenty"}, "n_trials=twenty: a whole number"),
         ({"max_retries": -1}, "max_retries=-1"),
         ({"max_failure_rate": 2}, "max_failure_rate=2"),
-        ({"constraint": {"test_accuracy": 0.9}}, "read once, at the end"),
+        ({"constraint": {"test_accuracy": 0.9}}, "constraint=test_accuracy: read once, at the end"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path, changed, said):
@@ -220,7 +235,7 @@ def test_a_sampler_that_takes_no_constraint_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["tpe", "TPESampler", "CmaEs", "brute_force", "nsgaii"])
 def test_samplers_by_name(name):
-    found = study.named("sampler", name, optuna.samplers, "Sampler")
+    found = settings.named("sampler", name, optuna.samplers, "Sampler")
     assert (
         found["_target_"].lower().startswith(f"optuna.samplers.{name.lower().replace('_', '')}".removesuffix("sampler"))
     )
@@ -228,7 +243,7 @@ def test_samplers_by_name(name):
 
 def test_an_unknown_sampler_is_named_with_the_nearest():
     with pytest.raises(UserError, match="did you mean random"):
-        study.named("hydra/sweeper/sampler", "randm", optuna.samplers, "Sampler")
+        settings.named("hydra/sweeper/sampler", "randm", optuna.samplers, "Sampler")
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])

@@ -11,6 +11,7 @@ import optuna
 import pytest
 import yaml
 from optuna.trial import TrialState
+from processes import family
 from test_launcher import FEW, leaves, records, seconds_of_processor, wait_for
 
 from lcomp import sweep
@@ -36,11 +37,7 @@ def trials_in(folder):
 
 def kill_all(process):
     """The command and every process below it, as a power cut does."""
-    found = [process.pid]
-    for pid in found:
-        with open(f"/proc/{pid}/task/{pid}/children") as children:
-            found += [int(child) for child in children.read().split()]
-    for pid in found:
+    for pid in family(process.pid):
         os.kill(pid, signal.SIGKILL)
     process.communicate()
 
@@ -246,3 +243,33 @@ def test_a_folder_is_one_process_s_own(tmp_path):
         pass
     with pytest.raises(UserError, match="holds a sweep already"), sweep.opened(cfg, [], False, {}):
         pass
+
+
+@pytest.mark.parametrize("search", ["pareto", "smallest"])
+def test_the_searches_that_are_ready(lcomp_in, tmp_path, search):
+    kept = ["constraint.val_accuracy=0.1"] if search == "smallest" else []
+    done = lcomp_in(tmp_path)("-m", f"hparams_search={search}", *kept, "n_trials=3", "trainer.max_epochs=1", *FEW[1:])
+    assert done.returncode == 0, done.stderr
+    title = (
+        "Best gzip_bytes, val_accuracy 0.1 kept" if search == "smallest" else "Pareto front of val_accuracy and gzip"
+    )
+    assert title in done.stdout
+    assert [trial.state for trial in trials_in(tmp_path)] == [TrialState.COMPLETE] * 3
+    points = [trial.user_attrs["point"] for trial in trials_in(tmp_path)]
+    assert all({o.partition("=")[0] for o in point} >= {"kd", "prune", "quant"} for point in points)
+
+
+def test_no_value_leaves_the_sweep_s_folder(lcomp, tmp_path):
+    values = "'../../out',\"a 'b' c\",'/tmp/x'"
+    done = lcomp("-m", f"name={values}", "quant=static", "launcher=serial")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in only_sweep(tmp_path).iterdir() if path.is_dir()} == {"0", "1", "2"}
+    assert {record["name"] for record in records(tmp_path)} == {"../../out", "a 'b' c", "/tmp/x"}
+    assert {path.name for path in tmp_path.iterdir()} == {"multirun"}
+
+
+@pytest.mark.parametrize("argument", ["resume=last", "hparams_search=pareto", "n_trials=3", "sweeper=optuna"])
+def test_settings_of_sweeps_ask_for_m(lcomp, tmp_path, argument):
+    done = lcomp(argument, "kd.temperature=3")
+    assert done.returncode == 1 and f"{argument}: belongs to a sweep; add -m" in done.stderr
+    assert not [*tmp_path.iterdir()]

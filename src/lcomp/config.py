@@ -41,7 +41,23 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
 
     Returns:
         The arguments, and a line for each choice that was made.
+
+    Raises:
+        UserError: a setting of sweeps without `-m`.
     """
+    if not any(argument.startswith("-") for argument in arguments):
+        for argument in arguments:
+            if argument.partition("=")[0] in (
+                "resume",
+                "hparams_search",
+                "sweeper",
+                "sampler",
+                "pruner",
+                *SWEEPER_KEYS,
+            ):
+                raise UserError(
+                    f"{argument}: belongs to a sweep; add -m, as in python -m lcomp -m {' '.join(arguments)}"
+                )
     explicit, said = [made for argument in arguments for made in hydras(argument)], []
     experiments = [a for a in explicit if a.startswith("experiment=")]
     for family, technique in FAMILIES.items():

@@ -12,6 +12,16 @@ from lcomp.files import write_atomically
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
+METRICS = (  # that a search may choose on: of validation images, or of the artifact as it lies there
+    "val_accuracy",
+    "gzip_bytes",
+    "file_bytes",
+    "memory_bytes",
+    "macs",
+    "parameters",
+    "nonzero_parameters",
+    "sparsity",
+)
 PREDICTIONS = "predictions.npz"  # beside it: `predictions` and `labels` of the test split
 
 
@@ -39,6 +49,11 @@ class Result:
     epochs: list[float] = field(default_factory=list)  # validation accuracy after each
     reused: str | None = None  # the folder of the equal run that this record was taken from
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try would give it again."""
+        return self.status in ("ok", "pruned", "nan")
 
     def write(self, folder: Path) -> Path:
         """Writes `result.json` into `folder`; figures that are not finite become null."""

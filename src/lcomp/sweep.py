@@ -6,7 +6,7 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +16,9 @@ import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp import config
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
+from lcomp.points import key
 from lcomp.report.line import line
 from lcomp.result import FILE_NAME, Result, read
 
@@ -34,11 +34,6 @@ class Run(NamedTuple):
 
     folder: Path
     result: Result
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether a resumed sweep leaves it: a result that another try would give again."""
-        return self.result.status in ("ok", "pruned", "nan")
 
     @property
     def was_tried(self) -> bool:
@@ -113,9 +108,9 @@ def check_plan(folder: Path, before: Any, now: Any) -> None:
     if before == now:
         return
     lines = []
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
-            lines.append(f"{key}: was {before.get(key, 'not there')}, is {now.get(key, 'not there')}")
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            lines.append(f"{name}: was {before.get(name, 'not there')}, is {now.get(name, 'not there')}")
     raise UserError(
         f"resume={folder}: that sweep was another one; " + "; ".join(lines) + "; repeat its command, or start anew"
     )
@@ -142,26 +137,6 @@ def next_number(folder: Path) -> int:
     return 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=-1)
 
 
-def key(point: Iterable[str]) -> tuple[str, ...]:
-    """What two runs of one point have in common: its overrides in one form."""
-    return tuple(sorted(canonical(override.replace("\\:", ":")) for override in point))
-
-
-def canonical(override: str) -> str:
-    """The override with its number, if it is one, in one form: 3 and 3.0 are one point."""
-    name, _, value = override.partition("=")
-    try:
-        return f"{name}={float(value):.12g}"
-    except ValueError:
-        return override
-
-
-def without_inactive(point: Sequence[str]) -> list[str]:
-    """The point's overrides less those of keys that belong to a family whose choice is `none`."""
-    off = tuple(f"{family}{mark}" for family in config.FAMILIES if f"{family}=none" in point for mark in "./")
-    return [override for override in point if not (off and override.lstrip("+~").startswith(off))]
-
-
 def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list[list[str]]:
     """The points that have no finished run yet and were not tried too often."""
     tried: dict[tuple[str, ...], list[Run]] = {}
@@ -170,7 +145,7 @@ def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list
     found = []
     for point in points:
         tries = tried.get(key(point), [])
-        if any(run.is_finished for run in tries):
+        if any(run.result.is_final for run in tries):
             continue
         if sum(run.was_tried for run in tries) > max_retries:
             log.warning("%s: failed %d times; max_retries=N allows more", " ".join(point), len(tries))

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lcomp import clocks, config, sweep
 from lcomp.errors import UserError
+from lcomp.points import key, without_inactive
 from lcomp.progress import View
 
 
@@ -69,8 +70,8 @@ class GridSweeper(BasicSweeper):
         [points] = BasicSweeper.split_arguments(overrides, None)
         seen: dict[tuple[str, ...], list[str]] = {}
         for point in points:
-            active = sweep.without_inactive(point)
-            seen.setdefault(sweep.key(active), active)
+            active = without_inactive(point)
+            seen.setdefault(key(active), active)
         unique = list(seen.values())
         return list(BasicSweeper.split_overrides_to_chunks(unique, max_batch_size))
 
@@ -79,7 +80,7 @@ def plan(points: list[list[str]]) -> dict[str, list[str]]:
     """The points of a grid, by the keys that are swept."""
     values: dict[str, list[str]] = {}
     for point in points:
-        for override in sweep.key(point):
+        for override in key(point):
             name, _, value = override.partition("=")
             seen = values.setdefault(name, [])
             if value not in seen:

@@ -9,6 +9,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from lcomp.result import METRICS
+
 
 class OptunaSweeper(Sweeper):
     """Searches the swept keys with a study of Optuna; takes what hydra-optuna-sweeper took, and more.
@@ -107,7 +109,7 @@ SETTINGS = {
     "params": None,
     "search_space": None,
     "custom_search_space": None,
-    "constraint": {"val_accuracy": None},
+    "constraint": dict.fromkeys(METRICS),
     "resume": False,
 }
 

@@ -18,11 +18,12 @@ from rich.table import Table
 from lcomp import clocks, config, sweep
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
+from lcomp.points import key
 from lcomp.progress import View
 from lcomp.result import FILE_NAME, read
 from lcomp.search import study as studies
+from lcomp.search.settings import Settings, named
 from lcomp.search.space import Space, flat
-from lcomp.search.study import Settings
 from lcomp.search.worker import Worker, asked_for
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ def settings_of(sweeper: OptunaSweeper, folder: Path) -> Settings:
     import optuna.pruners
     import optuna.samplers
 
-    sampler = studies.named("hydra/sweeper/sampler", plain(sweeper.sampler), optuna.samplers, "Sampler")
-    pruner = studies.named("hydra/sweeper/pruner", plain(sweeper.pruner or "nop"), optuna.pruners, "Pruner")
+    sampler = named("hydra/sweeper/sampler", plain(sweeper.sampler), optuna.samplers, "Sampler")
+    pruner = named("hydra/sweeper/pruner", plain(sweeper.pruner or "nop"), optuna.pruners, "Pruner")
     constraint = {name: value for name, value in plain(sweeper.constraint).items() if value is not None}
     return Settings(
         storage=sweeper.storage or f"sqlite:///{(folder / 'study.db').absolute()}",
@@ -121,8 +122,7 @@ def recover(worker: Worker, study: optuna.Study, cause: str = sweep.INTERRUPTED)
         begun = (worker.folder / str(trial.number)).is_dir()
         own = str(trial.user_attrs.get("worker", "")).startswith(worker.session)
         if begun or own or worker.settings.storage.startswith("sqlite:///" + str(worker.folder.absolute())):
-            worker.record(trial, cause) if begun else None
-            studies.settle(worker.settings, study, trial, worker.folder, cause)
+            worker.settle(study, trial, cause)
 
 
 def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]]) -> None:
@@ -130,7 +130,7 @@ def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]])
     trials = study.get_trials(deepcopy=False)
     known = asked_for(trials)
     for point, parameters in points:
-        if sweep.key(point) not in known:
+        if key(point) not in known:
             study.enqueue_trial(parameters, user_attrs={"point": point}, skip_if_exists=False)
 
 

@@ -19,7 +19,7 @@ from optuna.trial import Trial
 
 from lcomp.config import FAMILIES
 from lcomp.errors import UserError
-from lcomp.sweep import key, without_inactive
+from lcomp.points import key, without_inactive
 
 Suggested = Callable[[str, BaseDistribution], Any]
 

@@ -6,13 +6,10 @@ import logging
 import os
 import random
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import filelock
 import optuna
@@ -22,12 +19,13 @@ from omegaconf import DictConfig, open_dict
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lcomp import job as task
-from lcomp import sweep
 from lcomp.errors import Pruned
+from lcomp.points import key
 from lcomp.result import FILE_NAME, Result, read
 from lcomp.search import study as studies
+from lcomp.search.heartbeat import beat, beating
+from lcomp.search.settings import Settings, quietly
 from lcomp.search.space import Space, suggest, text
-from lcomp.search.study import Settings
 
 log = logging.getLogger("lcomp")
 DUPLICATES = 3  # in a row, before a point is drawn at random
@@ -68,9 +66,13 @@ class Worker:
         study = self.settings.open()
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.user_attrs.get("worker") == f"{self.session}/{job.hydra.job.num}":
-                self.record(trial, cause)
-                studies.settle(self.settings, study, trial, self.folder, cause)
+                self.settle(study, trial, cause)
         return True
+
+    def settle(self, study: optuna.Study, trial: FrozenTrial, cause: str) -> None:
+        """Ends a trial whose worker, one of this folder, is gone; its run has a record then."""
+        self.record(trial, cause)
+        studies.settle(self.settings, study, trial, read(self.folder / str(trial.number) / FILE_NAME), cause)
 
     def record(self, trial: FrozenTrial, cause: str) -> None:
         """Leaves the record of a trial that could not leave its own."""
@@ -95,7 +97,7 @@ class Worker:
                     time.sleep(PATIENCE)  # a worker of another process may be lost, and its trial be left to this one
                     continue
             with filelock.FileLock(self.folder / ".ask"):  # one at a time, so that none takes a point just taken
-                seed = len(trials) - studies.retried(trials) + 1000003 * number
+                seed = len(trials) - len(studies.retried(trials)) + 1000003 * number
                 study.sampler = self.settings.make_sampler(seed)
                 if duplicates >= DUPLICATES and not self.queue_new(study, seed):
                     self.warn_exhausted(study)
@@ -115,7 +117,7 @@ class Worker:
             study.sampler = optuna.samplers.RandomSampler(seed)
             return True
         asked = asked_for(study.get_trials(deepcopy=False))
-        left = [parameters for point, parameters in points if sweep.key(point) not in asked]
+        left = [parameters for point, parameters in points if key(point) not in asked]
         if left:
             study.enqueue_trial(random.Random(seed).choice(left))
         return bool(left)
@@ -126,7 +128,7 @@ class Worker:
 
     def ask(self, study: optuna.Study, number: int) -> tuple[Trial, str | None]:
         """A trial with its point, and why it was withdrawn at once, if it was."""
-        with studies.quietly():
+        with quietly():
             trial = study.ask()
         beat(study, trial._trial_id)
         trial.set_user_attr("worker", f"{self.session}/{number}")
@@ -145,7 +147,7 @@ class Worker:
     def surplus(self, study: optuna.Study, trial: Trial, point: list[str]) -> str | None:
         """Why the trial is one too many, if it is: its point was asked for before, or the budget is spent."""
         before = [one for one in studies.counted(study.get_trials(deepcopy=False)) if one.number < trial.number]
-        if sweep.key(point) in asked_for(before):
+        if key(point) in asked_for(before):
             return "duplicate"
         return "surplus" if len(before) >= self.settings.n_trials else None
 
@@ -190,38 +192,9 @@ class Worker:
 def asked_for(trials: Sequence[FrozenTrial]) -> set[tuple[str, ...]]:
     """The points that trials have or had, those aside that were withdrawn as one too many."""
     counted = studies.counted(trials)
-    return {sweep.key(trial.user_attrs["point"]) for trial in counted if "point" in trial.user_attrs}
+    return {key(trial.user_attrs["point"]) for trial in counted if "point" in trial.user_attrs}
 
 
 def frozen(study: optuna.Study, trial: Trial) -> FrozenTrial:
     """The trial as the storage has it."""
     return study._storage.get_trial(trial._trial_id)
-
-
-def beat(study: optuna.Study, trial_id: int) -> None:
-    """Tells the storage, where it listens, that the trial's worker lives."""
-    storage: Any = study._storage
-    backend = getattr(storage, "_backend", storage)
-    if hasattr(backend, "record_heartbeat"):
-        backend.record_heartbeat(trial_id)
-
-
-@contextmanager
-def beating(trial: Trial, interval: int) -> Iterator[None]:
-    """Beats while the block runs."""
-    ended = threading.Event()
-
-    def beats() -> None:
-        while not ended.wait(interval):
-            try:
-                beat(trial.study, trial._trial_id)
-            except Exception:  # the storage is away for a moment; the next beat may reach it
-                log.debug("no heartbeat for trial %d", trial.number, exc_info=True)
-
-    thread = threading.Thread(target=beats, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

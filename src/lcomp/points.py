@@ -1,0 +1,27 @@
+"""When two points of a sweep are one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lcomp.config import FAMILIES
+
+
+def key(point: Iterable[str]) -> tuple[str, ...]:
+    """What two runs of one point have in common: its overrides in one form."""
+    return tuple(sorted(canonical(override.replace("\\:", ":")) for override in point))
+
+
+def canonical(override: str) -> str:
+    """The override with its number, if it is one, in one form: 3 and 3.0 are one point."""
+    name, _, value = override.partition("=")
+    try:
+        return f"{name}={float(value):.12g}"
+    except ValueError:
+        return override
+
+
+def without_inactive(point: Sequence[str]) -> list[str]:
+    """The point's overrides less those of keys that belong to a family whose choice is `none`."""
+    off = tuple(f"{family}{mark}" for family in FAMILIES if f"{family}=none" in point for mark in "./")
+    return [override for override in point if not (off and override.lstrip("+~").startswith(off))]

@@ -1,0 +1,189 @@
+"""What a search is asked to do, and the sampler, pruner and storage that this takes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import hydra.utils
+import optuna
+import sqlalchemy.exc
+from optuna.study import StudyDirection
+
+from lcomp.errors import UserError, nearest, one_of
+from lcomp.result import METRICS, Result
+
+MORE_IS_BETTER = ("val_accuracy", "sparsity")
+Retry = optuna.storages.RetryHeartbeatStaleTrialCallback
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without Optuna's warnings that heartbeats, retries and constraints may change, or are meant for `optimize`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")
+        yield
+
+
+@contextmanager
+def reachable(storage: str) -> Iterator[None]:
+    """A storage that cannot be opened as one line, not as its driver's traceback."""
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
+        cause = " ".join(str(error.__cause__ or error).split())[:300]
+        raise UserError(f"hydra.sweeper.storage={storage}: cannot be opened ({cause})") from error
+
+
+@dataclass
+class Settings:
+    """What every worker of a search knows.
+
+    Attributes:
+        storage: URL of an Optuna storage that all workers can reach.
+        objective, direction: metrics of the record's `metrics`, and whether each is to `maximize` or to `minimize`.
+        constraint: least values (`val_accuracy`) or greatest (every other metric) that an artifact must keep.
+        n_trials: trials in all, resumed ones included; those that were withdrawn do not count.
+        max_failure_rate: share of `n_trials` that may fail before the search ends.
+        max_retries: how often a trial that was interrupted is tried again.
+        heartbeat: seconds between a trial's signs of life; one without for three times as long is taken over.
+        sampler, pruner: Optuna's, as `_target_` and its arguments.
+    """
+
+    storage: str
+    study_name: str
+    objective: list[str]
+    direction: list[str]
+    n_trials: int
+    max_failure_rate: float
+    max_retries: int
+    sampler: dict[str, Any]
+    pruner: dict[str, Any] | None
+    constraint: dict[str, float] = field(default_factory=dict)
+    heartbeat: int = 20
+
+    def __post_init__(self) -> None:
+        for key, metrics in (("objective", self.objective), ("constraint", self.constraint)):
+            for metric in metrics:
+                check_metric(f"hydra.sweeper.{key}", metric)
+        for direction in self.direction:
+            one_of("hydra.sweeper.direction", direction, ("maximize", "minimize"))
+        if len(self.objective) != len(self.direction) or not self.objective:
+            raise UserError(
+                f"hydra.sweeper.direction={self.direction}: one for each objective ({', '.join(self.objective)})"
+            )
+        for name, kind, least, words in (
+            ("n_trials", int, 1, "a whole number, 1 or more"),
+            ("heartbeat", int, 1, "a whole number of seconds, 1 or more"),
+            ("max_retries", int, 0, "a whole number, 0 or more"),
+            ("max_failure_rate", (int, float), 0, "a share, 0 to 1"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kind) or value < least or (name == "max_failure_rate" and value > 1):
+                raise UserError(f"hydra.sweeper.{name}={value}: {words}")
+
+    def open(self, seed: int = 0) -> optuna.Study:
+        """The study, made by whoever comes first.
+
+        Args:
+            seed: added to the sampler's; so a search with one worker repeats itself, and two workers do not repeat one
+                another.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with quietly(), reachable(self.storage):
+            return optuna.create_study(
+                storage=open_storage(self.storage, self.heartbeat, self.max_retries),
+                study_name=self.study_name,
+                directions=[StudyDirection[one.upper()] for one in self.direction],
+                sampler=self.make_sampler(seed),
+                pruner=self.make_pruner(),
+                load_if_exists=True,
+            )
+
+    def make_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        settings = {k: v for k, v in self.sampler.items() if v is not None}
+        target = hydra.utils.get_object(settings["_target_"])
+        if settings.get("seed") is not None and target is not optuna.samplers.QMCSampler:  # one sequence for all
+            settings["seed"] += seed
+        if self.constraint and target is optuna.samplers.CmaEsSampler:
+            raise UserError("hydra/sweeper/sampler=cmaes: takes no constraint; tpe, nsgaii and gp do")
+        made = make("hydra.sweeper.sampler", settings)
+        assert isinstance(made, optuna.samplers.BaseSampler)
+        return made
+
+    def make_pruner(self) -> optuna.pruners.BasePruner:
+        if self.pruner is None:
+            return optuna.pruners.NopPruner()
+        made = make("hydra.sweeper.pruner", self.pruner)
+        assert isinstance(made, optuna.pruners.BasePruner)
+        return made
+
+    @property
+    def reports(self) -> bool:
+        """Whether trials report each epoch: only where the objective is what an epoch gives."""
+        return self.objective == ["val_accuracy"] and self.pruner is not None
+
+    def values(self, result: Result) -> list[float]:
+        return [result.metrics[metric] for metric in self.objective]
+
+    def violations(self, result: Result) -> dict[str, float]:
+        """By how much an artifact misses each constraint; 0 or less where it keeps it."""
+        return {
+            metric: (limit - result.metrics[metric]) * (1 if metric in MORE_IS_BETTER else -1)
+            for metric, limit in self.constraint.items()
+        }
+
+
+def check_metric(key: str, metric: str) -> None:
+    """Raises UserError unless a search may look at the metric: none of the test split, none that is not there yet."""
+    if metric.startswith(("test", "accuracy/", "latency")):
+        why = "measured when the search has ended" if metric.startswith("latency") else "read once, at the end"
+        raise UserError(f"{key}={metric}: {why}; a search chooses on {', '.join(METRICS)}")
+    one_of(key, metric, METRICS)
+
+
+def make(key: str, settings: Mapping[str, Any]) -> Any:
+    """The object that `_target_` names, with the other settings as its arguments, those that are null left out."""
+    arguments = {k: v for k, v in settings.items() if k != "_target_" and v is not None}
+    try:
+        with quietly():
+            return hydra.utils.get_object(settings["_target_"])(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{key}: {settings['_target_']} takes no such settings ({error})") from error
+
+
+def named(key: str, given: Any, module: Any, suffix: str) -> dict[str, Any]:
+    """A sampler or pruner by its name (`tpe`, `TPESampler`) or its settings as settings.
+
+    Raises:
+        UserError: Optuna has none of that name.
+    """
+    if not isinstance(given, str):
+        return dict(given)
+    names = [name for name in dir(module) if name.endswith(suffix) and name != f"Base{suffix}"]
+    known = {name.removesuffix(suffix).lower(): name for name in names}
+    short = given.removesuffix(suffix).lower().replace("_", "")
+    if short not in known:
+        raise UserError(f"{key}={given}: Optuna has {', '.join(sorted(known))}{nearest(short, list(known))}")
+    return {"_target_": f"{module.__name__}.{known[short]}"}
+
+
+@cache
+def open_storage(url: str, heartbeat: int, max_retries: int) -> optuna.storages.BaseStorage:
+    """The storage behind a URL; `journal:FILE` is a file that also NFS can carry."""
+    if url.startswith("journal:"):
+        from optuna.storages.journal import JournalFileBackend
+
+        return optuna.storages.JournalStorage(JournalFileBackend(url.removeprefix("journal:")))
+    return optuna.storages.RDBStorage(
+        url,
+        engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True},
+        heartbeat_interval=heartbeat,
+        grace_period=3 * heartbeat,
+        heartbeat_stale_trial_callback=Retry(max_retries),
+    )
