@@ -80,7 +80,7 @@ def test_a_study_can_live_in_a_journal(tmp_path):
     "storage", ["sqlite:////nowhere/study.db", "postgresql+psycopg://nobody@/x?host=/nowhere", "x:y"]
 )
 def test_a_storage_that_cannot_be_opened_is_said_in_a_line(tmp_path, storage):
-    with pytest.raises(UserError, match="hydra.sweeper.storage=.*: cannot be opened"):
+    with pytest.raises(UserError, match=r"hydra.sweeper.storage=.*: cannot be opened"):
         settings_in(tmp_path, storage=storage).open()
 
 

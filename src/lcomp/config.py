@@ -46,18 +46,7 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         UserError: a setting of sweeps without `-m`.
     """
     if not any(argument.startswith("-") for argument in arguments):
-        for argument in arguments:
-            if argument.partition("=")[0] in (
-                "resume",
-                "hparams_search",
-                "sweeper",
-                "sampler",
-                "pruner",
-                *SWEEPER_KEYS,
-            ):
-                raise UserError(
-                    f"{argument}: belongs to a sweep; add -m, as in python -m lcomp -m {' '.join(arguments)}"
-                )
+        check_no_sweep(arguments)
     explicit, said = [made for argument in arguments for made in hydras(argument)], []
     experiments = [a for a in explicit if a.startswith("experiment=")]
     for family, technique in FAMILIES.items():
@@ -72,6 +61,14 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
                     key, _, value = argument.partition("=")
                     explicit[explicit.index(argument)] = f"{key}=choice({value})"
     return explicit, said
+
+
+def check_no_sweep(arguments: list[str]) -> None:
+    """Raises UserError for a setting of sweeps, which a single run would not heed."""
+    for argument in arguments:
+        if argument.partition("=")[0] in ("resume", "hparams_search", "sweeper", "sampler", "pruner", *SWEEPER_KEYS):
+            whole = " ".join(arguments)
+            raise UserError(f"{argument}: belongs to a sweep; add -m, as in python -m lcomp -m {whole}")
 
 
 def hydras(argument: str) -> list[str]:
