@@ -47,7 +47,7 @@ class View:
         self.counts: Counter[str] = Counter()
         self.running: set[str] = set()
         self.best: tuple[float, str] | None = None
-        for name in self.ended:
+        for name in sorted(self.ended, key=int):  # of equals, the first
             self.weigh(name, read(folder / name / FILE_NAME))
         self.start = time.monotonic()
         console = Console(stderr=True)
