@@ -38,17 +38,21 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("baselines")
 
 
-SHORT = ["data=mnist5k", "baseline.trainer.max_epochs=1", "measure.latency_runs=20"]
+DIGITS = ["data=mnist5k", "data.epoch_examples=10800"]  # a fifth of an epoch
+SHORT = ["baseline.trainer.max_epochs=1", "measure.latency_runs=20"]
+QUIET = ["logger=none", "report=false"]
 
 
 @pytest.fixture(scope="session")
 def lcomp_in(cache):
-    """Runs `python -m lcomp` in a folder, on mnist5k, with one-epoch trainings and the session's cache of baselines."""
+    """Runs `python -m lcomp` in a folder, on a few digits of mnist5k, with one-epoch trainings, the session's cache of
+    baselines, no mirror and no report, unless the arguments say otherwise."""
 
     def runner(folder, wait=True):
         def call(*arguments):
-            epochs = [] if any(a.startswith("trainer.max_epochs") for a in arguments) else ["trainer.max_epochs=1"]
-            command = [sys.executable, "-m", "lcomp", *arguments, *SHORT[bool(has_data(arguments)) :], *epochs]
+            given = [*([] if has_data(arguments) else DIGITS), *SHORT, *QUIET, "trainer.max_epochs=1"]
+            kept = [a for a in given if not any(own.startswith(a.partition("=")[0]) for own in arguments)]
+            command = [sys.executable, "-m", "lcomp", *arguments, *kept]
             environment = {k: v for k, v in os.environ.items() if k != "LCOMP_DATA"}
             if not any(a.startswith("baseline.cache=") for a in arguments):
                 command.append(f"baseline.cache={cache}")

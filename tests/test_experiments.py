@@ -4,7 +4,6 @@ import hydra
 import pytest
 
 from lcomp import config, parts
-from lcomp.data import datamodule
 from lcomp.run import run
 
 STEPS = 10  # of an epoch here
@@ -28,11 +27,10 @@ def test_every_row_of_the_paper_is_counted():
 
 @pytest.mark.parametrize("name", EPOCHS)
 def test_a_row_takes_its_epochs_of_steps_from_a_baseline_of_ten(name, monkeypatch, tmp_path):
-    monkeypatch.setattr(datamodule, "TRAIN_EXAMPLES", 256 * STEPS)
     fit, of_baselines = parts.fit, []
     monkeypatch.setattr(parts, "fit", lambda *given, **named: of_baselines.append(fit(*given, **named)))
     with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
-        settings = ["data=mnist5k", f"baseline.cache={tmp_path}", "measure.latency_runs=1", "progress=false"]
+        settings = ["data=mnist5k", f"data.epoch_examples={256 * STEPS}", f"baseline.cache={tmp_path}", "measure.latency_runs=1", "progress=false"]
         cfg = hydra.compose("config", [f"experiment={name}", *settings])
     result = run(cfg, tmp_path / "run", [])
     assert result.status == "ok", result.error

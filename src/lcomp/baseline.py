@@ -17,6 +17,7 @@ from torch import nn
 
 from lcomp.files import sha256, write_atomically
 from lcomp.identity import digest
+from lcomp.result import ENTRY, Curves
 
 log = logging.getLogger(__name__)
 
@@ -49,34 +50,37 @@ class Baseline:
 
 
 def cached(
-    cache: Path, identity: str, network: nn.Module, train: Callable[[nn.Module], None], export: Callable[..., None]
+    cache: Path, identity: str, network: nn.Module, train: Callable[[nn.Module], Curves], export: Callable[..., None]
 ) -> Baseline:
     """The baseline of `identity`: read from `cache`, or trained there under a lock by the first run that needs it.
 
     A damaged entry (its files no longer have the hashes noted when they were written) is trained again.
+
+    Args:
+        train: trains a network in place, and returns what was logged of each epoch.
     """
     folder = cache / identity
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / "lock"):
         if not intact(folder):
             start = time.monotonic()
-            train(network)
+            curves = train(network)
             seconds = time.monotonic() - start
             weights = BytesIO()
             torch.save(network.state_dict(), weights)
             write_atomically(folder / "weights.pt", weights.getvalue())
             export(network, folder / "artifact.onnx")
             hashes = {name: sha256(folder / name) for name in ("weights.pt", "artifact.onnx")}
-            entry = json.dumps({"seconds": seconds, "sha256": hashes})
-            write_atomically(folder / "entry.json", entry.encode())
-        entry_seconds = json.loads((folder / "entry.json").read_text())["seconds"]
+            entry = json.dumps({"seconds": seconds, "sha256": hashes, "epochs": curves})
+            write_atomically(folder / ENTRY, entry.encode())
+        entry_seconds = json.loads((folder / ENTRY).read_text())["seconds"]
         network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     return Baseline(network, folder, entry_seconds)
 
 
 def intact(folder: Path) -> bool:
     """Whether the entry is whole; says so in the log when it was there and is not."""
-    entry = folder / "entry.json"
+    entry = folder / ENTRY
     if not entry.exists():
         return False
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lcomp.pool import pool_of
-from lcomp.sweep import Run, runs
+from lcomp.sweep import configuration, runs
 
 log = logging.getLogger("lcomp")
 
@@ -25,13 +25,6 @@ def complete(folder: Path) -> None:
                 pool.schedule(clock, args=(configuration(run), run.folder.absolute())).result()
             except Exception as error:  # a killed worker, a baseline that is gone
                 log.warning("%s: no latency could be measured (%s: %s)", run.folder, type(error).__name__, error)
-
-
-def configuration(run: Run) -> DictConfig:
-    """What the run was composed to."""
-    loaded = OmegaConf.load(run.folder / ".hydra" / "config.yaml")
-    assert isinstance(loaded, DictConfig)
-    return loaded
 
 
 def clock(cfg: DictConfig, folder: Path) -> None:

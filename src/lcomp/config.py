@@ -132,6 +132,7 @@ def check(cfg: DictConfig) -> None:
         ("threads", int, lambda v: v >= 1, "a whole number, 1 or more"),
         ("device", str, lambda v: v in ("cpu", "gpu"), "cpu or gpu"),
         ("reuse", bool, lambda v: True, "true or false"),
+        ("report", bool, lambda v: True, "true or false"),
         ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
     ]

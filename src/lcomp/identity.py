@@ -24,6 +24,8 @@ NOT_DEFINING = {
     "data.eval_perturbations",
     "kd.teacher",
     "measure",
+    "logger",
+    "report",
 }
 
 

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lcomp import config, gpus, sweep
+from lcomp.redact import redacted
 from lcomp.report.line import line
 
 log = logging.getLogger("lcomp")
@@ -24,6 +25,7 @@ def job(cfg: DictConfig) -> float:
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
+    hide_secrets(folder / ".hydra")
     alone = hydra.mode == RunMode.RUN
     if not alone:
         cfg.progress = False  # the sweep shows its own
@@ -37,6 +39,7 @@ def job(cfg: DictConfig) -> float:
         timed=alone,  # a sweep leaves latencies to its end
         report=report,
         equals=None if alone or cfg.reuse is not True else folder.parents[1],
+        group=None if alone else folder.parent.name,
     )
     log.debug("%s", line(result))
     if alone:
@@ -44,3 +47,12 @@ def job(cfg: DictConfig) -> float:
         if result.status == "ok":
             print(f"Record and artifact: {folder}")
     return result.metrics["val_accuracy"] if result.status == "ok" else float("nan")
+
+
+def hide_secrets(folder: Path) -> None:
+    """Takes secrets out of what Hydra wrote of the run; `${oc.env:NAME}` stands there as it is, and works again."""
+    for path in folder.glob("*.yaml"):
+        written = OmegaConf.to_container(OmegaConf.load(path))
+        hidden = redacted(written)
+        if hidden != written:
+            OmegaConf.save(hidden, path)

@@ -1,15 +1,18 @@
-"""Every line of the log names the data set it speaks of."""
+"""Every line of the log names the data set it speaks of, and no secret."""
 
 from __future__ import annotations
 
 import logging
 
+from lcomp import redact
+
 dataset = "no data yet"  # of this process's present run
 
 
 class NameData(logging.Filter):
-    """Gives each record an attribute `dataset`, for the format of the configuration."""
+    """Gives each record an attribute `dataset`, for the format of the configuration; hides what must not be written."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.dataset = dataset
+        record.msg, record.args = redact.text(record.getMessage()), ()
         return True

@@ -19,6 +19,7 @@ from lcomp.data.perturbations import perturb
 
 BATCH = 250
 WARM_UP = 20
+MISTAKES = 25  # pictures that are kept of them
 
 
 def session(path: Path) -> InferenceSession:
@@ -129,9 +130,13 @@ def quality(
 
 
 def predictions(own: NDArray[np.float32], test: Split) -> bytes:
-    """An .npz file with `predictions` and `labels` (N,) of the test split."""
-    stream = io.BytesIO()
-    np.savez_compressed(stream, predictions=own.argmax(1).astype(np.int16), labels=test.labels.astype(np.int16))
+    """An .npz file with `predictions` and `labels` (N,) of the test split; of the first `MISTAKES` images that were
+    got wrong, the indices `mistakes` (M,) and the `pixels` (M, C, H, W) as bytes."""
+    stream, found = io.BytesIO(), own.argmax(1).astype(np.int16)
+    wrong = np.flatnonzero(found != test.labels)[:MISTAKES]
+    pixels = (test.pixels[wrong] * 255).round().astype(np.uint8)
+    labels = test.labels.astype(np.int16)
+    np.savez_compressed(stream, predictions=found, labels=labels, mistakes=wrong, pixels=pixels)
     return stream.getvalue()
 
 

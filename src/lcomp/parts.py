@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from lcomp import baseline as baselines
@@ -17,11 +18,13 @@ from lcomp.baseline import Baseline
 from lcomp.build import build
 from lcomp.errors import UserError
 from lcomp.export import export
+from lcomp.mirror import Mirror
 from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.modules.distillation import Objective
+from lcomp.result import Curves
 from lcomp.techniques.distillation import Ensemble
 from lcomp.techniques.technique import Technique
-from lcomp.training import fit, load_checkpoint
+from lcomp.training import Epochs, fit, load_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,25 @@ def make_techniques(cfg: DictConfig) -> tuple[Objective | None, list[Technique]]
     """The distillation objective, if one was chosen, and the techniques of the other families."""
     objective = build(config.without(cfg.kd, *config.KD_RUN_KEYS), "kd") if cfg.kd else None
     return objective, [build(cfg[family], family) for family in ("prune", "quant") if cfg[family]]
+
+
+def make_logger(cfg: DictConfig, folder: Path) -> Logger | Mirror | None:
+    """What shows the run beside its record: a logger of Lightning's, given the run's folder, or W&B's mirror.
+
+    Raises:
+        UserError: it is something else, or a package that it needs is missing.
+    """
+    if not cfg.logger:
+        return None
+    try:
+        made = build(cfg.logger, "logger", save_dir=str(folder))
+    except UserError as error:
+        if "tensorboard" in str(error).lower():
+            raise UserError("logger=tensorboard: needs a package: pip install 'lcomp[tensorboard]'") from error
+        raise
+    if not isinstance(made, Logger | Mirror):
+        raise UserError(f"logger._target_={cfg.logger._target_}: not a logger of pytorch_lightning.loggers")
+    return made
 
 
 def make_data(cfg: DictConfig) -> Any:
@@ -79,17 +101,12 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
         defining["device"] = cfg.device
     name = identity.digest(defining)
 
-    def train(network: nn.Module) -> None:
+    def train(network: nn.Module) -> Curves:
         log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
-        module = BaselineModule(network, **config.without(settings, "max_epochs"))
-        fit(
-            module,
-            make_data(cfg) if perturbed else data,
-            settings.max_epochs,
-            seed,
-            cfg.progress,
-            device=gpus.device(cfg),
-        )
+        module, epochs = BaselineModule(network, **config.without(settings, "max_epochs")), Epochs()
+        images = make_data(cfg) if perturbed else data
+        fit(module, images, settings.max_epochs, seed, cfg.progress, epochs, gpus.device(cfg))
+        return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
         export(network, path, data.input_shape, data.num_classes, name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lcomp.config import FAMILIES
+from lcomp.redact import text
 
 
 def key(point: Iterable[str]) -> tuple[str, ...]:
-    """What two runs of one point have in common: its overrides in one form."""
-    return tuple(sorted(canonical(override.replace("\\:", ":")) for override in point))
+    """What two runs of one point have in common: its overrides in one form, as they stand in records: no secrets."""
+    return tuple(sorted(canonical(text(override.replace("\\:", ":"))) for override in point))
 
 
 def canonical(override: str) -> str:

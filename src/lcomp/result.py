@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.files import write_atomically
+from lcomp.redact import redacted
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
@@ -22,7 +23,12 @@ METRICS = (  # that a search may choose on: of validation images, or of the arti
     "nonzero_parameters",
     "sparsity",
 )
-PREDICTIONS = "predictions.npz"  # beside it: `predictions` and `labels` of the test split
+PREDICTIONS = "predictions.npz"  # beside it: `predictions` and `labels` of the test split, pixels of some mistakes
+
+
+LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
+ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
+Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
 
 
 @dataclass
@@ -46,7 +52,8 @@ class Result:
     baseline_artifact: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     steps: int = 0
-    epochs: list[float] = field(default_factory=list)  # validation accuracy after each
+    started: float = 0.0  # seconds since 1970
+    epochs: Curves = field(default_factory=dict)
     reused: str | None = None  # the folder of the equal run that this record was taken from
     schema_version: int = SCHEMA_VERSION
 
@@ -55,17 +62,34 @@ class Result:
         """Whether another try would give it again."""
         return self.status in ("ok", "pruned", "nan")
 
+    @property
+    def techniques(self) -> str:
+        """What compressed the network, in one word: `logit`, `scheduled+qat`, or `baseline` where nothing did."""
+        chosen = [self.choices.get(family) for family in ("kd", "prune", "quant")]
+        return "+".join(str(choice) for choice in chosen if choice not in (None, "none")) or "baseline"
+
     def write(self, folder: Path) -> Path:
         """Writes `result.json` into `folder`; figures that are not finite become null."""
         path = folder / FILE_NAME
-        text = json.dumps(finite(asdict(self)), indent=2, sort_keys=True, allow_nan=False)
+        text = json.dumps(finite(redacted(asdict(self))), indent=2, sort_keys=True, allow_nan=False)
         write_atomically(path, (text + "\n").encode())
         return path
 
 
 def read(path: Path) -> Result:
     """The record at `path`."""
-    return Result(**json.loads(path.read_text()))
+    found = json.loads(path.read_text())
+    if isinstance(found.get("epochs"), list):  # of before other curves than the validation accuracy were kept
+        found["epochs"] = {"val_accuracy": found["epochs"]}
+    return Result(**found)
+
+
+def baseline_curves(folder: Path) -> Curves:
+    """What was logged while the baseline in the cache's `folder` learned; nothing where that is gone."""
+    try:
+        return dict(json.loads((folder / ENTRY).read_text())["epochs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def finite(value: Any) -> Any:

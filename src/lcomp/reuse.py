@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lcomp.environment import cpu
-from lcomp.result import FILE_NAME, Result, read
+from lcomp.result import FILE_NAME, LATENCIES, Result, read
 
 TAKEN = ("params", "environment", "metrics", "baseline", "artifact", "seconds", "steps", "epochs")
-LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
 
 
 def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = ()) -> bool:

@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from lcomp import config, gpus, identity, measure, parts, reuse, size
@@ -26,6 +27,7 @@ from lcomp.environment import cpu, environment
 from lcomp.errors import Pruned, UserError
 from lcomp.export import export
 from lcomp.files import sha256, write_atomically
+from lcomp.mirror import Mirror
 from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
 from lcomp.training import Epochs, NotFinite, Report, fit, save
 
@@ -42,6 +44,7 @@ def run(
     timed: bool = True,
     report: Report | None = None,
     equals: Path | None = None,
+    group: str | None = None,
 ) -> Result:
     """Carries out the run that `cfg` describes; leaves checkpoint, artifact and record in `folder`.
 
@@ -51,13 +54,18 @@ def run(
         timed: measure latencies now. A run beside others leaves that to `clock`, when they have all ended.
         report: is told of each epoch that can be compared with another run's, and may give the run up.
         equals: where sweeps lie whose equal results are taken instead of running again.
+        group: the sweep's name, for a logger.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    result = Result(overrides=overrides, choices=choices or {})
+    result = Result(overrides=overrides, choices=choices or {}, started=time.time())
+    logger, epochs = None, Epochs(report)
     try:
+        logger = parts.make_logger(cfg, folder)
+        if isinstance(logger, Mirror):
+            epochs.live = logger.live(folder, cfg, result, group or folder.name)
         result.name, result.seed, result.environment = cfg.name, cfg.seed, environment(cfg.threads, gpus.device(cfg))
         result.params = config.params(cfg)
-        carry_out(cfg, folder, result, timed, Epochs(report), equals)
+        carry_out(cfg, folder, result, timed, epochs, equals, logger)
         result.status = "ok"
     except Pruned as pruned:
         result.status, result.error = "pruned", str(pruned)
@@ -70,11 +78,22 @@ def run(
         result.error = type(interruption).__name__
         raise
     finally:
+        result.epochs = result.epochs or epochs.curves.columns
         result.write(folder)
+        if isinstance(logger, Mirror) and (timed or logger.mode == "online"):  # else when the record is complete
+            logger.complete(folder, config.plain(cfg), result, group or folder.name)
     return result
 
 
-def carry_out(cfg: DictConfig, folder: Path, result: Result, timed: bool, epochs: Epochs, equals: Path | None) -> None:
+def carry_out(
+    cfg: DictConfig,
+    folder: Path,
+    result: Result,
+    timed: bool,
+    epochs: Epochs,
+    equals: Path | None,
+    logger: Logger | Mirror | None,
+) -> None:
     """The way of one run; fills `result` as it goes."""
     config.check(cfg)
     torch.set_num_threads(cfg.threads)
@@ -97,9 +116,9 @@ def carry_out(cfg: DictConfig, folder: Path, result: Result, timed: bool, epochs
         module = parts.make_module(cfg, data, network, teacher, objective, techniques)
         with seconds(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
-                result.epochs = epochs.accuracies
+                loggers = [logger] if isinstance(logger, Logger) else []
                 result.steps = fit(
-                    module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress, epochs, gpus.device(cfg)
+                    module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress, epochs, gpus.device(cfg), loggers
                 )
             else:
                 warn_of_unused(overrides=result.overrides)
@@ -150,7 +169,7 @@ def compare(
     folder: Path,
     result: Result,
 ) -> None:
-    """Measures the artifact beside the baseline's; keeps its predictions.
+    """Measures the artifact beside the baseline's; keeps the predictions of both beside them.
 
     Its logits are held against those of `trained`, or of `network` where they are the same.
     """
@@ -160,8 +179,7 @@ def compare(
     def figures(path: Path, network: nn.Module, trained: Answers | None) -> dict[str, float]:
         session = measure.session(path)
         own = measure.logits(session, splits.test.pixels)
-        if path.parent == folder:
-            write_atomically(folder / PREDICTIONS, measure.predictions(own, splits.test))
+        write_atomically(path.parent / PREDICTIONS, measure.predictions(own, splits.test))
         expected = measure.answers(network, splits.test.pixels) if trained is None else trained
         found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_graph(path)
         return found | size.of_network(network) | measure.robustness(session, perturbed)

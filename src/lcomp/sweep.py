@@ -1,4 +1,4 @@
-"""A sweep's folder: whose it is, what ran in it, what is missing; its table at the end. Imports nothing heavy."""
+"""A sweep's folder: whose it is, what ran in it, what is missing. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import filelock
 import yaml
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
 from lcomp.points import key
+from lcomp.redact import redacted
 from lcomp.report.line import line
 from lcomp.result import FILE_NAME, Result, read
 
@@ -39,15 +39,6 @@ class Run(NamedTuple):
     def was_tried(self) -> bool:
         """Whether it counts as a try: not when the user, not the run, ended it."""
         return self.result.error != "KeyboardInterrupt"
-
-
-class Summary(Callback):
-    """A Hydra callback that prints the sweep's table and its failures."""
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        summarize(Path(config.hydra.sweep.dir))
-        if "max_failure_rate" in config.hydra.sweeper:  # a search has decided itself whether too many failed
-            failures.clear()
 
 
 @contextmanager
@@ -76,11 +67,12 @@ def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -
             if not resume and (manifest.exists() or any(folder.glob(f"*/{FILE_NAME}"))):
                 raise UserError(f"{folder}: holds a sweep already; resume={folder} goes on with it, or name another")
             if resume:
-                check_plan(folder, json.loads(manifest.read_text())["plan"], plan)
+                check_plan(folder, json.loads(manifest.read_text())["plan"], redacted(plan))
                 close_interrupted(folder)
             else:
-                write_atomically(manifest, json.dumps({"arguments": list(arguments), "plan": plan}, indent=2).encode())
-            OmegaConf.save(cfg, folder / "multirun.yaml")
+                kept = redacted({"arguments": list(arguments), "plan": plan})
+                write_atomically(manifest, json.dumps(kept, indent=2).encode())
+            OmegaConf.save(redacted(OmegaConf.to_container(cfg)), folder / "multirun.yaml")
             try:
                 yield folder
             except KeyboardInterrupt:
@@ -100,7 +92,7 @@ def broken(error: Exception, folder: Path) -> UserError:
 def command(arguments: Sequence[str], folder: Path) -> str:
     """The command that resumes the sweep."""
     kept = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.sweep.dir="))]
-    return shlex.join(["python", "-m", "lcomp", "-m", *kept, f"resume={folder}"])
+    return shlex.join(["python", "-m", "lcomp", "-m", *redacted(kept), f"resume={folder}"])
 
 
 def check_plan(folder: Path, before: Any, now: Any) -> None:
@@ -130,6 +122,13 @@ def runs(folder: Path) -> list[Run]:
     """The runs that have a record, in the order of their numbers."""
     paths = sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda path: (len(path.parent.name), path.parent.name))
     return [Run(path.parent, read(path)) for path in paths]
+
+
+def configuration(run: Run) -> DictConfig:
+    """What the run was composed to."""
+    loaded = OmegaConf.load(run.folder / ".hydra" / "config.yaml")
+    assert isinstance(loaded, DictConfig)
+    return loaded
 
 
 def next_number(folder: Path) -> int:
@@ -167,23 +166,6 @@ def tell(result: Result) -> None:
     print(line(result), flush=True)
     if result.status not in ("ok", "pruned"):
         failures.append(line(result))
-
-
-def summarize(folder: Path) -> None:
-    """Prints the table of the records under `folder`, then a line for each run that failed."""
-    from lcomp.report.table import show
-
-    found = latest(runs(folder))
-    show([run.result for run in found], folder)
-    failures[:] = [
-        f"{run.folder.name}: {' '.join(run.result.overrides)}: {run.result.error}"
-        for run in found
-        if run.result.status not in ("ok", "pruned")
-    ]
-    if failures:
-        print(f"\n{len(failures)} of {len(found)} runs failed:", file=sys.stderr)
-        for failure in failures:
-            print(f"  {failure}", file=sys.stderr)
 
 
 def last() -> str:

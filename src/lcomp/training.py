@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pickle
 import sys
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from lcomp.errors import UserError
@@ -36,27 +38,78 @@ class StopWhenNotFinite(pl.Callback):
             raise NotFinite(f"the training loss is {float(outputs['loss'])} at step {trainer.global_step}")
 
 
+class Curves(Logger):
+    """Keeps what a fit logs: for each name a value per epoch, None where there was none; `seconds` since the fit began
+    are added."""
+
+    name, version = "curves", ""  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, float]] = []
+        self.start = time.monotonic()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        found = dict(metrics)
+        epoch = int(found.pop("epoch"))
+        self.rows += [{} for _ in range(epoch + 1 - len(self.rows))]
+        self.rows[epoch].update(found, seconds=time.monotonic() - self.start)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The record has them."""
+
+    @property
+    def columns(self) -> dict[str, list[float | None]]:
+        """A list as long as there were epochs for each name, names in their order."""
+        return {name: [row.get(name) for row in self.rows] for name in sorted({n for row in self.rows for n in row})}
+
+
 class Epochs(pl.Callback):
-    """Keeps the validation accuracy after each epoch, and tells a search of those that can be compared.
+    """Logs what techniques say of the network after each epoch, and tells a search of those that can be compared.
 
     Args:
-        report: is given the epoch, from 1, and its accuracy, once the schedules of the network's techniques have ended:
-            before, a network is denser than the one that is exported. It raises `Pruned` to give the run up; after the
-            last epoch there is nothing to give up, and it is not asked.
+        report: is given the epoch, from 1, and its validation accuracy, once the schedules of the network's techniques
+            have ended: before, a network is denser than the one that is exported. It raises `Pruned` to give the run
+            up; after the last epoch there is nothing to give up, and it is not asked.
+        live: is given the epoch, from 1, and all that was logged of it.
+
+    Attributes:
+        curves: what was logged so far.
     """
 
-    def __init__(self, report: Report | None = None):
-        self.report, self.accuracies = report, list[float]()
+    def __init__(self, report: Report | None = None, live: Callable[[int, dict[str, float]], None] | None = None):
+        self.report, self.live, self.curves = report, live, Curves()
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.curves.start = time.monotonic()
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        network = network_of(pl_module)
+        for technique in techniques_of(trainer):
+            pl_module.log_dict(technique.scalars(network))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if "val_accuracy" not in trainer.callback_metrics:  # a module of the user's that logs another
             return
-        self.accuracies.append(float(trainer.callback_metrics["val_accuracy"]))
-        techniques = [one for one in trainer.callbacks if isinstance(one, Technique)]  # type: ignore[attr-defined]
-        settled = max((one.settled for one in techniques), default=0.0)
+        settled = max((one.settled for one in techniques_of(trainer)), default=0.0)
         last = (trainer.global_step - 1) / total_steps(trainer)  # techniques act as a step begins
         if self.report and settled <= last and share_of_training(trainer) < 1:
-            self.report(len(self.accuracies), self.accuracies[-1])
+            self.report(trainer.current_epoch + 1, float(trainer.callback_metrics["val_accuracy"]))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.pass_on(trainer.current_epoch)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.pass_on(trainer.current_epoch)
+
+    def pass_on(self, epoch: int) -> None:
+        """Passes the epoch of that number on; the module logs the training loss when callbacks have had their turn."""
+        if self.live and epoch:
+            self.live(epoch, dict(self.curves.rows[epoch - 1]))
+
+
+def techniques_of(trainer: pl.Trainer) -> list[Technique]:
+    return [one for one in trainer.callbacks if isinstance(one, Technique)]  # type: ignore[attr-defined]
 
 
 def fit(
@@ -67,15 +120,18 @@ def fit(
     progress: bool | str = "auto",
     epochs: Epochs | None = None,
     device: str = "cpu",
+    loggers: Sequence[Logger] = (),
 ) -> int:
     """Trains `module` on `data` with one progress bar; returns the optimizer's steps.
 
     Args:
         seed: of whatever the network draws while it learns, such as dropout.
         progress: true, false, or `auto`: a bar when standard error is a terminal.
-        epochs: what is told of each epoch.
+        epochs: what keeps the curves, and is told of each epoch.
         device: `cpu`, or a GPU such as `cuda:1`; the network is on the processor again when training has ended.
+        loggers: Lightning's, of the user's choice.
     """
+    epochs = epochs or Epochs()
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
     pl.seed_everything(seed, verbose=False)
@@ -83,16 +139,17 @@ def fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
+        warnings.filterwarnings("ignore", message=r".*smaller than the logging interval.*")  # an epoch is logged
         trainer = pl.Trainer(
             max_epochs=max_epochs,
             accelerator="cpu" if device == "cpu" else "gpu",
             devices=1 if device == "cpu" else [int(device.partition(":")[2])],
-            logger=False,
+            logger=[epochs.curves, *loggers],
             enable_checkpointing=False,
             enable_progress_bar=sys.stderr.isatty() if progress == "auto" else bool(progress),
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            callbacks=[StopWhenNotFinite(), epochs or Epochs()],
+            callbacks=[StopWhenNotFinite(), epochs],
         )
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lcomp.data import perturbations, sources
 from lcomp.errors import UserError
 
-TRAIN_EXAMPLES = 54_000  # an epoch is as many examples on every data set, so that optimizer steps agree
+EPOCH = 54_000  # an epoch is as many examples on every data set, so that optimizer steps agree
 EVALUATION_BATCH = 1_000
 
 
@@ -70,6 +70,7 @@ class MNISTDataModule(pl.LightningDataModule):
         root: folder that holds `MNIST/raw`.
         download: let torchvision fetch MNIST when `root` has none.
         batch_size: training examples per optimizer step.
+        epoch_examples: training examples per epoch, each drawn as often as that takes.
         seed: decides the split and the order of the batches.
         perturb: perturbations of the training images, name to settings: {"rotation": {"severity": 3}}.
         eval_perturbations: what the artifact is tested on besides: `rotation` (severity 3), `rotation:5`, or several at
@@ -88,6 +89,7 @@ class MNISTDataModule(pl.LightningDataModule):
         root: str | Path = "data",
         download: bool = True,
         batch_size: int = 256,
+        epoch_examples: int = EPOCH,
         seed: int = 0,
         perturb: Mapping[str, Mapping[str, int]] | None = None,
         eval_perturbations: Sequence[str] = (),
@@ -95,7 +97,9 @@ class MNISTDataModule(pl.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}: examples per optimizer step, 1 or more")
-        self.batch_size, self.seed = batch_size, seed
+        if epoch_examples < 1:
+            raise UserError(f"data.epoch_examples={epoch_examples}: training examples per epoch, 1 or more")
+        self.batch_size, self.epoch_examples, self.seed = batch_size, epoch_examples, seed
         severities = {name: settings["severity"] for name, settings in (perturb or {}).items()}
         for name, severity in severities.items():
             perturbations.find(name, severity, f"perturb.{name}.severity")
@@ -124,7 +128,7 @@ class MNISTDataModule(pl.LightningDataModule):
         return True
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        batches = ShuffledBatches(len(self.train), self.batch_size, self.seed, TRAIN_EXAMPLES)
+        batches = ShuffledBatches(len(self.train), self.batch_size, self.seed, self.epoch_examples)
         return DataLoader(self.train, sampler=batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:

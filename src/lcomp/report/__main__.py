@@ -1,39 +1,76 @@
-"""`python -m lcomp.report DIR`: the records under DIR as the paper's tables, or, where no run bears the name of an
-experiment, as the sweep's own table."""
+"""`python -m lcomp.report DIR...`: the records under each DIR as report.html, report.md and results.csv, and as tables in
+the terminal: the paper's, or, where no run bears the name of an experiment, the sweep's own."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from lcomp.report.paper import load, sheets
-from lcomp.report.sheet import FORMATS
+from lcomp.errors import UserError
+from lcomp.report import page, wandb_report
+from lcomp.report.runs import Shown, shown
+from lcomp.report.sheet import FORMATS, Sheet
 from lcomp.report.table import show
-from lcomp.result import FILE_NAME, read
+from lcomp.report.writing import write
 
 
 def main() -> int:
-    """Prints the tables; 1, with one line, where there is nothing to print."""
+    """Writes the report and prints the tables; 1, with one line, where that cannot be."""
     parser = argparse.ArgumentParser(prog="python -m lcomp.report", description=__doc__)
-    parser.add_argument("folder", type=Path, help="a sweep's folder, or multirun")
-    parser.add_argument("--format", choices=FORMATS, default="terminal")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="a sweep's folder, or multirun")
+    parser.add_argument("--out", type=Path, help="where the files go: DIR itself, or the folder that holds every DIR")
+    parser.add_argument("--format", choices=FORMATS, help="print the tables in this form, and write nothing")
+    parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make a W&B report of the runs, once they are synced")
+    parser.add_argument("--wandb-spec", type=Path, metavar="FILE", help="write that report's description, without a server")
     given = parser.parse_args()
-    found = load(given.folder) if given.folder.is_dir() else {}
-    if not found and (unnamed := [read(path) for path in sorted(given.folder.rglob(FILE_NAME))]):
-        show(unnamed, given.folder)
-        return 0
-    if not found:
-        print(f"lcomp: {given.folder}: no record in it; name the folder of a sweep, or multirun", file=sys.stderr)
+    try:
+        report(given)
+    except UserError as error:
+        print(f"lcomp: {error}", file=sys.stderr)
         return 1
-    datasets = {(run.result.dataset["name"], run.result.dataset["sha256"]) for runs in found.values() for run in runs}
-    if len(datasets) > 1:
-        names = ", ".join(sorted(name for name, _ in datasets))
-        print(f"lcomp: {given.folder}: runs of several data sets ({names}); name a folder of one", file=sys.stderr)
-        return 1
-    for sheet in sheets(found):
-        print(sheet.text(given.format))
     return 0
+
+
+def report(given: argparse.Namespace) -> None:
+    """What the command line asks for.
+
+    Raises:
+        UserError: a folder without records, or what W&B cannot take.
+    """
+    folders: list[Path] = given.folders
+    for folder in folders:
+        if not folder.is_dir() or not shown([folder]):
+            raise UserError(f"{folder}: no record in it; name the folder of a sweep, or multirun")
+    runs, sheets = shown(folders), page.sheets(folders)
+    title = page.title(folders)
+    if given.wandb or given.wandb_spec:
+        entity, project = wandb_report.destination(given.wandb or "entity/lcomp")
+        if given.wandb_spec:
+            wandb_report.write_spec(given.wandb_spec, wandb_report.spec(runs, sheets, title, entity, project))
+            print(f"Description of the W&B report: {given.wandb_spec}")
+        if given.wandb and not given.wandb_spec:
+            print(f"W&B report: {wandb_report.publish(runs, sheets, title, entity, project)}")
+        return
+    print_tables(runs, sheets, folders, given.format or "terminal")
+    if given.format is None:
+        print(f"Report: {write(folders, given.out or common(folders))}")
+
+
+def print_tables(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path], form: str) -> None:
+    for sheet in sheets:
+        print(sheet.text(form))
+    if not sheets:
+        show([run.result for run in runs], folders[0])
+
+
+def common(folders: Sequence[Path]) -> Path:
+    """The folder itself, or the one that holds them all."""
+    if len(folders) == 1:
+        return folders[0]
+    return Path(os.path.relpath(os.path.commonpath([folder.resolve() for folder in folders])))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import optuna
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +20,7 @@ from lcomp.errors import UserError
 from lcomp.files import write_atomically
 from lcomp.points import key
 from lcomp.progress import View
+from lcomp.redact import redacted
 from lcomp.result import FILE_NAME, read
 from lcomp.search import study as studies
 from lcomp.search.settings import Settings, named
@@ -55,6 +56,8 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
         settings.n_trials = len(points)
 
     hydras = list(cfg.hydra.overrides.hydra)
+    with open_dict(cfg):  # Hydra writes both beside every trial
+        cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(sweeper.storage), redacted(hydras)
     with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan):
         worker = Worker(settings, space, sweeper.context, cfg, custom)
         study = settings.open()

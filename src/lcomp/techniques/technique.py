@@ -51,6 +51,10 @@ class Technique(pl.Callback):
     def check(self, network: nn.Module) -> None:
         """Raises UserError where the technique cannot act on `network`."""
 
+    def scalars(self, network: nn.Module) -> dict[str, float]:
+        """What a user may want to watch over the epochs, such as `sparsity/fc1`; cheap, and without effect."""
+        return {}
+
 
 def finalize(network: nn.Module, callbacks: Iterable[pl.Callback], calibration: Iterable[Tensor] = ()) -> nn.Module:
     """`network` as it is deployed, after each of its techniques in the order of their stages; in evaluation mode.

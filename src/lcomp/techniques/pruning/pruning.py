@@ -112,6 +112,13 @@ class Pruning(Technique):
         for mask, values in zip(masks, shrunk, strict=True):
             mask.mask.copy_(values)
 
+    def scalars(self, network: nn.Module) -> dict[str, float]:
+        masks = {name: self.mask_of(layer).mask for name, layer in layers(network, self.exclude)}
+        kept, weights = sum(int(m.sum()) for m in masks.values()), sum(m.numel() for m in masks.values())
+        return {"sparsity": 1 - kept / weights} | {
+            f"sparsity/{name}": 1 - int(mask.sum()) / mask.numel() for name, mask in masks.items()
+        }
+
     @staticmethod
     def mask_of(layer: nn.Module) -> Mask:
         mask = parametrization(layer, Mask)

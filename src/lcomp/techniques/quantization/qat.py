@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
@@ -64,6 +65,17 @@ class QuantizationAwareTraining(Quantization):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.observe(network_of(pl_module), False)
+
+    def scalars(self, network: nn.Module) -> dict[str, float]:
+        found = {}
+        for name, module in network.named_modules():
+            if isinstance(module, ActivationQuantizer):
+                place = f"range/{name.removesuffix('.input_quantizer')}"
+                found |= {f"{place}.low": float(module.low), f"{place}.high": float(module.high)}
+            elif isinstance(module, WeightQuantizer):
+                layer = name.partition(".parametrizations")[0]
+                found[f"range/{layer}.weight"] = float(module.scale.max()) * module.largest
+        return found
 
     @staticmethod
     def observe(network: Any, observing: bool) -> None:

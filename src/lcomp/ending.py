@@ -1,0 +1,57 @@
+"""What a sweep leaves when it has ended: its table, what W&B shows, its report."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from lcomp import mirror, sweep
+
+log = logging.getLogger("lcomp")
+
+
+class Ending(Callback):
+    """A Hydra callback that prints the sweep's table and its failures, mirrors its runs, writes its report."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        summarize(folder)
+        if "max_failure_rate" in config.hydra.sweeper:  # a search has decided itself whether too many failed
+            sweep.failures.clear()
+        mirror.complete(folder, config.logger)
+        if command := mirror.sync_command(folder):
+            print(f"To see it in Weights & Biases: {command}")
+        if config.report is True:
+            write_report(folder)
+
+
+def write_report(folder: Path) -> None:
+    """Leaves `report.html` in the folder and prints its path; whatever fails there fails nothing else."""
+    try:
+        from lcomp.report.writing import write
+
+        print(f"Report: {write([folder], folder)}")
+    except Exception as error:
+        log.warning("%s: no report could be written (%s: %s)", folder, type(error).__name__, error)
+
+
+def summarize(folder: Path) -> None:
+    """Prints the table of the records under `folder`, then a line for each run that failed."""
+    from lcomp.report.table import show
+
+    found = sweep.latest(sweep.runs(folder))
+    show([run.result for run in found], folder)
+    sweep.failures[:] = [
+        f"{run.folder.name}: {' '.join(run.result.overrides)}: {run.result.error}"
+        for run in found
+        if run.result.status not in ("ok", "pruned")
+    ]
+    if sweep.failures:
+        print(f"\n{len(sweep.failures)} of {len(found)} runs failed:", file=sys.stderr)
+        for failure in sweep.failures:
+            print(f"  {failure}", file=sys.stderr)

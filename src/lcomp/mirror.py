@@ -1,0 +1,295 @@
+"""Weights & Biases shows what the record says: a W&B run for each run, and one for each baseline.
+
+Online, a W&B run is there from the first epoch on. Offline nobody watches: its files are written when the record is
+complete, in a sweep after the latencies. Whatever fails here is said once and costs nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from lcomp import config
+from lcomp.build import build
+from lcomp.errors import one_of
+from lcomp.files import write_atomically
+from lcomp.redact import redacted
+from lcomp.result import LATENCIES, PREDICTIONS, Curves, Result, baseline_curves
+from lcomp.sweep import configuration, runs
+
+log = logging.getLogger("lcomp")
+FOLDER = "wandb"  # in the run's: W&B's own name for it
+NOTE = "mirrored.json"  # in that: the W&B run's id, its mode, whether latencies were there
+BASELINE = "baseline-"  # what the folder of a baseline's W&B run is named by, before its hash
+TAG_LENGTH = 64  # W&B takes no longer ones
+PERSONAL = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")  # where W&B would leave files in the user's home
+TARGET = "lcomp.mirror.Mirror"
+said: set[str] = set()  # what was said of W&B in this process
+
+
+class Mirror:
+    """What `logger=wandb` is.
+
+    Args:
+        project: W&B's.
+        entity: a user or a team; None is whoever is logged in.
+        mode: `online`, `offline` (files that `wandb sync` sends), `disabled`.
+
+    Raises:
+        UserError: another mode.
+    """
+
+    def __init__(self, project: str = "lcomp", entity: str | None = None, mode: str = "offline"):
+        one_of("logger.mode", mode, ("online", "offline", "disabled"))
+        self.project, self.entity, self.mode = project, entity, mode
+        self.run: Any = None  # W&B's, while this process carries the run out online
+
+    def live(
+        self, folder: Path, cfg: DictConfig, result: Result, group: str
+    ) -> Callable[[int, Mapping[str, float]], None] | None:
+        """What is told of each epoch while the run learns; None where nobody watches."""
+        if self.mode != "online":
+            return None
+
+        def tell(epoch: int, scalars: Mapping[str, float]) -> None:
+            with harmless():
+                if epoch == 1:
+                    self.run = self.begin(folder, described(result, config.plain(cfg)), group)
+                if self.run is not None:
+                    self.run.log({**scalars, "epoch": epoch})
+
+        return tell
+
+    def complete(self, folder: Path, cfg: Mapping[str, Any], result: Result, group: str) -> None:
+        """Writes what the record in `folder` says to its W&B run, unless it is there."""
+        if self.mode == "disabled":
+            return
+        with harmless():
+            before = note(folder)
+            if before is None:
+                self.write(folder, described(result, cfg), result, result.epochs, result.metrics, folder, group)
+            elif before["mode"] == "online" and not before["latencies"] and measured(result.metrics):
+                self.amend(folder, before["id"], result)
+        base = folder.parent if group == folder.parent.name else folder  # a sweep's baselines lie beside its runs
+        if result.baseline and result.techniques != "baseline":
+            place = base / f"{BASELINE}{result.baseline_artifact['sha256'][:8]}"
+            with harmless():
+                if note(place) is None:
+                    entry = (folder / result.baseline_artifact["path"]).parent
+                    self.write(
+                        place, of_baseline(result, cfg), result, baseline_curves(entry), result.baseline, entry, group
+                    )
+
+    def begin(self, folder: Path, about: Mapping[str, Any], group: str) -> Any:
+        """Starts a W&B run, its files under `folder`, beside whatever other W&B runs this process has."""
+        import wandb
+
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            x_disable_stats=True,  # of a process that may carry other runs as well
+            disable_code=True,
+            disable_git=True,  # a remote's URL may hold a password; the record has the commit
+            disable_job_creation=True,
+        )
+        folder.mkdir(exist_ok=True)
+        with files_inside(folder / FOLDER):
+            run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                mode=self.mode,
+                group=group,
+                dir=folder.absolute(),
+                reinit="create_new",
+                settings=settings,
+                **about,
+            )
+        run.define_metric("epoch", hidden=True)
+        run.define_metric("*", step_metric="epoch")
+        return run
+
+    def write(
+        self,
+        place: Path,
+        about: Mapping[str, Any],
+        result: Result,
+        epochs: Curves,
+        metrics: Mapping[str, float],
+        files: Path,
+        group: str,
+    ) -> None:
+        """The whole W&B run: curves that were not told live, summary, pictures, artifact, exit code.
+
+        Args:
+            place: whose `wandb/` holds its files.
+            files: where artifact and predictions lie.
+        """
+        run = self.run if place == files and self.run is not None else None
+        if run is None:
+            run = self.begin(place, about, group)
+            for number, scalars in enumerate(rows(epochs), 1):
+                run.log({**scalars, "epoch": number})
+        status = 0 if result.status in ("ok", "pruned") else 1
+        try:
+            with files_inside(place / FOLDER):
+                for name, value in pictures(files / PREDICTIONS).items():
+                    run.log({name: value})
+                run.summary.update({**metrics, **summary(result)})
+                log_artifact(run, about, files / str(result.artifact.get("path", "artifact.onnx")), result)
+        finally:
+            run.finish(exit_code=status)
+        kept = {"id": run.id, "mode": self.mode, "latencies": measured(metrics)}
+        write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
+
+    def amend(self, folder: Path, run_id: str, result: Result) -> None:
+        """Adds to a W&B run that ended online what its sweep measured later."""
+        run = self.begin(folder, {"id": run_id, "resume": "must"}, folder.parent.name)
+        run.summary.update({key: result.metrics[key] for key in LATENCIES})
+        run.finish(exit_code=0)
+        write_atomically(
+            folder / FOLDER / NOTE, json.dumps({"id": run_id, "mode": "online", "latencies": True}).encode()
+        )
+
+
+def complete(folder: Path, logger: Mapping[str, Any]) -> None:
+    """Mirrors every run of a sweep that is not mirrored yet.
+
+    Args:
+        logger: the sweep's choice, for a run that was lost before it knew its own.
+    """
+    for run in runs(folder):
+        path = run.folder / ".hydra" / "config.yaml"
+        cfg = config.plain(configuration(run)) if path.exists() else {"logger": dict(logger)}
+        if cfg["logger"].get("_target_") == TARGET:
+            build(cfg["logger"], "logger").complete(run.folder, cfg, run.result, folder.name)
+
+
+@contextmanager
+def harmless() -> Iterator[None]:
+    """Says the first time what failed, and lets nothing through but an interruption."""
+    try:
+        yield
+    except Exception as error:
+        if "broken" not in said:
+            said.add("broken")
+            cause = " ".join(str(error).split())[:200]
+            log.warning(
+                "W&B shows nothing of this (%s: %s); the record holds it all; logger=none does without W&B",
+                type(error).__name__,
+                cause,
+            )
+
+
+@contextmanager
+def files_inside(folder: Path) -> Iterator[None]:
+    """While it lasts, W&B keeps files under `folder` that it would keep in the user's home."""
+    before = {name: os.environ.get(name) for name in PERSONAL}
+    os.environ.update({name: str(folder.absolute() / ".files") for name in PERSONAL})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def note(folder: Path) -> Any:
+    """What was noted of the W&B run in `folder`; None where there is none, or half of one."""
+    try:
+        return json.loads((folder / FOLDER / NOTE).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def measured(metrics: Mapping[str, float]) -> bool:
+    """Whether the latencies are there."""
+    return all(key in metrics for key in LATENCIES)
+
+
+def described(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """What W&B is told of the run before anything is logged."""
+    known = {key: getattr(result, key) for key in ("started", "config_hash", "code_hash", "dataset", "environment", "overrides")}
+    name = " ".join(result.overrides) or result.techniques
+    return {
+        "name": str(redacted(f"{result.name} seed={result.seed}" if result.name else name))[:120],
+        "job_type": result.techniques,
+        "tags": [f"{group}={choice}"[:TAG_LENGTH] for group, choice in result.choices.items() if choice is not None],
+        "config": redacted({**cfg, "record": known}),
+    }
+
+
+def of_baseline(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of the run's baseline, which no family compresses."""
+    own = {**cfg, **{family: {} for family in config.FAMILIES}}
+    own["trainer"] = cfg.get("baseline", {}).get("trainer", {})
+    choices = {group: "none" if group in config.FAMILIES else choice for group, choice in result.choices.items()}
+    bare = Result(choices=choices, dataset=result.dataset, environment=result.environment, seed=result.seed)
+    return {**described(bare, own), "name": f"baseline seed={result.seed}"}
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """The record's figures beside its metrics."""
+    return redacted(  # type: ignore[no-any-return]
+        {
+            "status": result.status,
+            "error": result.error,
+            "steps": result.steps,
+            **{f"seconds/{part}": taken for part, taken in result.seconds.items()},
+            "baseline": result.baseline,
+            "reused": result.reused,
+        }
+    )
+
+
+def rows(epochs: Curves) -> Iterator[dict[str, float]]:
+    """What was logged of each epoch."""
+    for values in zip(*epochs.values(), strict=True):
+        yield {name: value for name, value in zip(epochs, values, strict=True) if value is not None}
+
+
+def pictures(path: Path) -> dict[str, Any]:
+    """The confusion matrix and some mistakes, from a run's predictions; nothing where there are none."""
+    import wandb
+
+    if not path.exists():
+        return {}
+    with np.load(path) as kept:
+        labels, predictions = kept["labels"], kept["predictions"]
+        wrong, pixels = kept["mistakes"], kept["pixels"]
+    names = [str(number) for number in range(1 + int(max(labels.max(), predictions.max())))]
+    matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predictions.tolist(), class_names=names)
+    mistakes = [
+        wandb.Image(image.transpose(1, 2, 0), caption=f"{labels[index]} read as {predictions[index]}")
+        for index, image in zip(wrong, pixels, strict=True)
+    ]
+    return {"confusion_matrix": matrix} | ({"mistakes": mistakes} if mistakes else {})
+
+
+def log_artifact(run: Any, about: Mapping[str, Any], path: Path, result: Result) -> None:
+    """The network's file as a W&B artifact, named by its technique."""
+    import wandb
+
+    if not path.exists():
+        return
+    name = about["job_type"].replace("+", "-")
+    artifact = wandb.Artifact(f"lcomp-{name}", "model", metadata={"config_hash": result.config_hash})
+    artifact.add_file(str(path), policy="immutable")  # where it lies: no copy
+    run.log_artifact(artifact, aliases=["latest", f"seed-{result.seed}"])
+
+
+def sync_command(folder: Path) -> str | None:
+    """What sends the runs under `folder` that were kept offline; None where there are none."""
+    pattern = f"{FOLDER}/offline-run-*"
+    found = [p for p in (pattern, f"*/{pattern}") if any(folder.glob(p))]
+    return f"wandb sync {' '.join(f'{shlex.quote(str(folder))}/{p}' for p in found)}" if found else None

@@ -1,0 +1,449 @@
+"use strict";
+// Draws the report from the data in the page. Whatever comes from a configuration reaches the page as text only:
+// textContent for elements, `plain` for Plotly, which reads a little HTML.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#7a3fb0", "#a65628", "#3f7f7f", "#666666"];
+const SYMBOLS = ["circle", "square", "triangle-up", "x", "star", "triangle-down", "pentagon", "cross", "hexagon", "hourglass"];
+const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
+const CURVES = 40; // runs drawn at once
+const PAGE = 100; // rows of the table drawn at once
+const state = { off: new Set(), data: "", every: false, sort: "val", down: true, search: "", rows: PAGE };
+
+const find = (id) => document.getElementById(id);
+const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const percent = (share, digits = 2) => (share == null ? "" : (100 * share).toFixed(digits));
+const kilobytes = (bytes) => (bytes == null ? "" : (bytes / 1000).toFixed(1));
+const look = (technique) => {
+  const index = DATA.techniques.indexOf(technique);
+  return { color: COLOURS[index % COLOURS.length], symbol: SYMBOLS[index % SYMBOLS.length] };
+};
+
+function make(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in made) made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+const chosen = (item) => !state.off.has(item.technique) && (state.data === "" || item.data === state.data);
+const visible = () => DATA.runs.filter(chosen);
+const finished = (runs) => runs.filter((run) => run.status === "ok");
+const baselines = () => DATA.baselines.filter((one) => state.data === "" || one.data === state.data);
+const narrow = () => window.innerWidth < 640;
+
+function wrapped(text, width = 48) {
+  const lines = [""];
+  for (const word of String(text).split(" ")) {
+    if ((lines.at(-1) + word).length > width && lines.at(-1)) lines.push("");
+    lines[lines.length - 1] += (lines.at(-1) ? " " : "") + word.slice(0, 160);
+  }
+  return lines.slice(0, 6).map(plain).join("<br>");
+}
+
+function layout(x, y, more = {}) {
+  const axis = { automargin: true, gridcolor: "#e8ebef", zeroline: false, linecolor: "#9aa4b1", ticks: "outside" };
+  return {
+    font: { family: "system-ui, DejaVu Sans, sans-serif", size: 12, color: "#1c2430" },
+    margin: { l: 52, r: 14, t: 26, b: 46 },
+    height: 340,
+    hoverlabel: { align: "left", font: { size: 12 } },
+    showlegend: false,
+    hovermode: "closest",
+    paper_bgcolor: "#fff",
+    plot_bgcolor: "#fff",
+    ...more,
+    xaxis: { ...axis, title: { text: plain(x), standoff: 8 }, ...(more.xaxis || {}) },
+    yaxis: { ...axis, title: { text: plain(y), standoff: 8 }, ...(more.yaxis || {}) },
+  };
+}
+
+// ---- filters
+
+function drawFilters() {
+  const place = find("filters").firstElementChild;
+  if (DATA.datasets.length > 1) {
+    const select = make("select", { ariaLabel: "Data set", id: "dataset" }, make("option", { value: "", textContent: "every data set" }));
+    DATA.datasets.forEach((name) => select.append(make("option", { value: name, textContent: name })));
+    select.onchange = () => { state.data = select.value; draw(); };
+    place.append(select);
+  }
+  for (const technique of DATA.techniques) {
+    const dot = make("i");
+    dot.style.background = look(technique).color;
+    const chip = make("button", { className: "chip", type: "button", ariaPressed: "true" }, dot, technique);
+    chip.onclick = () => {
+      if (!state.off.delete(technique)) state.off.add(technique);
+      chip.ariaPressed = String(!state.off.has(technique));
+      draw();
+    };
+    place.append(chip);
+  }
+}
+
+// ---- the front
+
+function front(runs, cost) {
+  const known = finished(runs).filter((run) => run[cost] != null);
+  known.sort((a, b) => a[cost] - b[cost] || b.val - a.val);
+  let best = -1;
+  return known.filter((run) => run.val > best && ((best = run.val), true));
+}
+
+const COSTS = {
+  size: { key: "gzip", scale: 1e-3, title: "size gzip'd, KB", unit: "KB" },
+  latency: { key: "latency", scale: 1, title: "latency at batch 1, µs", unit: "µs" },
+};
+
+function ticks(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const found = [];
+  for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.log10(high) + 1; power++) {
+    for (const step of narrow() ? [1, 3] : [1, 2, 5]) found.push(step * 10 ** power);
+  }
+  return { tickvals: found, ticktext: found.map((value) => String(+value.toPrecision(2))) };
+}
+
+function drawFront(id) {
+  const { key, scale, title, unit } = COSTS[id];
+  const runs = finished(visible()).filter((run) => run[key] != null);
+  const bases = baselines().filter((one) => one[key] != null);
+  find(id).hidden = !runs.length;
+  if (!runs.length) return;
+  const best = front(runs, key);
+  const traces = [];
+  for (const technique of DATA.techniques) {
+    const own = runs.filter((run) => run.technique === technique);
+    if (!own.length) continue;
+    const { color, symbol } = look(technique);
+    traces.push({
+      type: "scatter", mode: "markers", name: plain(technique),
+      x: own.map((run) => scale * run[key]), y: own.map((run) => 100 * run.test), customdata: own.map((run) => run.id),
+      text: own.map((run) => `${wrapped(run.label)}<br>test ${percent(run.test)} %, validation ${percent(run.val)} %<br>${(scale * run[key]).toFixed(1)} ${unit}, seed ${run.seed}`),
+      hovertemplate: "%{text}<extra></extra>",
+      marker: { color, symbol, size: 9, opacity: 0.8, line: { color: "#fff", width: 0.7 } },
+    });
+  }
+  traces.push({
+    type: "scatter", mode: "lines", name: "front", hoverinfo: "skip",
+    x: best.map((run) => scale * run[key]), y: best.map((run) => 100 * run.test),
+    line: { color: "#1c2430", width: 1.5, shape: "linear" },
+  });
+  traces.push({
+    type: "scatter", mode: "markers", name: "baseline",
+    x: bases.map((one) => scale * one[key]), y: bases.map((one) => 100 * one.test), customdata: bases.map((one) => one.run),
+    text: bases.map((one) => `baseline of ${wrapped(one.label)}<br>test ${percent(one.test)} %<br>${(scale * one[key]).toFixed(1)} ${unit}`),
+    hovertemplate: "%{text}<extra></extra>",
+    marker: { color: "#fff", symbol: "diamond", size: 12, line: { color: "#1c2430", width: 2 } },
+  });
+  const accuracies = [...runs, ...bases].map((one) => 100 * one.test).sort((a, b) => a - b);
+  const high = accuracies.at(-1);
+  const low = Math.min(...[...best, ...bases].map((one) => 100 * one.test), accuracies[Math.floor(accuracies.length / 10)]);
+  const pad = Math.max(0.1, 0.08 * (high - low));
+  const few = high - accuracies[0] <= 4 * (high - low); // a picture of all of them can still be read
+  const range = state.every || few ? undefined : [low - pad, high + pad];
+  const costs = [...runs, ...bases].map((one) => scale * one[key]);
+  if (id === "size") {
+    const below = range ? runs.filter((run) => 100 * run.test < range[0]).length : 0;
+    find("below").textContent = below ? `${below} of ${runs.length} runs lie below the picture` : "";
+    find("zoom").hidden = !below && !state.every;
+  }
+  const spread = Math.max(...costs) / Math.min(...costs);
+  const drawn = layout(title, "test accuracy, %", {
+    xaxis: id === "size" || spread > 4 ? { type: "log", ...ticks(costs), range: [Math.log10(Math.min(...costs) / 1.15), Math.log10(Math.max(...costs) * 1.15)] } : { range: [0.9 * Math.min(...costs), 1.08 * Math.max(...costs)] },
+    yaxis: range ? { range } : { autorange: true },
+  });
+  Plotly.react(id, traces, drawn, CONFIG);
+  const chart = find(id);
+  if (!chart.clickable) {
+    chart.on("plotly_click", (event) => open(event.points[0].customdata));
+    chart.clickable = true;
+  }
+}
+
+const COLUMNS = [
+  { key: "label", title: "run", text: true, show: (run) => run.label },
+  { key: "technique", title: "technique", text: true, wide: true, show: (run) => run.technique },
+  { key: "data", title: "data", text: true, wide: true, show: (run) => run.data },
+  { key: "seed", title: "seed", wide: true, show: (run) => run.seed },
+  { key: "val", title: "val %", wide: true, show: (run) => percent(run.val) },
+  { key: "test", title: "test %", show: (run) => percent(run.test) },
+  { key: "gzip", title: "gzip KB", show: (run) => kilobytes(run.gzip) },
+  { key: "smaller", title: "smaller", wide: true, show: (run) => (run.smaller == null ? "" : `${run.smaller.toFixed(1)}x`) },
+  { key: "sparsity", title: "sparsity", wide: true, show: (run) => (run.sparsity == null ? "" : run.sparsity.toFixed(3)) },
+  { key: "latency", title: "µs", wide: true, show: (run) => (run.latency == null ? "" : run.latency.toFixed(1)) },
+  { key: "status", title: "status", text: true, show: (run) => (run.status === "ok" ? "ok" : `${run.status}: ${run.error || ""}`) },
+];
+
+function row(run, columns) {
+  const made = make("tr", { className: run.status === "ok" || run.status === "pruned" ? "run" : "run failed" });
+  made.dataset.run = run.id;
+  columns.forEach((column, index) => {
+    const cell = make("td", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}` });
+    if (index === 0) cell.append(make("button", { className: "open", type: "button", textContent: column.show(run) }));
+    else cell.textContent = column.show(run);
+    made.append(cell);
+  });
+  made.onclick = () => open(run.id);
+  return made;
+}
+
+function drawFrontTable() {
+  const columns = COLUMNS.filter((column) => column.key !== "status");
+  const head = make("tr");
+  columns.forEach((column) => head.append(make("th", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}`, textContent: column.key === "label" ? "on the front of accuracy against size" : column.title })));
+  const body = make("tbody");
+  front(visible(), "gzip").forEach((run) => body.append(row(run, columns)));
+  find("front").replaceChildren(make("thead", {}, head), body);
+}
+
+// ---- every run
+
+function sorted(runs) {
+  const { sort, down } = state;
+  const missing = (value) => value == null || value === "";
+  return [...runs].sort((a, b) => {
+    if (missing(a[sort]) || missing(b[sort])) return missing(a[sort]) - missing(b[sort]);
+    const order = typeof a[sort] === "number" ? a[sort] - b[sort] : String(a[sort]).localeCompare(String(b[sort]), undefined, { numeric: true });
+    return down ? -order : order;
+  });
+}
+
+function drawTable() {
+  const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
+  const matching = visible().filter((run) => words.every((word) => run.words.includes(word)));
+  const head = make("tr");
+  for (const column of COLUMNS) {
+    const button = make("button", { type: "button", textContent: column.title });
+    const cell = make("th", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}` }, button);
+    if (column.key === state.sort) cell.setAttribute("aria-sort", state.down ? "descending" : "ascending");
+    button.onclick = () => {
+      state.down = column.key === state.sort ? !state.down : !column.text;
+      state.sort = column.key;
+      drawTable();
+    };
+    head.append(cell);
+  }
+  const body = make("tbody");
+  sorted(matching).slice(0, state.rows).forEach((run) => body.append(row(run, COLUMNS)));
+  find("table").replaceChildren(make("thead", {}, head), body);
+  find("count").textContent = `${matching.length} of ${DATA.runs.length} runs`;
+  find("more").hidden = matching.length <= state.rows;
+}
+
+function facts(title, pairs) {
+  const table = make("table");
+  table.append(make("thead", {}, make("tr", {}, ...title.map((text, index) => make("th", { className: index ? "" : "text", textContent: text })))));
+  const body = make("tbody");
+  pairs.forEach((cells) => body.append(make("tr", {}, ...cells.map((text, index) => make("td", { className: index ? "" : "text", textContent: text })))));
+  table.append(body);
+  return make("div", { className: "scroll" }, table);
+}
+
+function open(id) {
+  const run = DATA.runs[id];
+  const show = (value) => (typeof value === "number" ? String(+value.toPrecision(6)) : String(value ?? ""));
+  const base = run.baseline == null ? {} : DATA.baselines[run.baseline].metrics;
+  const place = find("record").lastElementChild;
+  const copy = make("button", { className: "button", type: "button", textContent: "Copy" });
+  copy.onclick = () => navigator.clipboard.writeText(run.command).then(() => { copy.textContent = "Copied"; });
+  place.replaceChildren(
+    make("h3", { textContent: run.label }),
+    make("p", { className: "soft", textContent: `${run.status}, ${run.data || "no data"}, seed ${run.seed}, ${run.technique}` }),
+    ...(run.error ? [make("p", { className: "error", textContent: run.error })] : []),
+    make("p", {}, "To run it again: ", copy),
+    make("pre", { textContent: run.command }),
+    make("p", {}, make("a", { href: run.record, textContent: "result.json" }), " beside this page"),
+    ...(Object.keys(run.metrics).length ? [facts(["metric", "run", "baseline"], Object.keys(run.metrics).map((key) => [key, show(run.metrics[key]), show(base[key])]))] : []),
+    ...(Object.keys(run.params).length ? [facts(["parameter", "value"], Object.entries(run.params).map(([key, value]) => [key, show(value)]))] : []),
+  );
+  find("record").showModal();
+}
+
+// ---- what each parameter costs
+
+function drawEffects() {
+  const place = find("effects").querySelector(".charts");
+  find("effects").hidden = !DATA.effects.length;
+  if (!place.childElementCount) DATA.effects.forEach((_, index) => place.append(make("div", { className: "chart", id: `effect-${index}` })));
+  DATA.effects.forEach((effect, index) => {
+    const lines = effect.lines.filter(chosen);
+    const traces = lines.map((line) => {
+      const { color, symbol } = look(line.technique);
+      const several = line.spread.some((value) => value != null);
+      return {
+        type: "scatter", mode: line.x.length > 1 ? "lines+markers" : "markers", name: plain(line.label),
+        x: line.x, y: line.mean.map((value) => 100 * value),
+        error_y: several ? { type: "data", array: line.spread.map((value) => 100 * (value || 0)), thickness: 1.2, width: 3, color } : undefined,
+        text: line.mean.map((value, at) => `${wrapped(line.label)}<br>${plain(effect.name)} = ${line.x[at]}<br>${percent(value)} %${line.spread[at] == null ? "" : ` ± ${percent(line.spread[at])}`}, n = ${line.n[at]}`),
+        hovertemplate: "%{text}<extra></extra>",
+        line: { color, width: 1.4 }, marker: { color, symbol, size: 8, opacity: 0.85 },
+      };
+    });
+    const whole = lines.flatMap((line) => line.x);
+    const discrete = [...new Set(whole)].sort((a, b) => a - b);
+    const few = discrete.length <= 12 && discrete.every(Number.isInteger);
+    Plotly.react(`effect-${index}`, traces, layout(effect.name, "test accuracy, %", { xaxis: few ? { tickvals: discrete } : {}, height: 300 }), CONFIG);
+  });
+}
+
+// ---- parallel coordinates
+
+function dimension(title, values, logarithmic = false) {
+  const known = values.filter((value) => value != null);
+  const scaled = (value) => (logarithmic ? Math.log10(value) : value);
+  const [low, high] = [Math.min(...known.map(scaled)), Math.max(...known.map(scaled))];
+  const reach = high - low || 1;
+  const missing = known.length < values.length;
+  const off = low - 0.18 * reach; // where runs go that have no such parameter
+  const distinct = [...new Set(known)].sort((a, b) => a - b);
+  const marks = distinct.length <= 8 ? distinct : [0, 0.25, 0.5, 0.75, 1].map((share) => (logarithmic ? 10 ** (low + share * reach) : low + share * reach));
+  return {
+    label: plain(title),
+    values: values.map((value) => (value == null ? off : scaled(value))),
+    range: [missing ? off : low - 0.03 * reach, high + 0.03 * reach],
+    tickvals: [...(missing ? [off] : []), ...marks.map(scaled)],
+    ticktext: [...(missing ? ["off"] : []), ...marks.map((value) => String(+value.toPrecision(3)))],
+  };
+}
+
+function drawCoordinates() {
+  const runs = finished(visible());
+  const names = DATA.numbers.filter((name) => runs.some((run) => run.params[name] != null));
+  find("parallel").hidden = runs.length < 2 || !names.length;
+  if (find("parallel").hidden) return;
+  const most = Math.max(1, Math.floor(find("coordinates").clientWidth / 105) - 3);
+  const dimensions = names.slice(0, most).map((name) => dimension(name.split(".").pop().replace("_", " "), runs.map((run) => run.params[name] ?? null)));
+  dimensions.push(dimension("gzip'd KB", runs.map((run) => run.gzip / 1000), true));
+  dimensions.push(dimension("test %", runs.map((run) => 100 * run.test)));
+  const accuracies = runs.map((run) => 100 * run.test).sort((a, b) => a - b);
+  Plotly.react("coordinates", [{
+    type: "parcoords", dimensions,
+    line: { color: runs.map((run) => 100 * run.test), colorscale: "Viridis", cmin: accuracies[Math.floor(0.1 * accuracies.length)], cmax: accuracies.at(-1) },
+    labelfont: { size: 12 }, tickfont: { size: 11 }, rangefont: { size: 11, color: "rgba(0,0,0,0)" },
+  }], { margin: { l: 46, r: 46, t: 56, b: 20 }, height: 340, font: { size: 12 }, paper_bgcolor: "#fff" }, CONFIG);
+}
+
+// ---- over seeds
+
+function drawSeeds() {
+  const groups = DATA.groups.filter(chosen);
+  find("seeds").hidden = !groups.some((group) => group.n > 1);
+  if (find("seeds").hidden) return;
+  const pm = (mean, spread, digits) => (mean == null ? "" : mean.toFixed(digits) + (spread == null ? "" : ` ± ${spread.toFixed(digits)}`));
+  const head = ["run", "n", "test %", "gzip KB", "over baseline", "95 % interval"];
+  const look = (index) => (index === 0 ? "text" : index === 1 || index === 2 || index === 4 ? "" : "wide");
+  const body = make("tbody");
+  groups.forEach((group) => body.append(make("tr", {}, ...[
+    group.label, group.n, pm(100 * group.test, group.test_spread == null ? null : 100 * group.test_spread, 2),
+    pm(group.gzip / 1000, group.gzip_spread == null ? null : group.gzip_spread / 1000, 2),
+    group.difference == null ? "" : `${group.difference > 0 ? "+" : ""}${(100 * group.difference).toFixed(2)}`,
+    group.difference == null ? "" : `${(100 * group.low).toFixed(2)} to ${(100 * group.high).toFixed(2)}`,
+  ].map((text, index) => make("td", { textContent: text, className: look(index) })))));
+  find("seeds").querySelector("table").replaceChildren(
+    make("thead", {}, make("tr", {}, ...head.map((text, index) => make("th", { textContent: text, className: look(index) })))), body);
+}
+
+// ---- curves, weights, perturbations, the study
+
+function drawCurves() {
+  const runs = visible().filter((run) => run.epochs);
+  const names = [...new Set([...runs, ...baselines()].flatMap((run) => Object.keys(run.epochs || {})))].filter((name) => name !== "seconds").sort();
+  find("learning").hidden = !names.length;
+  if (!names.length) return;
+  const select = find("curve");
+  const before = select.value || "val_accuracy";
+  select.replaceChildren(...names.map((name) => make("option", { value: name, textContent: name })));
+  select.value = names.includes(before) ? before : names[0];
+  const name = select.value;
+  const own = runs.filter((run) => run.epochs[name]).sort((a, b) => (b.val ?? -1) - (a.val ?? -1));
+  find("curves-note").textContent = own.length > CURVES || DATA.curves_left_out ? `the best ${Math.min(own.length, CURVES)} of ${visible().length} runs on validation` : "";
+  const line = (values, colour, label, dash) => ({
+    type: "scatter", mode: values.length > 1 ? "lines+markers" : "markers", x: values.map((_, epoch) => epoch + 1), y: values,
+    text: values.map(() => wrapped(label)), hovertemplate: "%{text}<br>epoch %{x}: %{y:.4g}<extra></extra>",
+    line: { color: colour, width: 1.4, dash }, marker: { size: 4, color: colour },
+  });
+  const longest = Math.max(...[...own, ...baselines()].map((run) => (run.epochs[name] || []).length));
+  const traces = [
+    ...baselines().filter((one) => one.epochs[name]).map((one) => line(one.epochs[name], "#888", `baseline of ${one.label}`, "dot")),
+    ...own.slice(0, CURVES).map((run) => line(run.epochs[name], look(run.technique).color, run.label)),
+  ];
+  Plotly.react("curves", traces, layout("epoch", name, { height: 360, xaxis: { range: [0.5, longest + 0.5], tick0: 1, dtick: Math.ceil(longest / 12) } }), CONFIG);
+}
+
+function drawWeights() {
+  const select = find("weights-of");
+  const known = DATA.weights.filter((one) => chosen(DATA.runs[one.run]));
+  find("weights").hidden = !known.length;
+  if (!known.length) return;
+  const before = select.value;
+  select.replaceChildren(...known.map((one) => make("option", { value: one.run, textContent: DATA.runs[one.run].label.slice(0, 90) })));
+  if (known.some((one) => String(one.run) === before)) select.value = before;
+  const shown = known.find((one) => String(one.run) === select.value);
+  const bar = (side, colour, name) => ({ type: "bar", x: shown.histogram.centres, y: shown.histogram[side], name, marker: { color: colour }, opacity: 0.65, hovertemplate: `${name}: %{y} weights at %{x:.3f}<extra></extra>` });
+  Plotly.react("histogram", [bar("before", "#9aa4b1", "baseline"), bar("after", look(DATA.runs[shown.run].technique).color, "this run")],
+    layout("weight", "how many", { barmode: "overlay", bargap: 0, showlegend: true, legend: { orientation: "h", y: 1.12, x: 0 }, yaxis: { type: "log", tickvals: [1, 10, 100, 1e3, 1e4, 1e5, 1e6], ticktext: ["1", "10", "100", "1,000", "10,000", "100,000", "1,000,000"] } }), CONFIG);
+  const pruned = shown.masks.filter((mask) => mask.kept < 1);
+  if (!pruned.length) find("masks").textContent = "No weight of this run is zero.";
+  else find("masks").replaceChildren(...pruned.map((mask) => make("figure", {},
+    make("img", { src: mask.picture, alt: `mask of ${mask.layer}`, loading: "lazy" }),
+    make("figcaption", { textContent: `${mask.layer}: ${mask.shape}, ${percent(mask.kept, 1)} % kept (dark)` }))));
+}
+
+function drawPerturbations() {
+  const names = [...new Set(DATA.runs.flatMap((run) => Object.keys(run.perturbed)))].sort();
+  const runs = finished(visible()).filter((run) => Object.keys(run.perturbed).length).sort((a, b) => b.val - a.val).slice(0, 30).reverse();
+  find("perturbed").hidden = !names.length || !runs.length;
+  if (find("perturbed").hidden) return;
+  const short = narrow() ? 16 : 44;
+  const labels = runs.map((run) => `${run.label.length > short ? `${run.label.slice(0, short - 1)}…` : run.label} #${run.id}`);
+  const columns = ["clean", ...names];
+  const z = runs.map((run) => [100 * run.test, ...names.map((name) => (run.perturbed[name] == null ? null : 100 * run.perturbed[name]))]);
+  const room = find("perturbations").clientWidth / (columns.length + 3) > 34;
+  Plotly.react("perturbations", [{
+    type: "heatmap", z, x: columns.map(plain), y: labels.map(plain), colorscale: "Viridis", showscale: !narrow(), xgap: 1, ygap: 1,
+    texttemplate: room ? "%{z:.1f}" : "", textfont: { size: 11 }, hovertemplate: "%{y}<br>%{x}: %{z:.2f} %<extra></extra>",
+  }], layout("", "", { height: 120 + 24 * runs.length, xaxis: { tickangle: narrow() ? -90 : -40, side: "bottom" }, yaxis: { tickfont: { size: 11 } } }), CONFIG);
+}
+
+function drawStudy() {
+  document.querySelectorAll(".study").forEach((place, index) => {
+    const figure = DATA.figures[index];
+    Plotly.react(place, figure.data, { ...figure.layout, template: undefined, autosize: true, height: 360, font: { size: 12 }, margin: { l: 60, r: 20, t: 50, b: 60 }, legend: { orientation: "h", y: -0.25 } }, CONFIG);
+  });
+}
+
+function draw() {
+  drawFront("size");
+  drawFront("latency");
+  drawFrontTable();
+  drawEffects();
+  drawCoordinates();
+  drawSeeds();
+  drawTable();
+  drawCurves();
+  drawWeights();
+  drawPerturbations();
+}
+
+find("zoom").onclick = () => {
+  state.every = !state.every;
+  find("zoom").ariaPressed = String(state.every);
+  find("zoom").textContent = state.every ? "Show the front" : "Show every run";
+  drawFront("size");
+  drawFront("latency");
+};
+find("search").oninput = (event) => { state.search = event.target.value; state.rows = PAGE; drawTable(); };
+find("more").onclick = () => { state.rows += PAGE; drawTable(); };
+find("curve").onchange = drawCurves;
+find("weights-of").onchange = drawWeights;
+find("record").querySelector(".close").onclick = () => find("record").close();
+let resizing;
+window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 200); });
+drawFilters();
+draw();
+drawStudy();
+document.body.dataset.drawn = "true";

@@ -1,0 +1,271 @@
+"""`report.html`: one file that holds a report's data, its script and Plotly's, and asks nothing of any network."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import plotly.offline
+from google.protobuf.message import DecodeError
+from jinja2 import Environment, StrictUndefined
+
+from lcomp.points import key
+from lcomp.redact import redacted
+from lcomp.report import paper, study
+from lcomp.report.runs import Group, Shown, baselines, front, groups, link, numbers
+from lcomp.report.sheet import Sheet
+from lcomp.report.weights import histogram, mask, weights
+from lcomp.result import FILE_NAME, baseline_curves
+
+FILE = "report.html"
+CURVES = 60  # runs whose curves are kept in the page, the best on validation
+PICTURED = 12  # runs whose weights are
+LINES = 14  # of one chart; more are drawn as points without lines
+SHORT = {"test": "test_accuracy", "val": "val_accuracy", "gzip": "gzip_bytes", "latency": "latency_us_p50"}
+
+
+def page(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path], place: Path) -> str:
+    """The page's text; links in it are relative to `place`."""
+    found, figures = data(runs, place), study.figures(folders)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(source("page.html"))
+    return template.render(
+        title=title(folders),
+        summary=summary(runs),
+        origin=origin(runs),
+        css=source("page.css"),
+        js=source("page.js"),
+        plotly=plotly.offline.get_plotlyjs(),
+        data=embedded(found | {"figures": figures}),
+        figures=figures,
+        sheets=sheets,
+    )
+
+
+def title(folders: Sequence[Path]) -> str:
+    return f"lcomp: {', '.join(sorted({folder.resolve().name for folder in folders}))}"
+
+
+def source(name: str) -> str:
+    return files("lcomp.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def embedded(value: Any) -> str:
+    """JSON that can stand inside a script element, whatever it holds."""
+    text = json.dumps(rounded(value), separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def rounded(value: Any) -> Any:
+    """Floats in seven digits, which no picture exceeds; what is not finite as null."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: rounded(item) for name, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def summary(runs: Sequence[Shown]) -> str:
+    """What the report is of, in a line."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[run.result.status] = counts.get(run.result.status, 0) + 1
+    said = ", ".join(f"{number} {status}" for status, number in sorted(counts.items(), key=lambda item: -item[1]))
+    sets = {d["sha256"]: d for run in runs if (d := run.result.dataset)}
+    data = "; ".join(f"{d['name']}: {d['train']:,} training, {d['val']:,} validation, {d['test']:,} test images" for d in sets.values())
+    note = ""
+    if any(d["name"] == "mnist5k" for d in sets.values()):
+        note = " mnist5k is 5,000 of MNIST's digits: its figures compare with no other data set's."
+    return f"{len(runs)} runs ({said}). {data}.{note}"
+
+
+def origin(runs: Sequence[Shown]) -> str:
+    """Where and when the figures were measured."""
+    environments = [run.result.environment for run in runs if run.result.environment]
+    machines = ", ".join(sorted({str(environment.get("cpu")) for environment in environments}))
+    commits = ", ".join(sorted({str(environment.get("git_sha"))[:10] for environment in environments}))
+    written = datetime.now().strftime("%Y-%m-%d %H:%M")
+    return f"Measured on {machines or 'no machine'}; lcomp at {commits or 'no commit'}; report of {written}."
+
+
+def sheets(folders: Sequence[Path]) -> list[Sheet]:
+    """The paper's tables, where experiments of its reproduction were run on one data set."""
+    found: dict[str, list[paper.Run]] = {}
+    for folder in folders:
+        for name, runs in paper.load(folder).items():
+            found.setdefault(name, []).extend(runs)
+    rows = {row.name for table in paper.TABLES.values() for row in table}
+    found = {name: runs for name, runs in found.items() if name.partition(paper.ON)[0] in rows}
+    hashes = {run.result.dataset["sha256"] for runs in found.values() for run in runs}
+    return paper.sheets(found) if len(hashes) == 1 else []
+
+
+def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
+    """What the page's script draws."""
+    names = datasets(runs)
+    bases = baselines(runs)
+    index = {sha256: number for number, sha256 in enumerate(bases)}
+    ids = {run: number for number, run in enumerate(runs)}
+    best = sorted((run for run in runs if run.result.epochs), key=lambda run: -validation(run))[:CURVES]
+    techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
+    return {
+        "techniques": techniques,
+        "datasets": sorted(set(names.values())),
+        "numbers": numbers(runs),
+        "runs": [
+            one(run, ids[run], names, index.get(run.result.baseline_artifact.get("sha256", "")), place)
+            | ({"epochs": run.result.epochs} if run in best else {})
+            for run in runs
+        ],
+        "curves_left_out": sum(bool(run.result.epochs) for run in runs) > len(best),
+        "baselines": [
+            {name: run.result.baseline.get(metric) for name, metric in SHORT.items()}
+            | {
+                "label": " ".join(str(run.result.choices.get(group)) for group in ("model", "data")) + f" seed={run.result.seed}",
+                "data": names.get(run.result.dataset["sha256"]),
+                "run": ids[run],
+                "metrics": run.result.baseline,
+                "epochs": baseline_curves(run.baseline_folder),
+            }
+            for run in bases.values()
+        ],
+        "groups": [grouped(group, names) for group in groups(runs)],
+        "effects": effects(runs, names),
+        "weights": pictured(runs, ids),
+    }
+
+
+def validation(run: Shown) -> float:
+    return float(run.result.metrics.get("val_accuracy") or -1.0)
+
+
+def datasets(runs: Sequence[Shown]) -> dict[str, str]:
+    """A name for each data set's hash; two of one name are told apart by it."""
+    found = {str(d["sha256"]): str(d["name"]) for run in runs if (d := run.result.dataset)}
+    twice = {name for name in found.values() if list(found.values()).count(name) > 1}
+    return {sha: f"{name} {sha[:6]}" if name in twice else name for sha, name in found.items()}
+
+
+def one(run: Shown, number: int, names: Mapping[str, str], baseline: int | None, place: Path) -> dict[str, Any]:
+    """A run for the script."""
+    result = run.result
+    base = result.baseline.get("gzip_bytes")
+    dataset = names.get(str(result.dataset.get("sha256")), "")
+    params = redacted({name: value for name, value in result.params.items() if value is not None})
+    known: dict[str, Any] = {name: result.metrics.get(metric) for name, metric in SHORT.items()}
+    smaller = base / result.metrics["gzip_bytes"] if base and "gzip_bytes" in result.metrics else None
+    error = None if result.error is None else redacted(result.error)
+    words = " ".join([run.label, result.techniques, dataset, result.status, str(error or ""), str(result.name or "")])
+    return known | {
+        "id": number,
+        "label": run.label,
+        "technique": result.techniques,
+        "data": dataset,
+        "seed": result.seed,
+        "status": result.status,
+        "error": error,
+        "sparsity": result.metrics.get("sparsity"),
+        "smaller": smaller,
+        "words": words.lower(),
+        "params": params,
+        "metrics": {name: value for name, value in result.metrics.items() if value is not None},
+        "perturbed": {name.partition("/")[2]: value for name, value in result.metrics.items() if "/" in name},
+        "baseline": baseline,
+        "command": run.command,
+        "record": link(run.folder / FILE_NAME, place),
+    }
+
+
+def grouped(group: Group, names: Mapping[str, str]) -> dict[str, Any]:
+    """Runs of several seeds for the script."""
+    first, over = group.runs[0].result, group.over_baseline()
+    return {
+        "label": group.label,
+        "technique": first.techniques,
+        "data": names.get(str(first.dataset.get("sha256")), ""),
+        "n": len(group.runs),
+        "test": group.mean("test_accuracy"),
+        "test_spread": group.spread("test_accuracy"),
+        "gzip": group.mean("gzip_bytes"),
+        "gzip_spread": group.spread("gzip_bytes"),
+        "difference": over and over.mean,
+        "low": over and over.low,
+        "high": over and over.high,
+    }
+
+
+def effects(runs: Sequence[Shown], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """For each parameter that differs: accuracy along it, a line for each of the other settings."""
+    found = []
+    for name in numbers(runs)[:6]:
+        lines: dict[tuple[str, ...], list[Group]] = {}
+        for group in groups(run for run in runs if name in run.result.params):
+            rest = tuple(part for part in group.runs[0].point if not part.startswith(f"{name}="))
+            lines.setdefault(rest, []).append(group)
+        if len(lines) > LINES:  # too many settings to tell apart: points by technique
+            everything = [group for own in lines.values() for group in own]
+            lines = {}
+            for group in everything:
+                lines.setdefault((group.runs[0].result.techniques,), []).append(group)
+        joined = len(lines) <= LINES and any(len(own) > 1 for own in lines.values())
+        found.append({"name": name, "lines": [line for own in lines.values() for line in drawn(name, own, names, joined)]})
+    return found
+
+
+def drawn(name: str, own: Sequence[Group], names: Mapping[str, str], joined: bool) -> list[dict[str, Any]]:
+    """One line of a chart, its groups in the order of the parameter, where each value stands once; else its points."""
+    ordered = sorted(own, key=lambda group: float(group.runs[0].result.params[name]))
+    values = [float(group.runs[0].result.params[name]) for group in ordered]
+    parts = [ordered] if joined and len(set(values)) == len(values) else [[group] for group in ordered]
+    result = []
+    for part in parts:
+        first = part[0].runs[0].result
+        asked = [o for o in key(part[0].label.split(" ")) if not o.startswith(f"{name}=")] if len(part) > 1 else []
+        result.append(
+            {
+                "label": " ".join(asked) or (part[0].label if len(part) == 1 else first.techniques),
+                "technique": first.techniques,
+                "data": names.get(str(first.dataset.get("sha256")), ""),
+                "x": [float(group.runs[0].result.params[name]) for group in part],
+                "mean": [group.mean("test_accuracy") for group in part],
+                "spread": [group.spread("test_accuracy") for group in part],
+                "n": [len(group.runs) for group in part],
+            }
+        )
+    return result
+
+
+def pictured(runs: Sequence[Shown], ids: Mapping[Shown, int]) -> list[dict[str, Any]]:
+    """Weights of the runs on the front and of the best of each technique, beside their baseline's."""
+    best: dict[str, Shown] = {}
+    for run in sorted((run for run in runs if run.is_ok), key=lambda run: -validation(run)):
+        best.setdefault(run.result.techniques, run)
+    wanted = [run for run in dict.fromkeys([*best.values(), *reversed(front(runs, "gzip_bytes"))])]
+    found = []
+    for run in wanted:
+        if run.result.techniques == "baseline" or len(found) == PICTURED:
+            continue
+        try:
+            after = weights(run.folder / run.result.artifact["path"])
+            before = weights(run.baseline_folder / "artifact.onnx")
+        except (OSError, KeyError, ValueError, DecodeError):  # moved, cleared away or damaged since
+            continue
+        if not after or not before:
+            continue
+        pictures = [
+            {
+                "layer": name,
+                "shape": " x ".join(str(size) for size in weight.shape),
+                "kept": float((weight != 0).mean()),
+                "picture": mask(weight),
+            }
+            for name, weight in after.items()
+            if weight.size <= 200_000
+        ]
+        found.append({"run": ids[run], "histogram": histogram(before, after), "masks": pictures[:8]})
+    return found

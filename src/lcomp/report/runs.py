@@ -1,0 +1,161 @@
+"""Records become what a report shows: runs with their labels and commands, groups of seeds, fronts."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcomp.points import key
+from lcomp.redact import redacted
+from lcomp.report.statistics import Difference, difference
+from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
+
+Right = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A run as a report shows it.
+
+    Attributes:
+        folder: the run's.
+        label: what was asked for beside what all runs of its report have in common.
+    """
+
+    folder: Path
+    result: Result
+    label: str
+
+    @property
+    def is_ok(self) -> bool:
+        return self.result.status == "ok"
+
+    @property
+    def command(self) -> str:
+        """What runs it again."""
+        return shlex.join(["python", "-m", "lcomp", *(str(o) for o in redacted(self.result.overrides))])
+
+    @property
+    def baseline_folder(self) -> Path:
+        """Where the baseline's files lie, if they are still there."""
+        return (self.folder / self.result.baseline_artifact.get("path", "gone/artifact.onnx")).parent
+
+    @cached_property
+    def point(self) -> tuple[str, ...]:
+        """What runs that differ in their seed alone have in common."""
+        asked = tuple(o for o in key(self.result.overrides) if not o.startswith("seed="))
+        return (str(self.result.dataset.get("sha256")), str(self.result.name), *asked)
+
+    def right(self, folder: Path) -> Right | None:
+        """For each test image, whether the network whose predictions lie in `folder` was right."""
+        try:
+            with np.load(folder / PREDICTIONS) as kept:
+                return np.asarray(kept["predictions"] == kept["labels"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+
+@dataclass
+class Group:
+    """Runs that differ in their seed alone."""
+
+    runs: list[Shown] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        parts = [part for part in self.runs[0].label.split(" ") if not part.startswith("seed=")]
+        return " ".join(parts) or self.runs[0].result.techniques
+
+    def values(self, metric: str) -> list[float]:
+        found = [run.result.metrics.get(metric) for run in self.runs]
+        return [value for value in found if value is not None]
+
+    def mean(self, metric: str) -> float | None:
+        return fmean(values) if (values := self.values(metric)) else None
+
+    def spread(self, metric: str) -> float | None:
+        """Standard deviation over seeds; None of a single one."""
+        values = self.values(metric)
+        return stdev(values) if len(values) > 1 else None
+
+    def over_baseline(self) -> Difference | None:
+        """Accuracy over that of each run's own baseline, paired by test image; None where predictions are gone."""
+        own = [run.right(run.folder) for run in self.runs]
+        base = [run.right(run.baseline_folder) for run in self.runs]
+        pairs = [(a, b) for a, b in zip(own, base, strict=True) if a is not None and b is not None and len(a) == len(b)]
+        return difference([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+
+
+def shown(folders: Sequence[Path]) -> list[Shown]:
+    """The runs that have a record under `folders`; of a point that was tried again in its sweep, the last try."""
+    paths = {path.resolve() for folder in folders for path in folder.rglob(FILE_NAME)}
+    found = [(path.parent, read(path)) for path in sorted(paths, key=order)]
+    last = {(path.parent, key(result.overrides), result.name): (path, result) for path, result in found}
+    results = [result for _, result in last.values()]
+    common = {o for o in results[0].overrides if all(o in r.overrides for r in results)} if len(results) > 1 else set()
+    return [Shown(path, result, label(result, common)) for path, result in last.values()]
+
+
+def order(path: Path) -> tuple[Any, ...]:
+    number = path.parent.name
+    return (path.parent.parent, int(number) if number.isdecimal() else -1, number)
+
+
+def label(result: Result, common: Iterable[str]) -> str:
+    own = [str(o) for o in redacted([o for o in result.overrides if o not in common])]
+    return " ".join(own) or result.techniques
+
+
+def groups(runs: Iterable[Shown]) -> list[Group]:
+    """Finished runs, those that differ in their seed alone together."""
+    found: dict[tuple[str, ...], Group] = {}
+    for run in runs:
+        if run.is_ok:
+            found.setdefault(run.point, Group()).runs.append(run)
+    return list(found.values())
+
+
+def baselines(runs: Iterable[Shown]) -> dict[str, Shown]:
+    """For each baseline, by its file's hash, a run that has its figures, measured latencies first."""
+    found: dict[str, Shown] = {}
+    for run in sorted(runs, key=lambda run: "latency_us_p50" not in run.result.baseline):
+        if run.is_ok and "sha256" in run.result.baseline_artifact:
+            found.setdefault(run.result.baseline_artifact["sha256"], run)
+    return found
+
+
+def front(runs: Iterable[Shown], cost: str) -> list[Shown]:
+    """The runs that no other beats on validation accuracy at no higher cost, cheapest first."""
+    known = [run for run in runs if run.is_ok and cost in run.result.metrics]
+    best, found = -1.0, []
+    for run in sorted(known, key=lambda run: (run.result.metrics[cost], -run.result.metrics["val_accuracy"])):
+        if run.result.metrics["val_accuracy"] > best:
+            best = run.result.metrics["val_accuracy"]
+            found.append(run)
+    return found
+
+
+def numbers(runs: Iterable[Shown]) -> list[str]:
+    """The technique parameters that are numbers and differ among the runs, those that people ask for first."""
+    seen: dict[str, set[float]] = {}
+    for run in runs:
+        for name, value in run.result.params.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                seen.setdefault(name, set()).add(float(value))
+    first = ("prune.sparsity", "quant.bits", "kd.temperature")
+    varied = [name for name, values in seen.items() if len(values) > 1]
+    return sorted(varied, key=lambda name: (first.index(name) if name in first else len(first), name))
+
+
+def link(path: Path, beside: Path) -> str:
+    """`path` as a page in the folder `beside` names it."""
+    return os.path.relpath(path.resolve(), beside.resolve())

@@ -1,0 +1,146 @@
+"""A W&B report of the runs under a folder: what is compared, panel by panel, with or without a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lcomp.errors import UserError
+from lcomp.mirror import FOLDER, sync_command
+from lcomp.report.runs import Shown, numbers
+from lcomp.report.sheet import Sheet
+
+AXES = ("prune.sparsity", "quant.bits", "kd.temperature")  # of the parallel coordinates, in any report
+WIDTH = 24  # columns of a W&B grid
+
+
+def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: str, project: str) -> Any:
+    """The report: run comparer, parallel coordinates, fronts, curves, the paper's tables.
+
+    Args:
+        entity: a user or a team; without a project nothing asks the server.
+    """
+    import wandb_workspaces.reports.v2 as wr
+
+    config, summary = wr.Config, wr.SummaryMetric
+    columns = [*AXES, *(name for name in numbers(runs) if name not in AXES)]
+    figures = ("val_accuracy", "test_accuracy", "gzip_bytes", "latency_us_p50", "sparsity")
+    parallel = wr.ParallelCoordinatesPlot(
+        title="Sparsity, bits and temperature against accuracy and size",
+        columns=[
+            *(wr.ParallelCoordinatesPlotColumn(config(name)) for name in columns),
+            wr.ParallelCoordinatesPlotColumn(summary("gzip_bytes"), log=True),
+            wr.ParallelCoordinatesPlotColumn(summary("test_accuracy")),
+        ],
+        layout=wr.Layout(0, 0, WIDTH, 10),
+    )
+    size = wr.ScatterPlot(
+        title="Accuracy against size: towards the upper left is better",
+        x=summary("gzip_bytes"),
+        y=summary("test_accuracy"),
+        log_x=True,
+        running_ymax=True,  # the front, from the smallest file on
+        layout=wr.Layout(0, 10, WIDTH // 2, 9),
+    )
+    latency = wr.ScatterPlot(
+        title="Accuracy against latency",
+        x=summary("latency_us_p50"),
+        y=summary("test_accuracy"),
+        running_ymax=True,
+        layout=wr.Layout(WIDTH // 2, 10, WIDTH // 2, 9),
+    )
+    names = sorted({name for run in runs for name in run.result.epochs if "/" not in name and name != "seconds"})
+    curves = [
+        wr.LinePlot(title=name, x="epoch", y=[name], layout=wr.Layout(8 * (n % 3), 8 * (n // 3), 8, 8))
+        for n, name in enumerate(names or ["val_accuracy"])
+    ]
+    sweeps = sorted({run.folder.parent.name for run in runs})
+
+    def runset() -> Any:
+        chosen = ", ".join(json.dumps(name) for name in sweeps)
+        return wr.Runset(
+            entity=entity,
+            project=project,
+            name=", ".join(sweeps)[:120],
+            filters=f"Group in [{chosen}]",
+            visible_columns=[f"summary:{name}" for name in figures],
+        )
+
+    return wr.Report(
+        entity=entity,
+        project=project,
+        title=title[:128],
+        description="Made by python -m lcomp.report",
+        width="fluid",
+        blocks=[
+            wr.H1("Trade-offs"),
+            wr.PanelGrid(runsets=[runset()], panels=[parallel, size, latency]),
+            wr.H1("Run by run"),
+            wr.PanelGrid(runsets=[runset()], panels=[wr.RunComparer(diff_only="split", layout=wr.Layout(0, 0, WIDTH, 14))]),
+            wr.H1("While they learned"),
+            wr.PanelGrid(runsets=[runset()], panels=curves),
+            *([wr.H1("The paper's tables")] if sheets else []),
+            *(wr.MarkdownBlock(sheet.text("markdown")) for sheet in sheets),
+        ],
+    )
+
+
+def spec(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: str, project: str) -> dict[str, Any]:
+    """The same report as W&B stores it, made without a server: only the project's number is not in it."""
+    model = build(runs, sheets, title, entity, "")._to_model()
+    written: dict[str, Any] = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
+    for block in written["blocks"]:
+        for runset in block.get("metadata", {}).get("runSets", ()):
+            runset["project"] = {"entityName": entity, "name": project}
+    return {"displayName": title, "entityName": entity, "projectName": project, "type": "runs", "spec": written}
+
+
+def publish(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: str, project: str) -> str:
+    """Saves the report on the server; returns its address.
+
+    Raises:
+        UserError: runs are not there yet, or the server cannot be reached.
+    """
+    check_synced(runs)
+    try:
+        return str(build(runs, sheets, title, entity, project).save().url)
+    except Exception as error:  # whatever W&B's client raises
+        cause = " ".join(str(error).split())[:300]
+        raise UserError(f"--wandb {entity}/{project}: W&B refused ({type(error).__name__}: {cause}); wandb login?") from error
+
+
+def check_synced(runs: Sequence[Shown]) -> None:
+    """Raises UserError, with the command that mends it, where W&B has not got a run."""
+    waiting, missing = [], []
+    for run in runs:
+        kept = list(run.folder.glob(f"{FOLDER}/*run-*/*.wandb"))
+        if not kept:
+            missing.append(run)
+        elif any("offline-run" in str(path) and not path.with_suffix(".wandb.synced").exists() for path in kept):
+            waiting.append(run)
+    if waiting:
+        folders = sorted({run.folder.parent for run in waiting})
+        commands = " ; ".join(command for folder in folders if (command := sync_command(folder)))
+        raise UserError(f"--wandb: {len(waiting)} of {len(runs)} runs are not synced; first: {commands}")
+    if missing:
+        raise UserError(f"--wandb: {len(missing)} of {len(runs)} runs were never mirrored (logger=none?): {missing[0].folder}")
+
+
+def destination(text: str) -> tuple[str, str]:
+    """`entity/project`, taken apart.
+
+    Raises:
+        UserError: it is not that.
+    """
+    entity, slash, project = text.partition("/")
+    if not (entity and slash and project) or "/" in project:
+        raise UserError(f"--wandb {text}: write entity/project, as in --wandb my-team/lcomp")
+    return entity, project
+
+
+def write_spec(path: Path, written: dict[str, Any]) -> None:
+    from lcomp.files import write_atomically
+
+    write_atomically(path, json.dumps(written, indent=1).encode())

@@ -1,0 +1,198 @@
+"""What W&B is shown, read back from its files."""
+
+import json
+import logging
+import os
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+from records import record
+from wandb_files import Mirrored
+
+from lcomp import mirror
+from lcomp.errors import UserError
+from lcomp.mirror import Mirror, note, sync_command
+from lcomp.result import FILE_NAME, read
+
+CURVES = {"train_loss": [1 / 3, 0.1, 0.07], "val_accuracy": [0.7000000238418579, 0.8, 0.9], "sparsity/fc1": [None, 0.1, 2 / 3]}
+CFG = {"kd": {"temperature": 3, "alpha": 0.1}, "prune": {}, "quant": {}, "seed": 0, "logger": {"_target_": mirror.TARGET}}
+STUDENT = {"kd": "logit"}
+
+
+@pytest.fixture(autouse=True)
+def as_new(monkeypatch, tmp_path):
+    """Nothing said yet; a home and a working folder that must stay empty."""
+    mirror.said.clear()
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "home")
+    yield
+    left = [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+    assert not left, left
+
+
+def run(folder, *overrides, **settings):
+    overrides = overrides or ("kd=logit", "kd.temperature=3")
+    return record(folder, *overrides, epochs=CURVES, choices=STUDENT, **settings)
+
+
+def test_every_scalar_is_there_to_the_last_digit(tmp_path):
+    result = run(tmp_path / "sweep" / "0", seed=4)
+    Mirror().complete(tmp_path / "sweep" / "0", CFG, result, "sweep")
+    seen = Mirrored(tmp_path / "sweep" / "0")
+    assert (seen.run.project, seen.run.run_group, seen.run.job_type) == ("lcomp", "sweep", "logit")
+    assert {"kd=logit", "prune=none", "data=mnist5k"} <= set(seen.run.tags)
+    assert seen.run.display_name == "kd=logit kd.temperature=3" and seen.exit_code == 0
+    assert seen.config["kd"] == {"temperature": 3, "alpha": 0.1} and seen.config["record"]["config_hash"] is None
+    for name, values in CURVES.items():
+        logged = [row.get(name) for row in seen.history if name in row or "train_loss" in row]
+        assert logged == values
+    assert [row["epoch"] for row in seen.history[:3]] == [1, 2, 3]
+    for name, value in result.metrics.items():
+        assert seen.summary[name] == value, name
+    assert seen.summary["seconds/train"] == 3.0 and seen.summary["status"] == "ok"
+    assert seen.summary["baseline"]["test_accuracy"] == 0.95
+
+
+def test_pictures_and_the_artifact(tmp_path):
+    Mirror().complete(tmp_path / "sweep" / "0", CFG, run(tmp_path / "sweep" / "0", seed=4), "sweep")
+    seen = Mirrored(tmp_path / "sweep" / "0")
+    [mistakes] = [row for row in seen.history if "mistakes.count" in row]
+    assert mistakes["mistakes.count"] == 20 and " read as " in mistakes["mistakes.captions"][0]
+    assert len(list((tmp_path / "sweep" / "0").rglob("mistakes*.png"))) == 20
+    [matrix] = (tmp_path / "sweep" / "0").rglob("confusion_matrix*.json")
+    assert sum(row[2] for row in json.loads(matrix.read_text())["data"]) == 200
+    [artifact] = [one for one in seen.artifacts if one.name == "lcomp-logit"]
+    assert set(artifact.aliases) == {"latest", "seed-4"} and artifact.type == "model"
+
+
+def test_a_baseline_is_a_run_of_its_own_and_once_in_a_sweep(tmp_path):
+    sweep = tmp_path / "sweep"
+    for number in range(3):
+        Mirror().complete(sweep / str(number), CFG, run(sweep / str(number), baseline=0.95), "sweep")
+    Mirror().complete(sweep / "3", CFG, run(sweep / "3", baseline=0.96), "sweep")
+    folders = sorted(sweep.glob(f"{mirror.BASELINE}*"))
+    assert len(folders) == 2
+    seen = Mirrored(folders[0])
+    assert seen.run.job_type == "baseline" and seen.run.run_group == "sweep" and seen.config["kd"] == {}
+    assert seen.summary["test_accuracy"] == 0.95 and seen.summary["gzip_bytes"] == 165_000
+    assert "kd=none" in seen.run.tags
+
+
+def test_a_run_that_compresses_nothing_is_its_own_baseline(tmp_path):
+    Mirror().complete(tmp_path / "sweep" / "0", CFG, record(tmp_path / "sweep" / "0"), "sweep")
+    assert Mirrored(tmp_path / "sweep" / "0").run.job_type == "baseline"
+    assert not list((tmp_path / "sweep").glob(f"{mirror.BASELINE}*"))
+
+
+@pytest.mark.parametrize(("status", "code"), [("failed", 1), ("nan", 1), ("pruned", 0)])
+def test_runs_that_failed_are_there_with_their_cause(tmp_path, status, code):
+    result = record(tmp_path / "sweep" / "0", "kd=logit", status=status, error="out of memory", choices=STUDENT)
+    Mirror().complete(tmp_path / "sweep" / "0", CFG, result, "sweep")
+    seen = Mirrored(tmp_path / "sweep" / "0")
+    assert seen.exit_code == code and seen.summary["error"] == "out of memory" and seen.summary["status"] == status
+
+
+def test_a_sweep_is_mirrored_once_and_lost_runs_with_it(tmp_path):
+    sweep = tmp_path / "sweep"
+    for number in range(2):
+        run(sweep / str(number), "kd=logit", f"kd.temperature={number}")
+        (sweep / str(number) / ".hydra").mkdir()
+        OmegaConf.save(CFG, sweep / str(number) / ".hydra" / "config.yaml")
+    record(sweep / "2", "kd=logit", status="failed", error="killed", choices=STUDENT)  # before Hydra wrote anything
+    mirror.complete(sweep, CFG["logger"])
+    before = {path: path.stat().st_mtime_ns for path in sweep.rglob("*.wandb")}
+    assert len(before) == 4 and len({path.name for path in before}) == 4
+    assert Mirrored(sweep / "1").run.display_name == "kd=logit kd.temperature=1"
+    assert Mirrored(sweep / "2").exit_code == 1
+    mirror.complete(sweep, CFG["logger"])
+    assert {path: path.stat().st_mtime_ns for path in sweep.rglob("*.wandb")} == before
+    assert sync_command(sweep) == f"wandb sync {sweep}/*/wandb/offline-run-*"
+
+
+def test_no_secret_reaches_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_API_KEY", "sesame-open")
+    cfg = CFG | {"data": {"token": "hidden1", "url": "postgresql://me:hidden2@host/db", "note": "key is sesame-open"}}
+    result = run(tmp_path / "sweep" / "0", "kd=logit", "+data.token=hidden1", "x=postgresql://me:hidden2@host/db")
+    result.error = "cannot reach postgresql://me:hidden2@host/db with sesame-open"
+    result.write(tmp_path / "sweep" / "0")
+    Mirror().complete(tmp_path / "sweep" / "0", cfg, result, "sweep")
+    assert Mirrored(tmp_path / "sweep" / "0").config["data"]["url"] == "postgresql://me:***@host/db"
+    for path in (tmp_path / "sweep").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(secret in content for secret in (b"hidden1", b"hidden2", b"sesame-open")), path
+
+
+@pytest.mark.parametrize("how", ["missing", "broken"])
+def test_without_wandb_nothing_fails_and_it_is_said_once(tmp_path, monkeypatch, caplog, how):
+    if how == "missing":
+        monkeypatch.setitem(sys.modules, "wandb", None)
+    else:
+        import wandb
+
+        monkeypatch.setattr(wandb, "init", lambda **_: 1 / 0)
+    with caplog.at_level(logging.WARNING):
+        for number in range(3):
+            folder = tmp_path / "sweep" / str(number)
+            Mirror().complete(folder, CFG, run(folder), "sweep")
+    assert caplog.text.count("W&B shows nothing") == 1 and "logger=none" in caplog.text
+    assert note(tmp_path / "sweep" / "0") is None and read(tmp_path / "sweep" / "0" / FILE_NAME).status == "ok"
+
+
+def test_disabled_writes_nothing(tmp_path):
+    Mirror(mode="disabled").complete(tmp_path / "s" / "0", CFG, run(tmp_path / "s" / "0"), "s")
+    assert not list(tmp_path.rglob("*.wandb"))
+
+
+def test_another_mode_is_refused():
+    with pytest.raises(UserError, match="logger.mode"):
+        Mirror(mode="onlin")
+
+
+class Online:
+    """W&B's side of an online run, as far as lcomp speaks with it."""
+
+    def __init__(self, told, settings):
+        self.told, self.settings, self.id, self.summary = told, settings, settings.get("id", "abc"), {}
+        told.append(self)
+        self.logged, self.exit_code = [], None
+
+    def log(self, values):
+        self.logged.append(values)
+
+    def define_metric(self, *_, **__):
+        pass
+
+    def log_artifact(self, *_, **__):
+        pass
+
+    def finish(self, exit_code):
+        self.exit_code = exit_code
+
+
+def test_online_epochs_are_told_as_they_end_and_latencies_follow(tmp_path, monkeypatch):
+    import wandb
+
+    told = []
+    monkeypatch.setattr(wandb, "init", lambda **settings: Online(told, settings))
+    folder, one = tmp_path / "sweep" / "0", Mirror(mode="online")
+    result = run(folder)
+    late = {key: result.metrics.pop(key) for key in mirror.LATENCIES}
+    (folder / "wandb").mkdir()
+    live = one.live(folder, OmegaConf.create(CFG), result, "sweep")
+    live(1, {"val_accuracy": 0.5})
+    live(2, {"val_accuracy": 0.6})
+    assert told[0].logged == [{"val_accuracy": 0.5, "epoch": 1}, {"val_accuracy": 0.6, "epoch": 2}]
+    one.complete(folder, CFG, result, "sweep")
+    assert told[0].exit_code == 0 and told[0].summary["test_accuracy"] == 0.9
+    assert [name for values in told[0].logged[2:] for name in values] == ["confusion_matrix", "mistakes"]
+    result.metrics |= late
+    Mirror(mode="online").complete(folder, CFG, result, "sweep")
+    amended = told[-1]
+    assert amended.settings["resume"] == "must" and amended.settings["id"] == "abc" and amended.summary == late
+    Mirror(mode="online").complete(folder, CFG, result, "sweep")
+    assert told[-1] is amended  # the baseline, which was told second, is not told again either

@@ -1,0 +1,222 @@
+"""The report in a real browser: what it shows, that it asks nothing of any network, that it can be read."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from records import DATA, record
+
+from lcomp.export import export
+from lcomp.report import page
+from lcomp.report.runs import shown
+from lcomp.report.writing import write
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+]  # fmt: skip
+EVIL = "model.name=<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
+CURVES = {"val_accuracy": [0.6, 0.8], "train_loss": [0.9, 0.4], "seconds": [1.0, 2.0]}
+KD, PRUNE, QAT = {"kd": "logit"}, {"prune": "scheduled"}, {"prune": "scheduled", "quant": "qat"}
+SMALLEST = 11  # px
+OVERLAPS = """() => {
+  const boxes = [];
+  for (const node of document.querySelectorAll('body *')) {
+    const own = [...node.childNodes].filter((one) => one.nodeType === 3 && one.textContent.trim());
+    const style = getComputedStyle(node);
+    if (!own.length || ['SCRIPT', 'STYLE', 'OPTION', 'SELECT'].includes(node.tagName)) continue;
+    if (style.visibility === 'hidden' || +style.opacity === 0 || !node.checkVisibility({opacityProperty: true})) continue;
+    if ((style.fill || '').includes('rgba(0, 0, 0, 0)')) continue;
+    for (const text of own) {
+      const range = document.createRange();
+      range.selectNodeContents(text);
+      for (const box of range.getClientRects()) {
+        if (box.width > 1 && box.height > 1) boxes.push({node, box, text: text.textContent.trim(), size: parseFloat(style.fontSize)});
+      }
+    }
+  }
+  const clipped = (one) => { // what a scrolling table hides is not seen
+    const frame = one.node.closest('.scroll');
+    return frame && one.box.left >= frame.getBoundingClientRect().right;
+  };
+  const seen = boxes.filter((one) => !clipped(one));
+  const overlaps = [];
+  for (let a = 0; a < seen.length; a++) for (let b = a + 1; b < seen.length; b++) {
+    if (seen[a].node === seen[b].node) continue;
+    const [one, two] = [seen[a].box, seen[b].box];
+    const across = Math.min(one.right, two.right) - Math.max(one.left, two.left);
+    const down = Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top);
+    if (across > 2 && down > 4) overlaps.push([seen[a].text, seen[b].text]);
+  }
+  return {overlaps, small: seen.filter((one) => one.size < %d).map((one) => [one.text, one.size])};
+}""" % SMALLEST  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, trained):
+    """A sweep with several techniques, seeds, data sets, a failed run, curves, weights and perturbed accuracies."""
+    place = tmp_path_factory.mktemp("sweeps") / "sweep"
+    extra = {"accuracy/rotation": 0.7, "accuracy/gaussian_noise:5": 0.4}
+    number = 0
+    for temperature in (1, 3, 6):
+        for seed in (0, 1):
+            asked = ("kd=logit", f"kd.temperature={temperature}", f"seed={seed}")
+            params = {"kd.temperature": temperature, "kd.alpha": 0.1}
+            accuracy = 0.9 - temperature / 100 + seed / 200
+            record(place / str(number), *asked, choices=KD, params=params, seed=seed, accuracy=accuracy, epochs=CURVES, extra=extra)
+            number += 1
+    for sparsity in (0.5, 0.8, 0.95):
+        asked, params = ("prune=scheduled", f"prune.sparsity={sparsity}"), {"prune.sparsity": sparsity}
+        size = int(160_000 * (1.1 - sparsity))
+        record(place / str(number), *asked, choices=PRUNE, params=params, accuracy=0.95 - sparsity / 20, size=size, extra=extra)
+        export(trained, place / str(number) / "artifact.onnx", (1, 28, 28), 10)
+        number += 1
+    record(place / str(number), "prune=scheduled", "quant=qat", EVIL, choices=QAT, params={"prune.sparsity": 0.9, "quant.bits": 4}, accuracy=0.93, size=9_000)
+    record(place / str(number + 1), "quant=qat", "quant.bits=2", status="failed", error="UserError: <b>why</b> & so", choices={"quant": "qat"})
+    other = record(place / str(number + 2), "kd=logit", "data=mnist", choices=KD | {"data": "mnist"}, accuracy=0.97, baseline=0.98)
+    other.dataset = DATA | {"name": "mnist", "sha256": "d" * 64}
+    other.write(place / str(number + 2))
+    export(trained, place / "base-0.95" / "artifact.onnx", (1, 28, 28), 10)
+    write([place], place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, folder):
+    """Opens the report at a width; every complaint of the page and every request to anywhere fails the test."""
+    pages, said = [], []
+
+    def call(width=1280, path=folder / page.FILE):
+        seen = browser.new_page(viewport={"width": width, "height": 900})
+        seen.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        seen.on("pageerror", lambda error: said.append(str(error)))
+        local = ("data:", "blob:", f"file://{path}")
+        seen.on("request", lambda request: request.url.startswith(local) or said.append(request.url))
+        seen.goto(f"file://{path}")
+        seen.wait_for_selector("body[data-drawn=true]")
+        pages.append(seen)
+        return seen
+
+    yield call
+    for seen in pages:
+        seen.close()
+    assert said == []
+
+
+def points(seen, chart="size"):
+    return seen.evaluate(f"document.getElementById('{chart}').data.filter(t => t.mode === 'markers').flatMap(t => t.x).length")
+
+
+def rows(seen):
+    return seen.locator("#table tbody tr").all_inner_texts()
+
+
+def test_a_filter_changes_points_and_rows(opened):
+    seen = opened()
+    before, table = points(seen), len(rows(seen))
+    seen.get_by_role("button", name="logit", exact=True).click()
+    assert points(seen) == before - 7 and len(rows(seen)) == table - 7
+    seen.get_by_role("button", name="logit", exact=True).click()
+    seen.get_by_label("Data set").select_option("mnist")
+    assert points(seen) == 2 and len(rows(seen)) == 1  # its run and its baseline
+
+
+def test_a_sort_reorders_the_table_and_a_search_finds(opened):
+    seen = opened()
+    column = seen.locator("#table thead button", has_text="gzip KB")
+    column.click()
+    first = rows(seen)[0]
+    column.click()
+    assert rows(seen)[0] != first and "9.0" in rows(seen)[0]
+    assert seen.locator("#table th[aria-sort=ascending]").inner_text().startswith("gzip KB")
+    seen.get_by_role("searchbox").fill("failed WHY")
+    [found] = rows(seen)
+    assert "UserError: <b>why</b> & so" in found
+
+
+def test_the_front_is_chosen_on_validation(opened, folder):
+    seen = opened()
+    seen.get_by_label("Data set").select_option("mnist5k")
+    line = seen.evaluate("document.getElementById('size').data.find(t => t.name === 'front')")
+    runs = [run for run in shown([folder]) if run.is_ok and run.result.dataset["name"] == "mnist5k"]
+    expected = page.front(runs, "gzip_bytes")
+    assert line["x"] == [run.result.metrics["gzip_bytes"] / 1000 for run in expected]
+    assert np.allclose(line["y"], [100 * run.result.metrics["test_accuracy"] for run in expected])
+
+
+def test_a_click_opens_the_record_with_the_command(opened):
+    seen = opened()
+    seen.locator("#table tbody tr", has_text="prune.sparsity=0.95").click()
+    dialog = seen.locator("dialog[open]")
+    assert "python -m lcomp prune=scheduled prune.sparsity=0.95" in dialog.inner_text()
+    assert dialog.get_by_role("link", name="result.json").get_attribute("href") == "8/result.json"
+    assert "165000" in dialog.inner_text()  # the baseline's bytes
+    dialog.get_by_role("button", name="Close").click()
+    seen.evaluate("const c = document.getElementById('size'); c.emit('plotly_click', {points: [{customdata: 0}]})")
+    assert "kd.temperature=1" in seen.locator("dialog[open] h3").inner_text()
+
+
+def test_what_a_configuration_says_stays_text(opened):
+    seen = opened()
+    assert seen.evaluate("window.hacked") is None
+    seen.get_by_role("searchbox").fill("<script>")
+    assert len(rows(seen)) == 1 and "<script>window.hacked=1</script>" in rows(seen)[0]
+    seen.locator("#table tbody tr").click()
+    assert "<script>" in seen.locator("dialog[open] h3").inner_text() and seen.evaluate("window.hacked") is None
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_can_be_read(opened, width):
+    seen = opened(width)
+    seen.wait_for_timeout(800)  # the drawing of parallel coordinates
+    assert seen.evaluate("document.documentElement.scrollWidth") <= width
+    found = seen.evaluate(OVERLAPS)
+    assert found["overlaps"] == [] and found["small"] == []
+    for section in ("trade-off", "effects", "parallel", "seeds", "runs", "learning", "weights", "perturbed"):
+        assert seen.locator(f"#{section}").is_visible(), section
+
+
+def test_weights_and_curves(opened):
+    seen = opened()
+    seen.get_by_label("Curve").select_option("train_loss")
+    assert [0.9, 0.4] in seen.evaluate("document.getElementById('curves').data.map(t => t.y)")
+    histogram = seen.evaluate("document.getElementById('histogram').data.map(t => t.y.reduce((a, b) => a + b))")
+    assert histogram == [44_190, 44_190]  # LeNet-5's weights without biases
+
+
+def test_parameters_have_a_line_over_the_means_of_seeds(folder):
+    made = page.data(shown([folder]), folder)
+    [effect] = [one for one in made["effects"] if one["name"] == "kd.temperature"]
+    [line] = [one for one in effect["lines"] if len(one["x"]) == 3]
+    assert line["x"] == [1, 3, 6] and line["n"] == [2, 2, 2] and line["mean"][0] == pytest.approx(0.8925)
+    [group] = [one for one in made["groups"] if "temperature=1" in one["label"]]
+    assert group["n"] == 2 and group["low"] < group["difference"] < group["high"] < 0
+
+
+def test_a_thousand_runs_stay_small(tmp_path):
+    for number in range(1000):
+        asked, params = ("quant=qat", f"quant.bits={2 + number % 7}", f"seed={number}"), {"quant.bits": 2 + number % 7}
+        made = record(tmp_path / "made" / "0", *asked, choices={"quant": "qat"}, params=params, seed=number, epochs=CURVES)
+        made.write(tmp_path / "s" / str(number))
+    path = write([tmp_path / "s"], tmp_path / "s")
+    assert path.stat().st_size < 8_000_000
+    assert len(json.loads((path.read_text().split('type="application/json">')[1]).split("</script>")[0])["runs"]) == 1000
+
+
+def test_an_empty_folder_of_failures_still_makes_a_page(opened, tmp_path):
+    record(tmp_path / "s" / "0", "quant=qat", status="failed", error="why", choices={"quant": "qat"})
+    path = write([tmp_path / "s"], tmp_path / "s")
+    assert "1 failed" in path.read_text() and len(rows(opened(path=path))) == 1
