@@ -12,7 +12,7 @@ def told(module, digits, epochs=4):
     seen = []
     watch = Epochs(lambda epoch, accuracy: seen.append((epoch, accuracy)))
     fit(module, digits, epochs, seed=0, progress=False, epochs=watch)
-    return seen, watch.accuracies
+    return seen, watch.curves.columns["val_accuracy"]
 
 
 def test_each_epoch_but_the_last_is_told(digits):
@@ -35,4 +35,4 @@ def test_giving_up_ends_training_at_once(digits):
     watch = Epochs(report)
     with pytest.raises(Pruned, match="after epoch 1"):
         fit(BaselineModule(LeNet5()), digits, 4, seed=0, progress=False, epochs=watch)
-    assert len(watch.accuracies) == 1
+    assert len(watch.curves.rows) == 1

@@ -147,7 +147,7 @@ def composed(tmp_path):
 def test_a_job_that_could_not_begin_leaves_a_record(composed, tmp_path, error):
     future = Future()
     future.set_exception(error)
-    assert math.isnan(local.ended(future, composed).return_value)
+    assert math.isnan(local.ended(future, lambda: composed).return_value)
     record = json.loads((tmp_path / "0" / "result.json").read_text())
     assert record["status"] == "failed" and record["error"] == f"{type(error).__name__}: {error}"
     assert record["overrides"] == ["x=rotation:5"] and record["seed"] == 3

@@ -6,6 +6,7 @@ from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 
 from lcomp.errors import UserError
+from lcomp.points import covering
 from lcomp.search.space import Space, flat, text
 
 
@@ -92,3 +93,11 @@ def test_a_plan_changes_with_the_space():
 )
 def test_sampled_values_as_overrides(value, expected):
     assert text(value) == expected
+
+
+def test_a_grid_is_composed_once_for_each_value_beside_each_choice():
+    grid = [[f"kd={kd}", f"seed={s}", f"quant.bits={b}"] for kd in ("none", "logit") for s in range(9) for b in range(5)]
+    chosen = covering(grid)
+    assert len(chosen) == 2 * (9 + 5 - 1)
+    assert {(point[0], o) for point in grid for o in point} == {(point[0], o) for point in chosen for o in point}
+    assert covering([[]]) == [[]]

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lcomp.config import FAMILIES
+from lcomp.config import FAMILIES, GROUPS
 from lcomp.redact import text
 
 
 def key(point: Iterable[str]) -> tuple[str, ...]:
     """What two runs of one point have in common: its overrides in one form, as they stand in records: no secrets."""
     return tuple(sorted(canonical(text(override.replace("\\:", ":"))) for override in point))
+
+
+def covering(points: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+    """Points in which each override stands beside each combination of choices that it is swept with: if these can be
+    composed, all can."""
+    seen: set[tuple[tuple[str, ...], str]] = set()
+    chosen = []
+    for point in points:
+        choices = tuple(override for override in point if is_choice(override))
+        pairs = {(choices, override) for override in point}
+        if not pairs <= seen or not point:
+            seen |= pairs
+            chosen.append(point)
+    return chosen
+
+
+def is_choice(override: str) -> bool:
+    """Whether an override chooses a file of a group, rather than a value."""
+    name = override.lstrip("+~").partition("=")[0].partition("@")[0]
+    return "/" in name or name in (*GROUPS, "trainer", "experiment", "logger")
 
 
 def canonical(override: str) -> str:

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lcomp import clocks, config, sweep
 from lcomp.errors import UserError
-from lcomp.points import key, without_inactive
+from lcomp.points import covering, key, without_inactive
 from lcomp.progress import View
 
 
@@ -50,7 +50,7 @@ class GridSweeper(BasicSweeper):
             if self.resume:
                 print(f"{done} of {len(points)} runs are finished in {folder}", flush=True)
             if not getattr(self.launcher, "composes_first", False):
-                self.validate_batch_is_legal(todo)
+                self.validate_batch_is_legal(covering(todo))
             view = View(folder, len(points), done, config.shows(self.config), ("val_accuracy", True))
             batches = self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ()
             try:

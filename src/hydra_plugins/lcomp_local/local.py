@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from pebble import ProcessExpired, ProcessPool
 
 from lcomp import config as configuration
 from lcomp.errors import UserError
+from lcomp.points import covering
 from lcomp.pool import death, pool_of
 from lcomp.result import FILE_NAME, Result
+
+Job = tuple[list[str], int]  # overrides, number
 
 
 class LocalLauncher(Launcher):
@@ -32,7 +36,7 @@ class LocalLauncher(Launcher):
         workers: processes; null is every core that this process may use, divided by the runs' threads.
     """
 
-    composes_first = True  # every job, before the first begins: what cannot be composed is refused as a whole
+    composes_first = True  # enough jobs, before the first begins, that what cannot be composed is refused as a whole
 
     def __init__(self, workers: int | None = None):
         if workers is not None and (not isinstance(workers, int) or workers < 1):
@@ -50,24 +54,22 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        jobs = [self.composed(list(o), initial_job_idx + n) for n, o in enumerate(job_overrides)]
-        workers = self.workers or cores() // max(1, *map(threads_of, jobs)) or 1
+        jobs = [(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)]
+        threads = [threads_of(self.composed((point, 0))) for point in covering([point for point, _ in jobs])]
+        workers = self.workers or cores() // max(1, *threads) or 1
         with pool_of(min(len(jobs), workers)) as pool:
             return self.run(pool, jobs)
 
-    def composed(self, overrides: list[str], number: int) -> DictConfig:
-        job: DictConfig = self.context.config_loader.load_sweep_config(self.config, overrides)
-        with open_dict(job):
-            job.hydra.job.id = job.hydra.job.num = number
-        return job
+    def composed(self, job: Job) -> DictConfig:
+        return compose(self.context, self.config, job)
 
-    def run(self, pool: ProcessPool, jobs: Sequence[DictConfig]) -> list[JobReturn]:
+    def run(self, pool: ProcessPool, jobs: Sequence[Job]) -> list[JobReturn]:
         """Runs every job; returns what Hydra wants, in their order.
 
         A job whose worker is killed is given to another worker where the task function has a method `lost` that says
         so; else its run is recorded as failed.
         """
-        state = cloudpickle.dumps((Singleton.get_state(), self.context, self.function))
+        state = cloudpickle.dumps((Singleton.get_state(), self.context, self.function, self.config))
         lost = getattr(self.function, "lost", lambda job, cause: False)
         waiting: dict[Future[Any], int] = {}
 
@@ -82,12 +84,12 @@ class LocalLauncher(Launcher):
             for future in done:
                 number = waiting.pop(future)
                 error = future.exception()
-                if isinstance(error, ProcessExpired) and lost(jobs[number], death(error.exitcode)):
+                if isinstance(error, ProcessExpired) and lost(self.composed(jobs[number]), death(error.exitcode)):
                     schedule(number)
                 elif hasattr(self.function, "lost"):  # a search's worker, whose trials have records of their own
                     returns[number] = failed(error) if error else future.result()
                 else:
-                    returns[number] = ended(future, jobs[number])
+                    returns[number] = ended(future, partial(self.composed, jobs[number]))
         return returns
 
 
@@ -110,14 +112,18 @@ def failed(error: BaseException) -> JobReturn:
     return returned
 
 
-def ended(future: Future[Any], job: DictConfig) -> JobReturn:
-    """What a job returned; the job of a killed worker, or one that could not begin, leaves a record that says so."""
+def ended(future: Future[Any], composed: Callable[[], DictConfig]) -> JobReturn:
+    """What a job returned; the job of a killed worker, or one that could not begin, leaves a record that says so.
+
+    Args:
+        composed: gives the job's configuration, where that is needed.
+    """
     try:
         returned: JobReturn = future.result()
         _ = returned.return_value  # raises what the job raised outside its run
     except Exception as error:
         cause = death(error.exitcode) if isinstance(error, ProcessExpired) else f"{type(error).__name__}: {error}"
-        lose(job, cause)
+        lose(composed(), cause)
         returned = JobReturn(status=JobStatus.COMPLETED)
         returned.return_value = float("nan")
     return returned
@@ -132,15 +138,25 @@ def lose(job: DictConfig, cause: str) -> None:
     Result(overrides=overrides, choices=configuration.choices(job.hydra), seed=job.seed, error=cause).write(folder)
 
 
-def work(state: bytes, job: DictConfig) -> JobReturn:
-    """A job, in a worker; `state` is the launcher's: Hydra's singletons, its context and the task function."""
+def compose(context: HydraContext, config: DictConfig, job: Job) -> DictConfig:
+    """The job's configuration: some 50 ms, so that workers do it, not the one process that they wait for."""
+    overrides, number = job
+    composed: DictConfig = context.config_loader.load_sweep_config(config, overrides)
+    with open_dict(composed):
+        composed.hydra.job.id = composed.hydra.job.num = number
+    return composed
+
+
+def work(state: bytes, job: Job) -> JobReturn:
+    """A job, in a worker; `state` is the launcher's: Hydra's singletons, its context, the task function, the
+    configuration of the sweep."""
     setup_globals()
-    singletons, context, function = cloudpickle.loads(state)
+    singletons, context, function, config = cloudpickle.loads(state)
     Singleton.set_state(singletons)
     return run_job(
         hydra_context=context,
         task_function=function,
-        config=job,
+        config=compose(context, config, job),
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )

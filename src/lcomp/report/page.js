@@ -275,7 +275,7 @@ function drawEffects() {
       const { color, symbol } = look(line.technique);
       const several = line.spread.some((value) => value != null);
       return {
-        type: "scatter", mode: line.x.length > 1 ? "lines+markers" : "markers", name: plain(line.label),
+        type: "scatter", mode: line.x.length > 1 && line.x.length <= 30 ? "lines+markers" : "markers", name: plain(line.label),
         x: line.x, y: line.mean.map((value) => 100 * value),
         error_y: several ? { type: "data", array: line.spread.map((value) => 100 * (value || 0)), thickness: 1.2, width: 3, color } : undefined,
         text: line.mean.map((value, at) => `${wrapped(line.label)}<br>${plain(effect.name)} = ${line.x[at]}<br>${percent(value)} %${line.spread[at] == null ? "" : ` ± ${percent(line.spread[at])}`}, n = ${line.n[at]}`),
