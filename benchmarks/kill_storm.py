@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the 60,000 digits under LCOMP_DATA")
     given = parser.parse_args()
     data = [f"data.root={Path(os.environ['LCOMP_DATA']).resolve()}"] if given.full else ["data=mnist5k"]
-    settings = ["baseline.trainer.max_epochs=1", *data]
+    settings = ["baseline.trainer.max_epochs=1", "logger=none", "report=false", *data]
     for what in given.what:
         with tempfile.TemporaryDirectory() as calm, tempfile.TemporaryDirectory() as rough:
             undisturbed = storm(what, given.points, 0, Path(calm), settings, (1, 1))

@@ -19,7 +19,9 @@ def record(folder, *overrides, status="ok", seed=0, accuracy=0.9, size=40_000, b
     choices = {"data": "mnist5k", "model": "lenet5", "kd": "none", "prune": "none", "quant": "none", "perturb": "none"}
     own = more.pop("choices", {})
     extra = more.pop("extra", {})
-    made = Result(status, error, overrides=list(overrides), choices=choices | own, seed=seed, dataset=dict(DATA), **more)
+    made = Result(
+        status, error, overrides=list(overrides), choices=choices | own, seed=seed, dataset=dict(DATA), **more
+    )
     made.environment = {"cpu": "a processor", "git_sha": "abc", "threads": 1, "versions": {}}
     made.seconds = {"train": 3.0, "baseline": 5.0, "total": 9.5}
     folder.mkdir(parents=True, exist_ok=True)

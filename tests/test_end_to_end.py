@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from wandb_files import Mirrored
 
 from lcomp.models import SmallCNN
 from lcomp.training import load_checkpoint
@@ -21,7 +22,10 @@ def sweep(lcomp_in, tmp_path_factory):
     """A sweep over two temperatures: (what was printed, its folder)."""
     folder = tmp_path_factory.mktemp("sweep")
     alone = "baseline.cache=own"  # no other test has trained its baseline
-    done = lcomp_in(folder)("-m", "kd.temperature=1,8", "data.eval_perturbations=[rotation:5]", alone)
+    shown = ["logger=wandb", "report=true"]
+    done = lcomp_in(folder)(
+        "-m", "kd.temperature=1,8", "data=mnist5k", "data.eval_perturbations=[rotation:5]", alone, *shown
+    )
     assert done.returncode == 0, done.stderr
     return done, folder
 
@@ -50,6 +54,23 @@ def test_sweep_prints_a_line_per_run_and_its_table(sweep):
     assert done.stderr.count("training the baseline once") == 1
 
 
+def test_sweep_is_mirrored_run_by_run_and_ends_with_its_report(sweep):
+    done, folder = sweep
+    [place] = folder.glob("multirun/sweep-*")
+    relative = place.relative_to(folder)
+    assert done.stdout.splitlines()[-1] == f"Report: {relative}/report.html"
+    assert f"wandb sync {relative}/*/wandb/offline-run-*" in done.stdout
+    for number, record in enumerate(records(folder)):
+        seen = Mirrored(place / str(number))
+        curve = record["epochs"]["val_accuracy"]
+        assert [row["val_accuracy"] for row in seen.history if "val_accuracy" in row] == curve and len(curve) == 1
+        assert {name: seen.summary[name] for name in record["metrics"]} == record["metrics"]
+        assert seen.config["kd"]["temperature"] == record["params"]["kd.temperature"] and seen.exit_code == 0
+    [base] = place.glob("baseline-*")
+    assert Mirrored(base).summary["test_accuracy"] == records(folder)[0]["baseline"]["test_accuracy"]
+    assert "kd.temperature=8" in (place / "report.html").read_text()
+
+
 def test_artifact_is_one_file_with_metadata_for_any_batch_size(sweep, digits):
     _, folder = sweep
     path = next(iter(sorted(folder.glob("multirun/sweep-*/0/artifact.onnx"))))
@@ -62,7 +83,7 @@ def test_artifact_is_one_file_with_metadata_for_any_batch_size(sweep, digits):
     seen = onnxruntime.InferenceSession(path).run(None, {"pixels": pixels.numpy()})[0]
     np.testing.assert_allclose(seen, network(pixels).detach().numpy(), atol=1e-4)
     assert {p.name for p in path.parent.iterdir()} == {
-        "artifact.onnx", "checkpoint.ckpt", "predictions.npz", "result.json", "lcomp.log", ".hydra"
+        "artifact.onnx", "checkpoint.ckpt", "predictions.npz", "result.json", "lcomp.log", ".hydra", "wandb"
     }  # fmt: skip
 
 
@@ -71,7 +92,8 @@ def test_a_later_run_reads_the_cached_baseline_and_gives_the_same_artifact_seria
 ):
     _, folder = sweep
     elsewhere = [tmp_path_factory.mktemp("again"), tmp_path_factory.mktemp("parallel")]
-    running = [lcomp_in(place, wait=False)("-m", "kd.temperature=8,1") for place in elsewhere]  # at the same time
+    same = ["data=mnist5k", f"baseline.cache={folder / 'own'}"]
+    running = [lcomp_in(place, wait=False)("-m", "kd.temperature=8,1", *same) for place in elsewhere]  # at the same time
     for process in running:
         _, said = process.communicate(timeout=400)
         assert process.returncode == 0, said
@@ -99,7 +121,7 @@ def test_teacher_by_path(sweep, lcomp, tmp_path):
     wrong = next(iter(folder.glob("multirun/sweep-*/0/checkpoint.ckpt")))
     done = lcomp("-m", f"kd.teacher={wrong}", "model=small_cnn,lenet5")
     good, bad = records(tmp_path)
-    assert good["status"] == "ok" and good["steps"] == 211
+    assert good["status"] == "ok" and good["steps"] == 43
     assert bad["status"] == "failed" and "not a checkpoint of LeNet5" in bad["error"] and done.returncode == 1
 
 
@@ -145,7 +167,7 @@ def test_an_ensemble_of_baselines_is_drawn_from_seeds_in_a_row_and_cached(lcomp,
     first, second = (torch.load(path, weights_only=True) for path in tmp_path.glob("own/*/weights.pt"))
     assert not torch.equal(first["fc1.weight"], second["fc1.weight"])
     [record] = records(tmp_path)
-    assert record["params"]["kd.ensemble"] == 2 and record["steps"] == 211
+    assert record["params"]["kd.ensemble"] == 2 and record["steps"] == 43
     again = lcomp("kd.ensemble=2", "seed=5", "baseline.cache=own")
     assert "training the baseline" not in again.stderr
     assert len({r["artifact"]["sha256"] for r in records(tmp_path)}) == 1

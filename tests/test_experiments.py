@@ -30,7 +30,13 @@ def test_a_row_takes_its_epochs_of_steps_from_a_baseline_of_ten(name, monkeypatc
     fit, of_baselines = parts.fit, []
     monkeypatch.setattr(parts, "fit", lambda *given, **named: of_baselines.append(fit(*given, **named)))
     with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
-        settings = ["data=mnist5k", f"data.epoch_examples={256 * STEPS}", f"baseline.cache={tmp_path}", "measure.latency_runs=1", "progress=false"]
+        settings = [
+            "data=mnist5k",
+            f"data.epoch_examples={256 * STEPS}",
+            f"baseline.cache={tmp_path}",
+            "measure.latency_runs=1",
+            "progress=false",
+        ]
         cfg = hydra.compose("config", [f"experiment={name}", *settings])
     result = run(cfg, tmp_path / "run", [])
     assert result.status == "ok", result.error

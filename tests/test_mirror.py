@@ -15,8 +15,18 @@ from lcomp.errors import UserError
 from lcomp.mirror import Mirror, note, sync_command
 from lcomp.result import FILE_NAME, read
 
-CURVES = {"train_loss": [1 / 3, 0.1, 0.07], "val_accuracy": [0.7000000238418579, 0.8, 0.9], "sparsity/fc1": [None, 0.1, 2 / 3]}
-CFG = {"kd": {"temperature": 3, "alpha": 0.1}, "prune": {}, "quant": {}, "seed": 0, "logger": {"_target_": mirror.TARGET}}
+CURVES = {
+    "train_loss": [1 / 3, 0.1, 0.07],
+    "val_accuracy": [0.7000000238418579, 0.8, 0.9],
+    "sparsity/fc1": [None, 0.1, 2 / 3],
+}
+CFG = {
+    "kd": {"temperature": 3, "alpha": 0.1},
+    "prune": {},
+    "quant": {},
+    "seed": 0,
+    "logger": {"_target_": mirror.TARGET},
+}
 STUDENT = {"kd": "logit"}
 
 
@@ -149,7 +159,7 @@ def test_disabled_writes_nothing(tmp_path):
 
 
 def test_another_mode_is_refused():
-    with pytest.raises(UserError, match="logger.mode"):
+    with pytest.raises(UserError, match=r"logger\.mode"):
         Mirror(mode="onlin")
 
 

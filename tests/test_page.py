@@ -10,7 +10,7 @@ from records import DATA, record
 from lcomp.export import export
 from lcomp.report import page
 from lcomp.report.runs import shown
-from lcomp.report.writing import write
+from lcomp.report.writing import read, write
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -21,19 +21,20 @@ EVIL = "model.name=<script>window.hacked=1</script><img src=x onerror=window.hac
 CURVES = {"val_accuracy": [0.6, 0.8], "train_loss": [0.9, 0.4], "seconds": [1.0, 2.0]}
 KD, PRUNE, QAT = {"kd": "logit"}, {"prune": "scheduled"}, {"prune": "scheduled", "quant": "qat"}
 SMALLEST = 11  # px
-OVERLAPS = """() => {
+OVERLAPS = """(smallest) => {
   const boxes = [];
   for (const node of document.querySelectorAll('body *')) {
     const own = [...node.childNodes].filter((one) => one.nodeType === 3 && one.textContent.trim());
     const style = getComputedStyle(node);
     if (!own.length || ['SCRIPT', 'STYLE', 'OPTION', 'SELECT'].includes(node.tagName)) continue;
-    if (style.visibility === 'hidden' || +style.opacity === 0 || !node.checkVisibility({opacityProperty: true})) continue;
+    if (style.visibility === 'hidden' || !node.checkVisibility({opacityProperty: true})) continue;
     if ((style.fill || '').includes('rgba(0, 0, 0, 0)')) continue;
     for (const text of own) {
       const range = document.createRange();
       range.selectNodeContents(text);
       for (const box of range.getClientRects()) {
-        if (box.width > 1 && box.height > 1) boxes.push({node, box, text: text.textContent.trim(), size: parseFloat(style.fontSize)});
+        const size = parseFloat(style.fontSize);
+        if (box.width > 1 && box.height > 1) boxes.push({node, box, text: text.textContent.trim(), size});
       }
     }
   }
@@ -50,8 +51,8 @@ OVERLAPS = """() => {
     const down = Math.min(one.bottom, two.bottom) - Math.max(one.top, two.top);
     if (across > 2 && down > 4) overlaps.push([seen[a].text, seen[b].text]);
   }
-  return {overlaps, small: seen.filter((one) => one.size < %d).map((one) => [one.text, one.size])};
-}""" % SMALLEST  # fmt: skip
+  return {overlaps, small: seen.filter((one) => one.size < smallest).map((one) => [one.text, one.size])};
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +66,56 @@ def folder(tmp_path_factory, trained):
             asked = ("kd=logit", f"kd.temperature={temperature}", f"seed={seed}")
             params = {"kd.temperature": temperature, "kd.alpha": 0.1}
             accuracy = 0.9 - temperature / 100 + seed / 200
-            record(place / str(number), *asked, choices=KD, params=params, seed=seed, accuracy=accuracy, epochs=CURVES, extra=extra)
+            record(
+                place / str(number),
+                *asked,
+                choices=KD,
+                params=params,
+                seed=seed,
+                accuracy=accuracy,
+                epochs=CURVES,
+                extra=extra,
+            )
             number += 1
     for sparsity in (0.5, 0.8, 0.95):
         asked, params = ("prune=scheduled", f"prune.sparsity={sparsity}"), {"prune.sparsity": sparsity}
         size = int(160_000 * (1.1 - sparsity))
-        record(place / str(number), *asked, choices=PRUNE, params=params, accuracy=0.95 - sparsity / 20, size=size, extra=extra)
+        record(
+            place / str(number),
+            *asked,
+            choices=PRUNE,
+            params=params,
+            accuracy=0.95 - sparsity / 20,
+            size=size,
+            extra=extra,
+        )
         export(trained, place / str(number) / "artifact.onnx", (1, 28, 28), 10)
         number += 1
-    record(place / str(number), "prune=scheduled", "quant=qat", EVIL, choices=QAT, params={"prune.sparsity": 0.9, "quant.bits": 4}, accuracy=0.93, size=9_000)
-    record(place / str(number + 1), "quant=qat", "quant.bits=2", status="failed", error="UserError: <b>why</b> & so", choices={"quant": "qat"})
-    other = record(place / str(number + 2), "kd=logit", "data=mnist", choices=KD | {"data": "mnist"}, accuracy=0.97, baseline=0.98)
+    record(
+        place / str(number),
+        "prune=scheduled",
+        "quant=qat",
+        EVIL,
+        choices=QAT,
+        params={"prune.sparsity": 0.9, "quant.bits": 4},
+        accuracy=0.93,
+        size=9_000,
+    )
+    record(
+        place / str(number + 1),
+        "quant=qat",
+        "quant.bits=2",
+        status="failed",
+        error="UserError: <b>why</b> & so",
+        choices={"quant": "qat"},
+    )
+    other = record(
+        place / str(number + 2), "kd=logit", "data=mnist", choices=KD | {"data": "mnist"}, accuracy=0.97, baseline=0.98
+    )
     other.dataset = DATA | {"name": "mnist", "sha256": "d" * 64}
     other.write(place / str(number + 2))
     export(trained, place / "base-0.95" / "artifact.onnx", (1, 28, 28), 10)
-    write([place], place)
+    write(read([place]), place)
     return place
 
 
@@ -107,6 +143,7 @@ def opened(browser, folder):
         seen.on("request", lambda request: request.url.startswith(local) or said.append(request.url))
         seen.goto(f"file://{path}")
         seen.wait_for_selector("body[data-drawn=true]")
+        seen.evaluate("drawEverything()")
         pages.append(seen)
         return seen
 
@@ -117,7 +154,9 @@ def opened(browser, folder):
 
 
 def points(seen, chart="size"):
-    return seen.evaluate(f"document.getElementById('{chart}').data.filter(t => t.mode === 'markers').flatMap(t => t.x).length")
+    return seen.evaluate(
+        f"document.getElementById('{chart}').data.filter(t => t.mode === 'markers').flatMap(t => t.x).length"
+    )
 
 
 def rows(seen):
@@ -183,7 +222,7 @@ def test_it_can_be_read(opened, width):
     seen = opened(width)
     seen.wait_for_timeout(800)  # the drawing of parallel coordinates
     assert seen.evaluate("document.documentElement.scrollWidth") <= width
-    found = seen.evaluate(OVERLAPS)
+    found = seen.evaluate(OVERLAPS, SMALLEST)
     assert found["overlaps"] == [] and found["small"] == []
     for section in ("trade-off", "effects", "parallel", "seeds", "runs", "learning", "weights", "perturbed"):
         assert seen.locator(f"#{section}").is_visible(), section
@@ -209,14 +248,18 @@ def test_parameters_have_a_line_over_the_means_of_seeds(folder):
 def test_a_thousand_runs_stay_small(tmp_path):
     for number in range(1000):
         asked, params = ("quant=qat", f"quant.bits={2 + number % 7}", f"seed={number}"), {"quant.bits": 2 + number % 7}
-        made = record(tmp_path / "made" / "0", *asked, choices={"quant": "qat"}, params=params, seed=number, epochs=CURVES)
+        made = record(
+            tmp_path / "made" / "0", *asked, choices={"quant": "qat"}, params=params, seed=number, epochs=CURVES
+        )
         made.write(tmp_path / "s" / str(number))
-    path = write([tmp_path / "s"], tmp_path / "s")
+    path = write(read([tmp_path / "s"]), tmp_path / "s")
     assert path.stat().st_size < 8_000_000
-    assert len(json.loads((path.read_text().split('type="application/json">')[1]).split("</script>")[0])["runs"]) == 1000
+    assert (
+        len(json.loads((path.read_text().split('type="application/json">')[1]).split("</script>")[0])["runs"]) == 1000
+    )
 
 
 def test_an_empty_folder_of_failures_still_makes_a_page(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", status="failed", error="why", choices={"quant": "qat"})
-    path = write([tmp_path / "s"], tmp_path / "s")
+    path = write(read([tmp_path / "s"]), tmp_path / "s")
     assert "1 failed" in path.read_text() and len(rows(opened(path=path))) == 1

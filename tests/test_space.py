@@ -96,7 +96,9 @@ def test_sampled_values_as_overrides(value, expected):
 
 
 def test_a_grid_is_composed_once_for_each_value_beside_each_choice():
-    grid = [[f"kd={kd}", f"seed={s}", f"quant.bits={b}"] for kd in ("none", "logit") for s in range(9) for b in range(5)]
+    grid = [
+        [f"kd={kd}", f"seed={s}", f"quant.bits={b}"] for kd in ("none", "logit") for s in range(9) for b in range(5)
+    ]
     chosen = covering(grid)
     assert len(chosen) == 2 * (9 + 5 - 1)
     assert {(point[0], o) for point in grid for o in point} == {(point[0], o) for point in chosen for o in point}

@@ -18,6 +18,7 @@ def test_wheel_carries_the_configuration_and_composes_from_it(tmp_path):
         packed.extractall(site)
     inside = {p.relative_to(site / "lcomp" / "conf") for p in (site / "lcomp" / "conf").rglob("*.yaml")}
     assert inside == {p.relative_to(ROOT / "conf") for p in (ROOT / "conf").rglob("*.yaml")}
+    assert {"page.html", "page.css", "page.js"} <= {p.name for p in (site / "lcomp" / "report").iterdir()}
     [entry] = site.glob("lcomp-*.dist-info/entry_points.txt")
     assert "lcomp = lcomp.__main__:main" in entry.read_text()
     environment = os.environ | {"PYTHONPATH": str(site)}

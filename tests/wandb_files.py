@@ -1,5 +1,5 @@
-"""Reads a `.wandb` file back: a LevelDB log (7 bytes of header, blocks of 32 KiB, each record with CRC, length, type) of
-protocol buffers."""
+"""Reads a `.wandb` file back: a LevelDB log (7 bytes of header, blocks of 32 KiB, records with CRC, length, type)
+of protocol buffers."""
 
 import json
 import struct

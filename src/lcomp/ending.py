@@ -33,9 +33,9 @@ class Ending(Callback):
 def write_report(folder: Path) -> None:
     """Leaves `report.html` in the folder and prints its path; whatever fails there fails nothing else."""
     try:
-        from lcomp.report.writing import write
+        from lcomp.report.writing import read, write
 
-        print(f"Report: {write([folder], folder)}")
+        print(f"Report: {write(read([folder]), folder)}")
     except Exception as error:
         log.warning("%s: no report could be written (%s: %s)", folder, type(error).__name__, error)
 

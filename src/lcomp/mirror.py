@@ -106,7 +106,7 @@ class Mirror:
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
-                mode=self.mode,
+                mode=self.mode,  # type: ignore[arg-type]
                 group=group,
                 dir=folder.absolute(),
                 reinit="create_new",
@@ -219,7 +219,10 @@ def measured(metrics: Mapping[str, float]) -> bool:
 
 def described(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
     """What W&B is told of the run before anything is logged."""
-    known = {key: getattr(result, key) for key in ("started", "config_hash", "code_hash", "dataset", "environment", "overrides")}
+    known = {
+        key: getattr(result, key)
+        for key in ("started", "config_hash", "code_hash", "dataset", "environment", "overrides")
+    }
     name = " ".join(result.overrides) or result.techniques
     return {
         "name": str(redacted(f"{result.name} seed={result.seed}" if result.name else name))[:120],

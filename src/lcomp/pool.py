@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pebble import ProcessPool
+from tqdm import tqdm
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def pool_of(workers: int) -> Iterator[ProcessPool]:
     processes = multiprocessing.get_context(method)
     if method == "forkserver":
         processes.set_forkserver_preload(["lcomp.run"])  # imports are paid once, however many workers
-    pool = ProcessPool(workers, context=processes, initializer=die_with_parent)
+    pool = ProcessPool(workers, context=processes, initializer=begin)
     try:
         yield pool
     except BaseException:
@@ -31,6 +32,12 @@ def pool_of(workers: int) -> Iterator[ProcessPool]:
         pool.join()
         del pool
         gc.collect()  # its semaphores end here, not in a thread while the interpreter ends
+
+
+def begin() -> None:
+    """What a worker does first."""
+    die_with_parent()
+    tqdm.set_lock(threading.RLock())  # torch's exporter uses it; its lock between processes would outlive a killed worker
 
 
 def die_with_parent() -> None:

@@ -42,7 +42,7 @@ class Curves(Logger):
     """Keeps what a fit logs: for each name a value per epoch, None where there was none; `seconds` since the fit began
     are added."""
 
-    name, version = "curves", ""  # type: ignore[assignment]
+    name, version = "curves", ""
 
     def __init__(self) -> None:
         super().__init__()

@@ -55,7 +55,7 @@ class LocalLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         jobs = [(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)]
-        threads = [threads_of(self.composed((point, 0))) for point in covering([point for point, _ in jobs])]
+        threads = [threads_of(self.composed((list(point), 0))) for point in covering([point for point, _ in jobs])]
         workers = self.workers or cores() // max(1, *threads) or 1
         with pool_of(min(len(jobs), workers)) as pool:
             return self.run(pool, jobs)

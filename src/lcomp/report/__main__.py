@@ -1,5 +1,5 @@
-"""`python -m lcomp.report DIR...`: the records under each DIR as report.html, report.md and results.csv, and as tables in
-the terminal: the paper's, or, where no run bears the name of an experiment, the sweep's own."""
+"""`python -m lcomp.report DIR...`: the records under each DIR as report.html, report.md and results.csv, and as tables
+in the terminal: the paper's, or, where no run bears the name of an experiment, the sweep's own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 
 from lcomp.errors import UserError
 from lcomp.report import page, wandb_report
-from lcomp.report.runs import Shown, shown
+from lcomp.report.runs import Shown
 from lcomp.report.sheet import FORMATS, Sheet
 from lcomp.report.table import show
-from lcomp.report.writing import write
+from lcomp.report.writing import read, write
+from lcomp.result import FILE_NAME
 
 
 def main() -> int:
@@ -24,7 +25,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where the files go: DIR itself, or the folder that holds every DIR")
     parser.add_argument("--format", choices=FORMATS, help="print the tables in this form, and write nothing")
     parser.add_argument("--wandb", metavar="ENTITY/PROJECT", help="make a W&B report of the runs, once they are synced")
-    parser.add_argument("--wandb-spec", type=Path, metavar="FILE", help="write that report's description, without a server")
+    parser.add_argument(
+        "--wandb-spec", type=Path, metavar="FILE", help="write that report's description, without a server"
+    )
     given = parser.parse_args()
     try:
         report(given)
@@ -42,9 +45,10 @@ def report(given: argparse.Namespace) -> None:
     """
     folders: list[Path] = given.folders
     for folder in folders:
-        if not folder.is_dir() or not shown([folder]):
+        if not folder.is_dir() or not any(folder.rglob(FILE_NAME)):
             raise UserError(f"{folder}: no record in it; name the folder of a sweep, or multirun")
-    runs, sheets = shown(folders), page.sheets(folders)
+    found = read(folders)
+    _, runs, sheets = found
     title = page.title(folders)
     if given.wandb or given.wandb_spec:
         entity, project = wandb_report.destination(given.wandb or "entity/lcomp")
@@ -56,7 +60,7 @@ def report(given: argparse.Namespace) -> None:
         return
     print_tables(runs, sheets, folders, given.format or "terminal")
     if given.format is None:
-        print(f"Report: {write(folders, given.out or common(folders))}")
+        print(f"Report: {write(found, given.out or common(folders))}")
 
 
 def print_tables(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path], form: str) -> None:

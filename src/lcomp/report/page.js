@@ -416,18 +416,47 @@ function drawStudy() {
   });
 }
 
-function draw() {
-  drawFront("size");
-  drawFront("latency");
-  drawFrontTable();
-  drawEffects();
-  drawCoordinates();
-  drawSeeds();
-  drawTable();
-  drawCurves();
-  drawWeights();
-  drawPerturbations();
+// ---- sections are drawn when they come near the window: a thousand runs open at once
+
+const SECTIONS = {
+  "trade-off": () => { drawFront("size"); drawFront("latency"); drawFrontTable(); },
+  effects: drawEffects,
+  parallel: drawCoordinates,
+  seeds: drawSeeds,
+  runs: drawTable,
+  learning: drawCurves,
+  weights: drawWeights,
+  perturbed: drawPerturbations,
+  study: drawStudy,
+};
+const stale = new Set();
+const near = new Set();
+
+function refresh(id) {
+  if (stale.delete(id)) SECTIONS[id]();
 }
+
+function draw() {
+  for (const section of document.querySelectorAll("main section")) {
+    if (!SECTIONS[section.id]) continue;
+    section.hidden = false; // what has nothing to show hides itself when it is drawn
+    stale.add(section.id);
+  }
+  near.forEach(refresh);
+}
+
+function drawEverything() {
+  [...stale].forEach(refresh);
+}
+
+const observer = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) near.add(target.id);
+    else near.delete(target.id);
+    if (isIntersecting) refresh(target.id);
+  }
+}, { rootMargin: "500px" });
+window.addEventListener("beforeprint", drawEverything);
 
 find("zoom").onclick = () => {
   state.every = !state.every;
@@ -444,6 +473,7 @@ find("record").querySelector(".close").onclick = () => find("record").close();
 let resizing;
 window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 200); });
 drawFilters();
+near.add("trade-off");
 draw();
-drawStudy();
+document.querySelectorAll("main section").forEach((section) => observer.observe(section));
 document.body.dataset.drawn = "true";

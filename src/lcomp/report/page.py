@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,11 +18,13 @@ from jinja2 import Environment, StrictUndefined
 from lcomp.points import key
 from lcomp.redact import redacted
 from lcomp.report import paper, study
+from lcomp.report.rows import TABLES
 from lcomp.report.runs import Group, Shown, baselines, front, groups, link, numbers
 from lcomp.report.sheet import Sheet
 from lcomp.report.weights import histogram, mask, weights
 from lcomp.result import FILE_NAME, baseline_curves
 
+log = logging.getLogger("lcomp")
 FILE = "report.html"
 CURVES = 60  # runs whose curves are kept in the page, the best on validation
 PICTURED = 12  # runs whose weights are
@@ -77,7 +80,10 @@ def summary(runs: Sequence[Shown]) -> str:
         counts[run.result.status] = counts.get(run.result.status, 0) + 1
     said = ", ".join(f"{number} {status}" for status, number in sorted(counts.items(), key=lambda item: -item[1]))
     sets = {d["sha256"]: d for run in runs if (d := run.result.dataset)}
-    data = "; ".join(f"{d['name']}: {d['train']:,} training, {d['val']:,} validation, {d['test']:,} test images" for d in sets.values())
+    data = "; ".join(
+        f"{d['name']}: {d['train']:,} training, {d['val']:,} validation, {d['test']:,} test images"
+        for d in sets.values()
+    )
     note = ""
     if any(d["name"] == "mnist5k" for d in sets.values()):
         note = " mnist5k is 5,000 of MNIST's digits: its figures compare with no other data set's."
@@ -99,10 +105,13 @@ def sheets(folders: Sequence[Path]) -> list[Sheet]:
     for folder in folders:
         for name, runs in paper.load(folder).items():
             found.setdefault(name, []).extend(runs)
-    rows = {row.name for table in paper.TABLES.values() for row in table}
+    rows = {row.name for table in TABLES.values() for row in table}
     found = {name: runs for name, runs in found.items() if name.partition(paper.ON)[0] in rows}
-    hashes = {run.result.dataset["sha256"] for runs in found.values() for run in runs}
-    return paper.sheets(found) if len(hashes) == 1 else []
+    names = {run.result.dataset["sha256"]: run.result.dataset["name"] for runs in found.values() for run in runs}
+    if len(names) > 1:
+        several = ", ".join(sorted(names.values()))
+        log.warning("runs of several data sets (%s): no tables of the paper; name a folder of one", several)
+    return paper.sheets(found) if len(names) == 1 else []
 
 
 def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
@@ -126,7 +135,8 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
         "baselines": [
             {name: run.result.baseline.get(metric) for name, metric in SHORT.items()}
             | {
-                "label": " ".join(str(run.result.choices.get(group)) for group in ("model", "data")) + f" seed={run.result.seed}",
+                "label": " ".join(str(run.result.choices.get(group)) for group in ("model", "data"))
+                + f" seed={run.result.seed}",
                 "data": names.get(run.result.dataset["sha256"]),
                 "run": ids[run],
                 "metrics": run.result.baseline,
@@ -213,7 +223,9 @@ def effects(runs: Sequence[Shown], names: Mapping[str, str]) -> list[dict[str, A
             for group in everything:
                 lines.setdefault((group.runs[0].result.techniques,), []).append(group)
         joined = len(lines) <= LINES and any(len(own) > 1 for own in lines.values())
-        found.append({"name": name, "lines": [line for own in lines.values() for line in drawn(name, own, names, joined)]})
+        found.append(
+            {"name": name, "lines": [line for own in lines.values() for line in drawn(name, own, names, joined)]}
+        )
     return found
 
 
@@ -246,7 +258,7 @@ def pictured(runs: Sequence[Shown], ids: Mapping[Shown, int]) -> list[dict[str, 
     for run in sorted((run for run in runs if run.is_ok), key=lambda run: -validation(run)):
         best.setdefault(run.result.techniques, run)
     wanted = [run for run in dict.fromkeys([*best.values(), *reversed(front(runs, "gzip_bytes"))])]
-    found = []
+    found: list[dict[str, Any]] = []
     for run in wanted:
         if run.result.techniques == "baseline" or len(found) == PICTURED:
             continue

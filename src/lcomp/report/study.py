@@ -46,7 +46,11 @@ def of_study(path: Path) -> list[dict[str, Any]]:
                 made.append(visualization.plot_param_importances(study, target_name=names[0]))
             else:
                 made.append(visualization.plot_pareto_front(study, target_names=names))
-                made.append(visualization.plot_param_importances(study, target=lambda trial: trial.values[0], target_name=names[0]))
+                made.append(
+                    visualization.plot_param_importances(
+                        study, target=lambda trial: trial.values[0], target_name=names[0]
+                    )
+                )
         except (RuntimeError, ValueError) as error:  # importances of parameters that never varied
             log.info("%s: %s", path, error)
     found = [json.loads(figure.to_json()) for figure in made]

@@ -46,7 +46,9 @@ def flat(run: Shown, beside: Path) -> dict[str, Any]:
     return row | {"config_hash": result.config_hash, "code_hash": result.code_hash, "command": run.command}
 
 
-def write_markdown(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, notes: Sequence[str], path: Path) -> None:
+def write_markdown(
+    runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, notes: Sequence[str], path: Path
+) -> None:
     """The report as Markdown, its pictures in a folder beside it."""
     folder = path.parent / PICTURES
     folder.mkdir(exist_ok=True)
@@ -104,7 +106,10 @@ def drawn(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
 
     found = []
-    for cost, scale, title in (("gzip_bytes", 1e-3, "size gzip'd, KB"), ("latency_us_p50", 1.0, "latency at batch 1, us")):
+    for cost, scale, title in (
+        ("gzip_bytes", 1e-3, "size gzip'd, KB"),
+        ("latency_us_p50", 1.0, "latency at batch 1, us"),
+    ):
         if any(run.is_ok and cost in run.result.metrics for run in runs):
             figure = Figure((7, 4.2), layout="constrained")
             draw_front(figure, runs, cost, scale, title)
@@ -124,9 +129,17 @@ def draw_front(figure: Any, runs: Sequence[Shown], cost: str, scale: float, titl
     known = [run for run in runs if run.is_ok and cost in run.result.metrics]
     for technique in sorted({run.result.techniques for run in known}):
         own = [run.result.metrics for run in known if run.result.techniques == technique]
-        axes.scatter([scale * m[cost] for m in own], [100 * m["test_accuracy"] for m in own], s=22, alpha=0.75, label=technique)
+        axes.scatter(
+            [scale * m[cost] for m in own], [100 * m["test_accuracy"] for m in own], s=22, alpha=0.75, label=technique
+        )
     best = [run.result.metrics for run in front(known, cost)]
-    axes.plot([scale * m[cost] for m in best], [100 * m["test_accuracy"] for m in best], "k-", lw=1, label="front, chosen on validation")
+    axes.plot(
+        [scale * m[cost] for m in best],
+        [100 * m["test_accuracy"] for m in best],
+        "k-",
+        lw=1,
+        label="front, chosen on validation",
+    )
     bases = [run.result.baseline for run in baselines(known).values() if cost in run.result.baseline]
     x, y = [scale * b[cost] for b in bases], [100 * b["test_accuracy"] for b in bases]
     axes.scatter(x, y, s=60, marker="D", facecolors="none", edgecolors="k", label="baseline")

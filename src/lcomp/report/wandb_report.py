@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,9 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
     Args:
         entity: a user or a team; without a project nothing asks the server.
     """
-    import wandb_workspaces.reports.v2 as wr
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of pydantic, about this package
+        wr: Any = importlib.import_module("wandb_workspaces.reports.v2")  # its types are not exported
 
     config, summary = wr.Config, wr.SummaryMetric
     columns = [*AXES, *(name for name in numbers(runs) if name not in AXES)]
@@ -78,7 +82,9 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
             wr.H1("Trade-offs"),
             wr.PanelGrid(runsets=[runset()], panels=[parallel, size, latency]),
             wr.H1("Run by run"),
-            wr.PanelGrid(runsets=[runset()], panels=[wr.RunComparer(diff_only="split", layout=wr.Layout(0, 0, WIDTH, 14))]),
+            wr.PanelGrid(
+                runsets=[runset()], panels=[wr.RunComparer(diff_only="split", layout=wr.Layout(0, 0, WIDTH, 14))]
+            ),
             wr.H1("While they learned"),
             wr.PanelGrid(runsets=[runset()], panels=curves),
             *([wr.H1("The paper's tables")] if sheets else []),
@@ -108,7 +114,9 @@ def publish(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: 
         return str(build(runs, sheets, title, entity, project).save().url)
     except Exception as error:  # whatever W&B's client raises
         cause = " ".join(str(error).split())[:300]
-        raise UserError(f"--wandb {entity}/{project}: W&B refused ({type(error).__name__}: {cause}); wandb login?") from error
+        raise UserError(
+            f"--wandb {entity}/{project}: W&B refused ({type(error).__name__}: {cause}); wandb login?"
+        ) from error
 
 
 def check_synced(runs: Sequence[Shown]) -> None:
@@ -125,7 +133,9 @@ def check_synced(runs: Sequence[Shown]) -> None:
         commands = " ; ".join(command for folder in folders if (command := sync_command(folder)))
         raise UserError(f"--wandb: {len(waiting)} of {len(runs)} runs are not synced; first: {commands}")
     if missing:
-        raise UserError(f"--wandb: {len(missing)} of {len(runs)} runs were never mirrored (logger=none?): {missing[0].folder}")
+        raise UserError(
+            f"--wandb: {len(missing)} of {len(runs)} runs were never mirrored (logger=none?): {missing[0].folder}"
+        )
 
 
 def destination(text: str) -> tuple[str, str]:

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lcomp.files import write_atomically
 from lcomp.report import page
-from lcomp.report.runs import shown
+from lcomp.report.runs import Shown, shown
+from lcomp.report.sheet import Sheet
 from lcomp.report.text import write_csv, write_markdown
 
 
-def write(folders: Sequence[Path], place: Path) -> Path:
-    """Writes `report.html`, `report.md` and `results.csv` of the runs under `folders` into `place`; returns the path of
-    the first."""
-    runs, sheets = shown(folders), page.sheets(folders)
+class Reading(NamedTuple):
+    """The runs that have a record under some folders, and the paper's tables of them."""
+
+    folders: Sequence[Path]
+    runs: Sequence[Shown]
+    sheets: Sequence[Sheet]
+
+
+def read(folders: Sequence[Path]) -> Reading:
+    return Reading(folders, shown(folders), page.sheets(folders))
+
+
+def write(found: Reading, place: Path) -> Path:
+    """Writes `report.html`, `report.md` and `results.csv` into `place`; returns the path of the first."""
+    folders, runs, sheets = found
     place.mkdir(parents=True, exist_ok=True)
     write_csv(runs, place / "results.csv")
     notes = [page.summary(runs), page.origin(runs)]

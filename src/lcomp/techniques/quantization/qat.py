@@ -67,7 +67,7 @@ class QuantizationAwareTraining(Quantization):
         self.observe(network_of(pl_module), False)
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
-        found = {}
+        found: dict[str, float] = {}
         for name, module in network.named_modules():
             if isinstance(module, ActivationQuantizer):
                 place = f"range/{name.removesuffix('.input_quantizer')}"
