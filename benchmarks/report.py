@@ -1,6 +1,6 @@
 """How long a report of 1,000 runs takes to make and to open, and how large it is.
 
-    python benchmarks/report.py            # needs Chromium
+python benchmarks/report.py            # needs Chromium
 
 """
 
@@ -28,7 +28,12 @@ CHOICES = [
     ({"quant": "qat"}, "quant.bits", lambda r: r.randint(2, 8)),
     ({"prune": "scheduled", "quant": "qat"}, "prune.sparsity", lambda r: round(r.uniform(0.3, 0.98), 3)),
 ]
-ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
 
 
 def fill(folder: Path) -> None:
@@ -69,7 +74,9 @@ def main() -> None:
                 page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
                 opened.append(time.monotonic() - start)
                 page.close()
-        print(f"opened and drawn in {statistics.median(opened):.2f} s (median of {OPENED}, the longest {max(opened):.2f})")
+        print(
+            f"opened and drawn in {statistics.median(opened):.2f} s (median of {OPENED}, the longest {max(opened):.2f})"
+        )
 
 
 if __name__ == "__main__":

@@ -93,7 +93,9 @@ def test_a_later_run_reads_the_cached_baseline_and_gives_the_same_artifact_seria
     _, folder = sweep
     elsewhere = [tmp_path_factory.mktemp("again"), tmp_path_factory.mktemp("parallel")]
     same = ["data=mnist5k", f"baseline.cache={folder / 'own'}"]
-    running = [lcomp_in(place, wait=False)("-m", "kd.temperature=8,1", *same) for place in elsewhere]  # at the same time
+    running = [
+        lcomp_in(place, wait=False)("-m", "kd.temperature=8,1", *same) for place in elsewhere
+    ]  # at the same time
     for process in running:
         _, said = process.communicate(timeout=400)
         assert process.returncode == 0, said

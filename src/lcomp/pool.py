@@ -37,7 +37,9 @@ def pool_of(workers: int) -> Iterator[ProcessPool]:
 def begin() -> None:
     """What a worker does first."""
     die_with_parent()
-    tqdm.set_lock(threading.RLock())  # torch's exporter uses it; its lock between processes would outlive a killed worker
+    tqdm.set_lock(
+        threading.RLock()
+    )  # torch's exporter uses it; its lock between processes would outlive a killed worker
 
 
 def die_with_parent() -> None:
