@@ -313,15 +313,15 @@ BREAKS = [
     Break(
         "a password in a URL is hidden",
         "redact.py",
-        "(://[^",
-        "(=://[^",
+        "(://)[^",
+        "(=://)[^",
         "test_mirror.py::test_no_secret_reaches_it",
     ),
     Break(
         "a failed run is one in W&B",
         "mirror.py",
-        'status = 0 if result.status in ("ok", "pruned") else 1',
-        "status = 0",
+        'exit_code=0 if result.status in ("ok", "pruned") else 1',
+        "exit_code=0",
         "test_mirror.py::test_runs_that_failed_are_there_with_their_cause",
     ),
     Break(
@@ -334,7 +334,7 @@ BREAKS = [
     Break(
         "W&B is said not to work once",
         "mirror.py",
-        'if "broken" not in said:',
+        "if what not in said:",
         "if True:",
         "test_mirror.py::test_without_wandb_nothing_fails_and_it_is_said_once",
     ),

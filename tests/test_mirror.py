@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from records import record
@@ -13,7 +14,7 @@ from wandb_files import Mirrored
 from lcomp import mirror
 from lcomp.errors import UserError
 from lcomp.mirror import Mirror, note, sync_command
-from lcomp.result import FILE_NAME, read
+from lcomp.result import FILE_NAME, PREDICTIONS, read
 
 CURVES = {
     "train_loss": [1 / 3, 0.1, 0.07],
@@ -34,6 +35,7 @@ STUDENT = {"kd": "logit"}
 def as_new(monkeypatch, tmp_path):
     """Nothing said yet; a home and a working folder that must stay empty."""
     mirror.said.clear()
+    monkeypatch.setattr(mirror, "broken", False)
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     (tmp_path / "home").mkdir()
@@ -44,6 +46,12 @@ def as_new(monkeypatch, tmp_path):
     assert not left, left
 
 
+def show(folder, cfg, result, group, **settings):
+    one = Mirror(**settings)
+    one.complete(folder, cfg, result, group)
+    one.complete_baseline(folder, cfg, result, group)
+
+
 def run(folder, *overrides, **settings):
     overrides = overrides or ("kd=logit", "kd.temperature=3")
     return record(folder, *overrides, epochs=CURVES, choices=STUDENT, **settings)
@@ -51,7 +59,7 @@ def run(folder, *overrides, **settings):
 
 def test_every_scalar_is_there_to_the_last_digit(tmp_path):
     result = run(tmp_path / "sweep" / "0", seed=4)
-    Mirror().complete(tmp_path / "sweep" / "0", CFG, result, "sweep")
+    show(tmp_path / "sweep" / "0", CFG, result, "sweep")
     seen = Mirrored(tmp_path / "sweep" / "0")
     assert (seen.run.project, seen.run.run_group, seen.run.job_type) == ("lcomp", "sweep", "logit")
     assert {"kd=logit", "prune=none", "data=mnist5k"} <= set(seen.run.tags)
@@ -68,7 +76,7 @@ def test_every_scalar_is_there_to_the_last_digit(tmp_path):
 
 
 def test_pictures_and_the_artifact(tmp_path):
-    Mirror().complete(tmp_path / "sweep" / "0", CFG, run(tmp_path / "sweep" / "0", seed=4), "sweep")
+    show(tmp_path / "sweep" / "0", CFG, run(tmp_path / "sweep" / "0", seed=4), "sweep")
     seen = Mirrored(tmp_path / "sweep" / "0")
     [mistakes] = [row for row in seen.history if "mistakes.count" in row]
     assert mistakes["mistakes.count"] == 20 and " read as " in mistakes["mistakes.captions"][0]
@@ -82,8 +90,8 @@ def test_pictures_and_the_artifact(tmp_path):
 def test_a_baseline_is_a_run_of_its_own_and_once_in_a_sweep(tmp_path):
     sweep = tmp_path / "sweep"
     for number in range(3):
-        Mirror().complete(sweep / str(number), CFG, run(sweep / str(number), baseline=0.95), "sweep")
-    Mirror().complete(sweep / "3", CFG, run(sweep / "3", baseline=0.96), "sweep")
+        show(sweep / str(number), CFG, run(sweep / str(number), baseline=0.95), "sweep")
+    show(sweep / "3", CFG, run(sweep / "3", baseline=0.96), "sweep")
     folders = sorted(sweep.glob(f"{mirror.BASELINE}*"))
     assert len(folders) == 2
     seen = Mirrored(folders[0])
@@ -93,7 +101,7 @@ def test_a_baseline_is_a_run_of_its_own_and_once_in_a_sweep(tmp_path):
 
 
 def test_a_run_that_compresses_nothing_is_its_own_baseline(tmp_path):
-    Mirror().complete(tmp_path / "sweep" / "0", CFG, record(tmp_path / "sweep" / "0"), "sweep")
+    show(tmp_path / "sweep" / "0", CFG, record(tmp_path / "sweep" / "0"), "sweep")
     assert Mirrored(tmp_path / "sweep" / "0").run.job_type == "baseline"
     assert not list((tmp_path / "sweep").glob(f"{mirror.BASELINE}*"))
 
@@ -101,7 +109,7 @@ def test_a_run_that_compresses_nothing_is_its_own_baseline(tmp_path):
 @pytest.mark.parametrize(("status", "code"), [("failed", 1), ("nan", 1), ("pruned", 0)])
 def test_runs_that_failed_are_there_with_their_cause(tmp_path, status, code):
     result = record(tmp_path / "sweep" / "0", "kd=logit", status=status, error="out of memory", choices=STUDENT)
-    Mirror().complete(tmp_path / "sweep" / "0", CFG, result, "sweep")
+    show(tmp_path / "sweep" / "0", CFG, result, "sweep")
     seen = Mirrored(tmp_path / "sweep" / "0")
     assert seen.exit_code == code and seen.summary["error"] == "out of memory" and seen.summary["status"] == status
 
@@ -129,8 +137,9 @@ def test_no_secret_reaches_it(tmp_path, monkeypatch):
     result = run(tmp_path / "sweep" / "0", "kd=logit", "+data.token=hidden1", "x=postgresql://me:hidden2@host/db")
     result.error = "cannot reach postgresql://me:hidden2@host/db with sesame-open"
     result.write(tmp_path / "sweep" / "0")
-    Mirror().complete(tmp_path / "sweep" / "0", cfg, result, "sweep")
-    assert Mirrored(tmp_path / "sweep" / "0").config["data"]["url"] == "postgresql://me:***@host/db"
+    monkeypatch.setattr(sys, "argv", ["lcomp", "+data.token=hidden1"])
+    show(tmp_path / "sweep" / "0", cfg, result, "sweep")
+    assert Mirrored(tmp_path / "sweep" / "0").config["data"]["url"] == "postgresql://***@host/db"
     for path in (tmp_path / "sweep").rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -148,13 +157,54 @@ def test_without_wandb_nothing_fails_and_it_is_said_once(tmp_path, monkeypatch, 
     with caplog.at_level(logging.WARNING):
         for number in range(3):
             folder = tmp_path / "sweep" / str(number)
-            Mirror().complete(folder, CFG, run(folder), "sweep")
-    assert caplog.text.count("W&B shows nothing") == 1 and "logger=none" in caplog.text
+            show(folder, CFG, run(folder), "sweep")
+    assert caplog.text.count("W&B does not show") == 1 and "logger=none" in caplog.text
     assert note(tmp_path / "sweep" / "0") is None and read(tmp_path / "sweep" / "0" / FILE_NAME).status == "ok"
 
 
+def test_a_picture_that_cannot_be_made_costs_nothing_else(tmp_path, caplog):
+    folder = tmp_path / "sweep" / "0"
+    result = run(folder)
+    np.savez(folder / PREDICTIONS, predictions=np.zeros(3, int), labels=np.zeros(3, int))  # as of before
+    show(folder, CFG, result, "sweep")
+    seen = Mirrored(folder)
+    assert seen.summary["test_accuracy"] == 0.9 and seen.exit_code == 0 and "a picture or a file" in caplog.text
+    assert [one.name for one in seen.artifacts] == ["lcomp-logit"]
+
+
+def test_half_a_mirror_is_written_again(tmp_path, monkeypatch):
+    folder = tmp_path / "sweep" / "0"
+    result = run(folder)
+    (folder / "wandb" / "offline-run-1-half").mkdir(parents=True)
+    show(folder, CFG, result, "sweep")
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 1 and Mirrored(folder).exit_code == 0
+
+
+def test_the_baseline_of_a_run_that_failed_is_well(tmp_path):
+    result = run(tmp_path / "sweep" / "0")
+    result.status, result.error = "nan", "the artifact's logits are not finite"
+    show(tmp_path / "sweep" / "0", CFG, result, "sweep")
+    [base] = (tmp_path / "sweep").glob(f"{mirror.BASELINE}*")
+    seen = Mirrored(base)
+    assert seen.exit_code == 0 and seen.summary["status"] == "ok" and seen.summary["error"] is None
+    assert seen.summary["seconds/train"] == 5.0 and seen.summary["steps"] == 0
+
+
+def test_a_configuration_that_cannot_be_read_costs_the_others_nothing(tmp_path):
+    sweep = tmp_path / "sweep"
+    for number, text in enumerate(
+        ("{not yaml", "kd: {}\n", "data: {root: '${oc.env:NOT_THERE}'}\nlogger: {_target_: lcomp.mirror.Mirror}\n")
+    ):
+        run(sweep / str(number), f"x={number}")
+        (sweep / str(number) / ".hydra").mkdir()
+        (sweep / str(number) / ".hydra" / "config.yaml").write_text(text)
+    mirror.complete(sweep, CFG["logger"])
+    assert {path.parts[-4] for path in sweep.glob("[0-9]/wandb/*/*.wandb")} == {"0", "2"}  # the second had no logger
+    mirror.complete(sweep, None)
+
+
 def test_disabled_writes_nothing(tmp_path):
-    Mirror(mode="disabled").complete(tmp_path / "s" / "0", CFG, run(tmp_path / "s" / "0"), "s")
+    show(tmp_path / "s" / "0", CFG, run(tmp_path / "s" / "0"), "s", mode="disabled")
     assert not list(tmp_path.rglob("*.wandb"))
 
 
@@ -199,10 +249,14 @@ def test_online_epochs_are_told_as_they_end_and_latencies_follow(tmp_path, monke
     assert told[0].logged == [{"val_accuracy": 0.5, "epoch": 1}, {"val_accuracy": 0.6, "epoch": 2}]
     one.complete(folder, CFG, result, "sweep")
     assert told[0].exit_code == 0 and told[0].summary["test_accuracy"] == 0.9
-    assert [name for values in told[0].logged[2:] for name in values] == ["confusion_matrix", "mistakes"]
+    assert (
+        told[0].logged[2]["epoch"] == 3 and told[0].logged[2]["train_loss"] == 0.07
+    )  # the last, which no epoch followed
+    assert [name for values in told[0].logged[3:] for name in values] == ["confusion_matrix", "mistakes"]
     result.metrics |= late
     Mirror(mode="online").complete(folder, CFG, result, "sweep")
     amended = told[-1]
-    assert amended.settings["resume"] == "must" and amended.settings["id"] == "abc" and amended.summary == late
+    assert amended.settings["resume"] == "must" and amended.settings["id"] == "abc"
+    assert {name: amended.summary[name] for name in late} == late and amended.logged == []
     Mirror(mode="online").complete(folder, CFG, result, "sweep")
-    assert told[-1] is amended  # the baseline, which was told second, is not told again either
+    assert told[-1] is amended and len(told) == 2

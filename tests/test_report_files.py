@@ -29,6 +29,8 @@ def folder(tmp_path):
             accuracy=0.8 + bits / 100,
             epochs={"val_accuracy": [0.5]},
         )
+    (place).mkdir(exist_ok=True)
+    (place / "sweep.json").write_text("{}")
     record(place / "4", "kd=logit", "x=<b>|", status="failed", error="a | b", choices={"kd": "logit"})
     return place
 
@@ -41,7 +43,12 @@ def call(monkeypatch, *arguments):
 def test_the_command_writes_three_files_and_names_the_page(folder, monkeypatch, capsys):
     assert call(monkeypatch, folder) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"Report: {folder / 'report.html'}"
-    assert {path.name for path in folder.iterdir() if path.is_file()} == {"report.html", "report.md", "results.csv"}
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {
+        "report.html",
+        "report.md",
+        "results.csv",
+        "sweep.json",
+    }
 
 
 def test_csv_has_every_run_and_figure(folder, monkeypatch):
@@ -145,6 +152,17 @@ def test_seeds_are_grouped_and_labels_hold_what_differs(folder):
     assert [run.label for run in runs][:2] == ["quant=qat quant.bits=4 seed=0", "quant=qat quant.bits=4 seed=1"]
     assert [len(group.runs) for group in groups(runs)] == [2, 2]
     assert label(runs[0].result, runs[0].result.overrides) == "qat"
+
+
+def test_a_seed_counts_once_and_foreign_files_not_at_all(folder, caplog):
+    record(folder.parent / "again" / "0", "quant=qat", "quant.bits=4", "seed=0", choices={"quant": "qat"}, accuracy=0.5)
+    (folder.parent / "again" / "1").mkdir()
+    (folder.parent / "again" / "1" / "result.json").write_text('{"loss": 1}')
+    (folder.parent / "again" / "2").mkdir()
+    (folder.parent / "again" / "2" / "result.json").write_text("[")
+    found = groups(shown([folder.parent, folder]))
+    assert [len(group.runs) for group in found] == [2, 2] and round(found[0].mean("test_accuracy"), 2) in (0.84, 0.67)
+    assert caplog.text.count("no record of lcomp's") == 2
 
 
 def test_a_later_try_takes_the_place_of_an_earlier_one(folder):

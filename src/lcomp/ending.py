@@ -19,15 +19,20 @@ class Ending(Callback):
     """A Hydra callback that prints the sweep's table and its failures, mirrors its runs, writes its report."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        folder = Path(config.hydra.sweep.dir)
-        summarize(folder)
+        end(config)
         if "max_failure_rate" in config.hydra.sweeper:  # a search has decided itself whether too many failed
             sweep.failures.clear()
-        mirror.complete(folder, config.logger)
-        if command := mirror.sync_command(folder):
-            print(f"To see it in Weights & Biases: {command}")
-        if config.report is True:
-            write_report(folder)
+
+
+def end(config: DictConfig) -> None:
+    """The same, of Hydra's configuration of the sweep."""
+    folder = Path(config.hydra.sweep.dir)
+    summarize(folder)
+    mirror.complete(folder, config.logger)
+    if command := mirror.sync_command(folder):
+        print(f"To see it in Weights & Biases: {command}")
+    if config.report is True:
+        write_report(folder)
 
 
 def write_report(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from lcomp import redact
@@ -14,5 +15,8 @@ class NameData(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.dataset = dataset
-        record.msg, record.args = redact.text(record.getMessage()), ()
+        with contextlib.suppress(Exception):  # a message that cannot be put together is logging's to complain of
+            record.msg, record.args = redact.text(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = redact.text(logging.Formatter().formatException(record.exc_info))
         return True

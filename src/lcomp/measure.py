@@ -134,7 +134,7 @@ def predictions(own: NDArray[np.float32], test: Split) -> bytes:
     got wrong, the indices `mistakes` (M,) and the `pixels` (M, C, H, W) as bytes."""
     stream, found = io.BytesIO(), own.argmax(1).astype(np.int16)
     wrong = np.flatnonzero(found != test.labels)[:MISTAKES]
-    pixels = (test.pixels[wrong] * 255).round().astype(np.uint8)
+    pixels = (test.pixels[wrong].clip(0, 1) * 255).round().astype(np.uint8)
     labels = test.labels.astype(np.int16)
     np.savez_compressed(stream, predictions=found, labels=labels, mistakes=wrong, pixels=pixels)
     return stream.getvalue()

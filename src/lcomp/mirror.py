@@ -10,13 +10,18 @@ import json
 import logging
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lcomp import config
 from lcomp.build import build
@@ -24,7 +29,7 @@ from lcomp.errors import one_of
 from lcomp.files import write_atomically
 from lcomp.redact import redacted
 from lcomp.result import LATENCIES, PREDICTIONS, Curves, Result, baseline_curves
-from lcomp.sweep import configuration, runs
+from lcomp.sweep import Run, configuration, runs
 
 log = logging.getLogger("lcomp")
 FOLDER = "wandb"  # in the run's: W&B's own name for it
@@ -33,7 +38,9 @@ BASELINE = "baseline-"  # what the folder of a baseline's W&B run is named by, b
 TAG_LENGTH = 64  # W&B takes no longer ones
 PERSONAL = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")  # where W&B would leave files in the user's home
 TARGET = "lcomp.mirror.Mirror"
-said: set[str] = set()  # what was said of W&B in this process
+INIT_TIMEOUT = 20.0  # seconds that a server may take to answer
+said: set[str] = set()  # what was said not to be shown, in this process
+broken = False  # whether a W&B run could not be begun in this process; none is tried again
 
 
 class Mirror:
@@ -52,45 +59,59 @@ class Mirror:
         one_of("logger.mode", mode, ("online", "offline", "disabled"))
         self.project, self.entity, self.mode = project, entity, mode
         self.run: Any = None  # W&B's, while this process carries the run out online
+        self.told = 0  # epochs that it was told of
 
     def live(
         self, folder: Path, cfg: DictConfig, result: Result, group: str
     ) -> Callable[[int, Mapping[str, float]], None] | None:
         """What is told of each epoch while the run learns; None where nobody watches."""
-        if self.mode != "online":
+        if self.mode != "online" or broken:
             return None
 
         def tell(epoch: int, scalars: Mapping[str, float]) -> None:
             with harmless():
                 if epoch == 1:
-                    self.run = self.begin(folder, described(result, config.plain(cfg)), group)
+                    self.run = self.begin(folder, described(result, resolved(cfg)), group)
                 if self.run is not None:
                     self.run.log({**scalars, "epoch": epoch})
+                    self.told = epoch
 
         return tell
 
     def complete(self, folder: Path, cfg: Mapping[str, Any], result: Result, group: str) -> None:
         """Writes what the record in `folder` says to its W&B run, unless it is there."""
-        if self.mode == "disabled":
+        if self.mode == "disabled" or broken:
             return
         with harmless():
             before = note(folder)
             if before is None:
-                self.write(folder, described(result, cfg), result, result.epochs, result.metrics, folder, group)
+                self.write(folder, described(result, cfg), result, folder, group)
             elif before["mode"] == "online" and not before["latencies"] and measured(result.metrics):
                 self.amend(folder, before["id"], result)
-        base = folder.parent if group == folder.parent.name else folder  # a sweep's baselines lie beside its runs
-        if result.baseline and result.techniques != "baseline":
-            place = base / f"{BASELINE}{result.baseline_artifact['sha256'][:8]}"
-            with harmless():
-                if note(place) is None:
-                    entry = (folder / result.baseline_artifact["path"]).parent
-                    self.write(
-                        place, of_baseline(result, cfg), result, baseline_curves(entry), result.baseline, entry, group
-                    )
+
+    def complete_baseline(self, folder: Path, cfg: Mapping[str, Any], result: Result, group: str) -> None:
+        """The same for the baseline of the run in `folder`: once in a sweep, in whose folder it then lies."""
+        if self.mode == "disabled" or broken or not result.baseline or result.techniques == "baseline":
+            return
+        entry = (folder / result.baseline_artifact["path"]).parent
+        own = baseline_of(result, baseline_curves(entry))
+        place = (folder.parent if group == folder.parent.name else folder) / f"{BASELINE}{own.artifact['sha256'][:8]}"
+        with harmless():
+            if note(place) is None:
+                bare = {**cfg, **{family: {} for family in config.FAMILIES}}
+                bare["trainer"] = cfg.get("baseline", {}).get("trainer", {})
+                self.write(place, described(own, bare) | {"name": f"baseline seed={own.seed}"}, own, entry, group)
 
     def begin(self, folder: Path, about: Mapping[str, Any], group: str) -> Any:
         """Starts a W&B run, its files under `folder`, beside whatever other W&B runs this process has."""
+        global broken
+        try:
+            return self.started(folder, about, group)
+        except Exception:
+            broken = True
+            raise
+
+    def started(self, folder: Path, about: Mapping[str, Any], group: str) -> Any:
         import wandb
 
         settings = wandb.Settings(
@@ -100,9 +121,12 @@ class Mirror:
             disable_code=True,
             disable_git=True,  # a remote's URL may hold a password; the record has the commit
             disable_job_creation=True,
+            x_disable_meta=True,  # the command line stands there as it was typed; the record has the machine
+            x_disable_machine_info=True,
+            init_timeout=INIT_TIMEOUT,
         )
         folder.mkdir(exist_ok=True)
-        with files_inside(folder / FOLDER):
+        with files_inside(folder / FOLDER), no_arguments():
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
@@ -117,76 +141,94 @@ class Mirror:
         run.define_metric("*", step_metric="epoch")
         return run
 
-    def write(
-        self,
-        place: Path,
-        about: Mapping[str, Any],
-        result: Result,
-        epochs: Curves,
-        metrics: Mapping[str, float],
-        files: Path,
-        group: str,
-    ) -> None:
+    def write(self, place: Path, about: Mapping[str, Any], result: Result, files: Path, group: str) -> None:
         """The whole W&B run: curves that were not told live, summary, pictures, artifact, exit code.
 
         Args:
             place: whose `wandb/` holds its files.
             files: where artifact and predictions lie.
         """
-        run = self.run if place == files and self.run is not None else None
-        if run is None:
-            run = self.begin(place, about, group)
-            for number, scalars in enumerate(rows(epochs), 1):
-                run.log({**scalars, "epoch": number})
-        status = 0 if result.status in ("ok", "pruned") else 1
+        if self.run is None:
+            for half in (place / FOLDER).glob("offline-run-*"):  # of a mirroring that was interrupted
+                shutil.rmtree(half)
+        run = self.run or self.begin(place, about, group)
         try:
+            for number, scalars in enumerate(rows(result.epochs), 1):
+                if number > self.told:
+                    run.log({**scalars, "epoch": number})
+            run.summary.update({**result.metrics, **summary(result)})
             with files_inside(place / FOLDER):
-                for name, value in pictures(files / PREDICTIONS).items():
-                    run.log({name: value})
-                run.summary.update({**metrics, **summary(result)})
-                log_artifact(run, about, files / str(result.artifact.get("path", "artifact.onnx")), result)
+                for show in (partial(log_pictures, run, files), partial(log_artifact, run, about, files, result)):
+                    with harmless("a picture or a file"):
+                        show()
         finally:
-            run.finish(exit_code=status)
-        kept = {"id": run.id, "mode": self.mode, "latencies": measured(metrics)}
+            run.finish(exit_code=0 if result.status in ("ok", "pruned") else 1)
+        kept = {"id": run.id, "mode": self.mode, "latencies": measured(result.metrics)}
         write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
 
     def amend(self, folder: Path, run_id: str, result: Result) -> None:
         """Adds to a W&B run that ended online what its sweep measured later."""
         run = self.begin(folder, {"id": run_id, "resume": "must"}, folder.parent.name)
-        run.summary.update({key: result.metrics[key] for key in LATENCIES})
+        run.summary.update({**result.metrics, **summary(result)})
         run.finish(exit_code=0)
         write_atomically(
             folder / FOLDER / NOTE, json.dumps({"id": run_id, "mode": "online", "latencies": True}).encode()
         )
 
 
-def complete(folder: Path, logger: Mapping[str, Any]) -> None:
-    """Mirrors every run of a sweep that is not mirrored yet.
+def complete(folder: Path, logger: Mapping[str, Any] | None) -> None:
+    """Mirrors every run of a sweep that is not mirrored yet, then its baselines.
 
     Args:
         logger: the sweep's choice, for a run that was lost before it knew its own.
     """
     for run in runs(folder):
-        path = run.folder / ".hydra" / "config.yaml"
-        cfg = config.plain(configuration(run)) if path.exists() else {"logger": dict(logger)}
-        if cfg["logger"].get("_target_") == TARGET:
-            build(cfg["logger"], "logger").complete(run.folder, cfg, run.result, folder.name)
+        with harmless():
+            cfg = composed(run, logger)
+            chosen = cfg.get("logger") or {}
+            if chosen.get("_target_") == TARGET:
+                build(dict(chosen), "logger").complete(run.folder, cfg, run.result, folder.name)
+                build(dict(chosen), "logger").complete_baseline(run.folder, cfg, run.result, folder.name)
+
+
+def composed(run: Run, logger: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the run was composed to, as far as that is known."""
+    try:
+        return resolved(configuration(run))
+    except (OSError, ValueError, AssertionError, yaml.YAMLError):
+        return {"logger": dict(logger or {})}
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration, as it stands where it cannot be resolved."""
+    try:
+        return config.plain(cfg)
+    except OmegaConfBaseException:
+        found: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
+        return found
 
 
 @contextmanager
-def harmless() -> Iterator[None]:
+def harmless(what: str = "this") -> Iterator[None]:
     """Says the first time what failed, and lets nothing through but an interruption."""
     try:
         yield
     except Exception as error:
-        if "broken" not in said:
-            said.add("broken")
-            cause = " ".join(str(error).split())[:200]
-            log.warning(
-                "W&B shows nothing of this (%s: %s); the record holds it all; logger=none does without W&B",
-                type(error).__name__,
-                cause,
-            )
+        if what not in said:
+            said.add(what)
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            log.warning("W&B does not show %s (%s); the record holds it all; logger=none does without W&B", what, cause)
+
+
+@contextmanager
+def no_arguments() -> Iterator[None]:
+    """While it lasts, the process has no command line: W&B would send it as it was typed."""
+    before = sys.argv
+    sys.argv = before[:1]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 @contextmanager
@@ -232,13 +274,20 @@ def described(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def of_baseline(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of the run's baseline, which no family compresses."""
-    own = {**cfg, **{family: {} for family in config.FAMILIES}}
-    own["trainer"] = cfg.get("baseline", {}).get("trainer", {})
-    choices = {group: "none" if group in config.FAMILIES else choice for group, choice in result.choices.items()}
-    bare = Result(choices=choices, dataset=result.dataset, environment=result.environment, seed=result.seed)
-    return {**described(bare, own), "name": f"baseline seed={result.seed}"}
+def baseline_of(result: Result, epochs: Curves) -> Result:
+    """The record that the run's baseline would have had."""
+    return Result(
+        "ok",
+        choices={group: "none" if group in config.FAMILIES else choice for group, choice in result.choices.items()},
+        seed=result.seed,
+        started=result.started,
+        dataset=result.dataset,
+        environment=result.environment,
+        metrics=result.baseline,
+        artifact={"path": "artifact.onnx", "sha256": result.baseline_artifact["sha256"]},
+        seconds={"train": result.seconds.get("baseline", 0.0)},
+        epochs=epochs,
+    )
 
 
 def summary(result: Result) -> dict[str, Any]:
@@ -261,29 +310,31 @@ def rows(epochs: Curves) -> Iterator[dict[str, float]]:
         yield {name: value for name, value in zip(epochs, values, strict=True) if value is not None}
 
 
-def pictures(path: Path) -> dict[str, Any]:
-    """The confusion matrix and some mistakes, from a run's predictions; nothing where there are none."""
+def log_pictures(run: Any, folder: Path) -> None:
+    """The confusion matrix and some mistakes, from the predictions in `folder`; nothing where there are none."""
     import wandb
 
-    if not path.exists():
-        return {}
-    with np.load(path) as kept:
+    if not (folder / PREDICTIONS).exists():
+        return
+    with np.load(folder / PREDICTIONS) as kept:
         labels, predictions = kept["labels"], kept["predictions"]
         wrong, pixels = kept["mistakes"], kept["pixels"]
     names = [str(number) for number in range(1 + int(max(labels.max(), predictions.max())))]
     matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predictions.tolist(), class_names=names)
-    mistakes = [
-        wandb.Image(image.transpose(1, 2, 0), caption=f"{labels[index]} read as {predictions[index]}")
-        for index, image in zip(wrong, pixels, strict=True)
-    ]
-    return {"confusion_matrix": matrix} | ({"mistakes": mistakes} if mistakes else {})
+    run.log({"confusion_matrix": matrix})
+    if len(wrong):
+        shown = pixels if pixels.shape[1] in (1, 3) else pixels[:, :1]
+        captions = [f"{labels[index]} read as {predictions[index]}" for index in wrong]
+        pairs = zip(shown, captions, strict=True)
+        run.log({"mistakes": [wandb.Image(image.transpose(1, 2, 0), caption=said) for image, said in pairs]})
 
 
-def log_artifact(run: Any, about: Mapping[str, Any], path: Path, result: Result) -> None:
-    """The network's file as a W&B artifact, named by its technique."""
+def log_artifact(run: Any, about: Mapping[str, Any], folder: Path, result: Result) -> None:
+    """The network's file as a W&B artifact, named by its techniques."""
     import wandb
 
-    if not path.exists():
+    path = folder / str(result.artifact.get("path"))
+    if not path.is_file():
         return
     name = about["job_type"].replace("+", "-")
     artifact = wandb.Artifact(f"lcomp-{name}", "model", metadata={"config_hash": result.config_hash})

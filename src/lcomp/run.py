@@ -27,7 +27,7 @@ from lcomp.environment import cpu, environment
 from lcomp.errors import Pruned, UserError
 from lcomp.export import export
 from lcomp.files import sha256, write_atomically
-from lcomp.mirror import Mirror
+from lcomp.mirror import Mirror, resolved
 from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
 from lcomp.training import Epochs, NotFinite, Report, fit, save
 
@@ -81,7 +81,9 @@ def run(
         result.epochs = result.epochs or epochs.curves.columns
         result.write(folder)
         if isinstance(logger, Mirror) and (timed or logger.mode == "online"):  # else when the record is complete
-            logger.complete(folder, config.plain(cfg), result, group or folder.name)
+            logger.complete(folder, resolved(cfg), result, group or folder.name)
+            if timed:
+                logger.complete_baseline(folder, resolved(cfg), result, group or folder.name)
     return result
 
 
@@ -152,7 +154,7 @@ def describe(cfg: DictConfig, data: Any, result: Result) -> None:
     """Names the data and the experiment in the record."""
     result.dataset = identity.dataset(data)
     log_names.dataset = result.dataset["name"]
-    defining = config.plain(cfg) | {
+    defining = config.without(cfg, "logger") | {
         "student": config.plain(config.student(cfg)),
         "teacher": parts.teacher_identity(cfg),
     }

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from lcomp.errors import UserError
 from lcomp.report import page, wandb_report
-from lcomp.report.runs import Shown
+from lcomp.report.runs import Shown, groups
 from lcomp.report.sheet import FORMATS, Sheet
 from lcomp.report.table import show
+from lcomp.report.text import over_seeds
 from lcomp.report.writing import read, write
 from lcomp.result import FILE_NAME
 
@@ -64,9 +65,9 @@ def report(given: argparse.Namespace) -> None:
 
 
 def print_tables(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path], form: str) -> None:
-    for sheet in sheets:
+    for sheet in sheets or ([] if form == "terminal" else [over_seeds(groups(runs))]):
         print(sheet.text(form))
-    if not sheets:
+    if not sheets and form == "terminal":
         show([run.result for run in runs], folders[0])
 
 

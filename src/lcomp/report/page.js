@@ -29,7 +29,7 @@ function make(tag, properties = {}, ...children) {
   return made;
 }
 
-const chosen = (item) => !state.off.has(item.technique) && (state.data === "" || item.data === state.data);
+const chosen = (item) => !state.off.has(item.technique) && (state.data === "" || item.data === "" || item.data === state.data);
 const visible = () => DATA.runs.filter(chosen);
 const finished = (runs) => runs.filter((run) => run.status === "ok");
 const baselines = () => DATA.baselines.filter((one) => state.data === "" || one.data === state.data);
@@ -66,8 +66,9 @@ function layout(x, y, more = {}) {
 function drawFilters() {
   const place = find("filters").firstElementChild;
   if (DATA.datasets.length > 1) {
-    const select = make("select", { ariaLabel: "Data set", id: "dataset" }, make("option", { value: "", textContent: "every data set" }));
+    const select = make("select", { ariaLabel: "Data set", id: "dataset" }); // one at a time: figures of two do not compare
     DATA.datasets.forEach((name) => select.append(make("option", { value: name, textContent: name })));
+    state.data = DATA.datasets[0];
     select.onchange = () => { state.data = select.value; draw(); };
     place.append(select);
   }
@@ -159,7 +160,7 @@ function drawFront(id) {
   Plotly.react(id, traces, drawn, CONFIG);
   const chart = find(id);
   if (!chart.clickable) {
-    chart.on("plotly_click", (event) => open(event.points[0].customdata));
+    chart.on("plotly_click", ({ points: [point] }) => open(point.customdata, point.data?.name === "baseline"));
     chart.clickable = true;
   }
 }
@@ -243,7 +244,7 @@ function facts(title, pairs) {
   return make("div", { className: "scroll" }, table);
 }
 
-function open(id) {
+function open(id, ofBaseline = false) {
   const run = DATA.runs[id];
   const show = (value) => (typeof value === "number" ? String(+value.toPrecision(6)) : String(value ?? ""));
   const base = run.baseline == null ? {} : DATA.baselines[run.baseline].metrics;
@@ -251,7 +252,7 @@ function open(id) {
   const copy = make("button", { className: "button", type: "button", textContent: "Copy" });
   copy.onclick = () => navigator.clipboard.writeText(run.command).then(() => { copy.textContent = "Copied"; });
   place.replaceChildren(
-    make("h3", { textContent: run.label }),
+    make("h3", { textContent: ofBaseline ? `The baseline of ${run.label}` : run.label }),
     make("p", { className: "soft", textContent: `${run.status}, ${run.data || "no data"}, seed ${run.seed}, ${run.technique}` }),
     ...(run.error ? [make("p", { className: "error", textContent: run.error })] : []),
     make("p", {}, "To run it again: ", copy),
@@ -275,10 +276,10 @@ function drawEffects() {
       const { color, symbol } = look(line.technique);
       const several = line.spread.some((value) => value != null);
       return {
-        type: "scatter", mode: line.x.length > 1 && line.x.length <= 30 ? "lines+markers" : "markers", name: plain(line.label),
+        type: "scatter", mode: line.joined && line.x.length > 1 ? "lines+markers" : "markers", name: plain(line.labels[0]),
         x: line.x, y: line.mean.map((value) => 100 * value),
         error_y: several ? { type: "data", array: line.spread.map((value) => 100 * (value || 0)), thickness: 1.2, width: 3, color } : undefined,
-        text: line.mean.map((value, at) => `${wrapped(line.label)}<br>${plain(effect.name)} = ${line.x[at]}<br>${percent(value)} %${line.spread[at] == null ? "" : ` ± ${percent(line.spread[at])}`}, n = ${line.n[at]}`),
+        text: line.mean.map((value, at) => `${wrapped(line.labels[at])}<br>${plain(effect.name)} = ${line.x[at]}<br>${percent(value)} %${line.spread[at] == null ? "" : ` ± ${percent(line.spread[at])}`}, n = ${line.n[at]}`),
         hovertemplate: "%{text}<extra></extra>",
         line: { color, width: 1.4 }, marker: { color, symbol, size: 8, opacity: 0.85 },
       };
@@ -316,7 +317,9 @@ function drawCoordinates() {
   find("parallel").hidden = runs.length < 2 || !names.length;
   if (find("parallel").hidden) return;
   const most = Math.max(1, Math.floor(find("coordinates").clientWidth / 105) - 3);
-  const dimensions = names.slice(0, most).map((name) => dimension(name.split(".").pop().replace("_", " "), runs.map((run) => run.params[name] ?? null)));
+  const last = (name) => name.split(".").pop();
+  const title = (name) => (names.filter((other) => last(other) === last(name)).length > 1 ? name : last(name)).replaceAll("_", " ");
+  const dimensions = names.slice(0, most).map((name) => dimension(title(name), runs.map((run) => run.params[name] ?? null)));
   dimensions.push(dimension("gzip'd KB", runs.map((run) => run.gzip / 1000), true));
   dimensions.push(dimension("test %", runs.map((run) => 100 * run.test)));
   const accuracies = runs.map((run) => 100 * run.test).sort((a, b) => a - b);
@@ -387,7 +390,7 @@ function drawWeights() {
   Plotly.react("histogram", [bar("before", "#9aa4b1", "baseline"), bar("after", look(DATA.runs[shown.run].technique).color, "this run")],
     layout("weight", "how many", { barmode: "overlay", bargap: 0, showlegend: true, legend: { orientation: "h", y: 1.12, x: 0 }, yaxis: { type: "log", tickvals: [1, 10, 100, 1e3, 1e4, 1e5, 1e6], ticktext: ["1", "10", "100", "1,000", "10,000", "100,000", "1,000,000"] } }), CONFIG);
   const pruned = shown.masks.filter((mask) => mask.kept < 1);
-  if (!pruned.length) find("masks").textContent = "No weight of this run is zero.";
+  if (!pruned.length) find("masks").textContent = shown.sparsity ? "Its layers are too large to be shown." : "No weight of this run is zero.";
   else find("masks").replaceChildren(...pruned.map((mask) => make("figure", {},
     make("img", { src: mask.picture, alt: `mask of ${mask.layer}`, loading: "lazy" }),
     make("figcaption", { textContent: `${mask.layer}: ${mask.shape}, ${percent(mask.kept, 1)} % kept (dark)` }))));

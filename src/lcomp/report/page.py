@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
@@ -15,11 +16,10 @@ import plotly.offline
 from google.protobuf.message import DecodeError
 from jinja2 import Environment, StrictUndefined
 
-from lcomp.points import key
 from lcomp.redact import redacted
 from lcomp.report import paper, study
 from lcomp.report.rows import TABLES
-from lcomp.report.runs import Group, Shown, baselines, front, groups, link, numbers
+from lcomp.report.runs import Group, Shown, baselines, by_dataset, front, groups, link, numbers, value
 from lcomp.report.sheet import Sheet
 from lcomp.report.weights import histogram, mask, weights
 from lcomp.result import FILE_NAME, baseline_curves
@@ -87,24 +87,24 @@ def summary(runs: Sequence[Shown]) -> str:
     note = ""
     if any(d["name"] == "mnist5k" for d in sets.values()):
         note = " mnist5k is 5,000 of MNIST's digits: its figures compare with no other data set's."
-    return f"{len(runs)} runs ({said}). {data}.{note}"
+    return f"{len(runs)} runs ({said}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
 
 
 def origin(runs: Sequence[Shown]) -> str:
     """Where and when the figures were measured."""
     environments = [run.result.environment for run in runs if run.result.environment]
     machines = ", ".join(sorted({str(environment.get("cpu")) for environment in environments}))
-    commits = ", ".join(sorted({str(environment.get("git_sha"))[:10] for environment in environments}))
+    commits = ", ".join(sorted({str(sha)[:10] for environment in environments if (sha := environment.get("git_sha"))}))
     written = datetime.now().strftime("%Y-%m-%d %H:%M")
-    return f"Measured on {machines or 'no machine'}; lcomp at {commits or 'no commit'}; report of {written}."
+    return f"Measured on {machines or 'no machine'}; {f'lcomp at {commits}; ' if commits else ''}report of {written}."
 
 
 def sheets(folders: Sequence[Path]) -> list[Sheet]:
     """The paper's tables, where experiments of its reproduction were run on one data set."""
     found: dict[str, list[paper.Run]] = {}
-    for folder in folders:
-        for name, runs in paper.load(folder).items():
-            found.setdefault(name, []).extend(runs)
+    for name, runs in ((name, runs) for folder in folders for name, runs in paper.load(folder).items()):
+        seeds = {run.result.seed: run for run in [*found.get(name, []), *runs]}
+        found[name] = [seeds[seed] for seed in sorted(seeds)]
     rows = {row.name for table in TABLES.values() for row in table}
     found = {name: runs for name, runs in found.items() if name.partition(paper.ON)[0] in rows}
     names = {run.result.dataset["sha256"]: run.result.dataset["name"] for runs in found.values() for run in runs}
@@ -118,13 +118,14 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
     """What the page's script draws."""
     names = datasets(runs)
     bases = baselines(runs)
+    counted = Counter(str(run.result.dataset["sha256"]) for run in runs if run.result.dataset)
     index = {sha256: number for number, sha256 in enumerate(bases)}
     ids = {run: number for number, run in enumerate(runs)}
     best = sorted((run for run in runs if run.result.epochs), key=lambda run: -validation(run))[:CURVES]
     techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
     return {
         "techniques": techniques,
-        "datasets": sorted(set(names.values())),
+        "datasets": [names[sha256] for sha256, _ in counted.most_common()],
         "numbers": numbers(runs),
         "runs": [
             one(run, ids[run], names, index.get(run.result.baseline_artifact.get("sha256", "")), place)
@@ -210,46 +211,39 @@ def grouped(group: Group, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def effects(runs: Sequence[Shown], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """For each parameter that differs: accuracy along it, a line for each of the other settings."""
+    """For each parameter that differs: accuracy along it, a line for each of the other settings; where these are too
+    many to tell apart, points by technique."""
     found = []
     for name in numbers(runs)[:6]:
         lines: dict[tuple[str, ...], list[Group]] = {}
-        for group in groups(run for run in runs if name in run.result.params):
-            rest = tuple(part for part in group.runs[0].point if not part.startswith(f"{name}="))
+        points: dict[tuple[str, ...], list[Group]] = {}
+        for group in groups(run for run in runs if value(run, name) is not None):
+            first = group.runs[0]
+            rest = tuple(part for part in first.point if not part.startswith(f"{name}="))
             lines.setdefault(rest, []).append(group)
-        if len(lines) > LINES:  # too many settings to tell apart: points by technique
-            everything = [group for own in lines.values() for group in own]
-            lines = {}
-            for group in everything:
-                lines.setdefault((group.runs[0].result.techniques,), []).append(group)
-        joined = len(lines) <= LINES and any(len(own) > 1 for own in lines.values())
+            points.setdefault((str(first.result.dataset.get("sha256")), first.result.techniques), []).append(group)
+        few = len(lines) <= LINES
         found.append(
-            {"name": name, "lines": [line for own in lines.values() for line in drawn(name, own, names, joined)]}
+            {"name": name, "lines": [line(name, own, names, few) for own in (lines if few else points).values()]}
         )
     return found
 
 
-def drawn(name: str, own: Sequence[Group], names: Mapping[str, str], joined: bool) -> list[dict[str, Any]]:
-    """One line of a chart, its groups in the order of the parameter, where each value stands once; else its points."""
-    ordered = sorted(own, key=lambda group: float(group.runs[0].result.params[name]))
-    values = [float(group.runs[0].result.params[name]) for group in ordered]
-    parts = [ordered] if joined and len(set(values)) == len(values) else [[group] for group in ordered]
-    result = []
-    for part in parts:
-        first = part[0].runs[0].result
-        asked = [o for o in key(part[0].label.split(" ")) if not o.startswith(f"{name}=")] if len(part) > 1 else []
-        result.append(
-            {
-                "label": " ".join(asked) or (part[0].label if len(part) == 1 else first.techniques),
-                "technique": first.techniques,
-                "data": names.get(str(first.dataset.get("sha256")), ""),
-                "x": [float(group.runs[0].result.params[name]) for group in part],
-                "mean": [group.mean("test_accuracy") for group in part],
-                "spread": [group.spread("test_accuracy") for group in part],
-                "n": [len(group.runs) for group in part],
-            }
-        )
-    return result
+def line(name: str, own: Sequence[Group], names: Mapping[str, str], alike: bool) -> dict[str, Any]:
+    """Groups in the order of a parameter; joined where they are alike but for it."""
+    pairs = sorted(((value(group.runs[0], name) or 0.0, group) for group in own), key=lambda pair: pair[0])
+    values, ordered = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    first = ordered[0].runs[0].result
+    return {
+        "joined": alike and len(set(values)) == len(values),
+        "technique": first.techniques,
+        "data": names.get(str(first.dataset.get("sha256")), ""),
+        "labels": [group.label for group in ordered],
+        "x": values,
+        "mean": [group.mean("test_accuracy") for group in ordered],
+        "spread": [group.spread("test_accuracy") for group in ordered],
+        "n": [len(group.runs) for group in ordered],
+    }
 
 
 def pictured(runs: Sequence[Shown], ids: Mapping[Shown, int]) -> list[dict[str, Any]]:
@@ -257,7 +251,8 @@ def pictured(runs: Sequence[Shown], ids: Mapping[Shown, int]) -> list[dict[str, 
     best: dict[str, Shown] = {}
     for run in sorted((run for run in runs if run.is_ok), key=lambda run: -validation(run)):
         best.setdefault(run.result.techniques, run)
-    wanted = [run for run in dict.fromkeys([*best.values(), *reversed(front(runs, "gzip_bytes"))])]
+    fronts = [run for own in by_dataset(runs).values() for run in reversed(front(own, "gzip_bytes"))]
+    wanted = list(dict.fromkeys([*best.values(), *fronts]))
     found: list[dict[str, Any]] = []
     for run in wanted:
         if run.result.techniques == "baseline" or len(found) == PICTURED:
@@ -279,5 +274,12 @@ def pictured(runs: Sequence[Shown], ids: Mapping[Shown, int]) -> list[dict[str, 
             for name, weight in after.items()
             if weight.size <= 200_000
         ]
-        found.append({"run": ids[run], "histogram": histogram(before, after), "masks": pictures[:8]})
+        found.append(
+            {
+                "run": ids[run],
+                "histogram": histogram(before, after),
+                "masks": pictures[:8],
+                "sparsity": run.result.metrics.get("sparsity"),
+            }
+        )
     return found

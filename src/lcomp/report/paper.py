@@ -150,12 +150,13 @@ def perturbed(found: Mapping[str, Sequence[Run]]) -> Sheet:
 def load(folder: Path) -> dict[str, list[Run]]:
     """The finished runs under `folder`, by the names of their experiments (` on <perturbation>` where training images
     were perturbed); of two with one name and seed, the later."""
-    from lcomp.result import FILE_NAME, PREDICTIONS, read
+    from lcomp.report.runs import record
+    from lcomp.result import FILE_NAME, PREDICTIONS
 
     found: dict[tuple[str, int], Run] = {}
     for path in sorted(folder.rglob(FILE_NAME), key=lambda path: path.stat().st_mtime):
-        result = read(path)
-        if result.status == "ok" and result.name:
+        result = record(path)
+        if result is not None and result.status == "ok" and result.name and (path.parent / PREDICTIONS).exists():
             with np.load(path.parent / PREDICTIONS) as kept:
                 beside = [o.partition("=")[2] for o in result.overrides if o.startswith("perturb=")]
                 trained_on = beside[0] if beside else "none"  # besides what the experiment itself perturbs

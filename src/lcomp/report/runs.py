@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,9 @@ from lcomp.points import key
 from lcomp.redact import redacted
 from lcomp.report.statistics import Difference, difference
 from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
+from lcomp.sweep import MANIFEST
 
+log = logging.getLogger("lcomp")
 Right = NDArray[np.bool_]
 
 
@@ -43,6 +46,11 @@ class Shown:
     def command(self) -> str:
         """What runs it again."""
         return shlex.join(["python", "-m", "lcomp", *(str(o) for o in redacted(self.result.overrides))])
+
+    @property
+    def group(self) -> str:
+        """The sweep's name, or a single run's own."""
+        return (self.folder.parent if (self.folder.parent / MANIFEST).exists() else self.folder).name
 
     @property
     def baseline_folder(self) -> Path:
@@ -98,11 +106,20 @@ class Group:
 def shown(folders: Sequence[Path]) -> list[Shown]:
     """The runs that have a record under `folders`; of a point that was tried again in its sweep, the last try."""
     paths = {path.resolve() for folder in folders for path in folder.rglob(FILE_NAME)}
-    found = [(path.parent, read(path)) for path in sorted(paths, key=order)]
+    found = [(path.parent, result) for path in sorted(paths, key=order) if (result := record(path)) is not None]
     last = {(path.parent, key(result.overrides), result.name): (path, result) for path, result in found}
     results = [result for _, result in last.values()]
     common = {o for o in results[0].overrides if all(o in r.overrides for r in results)} if len(results) > 1 else set()
     return [Shown(path, result, label(result, common)) for path, result in last.values()]
+
+
+def record(path: Path) -> Result | None:
+    """The record; None, with a line in the log, where the file is something else."""
+    try:
+        return read(path)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        log.warning("%s: no record of lcomp's, left out (%s)", path, error)
+        return None
 
 
 def order(path: Path) -> tuple[Any, ...]:
@@ -116,12 +133,13 @@ def label(result: Result, common: Iterable[str]) -> str:
 
 
 def groups(runs: Iterable[Shown]) -> list[Group]:
-    """Finished runs, those that differ in their seed alone together."""
-    found: dict[tuple[str, ...], Group] = {}
+    """Finished runs, those that differ in their seed alone together; of several with one seed (a result that was taken
+    from another sweep, a sweep that was repeated), the last."""
+    found: dict[tuple[str, ...], dict[int, Shown]] = {}
     for run in runs:
         if run.is_ok:
-            found.setdefault(run.point, Group()).runs.append(run)
-    return list(found.values())
+            found.setdefault(run.point, {})[run.result.seed] = run
+    return [Group(list(seeds.values())) for seeds in found.values()]
 
 
 def baselines(runs: Iterable[Shown]) -> dict[str, Shown]:
@@ -133,8 +151,17 @@ def baselines(runs: Iterable[Shown]) -> dict[str, Shown]:
     return found
 
 
+def by_dataset(runs: Iterable[Shown]) -> dict[str, list[Shown]]:
+    """The finished runs of each data set: figures of two are never compared."""
+    found: dict[str, list[Shown]] = {}
+    for run in runs:
+        if run.is_ok:
+            found.setdefault(str(run.result.dataset.get("sha256")), []).append(run)
+    return found
+
+
 def front(runs: Iterable[Shown], cost: str) -> list[Shown]:
-    """The runs that no other beats on validation accuracy at no higher cost, cheapest first."""
+    """The runs of one data set that no other beats on validation accuracy at no higher cost, cheapest first."""
     known = [run for run in runs if run.is_ok and cost in run.result.metrics]
     best, found = -1.0, []
     for run in sorted(known, key=lambda run: (run.result.metrics[cost], -run.result.metrics["val_accuracy"])):
@@ -144,13 +171,19 @@ def front(runs: Iterable[Shown], cost: str) -> list[Shown]:
     return found
 
 
+def value(run: Shown, name: str) -> float | None:
+    """A parameter's value where it is a number."""
+    found = run.result.params.get(name)
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
 def numbers(runs: Iterable[Shown]) -> list[str]:
     """The technique parameters that are numbers and differ among the runs, those that people ask for first."""
     seen: dict[str, set[float]] = {}
     for run in runs:
-        for name, value in run.result.params.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                seen.setdefault(name, set()).add(float(value))
+        for name in run.result.params:
+            if (number := value(run, name)) is not None:
+                seen.setdefault(name, set()).add(number)
     first = ("prune.sparsity", "quant.bits", "kd.temperature")
     varied = [name for name, values in seen.items() if len(values) > 1]
     return sorted(varied, key=lambda name: (first.index(name) if name in first else len(first), name))

@@ -20,7 +20,12 @@ def figures(folders: Sequence[Path]) -> list[dict[str, Any]]:
     found = []
     for path in sorted({path.resolve() for folder in folders for path in folder.rglob(STUDY)}):
         if (path.parent / MANIFEST).exists():
-            found += of_study(path)
+            try:
+                found += of_study(path)
+            except Exception as error:  # another version's study, or half of one
+                log.warning(
+                    "%s: no charts of it (%s: %s)", path, type(error).__name__, " ".join(str(error).split())[:200]
+                )
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lcomp.files import write_atomically
 from lcomp.redact import redacted
-from lcomp.report.runs import Group, Shown, baselines, front, groups, link, numbers
+from lcomp.report.runs import Group, Shown, baselines, by_dataset, front, groups, link, numbers, value
 from lcomp.report.sheet import Sheet
 
 PICTURES = "report"  # the folder beside report.md
@@ -39,7 +39,7 @@ def flat(run: Shown, beside: Path) -> dict[str, Any]:
         "techniques": result.techniques,
         "seed": result.seed,
         "data": result.dataset.get("name"),
-        **result.choices,
+        **{f"choices.{group}": choice for group, choice in result.choices.items()},
     }
     for part in CELLS:
         row |= {f"{part}.{name}": value for name, value in getattr(result, part).items()}
@@ -132,14 +132,10 @@ def draw_front(figure: Any, runs: Sequence[Shown], cost: str, scale: float, titl
         axes.scatter(
             [scale * m[cost] for m in own], [100 * m["test_accuracy"] for m in own], s=22, alpha=0.75, label=technique
         )
-    best = [run.result.metrics for run in front(known, cost)]
-    axes.plot(
-        [scale * m[cost] for m in best],
-        [100 * m["test_accuracy"] for m in best],
-        "k-",
-        lw=1,
-        label="front, chosen on validation",
-    )
+    for number, own_data in enumerate(by_dataset(known).values()):
+        best = [run.result.metrics for run in front(own_data, cost)]
+        x, y = [scale * m[cost] for m in best], [100 * m["test_accuracy"] for m in best]
+        axes.plot(x, y, "k-", lw=1, label=None if number else "front of each data set, chosen on validation")
     bases = [run.result.baseline for run in baselines(known).values() if cost in run.result.baseline]
     x, y = [scale * b[cost] for b in bases], [100 * b["test_accuracy"] for b in bases]
     axes.scatter(x, y, s=60, marker="D", facecolors="none", edgecolors="k", label="baseline")
@@ -153,9 +149,10 @@ def draw_front(figure: Any, runs: Sequence[Shown], cost: str, scale: float, titl
 
 def draw_effect(axes: Any, runs: Sequence[Shown], name: str) -> None:
     for technique in sorted({run.result.techniques for run in runs if run.is_ok}):
-        own = [g for g in groups(runs) if g.runs[0].result.techniques == technique and name in g.runs[0].result.params]
+        known = [run for run in runs if run.result.techniques == technique and value(run, name) is not None]
+        own = groups(known)
         if own:
-            x = [float(group.runs[0].result.params[name]) for group in own]
+            x = [value(group.runs[0], name) for group in own]
             y = [100 * (group.mean("test_accuracy") or 0) for group in own]
             bars = [100 * (group.spread("test_accuracy") or 0) for group in own]
             axes.errorbar(x, y, bars, fmt="o", ms=4, capsize=2, alpha=0.75, label=technique)

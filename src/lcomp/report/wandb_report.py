@@ -60,7 +60,7 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
         wr.LinePlot(title=name, x="epoch", y=[name], layout=wr.Layout(8 * (n % 3), 8 * (n // 3), 8, 8))
         for n, name in enumerate(names or ["val_accuracy"])
     ]
-    sweeps = sorted({run.folder.parent.name for run in runs})
+    sweeps = sorted({run.group for run in runs})
 
     def runset() -> Any:
         chosen = ", ".join(json.dumps(name) for name in sweeps)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lcomp import clocks, config, sweep
+from lcomp.ending import end
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
 from lcomp.points import key
@@ -89,7 +90,11 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
                 raise
             raise sweep.broken(error, folder) from error
         clocks.complete(folder)
-    tell(settings, study, folder)
+    try:
+        tell(settings, study, folder)
+    except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises
+        end(cfg)
+        raise
 
 
 def plain(node: Any) -> Any:

@@ -31,9 +31,7 @@ class GatedPruning(Pruning):
         self.tolerance, self.monitor = tolerance, monitor
         self.reached, self.best, self.is_open, self.last_step = self.initial_sparsity, 0.0, True, -1
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def act(self, trainer: pl.Trainer) -> None:
         step, progress = trainer.global_step, share_of_training(trainer)
         acted = step == self.last_step  # several batches can make one step
         if acted or step % self.interval or not self.begin <= progress < self.end or not self.is_open:

@@ -9,12 +9,19 @@ from torch import Tensor, nn
 
 
 class Mask(nn.Module):
-    """A parametrization that zeroes the weights where its boolean buffer `mask` (the weight's shape) is false."""
+    """A parametrization that zeroes the weights where its boolean buffer `mask` (the weight's shape) is false.
 
-    def __init__(self, weight: Tensor):
+    Args:
+        statistic: what a criterion keeps of the weights, a buffer too.
+    """
+
+    def __init__(self, weight: Tensor, statistic: Tensor | None = None):
         super().__init__()
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
         self.mask: Tensor
+        if statistic is not None:
+            self.register_buffer("statistic", statistic)
+            self.statistic: Tensor
 
     def forward(self, weight: Tensor) -> Tensor:
         return torch.where(self.mask, weight, 0.0)

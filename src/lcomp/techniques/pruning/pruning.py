@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatch
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,8 +13,10 @@ from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, one_of
 from lcomp.techniques.pruning import criteria, schedules
+from lcomp.techniques.pruning.criteria import Observing
 from lcomp.techniques.pruning.mask import Mask, shrink
 from lcomp.techniques.technique import (
+    Layer,
     Technique,
     check_patterns,
     check_window,
@@ -36,8 +39,10 @@ class Pruning(Technique):
         begin, end: the schedule's window, as shares of training.
         interval: optimizer steps between two updates of the masks.
         schedule: (progress, initial, final) to a sparsity, see `schedules`.
-        criterion: weight to scores, see `criteria`.
+        criterion: weight to scores, or an `Observing` one, see `criteria`.
         scope: `global`, all weights ranked together, or `layer`, every layer to the same sparsity.
+        sparsities: a sparsity of their own for layers by name, such as {"fc1": 0.95, "conv*": 0.5}; the others are
+            ranked without them. The first pattern that fits counts.
         exclude: names of layers (`fc3`, `conv*`) that are never pruned.
 
     Raises:
@@ -54,11 +59,13 @@ class Pruning(Technique):
         end: float = 0.75,
         interval: int = 100,
         schedule: Callable[[float, float, float], float] = schedules.cubic,
-        criterion: Callable[[Tensor], Tensor] = criteria.magnitude,
+        criterion: Callable[[Tensor], Tensor] | Observing = criteria.magnitude,
         scope: str = "global",
+        sparsities: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
     ):
-        for key, value in (("sparsity", sparsity), ("initial_sparsity", initial_sparsity)):
+        own = {f"sparsities.{name}": value for name, value in (sparsities or {}).items()}
+        for key, value in {"sparsity": sparsity, "initial_sparsity": initial_sparsity, **own}.items():
             if not 0 <= value < 1:
                 likely = f"; {value / 100:g}?" if 2 <= value < 100 else ""
                 raise UserError(f"prune.{key}={value}: a share of the weights, from 0 to below 1{likely}")
@@ -71,24 +78,45 @@ class Pruning(Technique):
         self.sparsity, self.initial_sparsity, self.begin, self.end = sparsity, initial_sparsity, begin, end
         self.settled = end
         self.interval, self.schedule, self.criterion = interval, schedule, criterion
-        self.scope, self.exclude = scope, tuple(exclude)
+        self.scope, self.exclude, self.sparsities = scope, tuple(exclude), dict(sparsities or {})
 
     def check(self, network: nn.Module) -> None:
         check_patterns(network, self.exclude, "prune.exclude")
+        check_patterns(network, list(self.sparsities), "prune.sparsities")
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
         warn_of_others(network, "prune")
         self.masked = [layer for _, layer in layers(network, self.exclude)]
+        self.own = [self.own_sparsity(name) for name, _ in layers(network, self.exclude)]
         for layer in self.masked:
             if parametrization(layer, Mask) is None:
                 if parametrize.is_parametrized(layer, "weight"):
                     raise UserError("prune: masks go beneath whatever else acts on the weights: name Pruning first")
-                parametrize.register_parametrization(layer, "weight", Mask(layer.weight), unsafe=True)
+                known = self.criterion.statistic(layer.weight) if isinstance(self.criterion, Observing) else None
+                parametrize.register_parametrization(layer, "weight", Mask(layer.weight, known), unsafe=True)
+
+    def own_sparsity(self, name: str) -> float | None:
+        """The sparsity that was asked for that layer alone, if one was."""
+        return next((value for pattern, value in self.sparsities.items() if fnmatch(name, pattern)), None)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        if not isinstance(self.criterion, Observing):
+            self.act(trainer)
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        if not isinstance(self.criterion, Observing):
+            return
+        for layer in self.masked:
+            gradient = original(layer).grad
+            if gradient is not None:
+                self.criterion.observe(self.mask_of(layer).statistic, original(layer).detach(), gradient)
+        self.act(trainer)
+
+    def act(self, trainer: pl.Trainer) -> None:
+        """Updates the masks, if the coming optimizer step is one at which the schedule says so."""
         total, progress = total_steps(trainer), share_of_training(trainer)
         before_end = progress < self.end
         first_after = (trainer.global_step - 1) / total < self.end <= progress
@@ -103,14 +131,38 @@ class Pruning(Technique):
     @torch.no_grad()
     def prune(self, sparsity: float) -> None:
         """Brings the masks to `sparsity`; they only ever shrink."""
-        masks = [self.mask_of(layer) for layer in self.masked]
-        scores = [self.criterion(original(layer)) for layer in self.masked]
-        if self.scope == "global":
-            shrunk = shrink([m.mask for m in masks], scores, sparsity)
-        else:
-            shrunk = [shrink([m.mask], [s], sparsity)[0] for m, s in zip(masks, scores, strict=True)]
-        for mask, values in zip(masks, shrunk, strict=True):
-            mask.mask.copy_(values)
+        apart = self.scope == "layer"
+        together = [layer for layer, own in zip(self.masked, self.own, strict=True) if own is None]
+        for group in [[layer] for layer in together] if apart else [together]:
+            self.shrink(group, sparsity)
+        reach = self.sparsity - self.initial_sparsity
+        share = (sparsity - self.initial_sparsity) / reach if reach else 1.0
+        for layer, own in zip(self.masked, self.own, strict=True):
+            if own is not None:
+                self.shrink([layer], self.initial_sparsity + share * (own - self.initial_sparsity))
+
+    def shrink(self, group: Sequence[Layer], sparsity: float) -> None:
+        """Brings the masks of layers that are ranked together to `sparsity`."""
+        if not group:
+            return
+        masks = [self.mask_of(layer).mask for layer in group]
+        shrunk = self.shrunk(masks, [self.scores(layer) for layer in group], sparsity)
+        for layer, mask, values in zip(group, masks, shrunk, strict=True):
+            if isinstance(self.criterion, Observing):
+                weight, statistic = original(layer), self.mask_of(layer).statistic
+                weight.copy_(self.criterion.compensated(weight, statistic, mask, mask & ~values))
+            mask.copy_(values)
+
+    def shrunk(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+        """The granularity: which weights are pruned together; here each by itself."""
+        return shrink(masks, scores, sparsity)
+
+    def scores(self, layer: Layer) -> Tensor:
+        weight = original(layer)
+        if isinstance(self.criterion, Observing):
+            mask = self.mask_of(layer)
+            return self.criterion.scores(weight, mask.statistic, mask.mask)
+        return self.criterion(weight)
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         masks = {name: self.mask_of(layer).mask for name, layer in layers(network, self.exclude)}

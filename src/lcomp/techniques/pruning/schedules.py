@@ -16,3 +16,20 @@ def linear(progress: float, initial: float, final: float) -> float:
 def cubic(progress: float, initial: float, final: float) -> float:
     """s(p) = sf + (si - sf)(1 - p)^3: fast while many weights are redundant (Zhu & Gupta 2017, eq. 1)."""
     return final + (initial - final) * (1 - progress) ** 3
+
+
+def exponential(progress: float, initial: float, final: float) -> float:
+    """The density falls by the same factor in equal times: 1 - s(p) = (1 - si) ((1 - sf) / (1 - si))^p."""
+    density: float = (1 - initial) * ((1 - final) / (1 - initial)) ** progress
+    return 1 - density
+
+
+def one_shot(progress: float, initial: float, final: float) -> float:
+    """Everything at the window's end."""
+    return final if progress >= 1 else initial
+
+
+def iterative(progress: float, initial: float, final: float, rounds: int = 5) -> float:
+    """In `rounds` equal parts of the window, each of which takes the same share of the weights that are left (Han et
+    al. 2015, section 3.4; Frankle & Carbin 2019); the first round at the window's beginning."""
+    return exponential(min(rounds, int(progress * rounds) + 1) / rounds, initial, final)
