@@ -39,6 +39,18 @@ def test_technique_resumes_to_the_same_weights(contract, family, choice):
     contract(*quick(family, choice)).resumes()
 
 
+PARTS = [
+    f"prune/{part}={path.stem}"
+    for part in ("criterion", "schedule")
+    for path in sorted((config.folder() / "prune" / part).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_part_of_pruning_resumes_to_the_same_weights(contract, part):
+    contract("prune=scheduled", part, "prune.interval=5").resumes()
+
+
 @pytest.mark.parametrize(("family", "choice"), TECHNIQUES)
 def test_technique_trains_and_exports(contract, family, choice):
     contract(*quick(family, choice)).exports()
@@ -73,8 +85,11 @@ def keeps_its_promises(contract, *techniques):
     assert sum(w.numel() for w in weights) == 11_042 - 30
     if "prune" in families:  # zeros still zero
         zeros = sum(int((w == 0).sum()) for w in weights)
-        expected = round(cfg.prune.sparsity * (11_042 - 30))
-        if families["prune"] == "gated":
+        if families["prune"] == "n_m":  # two of each whole group of four
+            expected = 4 * 2 * 2 + 16 * 169 * 2 + 10 * 4 * 2
+        else:
+            expected = round(cfg.prune.sparsity * (11_042 - 30))
+        if families["prune"] in ("gated", "adaptive"):  # as many as the network allows
             assert zeros > 0
         elif "quant" in families:
             assert zeros >= expected  # rounding adds some

@@ -2,10 +2,17 @@
 
 import pytest
 
+from lcomp.data import MNISTDataModule
 from lcomp.errors import Pruned
 from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule, PruningModule, QATModule
 from lcomp.training import Epochs, fit
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Epochs of 22 steps."""
+    return MNISTDataModule(dataset="mnist5k", epoch_examples=5_400)
 
 
 def told(module, digits, epochs=4):

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from lcomp.techniques.pruning.adaptive import pq_index
 from lcomp.techniques.quantization.layers import IntegerWeight
 
 
@@ -65,7 +67,8 @@ def of_graph(path: Path) -> dict[str, Any]:
 
 
 def of_network(network: nn.Module) -> dict[str, float]:
-    """Parameters (integer weights too), those that are not zero, and the share of zeros among the weights of layers."""
+    """Parameters (integer weights too), those that are not zero, the share of zeros among the weights of layers, and
+    these weights' PQ Index."""
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for module in network.modules():
@@ -73,9 +76,12 @@ def of_network(network: nn.Module) -> dict[str, float]:
             matrices.append(module.integers)
         for parameter in module.parameters(recurse=False):
             (matrices if parameter.dim() > 1 else others).append(parameter.detach())
+    values = [module() for module in network.modules() if isinstance(module, IntegerWeight)]
+    values += [parameter for parameter in network.parameters() if parameter.dim() > 1]
     zeros = sum(t.numel() - int(t.count_nonzero()) for t in matrices)
     return {
         "parameters": sum(t.numel() for t in matrices + others),
         "nonzero_parameters": sum(int(t.count_nonzero()) for t in matrices + others),
         "sparsity": zeros / sum(t.numel() for t in matrices),
+        "pq_index": pq_index(torch.cat([value.detach().float().flatten() for value in values])),
     }

@@ -1,0 +1,59 @@
+"""N:M pruning: a pattern that hardware can skip (Mishra et al. 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lcomp.errors import UserError
+from lcomp.techniques.pruning import criteria, schedules
+from lcomp.techniques.pruning.criteria import Observing
+from lcomp.techniques.pruning.pruning import Pruning
+
+
+class NMPruning(Pruning):
+    """Of every `m` weights that follow one another at the inputs of an output, keeps `n`.
+
+    The inputs of a convolution stand in the order channel, row, column; what is left behind the last whole group of an
+    output stays dense.
+
+    Args:
+        n, m: how many stay, of how many; 1 <= n < m.
+        begin, end, interval, criterion, exclude: as in `Pruning`; over the window one weight of each group goes after
+            another, in equal parts.
+
+    Raises:
+        UserError: another pattern, or what `Pruning` refuses.
+    """
+
+    def __init__(
+        self,
+        n: int = 2,
+        m: int = 4,
+        begin: float = 0.0,
+        end: float = 0.5,
+        interval: int = 100,
+        criterion: Callable[[Tensor], Tensor] | Observing = criteria.magnitude,
+        exclude: Sequence[str] = (),
+    ):
+        if not 1 <= n < m:
+            raise UserError(f"prune.n={n}, prune.m={m}: how many weights stay of how many, such as 2 and 4")
+        self.n, self.m = n, m
+        super().__init__(1 - n / m, 0.0, begin, end, interval, schedules.linear, criterion, "layer", exclude=exclude)
+
+    def shrunk(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+        gone = min(self.m - self.n, int(sparsity * self.m + 1e-6))
+        return [self.patterned(mask, score, gone) for mask, score in zip(masks, scores, strict=True)]
+
+    def patterned(self, mask: Tensor, scores: Tensor, gone: int) -> Tensor:
+        """The mask with `gone` weights of each group away: those that are already, then the lowest scores."""
+        outputs = len(mask)
+        whole = mask[0].numel() // self.m * self.m
+        flat = mask.reshape(outputs, -1).clone()
+        groups = flat[:, :whole].reshape(-1, self.m)
+        ranked = scores.reshape(outputs, -1)[:, :whole].reshape(-1, self.m).masked_fill(~groups, -torch.inf)
+        lowest = ranked.argsort(stable=True, dim=1)[:, :gone]
+        flat[:, :whole] = groups.scatter(1, lowest, False).reshape(outputs, whole)
+        return flat.view_as(mask)
