@@ -145,8 +145,8 @@ BREAKS = [
     Break(
         "zeros stay zero when quantized",
         "techniques/quantization/fake.py",
-        "return round_through((weight / self.scale).clamp(-self.largest, self.largest)) * self.scale",
-        "return (round_through((weight / self.scale - 0.5).clamp(-self.largest, self.largest)) + 0.5) * self.scale",
+        "(inside + (self.grid.nearest(inside, self.threshold) - inside).detach())",
+        "(inside + (self.grid.nearest(inside + 0.5, self.threshold) - inside).detach())",
         "test_quantization.py::test_weights_round_to_their_grid_and_zeros_stay_zeros",
     ),
     Break(
@@ -386,6 +386,20 @@ BREAKS = [
         "if not pairs <= seen or not point:",
         "if not chosen:",
         "test_space.py::test_a_grid_is_composed_once_for_each_value_beside_each_choice",
+    ),
+    Break(
+        "the surgeon moves the weights that stay",
+        "techniques/pruning/criteria.py",
+        "moved = self.blocks(weight) - (inverse @ (multipliers * going).unsqueeze(2)).squeeze(2)",
+        "moved = self.blocks(weight)",
+        "test_criteria.py::test_the_surgeon_leaves_the_loss_as_low_as_it_can_be",
+    ),
+    Break(
+        "ternary weights have their paper's threshold",
+        "techniques/quantization/grids.py",
+        "return x.sign() * (x.abs() > threshold)",
+        "return x.sign() * (x.abs() > 0.5)",
+        "test_grids.py::test_ternary_is_that_of_its_paper",
     ),
 ]
 

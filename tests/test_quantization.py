@@ -18,6 +18,7 @@ from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, QATModule
 from lcomp.techniques.quantization import DynamicQuantization, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, WeightQuantizer, fake_quantize
+from lcomp.techniques.quantization.grids import Uniform
 from lcomp.techniques.quantization.layers import Input
 from lcomp.techniques.quantization.quantization import quantizers
 from lcomp.techniques.quantization.static import enable_weights
@@ -51,7 +52,7 @@ def pixels(digits):
 def test_weights_round_to_their_grid_and_zeros_stay_zeros(values, bits):
     weight = torch.tensor([values, [0.0] * len(values)])
     weight[0, 0] = 0.0
-    quantizer = WeightQuantizer(weight, bits)
+    quantizer = WeightQuantizer(weight, Uniform(bits))
     quantizer.observe(weight)
     quantizer.enabled.fill_(True)
     quantizer.eval()
@@ -66,7 +67,7 @@ def test_weights_round_to_their_grid_and_zeros_stay_zeros(values, bits):
 def test_granularity_is_one_scale_per_channel_or_one_per_tensor():
     weight = torch.tensor([[1.0, -2.0], [0.5, 0.1], [0.0, 0.0]])
     for granularity, largest in (("channel", [2.0, 0.5, 2.0]), ("tensor", [2.0, 2.0, 2.0])):
-        quantizer = WeightQuantizer(weight, 8, granularity)
+        quantizer = WeightQuantizer(weight, Uniform(8), granularity)
         quantizer.observe(weight)
         assert torch.allclose(quantizer.scale.flatten() * 127, torch.tensor(largest))
     with pytest.raises(UserError, match=r"quant.granularity=layer: allowed are channel, tensor"):

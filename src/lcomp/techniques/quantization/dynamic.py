@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.layers import DynamicInput
 from lcomp.techniques.quantization.quantization import Quantization
 from lcomp.techniques.quantization.static import enable_weights
@@ -17,7 +18,7 @@ class DynamicQuantization(Quantization):
     """Rounds a trained network's weights; nothing about its activations is stored.
 
     Args:
-        bits, granularity, exclude: as in `Quantization`.
+        bits, granularity, exclude, grid: as in `Quantization`.
         activation_bits: 8, the only width that ONNX's DynamicQuantizeLinear has.
     """
 
@@ -25,9 +26,14 @@ class DynamicQuantization(Quantization):
     settled = 1.0  # validation sees none of its rounding
 
     def __init__(
-        self, bits: int = 8, activation_bits: int = 8, granularity: str = "channel", exclude: Sequence[str] = ()
+        self,
+        bits: int = 8,
+        activation_bits: int = 8,
+        granularity: str = "channel",
+        exclude: Sequence[str] = (),
+        grid: Callable[[int], Grid] = Uniform,
     ):
-        super().__init__(bits, activation_bits, granularity, exclude)
+        super().__init__(bits, activation_bits, granularity, exclude, grid)
         if activation_bits != 8:
             raise UserError(f"quant.activation_bits={activation_bits}: quant=dynamic has 8 only; quant=static, 2 to 8")
 

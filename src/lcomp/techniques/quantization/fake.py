@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lcomp.techniques.quantization.grids import Grid
+
 
 def round_through(x: Tensor) -> Tensor:
     """Rounds half to even; the gradient passes as if it had not (Bengio et al. 2013)."""
@@ -12,45 +14,50 @@ def round_through(x: Tensor) -> Tensor:
 
 
 class WeightQuantizer(nn.Module):
-    """A parametrization: symmetric, integers -(2^(b-1) - 1) to 2^(b-1) - 1, scaled by output channel or, with
-    granularity `tensor`, all alike.
+    """A parametrization: weights at the levels of a grid, scaled by output channel or, with granularity `tensor`, all
+    alike.
 
-    The scale follows the largest weight of its channel (of the tensor) until `frozen`; zero weights stay exactly zero.
+    Scales follow the weights until `frozen`; zero weights stay exactly zero. Gradients pass within the grid's reach.
 
-    Buffers: `enabled`, `frozen` (booleans), `scale` (output channels, 1, ...).
+    Buffers: `enabled`, `frozen` (booleans), `scale`, `threshold` (output channels, 1, ...).
     """
 
-    def __init__(self, weight: Tensor, bits: int, granularity: str = "channel"):
+    def __init__(self, weight: Tensor, grid: Grid, granularity: str = "channel"):
         super().__init__()
-        self.largest, self.granularity = 2 ** (bits - 1) - 1, granularity
+        self.grid, self.largest, self.granularity = grid, grid.largest, granularity
         self.register_buffer("enabled", torch.tensor(False))
         self.register_buffer("frozen", torch.tensor(False))
-        self.register_buffer("scale", torch.ones(len(weight), *[1] * (weight.dim() - 1)))
+        for name in ("scale", "threshold"):
+            self.register_buffer(name, torch.ones(len(weight), *[1] * (weight.dim() - 1)))
         self.enabled: Tensor
         self.frozen: Tensor
         self.scale: Tensor
+        self.threshold: Tensor
 
     def forward(self, weight: Tensor) -> Tensor:
         if not self.enabled:
             return weight
         if self.training and not self.frozen:
             self.observe(weight.detach())
-        return round_through((weight / self.scale).clamp(-self.largest, self.largest)) * self.scale
+        inside = (weight / self.scale).clamp(-self.grid.reach, self.grid.reach)
+        return (inside + (self.grid.nearest(inside, self.threshold) - inside).detach()) * self.scale
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         return weight
 
     def observe(self, weight: Tensor) -> None:
         """Sets the scale from `weight`; a channel of zeros borrows the largest scale, so that its bias stays exact."""
-        ranges = weight.flatten(1).abs().amax(1).view_as(self.scale)
+        rows = weight.flatten(1)
         if self.granularity == "tensor":
-            ranges = ranges.max().expand_as(ranges)
-        fallback = ranges.max() if ranges.any() else torch.ones(())
-        self.scale.copy_(torch.where(ranges > 0, ranges, fallback) / self.largest)
+            rows = rows.reshape(1, -1)
+        scale, threshold = (found.expand(len(weight)).view_as(self.scale) for found in self.grid.scale(rows))
+        fallback = scale.max() if scale.any() else torch.ones(()) / self.largest
+        self.scale.copy_(torch.where(scale > 0, scale, fallback))
+        self.threshold.copy_(threshold)
 
     def integers(self, weight: Tensor) -> Tensor:
         """The int8 weights that `forward` rounds to."""
-        return (weight / self.scale).clamp(-self.largest, self.largest).round().to(torch.int8)
+        return self.grid.nearest(weight / self.scale, self.threshold).to(torch.int8)
 
 
 class ActivationQuantizer(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,6 +10,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
+from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
 from lcomp.techniques.technique import check_window, network_of, share_of_training
 
@@ -18,7 +19,7 @@ class QuantizationAwareTraining(Quantization):
     """Trains the network with rounded weights and activations; gradients pass straight through.
 
     Args:
-        bits, activation_bits, granularity, exclude: as in `Quantization`.
+        bits, activation_bits, granularity, exclude, grid: as in `Quantization`.
         begin: share of training after which rounding starts.
         freeze: share of training after which the ranges stay as they are.
         momentum: of the moving average of the activations' ranges, above 0 to 1.
@@ -33,8 +34,9 @@ class QuantizationAwareTraining(Quantization):
         momentum: float = 0.05,
         granularity: str = "channel",
         exclude: Sequence[str] = (),
+        grid: Callable[[int], Grid] = Uniform,
     ):
-        super().__init__(bits, activation_bits, granularity, exclude)
+        super().__init__(bits, activation_bits, granularity, exclude, grid)
         check_window("quant.begin", begin, "quant.freeze", freeze)
         if freeze == begin:
             raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges are observed between them")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from lcomp import graph
 from lcomp.errors import UserError, one_of
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
+from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
 from lcomp.techniques.technique import (
     Layer,
@@ -34,8 +35,9 @@ class Quantization(Technique):
     themselves, and the normalization is folded into the integer layer.
 
     Args:
-        bits: width of a weight, 2 to 8.
+        bits: width of a weight, 2 to 8 on the uniform grid.
         activation_bits: width of an activation, 2 to 8; pixels keep 8.
+        grid: the weights' levels, made from the width, see `grids`.
         granularity: of the weights' scales, `channel` (one per output channel) or `tensor` (one per layer).
         exclude: names of layers (`fc3`, `conv*`) that stay float.
 
@@ -47,11 +49,16 @@ class Quantization(Technique):
     momentum: float | None = None
 
     def __init__(
-        self, bits: int = 8, activation_bits: int = 8, granularity: str = "channel", exclude: Sequence[str] = ()
+        self,
+        bits: int = 8,
+        activation_bits: int = 8,
+        granularity: str = "channel",
+        exclude: Sequence[str] = (),
+        grid: Callable[[int], Grid] = Uniform,
     ):
-        for key, value in (("bits", bits), ("activation_bits", activation_bits)):
-            if value not in range(2, 9):
-                raise UserError(f"quant.{key}={value}: a width in whole bits, 2 to 8")
+        if activation_bits not in range(2, 9):
+            raise UserError(f"quant.activation_bits={activation_bits}: a width in whole bits, 2 to 8")
+        self.grid = grid(bits)
         one_of("quant.granularity", granularity, ("channel", "tensor"))
         self.bits, self.activation_bits, self.granularity = bits, activation_bits, granularity
         self.exclude = tuple(exclude)
@@ -69,7 +76,7 @@ class Quantization(Technique):
         for name, layer in layers(network, self.exclude):
             if parametrization(layer, WeightQuantizer) is not None:
                 continue
-            quantizer = WeightQuantizer(layer.weight, self.bits, self.granularity)
+            quantizer = WeightQuantizer(layer.weight, self.grid, self.granularity)
             parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
             bits = PIXEL_BITS if name in foldable or sources.get(name) == graph.PIXELS else self.activation_bits
             self.attach_input(network.get_submodule(foldable.get(name, name)), bits)

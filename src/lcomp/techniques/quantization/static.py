@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
+from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
 from lcomp.techniques.technique import layers, original, parametrization
 
@@ -17,7 +18,7 @@ class StaticQuantization(Quantization):
     """Rounds a trained network, its activations' ranges being the extremes over `calibration_images` of training.
 
     Args:
-        bits, activation_bits, granularity, exclude: as in `Quantization`.
+        bits, activation_bits, granularity, exclude, grid: as in `Quantization`.
         calibration_images: how many training images are looked at, 1 or more.
     """
 
@@ -31,8 +32,9 @@ class StaticQuantization(Quantization):
         calibration_images: int = 2_000,
         granularity: str = "channel",
         exclude: Sequence[str] = (),
+        grid: Callable[[int], Grid] = Uniform,
     ):
-        super().__init__(bits, activation_bits, granularity, exclude)
+        super().__init__(bits, activation_bits, granularity, exclude, grid)
         if calibration_images < 1:
             raise UserError(f"quant.calibration_images={calibration_images}: 1 or more")
         self.calibration_images = calibration_images
