@@ -452,13 +452,16 @@ function drawEverything() {
   [...stale].forEach(refresh);
 }
 
+const MARGIN = 150; // px
 const observer = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    if (isIntersecting) near.add(target.id);
-    else near.delete(target.id);
-    if (isIntersecting) refresh(target.id);
+  for (const { target } of entries) {
+    const box = target.getBoundingClientRect(); // as it is now: those before it may have grown
+    if (box.top < window.innerHeight + MARGIN && box.bottom > -MARGIN) {
+      near.add(target.id);
+      refresh(target.id);
+    } else near.delete(target.id);
   }
-}, { rootMargin: "500px" });
+}, { rootMargin: `${MARGIN}px`, threshold: [0, 0.01] });
 window.addEventListener("beforeprint", drawEverything);
 
 find("zoom").onclick = () => {
@@ -478,5 +481,5 @@ window.addEventListener("resize", () => { clearTimeout(resizing); resizing = set
 drawFilters();
 near.add("trade-off");
 draw();
-document.querySelectorAll("main section").forEach((section) => observer.observe(section));
 document.body.dataset.drawn = "true";
+requestAnimationFrame(() => setTimeout(() => document.querySelectorAll("main section").forEach((section) => observer.observe(section))));
