@@ -6,8 +6,8 @@
     LCOMP_DATA=... python benchmarks/sweeps.py record        # a real grid's learning curves, to surrogate.csv
     python benchmarks/sweeps.py surrogate                    # pruned searches on these curves, 20 seeds
 
-AMD EPYC, two cores. points: 0.26 s over its own; 10 points 46.8 s, 40 points 128.8 s. twenty: 171 s, 3.9 times the baseline's
-training of 44 s in it. idle: 0.3 %.
+AMD EPYC, two cores. points: 0.26 s over its own; 10 points 46.8 s, 40 points 128.8 s. twenty: 171 s, 3.9 times the
+baseline's training of 44 s in it. idle: 0.3 %.
 
 surrogate.csv: 36 students on MNIST, 9 epochs each. Searches of 40 trials: median saves 46 % of the epochs and loses
 0.100 points of validation accuracy, halving 59 % and 0.232, hyperband 40 % and 0.118.

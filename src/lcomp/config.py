@@ -153,13 +153,14 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 def params(cfg: DictConfig) -> dict[str, Any]:
     """The technique parameters in force, flat: `{"kd.temperature": 3, "prune.schedule": "cubic", ...}`."""
-    found = {}
+    found: dict[str, Any] = {}
     for family in FAMILIES:
         for key, value in plain(cfg)[family].items():
-            if isinstance(value, dict):
-                value = value["_target_"].rpartition(".")[2]
-            if key != "_target_":
-                found[f"{family}.{key}"] = value
+            if isinstance(value, dict) and "_target_" not in value:
+                found |= {f"{family}.{key}.{name}": item for name, item in value.items()}
+            elif key != "_target_":
+                part = value["_target_"].rpartition(".")[2] if isinstance(value, dict) else value
+                found[f"{family}.{key}"] = part
     for name, settings in plain(cfg)["perturb"].items():
         found |= {f"perturb.{name}.{key}": value for key, value in settings.items()}
     return found

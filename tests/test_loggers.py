@@ -1,0 +1,134 @@
+"""What is logged of each epoch, the loggers beside W&B, and what a sweep's end outlives."""
+
+import csv
+import logging
+import sys
+
+import hydra
+import optuna
+import pytest
+from omegaconf import OmegaConf
+from records import record
+
+from lcomp import config, sweep
+from lcomp.ending import Ending
+from lcomp.report import study
+from lcomp.run import run
+
+FEW = ["data=mnist5k", "data.epoch_examples=2560", "baseline.trainer.max_epochs=1", "measure.latency_runs=1"]
+
+
+class NoLogger:
+    """What a user might name by mistake."""
+
+
+@pytest.fixture
+def carried_out(tmp_path, cache):
+    """Carries a run out in this process; returns its record and its folder."""
+
+    def call(*overrides):
+        with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+            settings = [*FEW, f"baseline.cache={cache}", "progress=false", "trainer.max_epochs=2"]
+            cfg = hydra.compose("config", [*settings, *overrides])
+        return run(cfg, tmp_path / "run", list(overrides)), tmp_path / "run"
+
+    return call
+
+
+def test_csv_and_the_record_hold_the_same_curves_masks_and_ranges_among_them(carried_out):
+    chosen = ["prune=scheduled", "prune.sparsity=0.9", "prune.interval=2", "quant=qat", "logger=csv"]
+    result, folder = carried_out(*chosen)
+    assert result.status == "ok", result.error
+    with (folder / "csv" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name, values in result.epochs.items():
+        if name != "seconds":
+            assert [float(row[name]) for row in rows if row[name]] == values, name
+    assert all(len(values) == 2 for values in result.epochs.values())
+    layers = ("conv1", "conv2", "fc1", "fc2", "fc3")
+    assert {f"sparsity/{layer}" for layer in layers} | {f"range/{layer}.weight" for layer in layers} <= set(
+        result.epochs
+    )
+    assert result.epochs["sparsity"][-1] == pytest.approx(0.9, abs=1e-4)
+    assert result.epochs["range/fc1.high"][0] > 0 and result.epochs["train_loss"][1] < result.epochs["train_loss"][0]
+
+
+def test_tensorboard_has_the_curves(carried_out):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator
+    result, folder = carried_out("kd=logit", "logger=tensorboard")
+    assert result.status == "ok", result.error
+    events = accumulator(str(folder / "tensorboard"))
+    events.Reload()
+    for name in ("val_accuracy", "train_loss"):
+        assert [event.value for event in events.Scalars(name)] == pytest.approx(result.epochs[name])
+
+
+def test_tensorboard_that_is_not_installed_is_named(carried_out, monkeypatch):
+    for name in ("tensorboard", "tensorboardX"):
+        monkeypatch.setitem(sys.modules, name, None)
+    import pytorch_lightning.loggers.tensorboard as lightnings
+
+    def missing(*_, **__):
+        raise ModuleNotFoundError("Neither `tensorboard` nor `tensorboardX` is available.")
+
+    monkeypatch.setattr(lightnings.TensorBoardLogger, "__init__", missing)
+    result, _ = carried_out("kd=logit", "logger=tensorboard")
+    assert result.status == "failed" and "pip install 'lcomp[tensorboard]'" in result.error
+
+
+def test_what_is_no_logger_is_refused(carried_out):
+    result, _ = carried_out("kd=logit", "logger._target_=test_loggers.NoLogger")
+    assert result.status == "failed" and "logger._target_=test_loggers.NoLogger" in result.error
+
+
+def test_a_broken_report_fails_no_sweep(tmp_path, monkeypatch, caplog, capsys):
+    record(tmp_path / "sweep" / "0", "kd=logit")
+    from lcomp.report import writing
+
+    monkeypatch.setattr(writing, "write", lambda *_: 1 / 0)
+    settings = {"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}, "sweeper": {}}, "logger": {}, "report": True}
+    with caplog.at_level(logging.WARNING):
+        Ending().on_multirun_end(OmegaConf.create(settings))
+    assert "no report could be written (ZeroDivisionError" in caplog.text and "kd=logit" in capsys.readouterr().out
+
+
+def test_the_report_s_path_is_the_last_line(tmp_path, capsys):
+    record(tmp_path / "sweep" / "0", "kd=logit")
+    settings = {"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}, "sweeper": {}}, "logger": {}, "report": True}
+    Ending().on_multirun_end(OmegaConf.create(settings))
+    assert capsys.readouterr().out.splitlines()[-1] == f"Report: {tmp_path / 'sweep' / 'report.html'}"
+    settings["report"] = False
+    Ending().on_multirun_end(OmegaConf.create(settings))
+    assert "Report:" not in capsys.readouterr().out
+
+
+def test_no_password_of_a_storage_is_written(tmp_path, capsys):
+    storage = "postgresql://me:sesame@host/db"
+    hydras = {"sweep": {"dir": str(tmp_path / "s"), "subdir": sweep.SUBDIR}, "sweeper": {"storage": storage}}
+    cfg = OmegaConf.create({"hydra": hydras})
+    with pytest.raises(KeyboardInterrupt), sweep.opened(cfg, [f"storage={storage}"], False, {"storage": storage}):
+        raise KeyboardInterrupt
+    said = capsys.readouterr().err
+    assert "resume=" in said and "sesame" not in said
+    written = [path.read_text() for path in (tmp_path / "s").iterdir()]
+    assert len(written) >= 2 and not any("sesame" in text for text in written)
+    with sweep.opened(cfg, [f"storage={storage}"], True, {"storage": storage}):
+        pass  # the plan is the same
+
+
+@pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
+def test_a_study_s_charts(tmp_path, directions):
+    (tmp_path / "sweep.json").write_text("{}")
+    made = optuna.create_study(storage=f"sqlite:///{tmp_path / study.STUDY}", study_name="s", directions=directions)
+    for number in range(6):
+        trial = made.ask()
+        values = [trial.suggest_float("x", 0, 1) + number, trial.suggest_int("y", 0, 5)]
+        made.tell(trial, values[: len(directions)])
+    found = study.figures([tmp_path])
+    assert len(found) == 2 and all(figure["data"] for figure in found)
+
+
+def test_half_a_study_costs_its_charts_alone(tmp_path, caplog):
+    (tmp_path / "sweep.json").write_text("{}")
+    (tmp_path / study.STUDY).write_bytes(b"no database")
+    assert study.figures([tmp_path]) == [] and "no charts of it" in caplog.text
