@@ -49,7 +49,7 @@ def test_yaml_and_constructor_have_the_same_defaults(choice):
         return
     parameters = dict(inspect.signature(hydra.utils.get_object(target)).parameters)
     own = {key: value for key, value in written.items() if key not in ("defaults", *config.KD_RUN_KEYS)}
-    if choice.name in ("constant", "gated"):  # a preset of Pruning, and one that hands its arguments on
+    if choice.name in ("constant", "gated", "adaptive"):  # a preset of Pruning, and two that hand their arguments on
         return
     for key, value in own.items():
         default = parameters[key].default

@@ -45,12 +45,10 @@ def test_csv_and_the_record_hold_the_same_curves_masks_and_ranges_among_them(car
         if name != "seconds":
             assert [float(row[name]) for row in rows if row[name]] == values, name
     assert all(len(values) == 2 for values in result.epochs.values())
-    layers = ("conv1", "conv2", "fc1", "fc2", "fc3")
-    assert {f"sparsity/{layer}" for layer in layers} | {f"range/{layer}.weight" for layer in layers} <= set(
-        result.epochs
-    )
-    assert result.epochs["sparsity"][-1] == pytest.approx(0.9, abs=1e-4)
-    assert result.epochs["range/fc1.high"][0] > 0 and result.epochs["train_loss"][1] < result.epochs["train_loss"][0]
+    for layer in ("conv1", "conv2", "fc1", "fc2", "fc3"):
+        assert {f"sparsity/{layer}", f"range/{layer}.weight"} <= set(result.epochs)
+    assert result.epochs["sparsity/fc1"][-1] == pytest.approx(0.95, abs=1e-4)
+    assert result.epochs["range/fc1.high"][0] > 0
 
 
 def test_tensorboard_has_the_curves(carried_out):
