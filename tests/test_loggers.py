@@ -36,9 +36,10 @@ def carried_out(tmp_path, cache):
 
 
 def test_csv_and_the_record_hold_the_same_curves_masks_and_ranges_among_them(carried_out):
-    chosen = ["prune=scheduled", "prune.sparsity=0.9", "prune.interval=2", "quant=qat", "logger=csv"]
-    result, folder = carried_out(*chosen)
+    chosen = ["prune=scheduled", "prune.sparsity=0.9", "prune.interval=2", "prune.sparsities={fc1: 0.95}", "quant=qat"]
+    result, folder = carried_out(*chosen, "logger=csv")
     assert result.status == "ok", result.error
+    assert result.params["prune.sparsities.fc1"] == 0.95 and result.params["quant.grid"] == "Uniform"
     with (folder / "csv" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     for name, values in result.epochs.items():

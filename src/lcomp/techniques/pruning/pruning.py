@@ -30,9 +30,6 @@ from lcomp.techniques.technique import (
 )
 
 
-ALL_ALIKE: Mapping[str, float] = {}
-
-
 class Pruning(Technique):
     """Zeroes a growing share of the weights of every convolution and linear layer; biases stay.
 
@@ -64,10 +61,10 @@ class Pruning(Technique):
         schedule: Callable[[float, float, float], float] = schedules.cubic,
         criterion: Callable[[Tensor], Tensor] | Observing = criteria.magnitude,
         scope: str = "global",
-        sparsities: Mapping[str, float] = ALL_ALIKE,
+        sparsities: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
     ):
-        own = {f"sparsities.{name}": value for name, value in sparsities.items()}
+        own = {f"sparsities.{name}": value for name, value in (sparsities or {}).items()}
         for key, value in {"sparsity": sparsity, "initial_sparsity": initial_sparsity, **own}.items():
             if not 0 <= value < 1:
                 likely = f"; {value / 100:g}?" if 2 <= value < 100 else ""
@@ -81,7 +78,7 @@ class Pruning(Technique):
         self.sparsity, self.initial_sparsity, self.begin, self.end = sparsity, initial_sparsity, begin, end
         self.settled = end
         self.interval, self.schedule, self.criterion = interval, schedule, criterion
-        self.scope, self.exclude, self.sparsities = scope, tuple(exclude), dict(sparsities)
+        self.scope, self.exclude, self.sparsities = scope, tuple(exclude), dict(sparsities or {})
 
     def check(self, network: nn.Module) -> None:
         check_patterns(network, self.exclude, "prune.exclude")
