@@ -7,6 +7,7 @@ const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9
 const SYMBOLS = ["circle", "square", "triangle-up", "x", "star", "triangle-down", "pentagon", "cross", "hexagon", "hourglass"];
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 const CURVES = 40; // runs drawn at once
+const SPAN = 10; // points of accuracy below the best that the front's picture shows at first
 const PAGE = 100; // rows of the table drawn at once
 const state = { off: new Set(), data: "", every: false, sort: "val", down: true, search: "", rows: PAGE };
 
@@ -16,7 +17,7 @@ const percent = (share, digits = 2) => (share == null ? "" : (100 * share).toFix
 const kilobytes = (bytes) => (bytes == null ? "" : (bytes / 1000).toFixed(1));
 const look = (technique) => {
   const index = DATA.techniques.indexOf(technique);
-  return { color: COLOURS[index % COLOURS.length], symbol: SYMBOLS[index % SYMBOLS.length] };
+  return { color: COLOURS[index % COLOURS.length], symbol: SYMBOLS[(index + Math.floor(index / COLOURS.length)) % SYMBOLS.length] };
 };
 
 function make(tag, properties = {}, ...children) {
@@ -142,10 +143,9 @@ function drawFront(id) {
   });
   const accuracies = [...runs, ...bases].map((one) => 100 * one.test).sort((a, b) => a - b);
   const high = accuracies.at(-1);
-  const low = Math.min(...[...best, ...bases].map((one) => 100 * one.test), accuracies[Math.floor(accuracies.length / 10)]);
-  const pad = Math.max(0.1, 0.08 * (high - low));
-  const few = high - accuracies[0] <= 4 * (high - low); // a picture of all of them can still be read
-  const range = state.every || few ? undefined : [low - pad, high + pad];
+  const low = Math.max(accuracies[0], high - SPAN);
+  const pad = Math.max(0.1, 0.06 * (high - low));
+  const range = state.every || low === accuracies[0] ? undefined : [low - pad, high + pad];
   const costs = [...runs, ...bases].map((one) => scale * one[key]);
   if (id === "size") {
     const below = range ? runs.filter((run) => 100 * run.test < range[0]).length : 0;
@@ -415,7 +415,7 @@ function drawPerturbations() {
 function drawStudy() {
   document.querySelectorAll(".study").forEach((place, index) => {
     const figure = DATA.figures[index];
-    Plotly.react(place, figure.data, { ...figure.layout, template: undefined, autosize: true, height: 360, font: { size: 12 }, margin: { l: 60, r: 20, t: 50, b: 60 }, legend: { orientation: "h", y: -0.25 } }, CONFIG);
+    Plotly.react(place, figure.data, { ...figure.layout, template: undefined, autosize: true, height: 360, font: { size: 12 }, margin: { l: 60, r: 20, t: 50, b: 60 }, yaxis: { ...figure.layout.yaxis, automargin: true, title: { ...figure.layout.yaxis?.title, standoff: 12 } }, legend: { orientation: "h", y: -0.25 } }, CONFIG);
   });
 }
 

@@ -41,7 +41,8 @@ def of_study(path: Path) -> list[dict[str, Any]]:
     complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     if len(complete) < 2:
         return []
-    names = list(study.metric_names or ["objective"] * len(study.directions))
+    plan = json.loads((path.parent / MANIFEST).read_text()).get("plan", {})
+    names = list(plan.get("objective") or ["objective"] * len(study.directions))
     made = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Optuna still calls experimental

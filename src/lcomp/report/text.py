@@ -14,6 +14,7 @@ from lcomp.redact import redacted
 from lcomp.report.runs import Group, Shown, baselines, by_dataset, front, groups, link, numbers, value
 from lcomp.report.sheet import Sheet
 
+SPAN = 10  # points of accuracy below the best that a front's picture shows
 PICTURES = "report"  # the folder beside report.md
 CELLS = ("params", "metrics", "baseline", "seconds")  # of a record: a column for each key
 
@@ -141,6 +142,9 @@ def draw_front(figure: Any, runs: Sequence[Shown], cost: str, scale: float, titl
     axes.scatter(x, y, s=60, marker="D", facecolors="none", edgecolors="k", label="baseline")
     if cost == "gzip_bytes":
         axes.set_xscale("log")
+    accuracies = [100 * run.result.metrics["test_accuracy"] for run in known]
+    if max(accuracies) - min(accuracies) > SPAN:
+        axes.set_ylim(max(accuracies) - SPAN, max([*accuracies, *y]) + 0.05 * SPAN)
     axes.set_xlabel(title)
     axes.set_ylabel("test accuracy, %")
     axes.grid(alpha=0.3)
