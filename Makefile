@@ -7,7 +7,7 @@ sweep: install
 	$(BIN)/python -m lcomp -m kd.temperature=1,3,6,8
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 install: .venv/installed
 

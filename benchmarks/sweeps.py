@@ -57,7 +57,7 @@ def points() -> None:
             grid = (f"quant.granularity={granularity}", f"quant.bits={bits}", "quant.activation_bits=4,5,6,7,8")
             walls[count], records = swept(folder, "quant=static", *grid, *SMALL, "launcher.workers=1")
             assert len(records) == count
-            own += [record["seconds"]["total"] for record in records]
+            own += [record["seconds"]["total"] + record["seconds"]["latency"] for record in records]
     each = (walls[40] - walls[10]) / 30
     print(f"10 points {walls[10]:.1f} s, 40 points {walls[40]:.1f} s ({walls[40] / walls[10]:.2f} times)")
     print(f"one more: {each:.2f} s, {each - statistics.fmean(own):.2f} s over its own training, export and measurement")

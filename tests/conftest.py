@@ -14,6 +14,24 @@ from lcomp.modules import BaselineModule
 from lcomp.training import fit
 
 
+LONG = (
+    "sweeps",
+    "clusters",
+    "end_to_end",
+    "kill_storm",
+    "launcher",
+    "postgresql",
+    "user_code",
+    "contract",
+    "experiments",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest first, so that of two workers neither is left with one of them alone."""
+    items.sort(key=lambda item: LONG.index(name) if (name := item.path.stem[5:]) in LONG else len(LONG))
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)

@@ -28,7 +28,11 @@ def ask(folder, *arguments, module="__main__"):
 
 def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     seen, _ = ask(tmp_path, "--help")
-    for line in ("kd: logit, none", "prune: constant, gated, none, scheduled", "quant: dynamic, none, qat, static"):
+    for line in (
+        "kd: logit, none",
+        "prune: adaptive, constant, gated, n_m, none, scheduled",
+        "quant: dynamic, none, qat, static",
+    ):
         assert line in seen
     assert "python -m lcomp -m kd.temperature=1,3,6,8" in seen and "torch imported: False" in seen
 
@@ -46,16 +50,19 @@ def test_cfg_shows_the_composed_configuration(tmp_path):
         (["prunne=scheduled"], "did you mean prune?"),
         (
             ["prune=schedled"],
-            "prune=schedled: no such choice; allowed are constant, gated, none, scheduled; did you mean",
+            "prune=schedled: no such choice; allowed are adaptive, constant, gated, n_m, none, scheduled; did you mean",
         ),
         (["perturb=rotate"], "did you mean rotation?"),
         (["perturb=[rotation,blur]"], "perturb=blur: no such choice"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
-        (["prune=none", "prune.sparsity=0.5"], "those with it are prune=constant, prune=gated, prune=scheduled"),
+        (
+            ["prune=none", "prune.sparsity=0.5"],
+            "those with it are prune=adaptive, prune=constant, prune=gated, prune=scheduled",
+        ),
         (["quant=static", "quant.freeze=0.5"], "those with it are quant=qat"),
         (
             ["prune/schedule=cubc"],
-            "prune/schedule=cubc: no such choice; allowed are constant, cubic, linear; did you mean",
+            "prune/schedule=cubc: no such choice; allowed are constant, cubic, exponential, iterative, linear, one_shot; did you mean",
         ),
         (["kd.temperature=1,3"], "add -m"),
         (["kd.temperature"], "write key=value"),

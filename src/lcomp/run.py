@@ -209,12 +209,10 @@ def measure_latencies(cfg: DictConfig, splits: measure.Splits, folder: Path, res
 
 def clock(cfg: DictConfig, folder: Path) -> None:
     """Measures the latencies that a run beside others left out, and completes its record."""
-    start = time.monotonic()
     torch.set_num_threads(cfg.threads)
     result = read(folder / FILE_NAME)
-    measure_latencies(cfg, measure.splits_of(parts.make_data(cfg)), folder, result)
-    for part in ("measure", "total"):
-        result.seconds[part] += time.monotonic() - start
+    with seconds(result, "latency"):
+        measure_latencies(cfg, measure.splits_of(parts.make_data(cfg)), folder, result)
     result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)
 
