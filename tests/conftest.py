@@ -13,7 +13,6 @@ from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule
 from lcomp.training import fit
 
-
 LONG = (
     "sweeps",
     "clusters",
