@@ -57,7 +57,7 @@ def test_cfg_shows_the_composed_configuration(tmp_path):
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
         (
             ["prune=none", "prune.sparsity=0.5"],
-            "those with it are prune=adaptive, prune=constant, prune=gated, prune=scheduled",
+            "those with it are prune=adaptive, prune=constant, prune=gated",
         ),
         (["quant=static", "quant.freeze=0.5"], "those with it are quant=qat"),
         (
