@@ -62,7 +62,7 @@ def test_cfg_shows_the_composed_configuration(tmp_path):
         (["quant=static", "quant.freeze=0.5"], "those with it are quant=qat"),
         (
             ["prune/schedule=cubc"],
-            "prune/schedule=cubc: no such choice; allowed are constant, cubic, exponential, iterative, linear, one_shot",
+            "prune/schedule=cubc: no such choice; allowed are constant, cubic, exponential, iterative, linear",
         ),
         (["kd.temperature=1,3"], "add -m"),
         (["kd.temperature"], "write key=value"),
