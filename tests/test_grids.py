@@ -77,7 +77,7 @@ def test_zero_stays_zero_and_signs_stay_signs(row):
 
 
 def test_ternary_is_that_of_its_paper():
-    row = torch.tensor([0.1, -0.2, 0.9, -1.1, 0.4, 0.0, 2.0, -0.3])
+    row = torch.tensor([0.1, -0.2, 0.9, -1.1, 0.55, 0.0, 2.0, -0.3])  # 0.55 lies between threshold and half the scale
     integers, quantizer = quantized(Ternary(), [row.tolist()])
     threshold = 0.7 * row.abs().mean()
     large = row.abs() > threshold

@@ -109,6 +109,11 @@ def folder(tmp_path_factory, trained):
         error="UserError: <b>why</b> & so",
         choices={"quant": "qat"},
     )
+    lucky = {"val_accuracy": 0.2}  # small and right on test images, which a front must not be chosen by
+    record(
+        place / str(number + 3), "quant=qat", "quant.bits=3", choices={"quant": "qat"}, accuracy=0.99, size=5_000,
+        params={"quant.bits": 3}, extra=lucky,
+    )  # fmt: skip
     other = record(
         place / str(number + 2), "kd=logit", "data=mnist", choices=KD | {"data": "mnist"}, accuracy=0.97, baseline=0.98
     )
