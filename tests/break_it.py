@@ -333,14 +333,14 @@ BREAKS = [
     ),
     Break(
         "W&B is said not to work once",
-        "mirror.py",
+        "wandb_isolation.py",
         "if what not in said:",
         "if True:",
         "test_mirror.py::test_a_picture_that_cannot_be_made_costs_nothing_else_and_is_said_once",
     ),
     Break(
         "W&B's files stay in the run's folder",
-        "mirror.py",
+        "wandb_isolation.py",
         'os.environ.update({name: str(folder.absolute() / ".files") for name in PERSONAL})',
         "pass",
         "test_mirror.py::test_pictures_and_the_artifact",

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from records import record
 from wandb_files import Mirrored
 
-from lcomp import mirror
+from lcomp import mirror, wandb_isolation
 from lcomp.errors import UserError
 from lcomp.mirror import Mirror, note, sync_command
 from lcomp.result import FILE_NAME, PREDICTIONS, read
@@ -34,7 +34,7 @@ STUDENT = {"kd": "logit"}
 @pytest.fixture(autouse=True)
 def as_new(monkeypatch, tmp_path):
     """Nothing said yet; a home and a working folder that must stay empty."""
-    mirror.said.clear()
+    wandb_isolation.said.clear()
     monkeypatch.setattr(mirror, "broken", False)
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)

@@ -8,8 +8,8 @@ import pytest
 from records import DATA, record
 
 from lcomp.export import export
-from lcomp.report import page
-from lcomp.report.runs import shown
+from lcomp.report import charts, page
+from lcomp.report.runs import front, shown
 from lcomp.report.writing import read, write
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -202,7 +202,7 @@ def test_the_front_is_chosen_on_validation(opened, folder):
     seen = opened()
     line = seen.evaluate("document.getElementById('size').data.find(t => t.name === 'front')")
     runs = [run for run in shown([folder]) if run.is_ok and run.result.dataset["name"] == "mnist5k"]
-    expected = page.front(runs, "gzip_bytes")
+    expected = front(runs, "gzip_bytes")
     assert line["x"] == [run.result.metrics["gzip_bytes"] / 1000 for run in expected]
     assert np.allclose(line["y"], [100 * run.result.metrics["test_accuracy"] for run in expected])
 
@@ -248,7 +248,7 @@ def test_weights_and_curves(opened):
 
 
 def test_parameters_have_a_line_over_the_means_of_seeds(folder):
-    made = page.data(shown([folder]), folder)
+    made = charts.data(shown([folder]), folder)
     [effect] = [one for one in made["effects"] if one["name"] == "kd.temperature"]
     [line] = [one for one in effect["lines"] if len(one["x"]) == 3 and one["joined"]]
     assert line["x"] == [1, 3, 6] and line["n"] == [2, 2, 2] and line["mean"][0] == pytest.approx(0.8925)

@@ -7,18 +7,13 @@ complete, in a sweep after the latencies. Whatever fails here is said once and c
 from __future__ import annotations
 
 import json
-import logging
-import os
 import shlex
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,19 +22,16 @@ from lcomp import config
 from lcomp.build import build
 from lcomp.errors import one_of
 from lcomp.files import write_atomically
-from lcomp.redact import redacted
-from lcomp.result import LATENCIES, PREDICTIONS, Curves, Result, baseline_curves
+from lcomp.result import LATENCIES, Result, baseline_curves
 from lcomp.sweep import Run, configuration, runs
+from lcomp.wandb_contents import baseline_of, described, log_artifact, log_pictures, rows, summary
+from lcomp.wandb_isolation import files_inside, harmless, no_arguments
 
-log = logging.getLogger("lcomp")
 FOLDER = "wandb"  # in the run's: W&B's own name for it
 NOTE = "mirrored.json"  # in that: the W&B run's id, its mode, whether latencies were there
 BASELINE = "baseline-"  # what the folder of a baseline's W&B run is named by, before its hash
-TAG_LENGTH = 64  # W&B takes no longer ones
-PERSONAL = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")  # where W&B would leave files in the user's home
 TARGET = "lcomp.mirror.Mirror"
 INIT_TIMEOUT = 20.0  # seconds that a server may take to answer
-said: set[str] = set()  # what was said not to be shown, in this process
 broken = False  # whether a W&B run could not be begun in this process; none is tried again
 
 
@@ -93,10 +85,11 @@ class Mirror:
         """The same for the baseline of the run in `folder`: once in a sweep, in whose folder it then lies."""
         if self.mode == "disabled" or broken or not result.baseline or result.techniques == "baseline":
             return
-        entry = (folder / result.baseline_artifact["path"]).parent
-        own = baseline_of(result, baseline_curves(entry))
-        place = (folder.parent if group == folder.parent.name else folder) / f"{BASELINE}{own.artifact['sha256'][:8]}"
         with harmless():
+            entry = (folder / result.baseline_artifact["path"]).parent
+            own = baseline_of(result, baseline_curves(entry))
+            beside = folder.parent if group == folder.parent.name else folder
+            place = beside / f"{BASELINE}{own.artifact['sha256'][:8]}"
             if note(place) is None:
                 bare = {**cfg, **{family: {} for family in config.FAMILIES}}
                 bare["trainer"] = cfg.get("baseline", {}).get("trainer", {})
@@ -163,17 +156,18 @@ class Mirror:
                         show()
         finally:
             run.finish(exit_code=0 if result.status in ("ok", "pruned") else 1)
-        kept = {"id": run.id, "mode": self.mode, "latencies": measured(result.metrics)}
-        write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
+        self.take_note(place, run.id, result)
 
     def amend(self, folder: Path, run_id: str, result: Result) -> None:
         """Adds to a W&B run that ended online what its sweep measured later."""
         run = self.begin(folder, {"id": run_id, "resume": "must"}, folder.parent.name)
         run.summary.update({**result.metrics, **summary(result)})
         run.finish(exit_code=0)
-        write_atomically(
-            folder / FOLDER / NOTE, json.dumps({"id": run_id, "mode": "online", "latencies": True}).encode()
-        )
+        self.take_note(folder, run_id, result)
+
+    def take_note(self, place: Path, run_id: str, result: Result) -> None:
+        kept = {"id": run_id, "mode": self.mode, "latencies": measured(result.metrics)}
+        write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
 
 
 def complete(folder: Path, logger: Mapping[str, Any] | None) -> None:
@@ -208,44 +202,6 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
         return found
 
 
-@contextmanager
-def harmless(what: str = "this") -> Iterator[None]:
-    """Says the first time what failed, and lets nothing through but an interruption."""
-    try:
-        yield
-    except Exception as error:
-        if what not in said:
-            said.add(what)
-            cause = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            log.warning("W&B does not show %s (%s); the record holds it all; logger=none does without W&B", what, cause)
-
-
-@contextmanager
-def no_arguments() -> Iterator[None]:
-    """While it lasts, the process has no command line: W&B would send it as it was typed."""
-    before = sys.argv
-    sys.argv = before[:1]
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-@contextmanager
-def files_inside(folder: Path) -> Iterator[None]:
-    """While it lasts, W&B keeps files under `folder` that it would keep in the user's home."""
-    before = {name: os.environ.get(name) for name in PERSONAL}
-    os.environ.update({name: str(folder.absolute() / ".files") for name in PERSONAL})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def note(folder: Path) -> Any:
     """What was noted of the W&B run in `folder`; None where there is none, or half of one."""
     try:
@@ -257,89 +213,6 @@ def note(folder: Path) -> Any:
 def measured(metrics: Mapping[str, float]) -> bool:
     """Whether the latencies are there."""
     return all(key in metrics for key in LATENCIES)
-
-
-def described(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """What W&B is told of the run before anything is logged."""
-    known = {
-        key: getattr(result, key)
-        for key in ("started", "config_hash", "code_hash", "dataset", "environment", "overrides")
-    }
-    name = " ".join(result.overrides) or result.techniques
-    return {
-        "name": str(redacted(f"{result.name} seed={result.seed}" if result.name else name))[:120],
-        "job_type": result.techniques,
-        "tags": [f"{group}={choice}"[:TAG_LENGTH] for group, choice in result.choices.items() if choice is not None],
-        "config": redacted({**cfg, "record": known}),
-    }
-
-
-def baseline_of(result: Result, epochs: Curves) -> Result:
-    """The record that the run's baseline would have had."""
-    return Result(
-        "ok",
-        choices={group: "none" if group in config.FAMILIES else choice for group, choice in result.choices.items()},
-        seed=result.seed,
-        started=result.started,
-        dataset=result.dataset,
-        environment=result.environment,
-        metrics=result.baseline,
-        artifact={"path": "artifact.onnx", "sha256": result.baseline_artifact["sha256"]},
-        seconds={"train": result.seconds.get("baseline", 0.0)},
-        epochs=epochs,
-    )
-
-
-def summary(result: Result) -> dict[str, Any]:
-    """The record's figures beside its metrics."""
-    return redacted(  # type: ignore[no-any-return]
-        {
-            "status": result.status,
-            "error": result.error,
-            "steps": result.steps,
-            **{f"seconds/{part}": taken for part, taken in result.seconds.items()},
-            "baseline": result.baseline,
-            "reused": result.reused,
-        }
-    )
-
-
-def rows(epochs: Curves) -> Iterator[dict[str, float]]:
-    """What was logged of each epoch."""
-    for values in zip(*epochs.values(), strict=True):
-        yield {name: value for name, value in zip(epochs, values, strict=True) if value is not None}
-
-
-def log_pictures(run: Any, folder: Path) -> None:
-    """The confusion matrix and some mistakes, from the predictions in `folder`; nothing where there are none."""
-    import wandb
-
-    if not (folder / PREDICTIONS).exists():
-        return
-    with np.load(folder / PREDICTIONS) as kept:
-        labels, predictions = kept["labels"], kept["predictions"]
-        wrong, pixels = kept["mistakes"], kept["pixels"]
-    names = [str(number) for number in range(1 + int(max(labels.max(), predictions.max())))]
-    matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predictions.tolist(), class_names=names)
-    run.log({"confusion_matrix": matrix})
-    if len(wrong):
-        shown = pixels if pixels.shape[1] in (1, 3) else pixels[:, :1]
-        captions = [f"{labels[index]} read as {predictions[index]}" for index in wrong]
-        pairs = zip(shown, captions, strict=True)
-        run.log({"mistakes": [wandb.Image(image.transpose(1, 2, 0), caption=said) for image, said in pairs]})
-
-
-def log_artifact(run: Any, about: Mapping[str, Any], folder: Path, result: Result) -> None:
-    """The network's file as a W&B artifact, named by its techniques."""
-    import wandb
-
-    path = folder / str(result.artifact.get("path"))
-    if not path.is_file():
-        return
-    name = about["job_type"].replace("+", "-")
-    artifact = wandb.Artifact(f"lcomp-{name}", "model", metadata={"config_hash": result.config_hash})
-    artifact.add_file(str(path), policy="immutable")  # where it lies: no copy
-    run.log_artifact(artifact, aliases=["latest", f"seed-{result.seed}"])
 
 
 def sync_command(folder: Path) -> str | None:

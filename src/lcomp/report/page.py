@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
@@ -13,28 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import plotly.offline
-from google.protobuf.message import DecodeError
 from jinja2 import Environment, StrictUndefined
 
-from lcomp.redact import redacted
-from lcomp.report import paper, study
+from lcomp.report import charts, paper, study
 from lcomp.report.rows import TABLES
-from lcomp.report.runs import Group, Shown, baselines, by_dataset, front, groups, link, numbers, value
+from lcomp.report.runs import Shown
 from lcomp.report.sheet import Sheet
-from lcomp.report.weights import histogram, mask, weights
-from lcomp.result import FILE_NAME, baseline_curves
 
 log = logging.getLogger("lcomp")
 FILE = "report.html"
-CURVES = 60  # runs whose curves are kept in the page, the best on validation
-PICTURED = 12  # runs whose weights are
-LINES = 14  # of one chart; more are drawn as points without lines
-SHORT = {"test": "test_accuracy", "val": "val_accuracy", "gzip": "gzip_bytes", "latency": "latency_us_p50"}
 
 
 def page(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path], place: Path) -> str:
     """The page's text; links in it are relative to `place`."""
-    found, figures = data(runs, place), study.figures(folders)
+    found, figures = charts.data(runs, place), study.figures(folders)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
     return template.render(
@@ -112,174 +103,3 @@ def sheets(folders: Sequence[Path]) -> list[Sheet]:
         several = ", ".join(sorted(names.values()))
         log.warning("runs of several data sets (%s): no tables of the paper; name a folder of one", several)
     return paper.sheets(found) if len(names) == 1 else []
-
-
-def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
-    """What the page's script draws."""
-    names = datasets(runs)
-    bases = baselines(runs)
-    counted = Counter(str(run.result.dataset["sha256"]) for run in runs if run.result.dataset)
-    index = {sha256: number for number, sha256 in enumerate(bases)}
-    ids = {run: number for number, run in enumerate(runs)}
-    best = sorted((run for run in runs if run.result.epochs), key=lambda run: -validation(run))[:CURVES]
-    techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
-    return {
-        "techniques": techniques,
-        "datasets": [names[sha256] for sha256, _ in counted.most_common()],
-        "numbers": numbers(runs),
-        "runs": [
-            one(run, ids[run], names, index.get(run.result.baseline_artifact.get("sha256", "")), place)
-            | ({"epochs": run.result.epochs} if run in best else {})
-            for run in runs
-        ],
-        "curves_left_out": sum(bool(run.result.epochs) for run in runs) > len(best),
-        "baselines": [
-            {name: run.result.baseline.get(metric) for name, metric in SHORT.items()}
-            | {
-                "label": " ".join(str(run.result.choices.get(group)) for group in ("model", "data"))
-                + f" seed={run.result.seed}",
-                "data": names.get(run.result.dataset["sha256"]),
-                "run": ids[run],
-                "metrics": run.result.baseline,
-                "epochs": baseline_curves(run.baseline_folder),
-            }
-            for run in bases.values()
-        ],
-        "groups": [grouped(group, names) for group in groups(runs)],
-        "effects": effects(runs, names),
-        "weights": pictured(runs, ids),
-    }
-
-
-def validation(run: Shown) -> float:
-    return float(run.result.metrics.get("val_accuracy") or -1.0)
-
-
-def datasets(runs: Sequence[Shown]) -> dict[str, str]:
-    """A name for each data set's hash; two of one name are told apart by it."""
-    found = {str(d["sha256"]): str(d["name"]) for run in runs if (d := run.result.dataset)}
-    twice = {name for name in found.values() if list(found.values()).count(name) > 1}
-    return {sha: f"{name} {sha[:6]}" if name in twice else name for sha, name in found.items()}
-
-
-def one(run: Shown, number: int, names: Mapping[str, str], baseline: int | None, place: Path) -> dict[str, Any]:
-    """A run for the script."""
-    result = run.result
-    base = result.baseline.get("gzip_bytes")
-    dataset = names.get(str(result.dataset.get("sha256")), "")
-    params = redacted({name: value for name, value in result.params.items() if value is not None})
-    known: dict[str, Any] = {name: result.metrics.get(metric) for name, metric in SHORT.items()}
-    smaller = base / result.metrics["gzip_bytes"] if base and "gzip_bytes" in result.metrics else None
-    error = None if result.error is None else redacted(result.error)
-    words = " ".join([run.label, result.techniques, dataset, result.status, str(error or ""), str(result.name or "")])
-    return known | {
-        "id": number,
-        "label": run.label,
-        "technique": result.techniques,
-        "data": dataset,
-        "seed": result.seed,
-        "status": result.status,
-        "error": error,
-        "sparsity": result.metrics.get("sparsity"),
-        "smaller": smaller,
-        "words": words.lower(),
-        "params": params,
-        "metrics": {name: value for name, value in result.metrics.items() if value is not None},
-        "perturbed": {name.partition("/")[2]: value for name, value in result.metrics.items() if "/" in name},
-        "baseline": baseline,
-        "command": run.command,
-        "record": link(run.folder / FILE_NAME, place),
-    }
-
-
-def grouped(group: Group, names: Mapping[str, str]) -> dict[str, Any]:
-    """Runs of several seeds for the script."""
-    first, over = group.runs[0].result, group.over_baseline()
-    return {
-        "label": group.label,
-        "technique": first.techniques,
-        "data": names.get(str(first.dataset.get("sha256")), ""),
-        "n": len(group.runs),
-        "test": group.mean("test_accuracy"),
-        "test_spread": group.spread("test_accuracy"),
-        "gzip": group.mean("gzip_bytes"),
-        "gzip_spread": group.spread("gzip_bytes"),
-        "difference": over and over.mean,
-        "low": over and over.low,
-        "high": over and over.high,
-    }
-
-
-def effects(runs: Sequence[Shown], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """For each parameter that differs: accuracy along it, a line for each of the other settings; where these are too
-    many to tell apart, points by technique."""
-    found = []
-    for name in numbers(runs)[:6]:
-        lines: dict[tuple[str, ...], list[Group]] = {}
-        points: dict[tuple[str, ...], list[Group]] = {}
-        for group in groups(run for run in runs if value(run, name) is not None):
-            first = group.runs[0]
-            rest = tuple(part for part in first.point if not part.startswith(f"{name}="))
-            lines.setdefault(rest, []).append(group)
-            points.setdefault((str(first.result.dataset.get("sha256")), first.result.techniques), []).append(group)
-        few = len(lines) <= LINES
-        found.append(
-            {"name": name, "lines": [line(name, own, names, few) for own in (lines if few else points).values()]}
-        )
-    return found
-
-
-def line(name: str, own: Sequence[Group], names: Mapping[str, str], alike: bool) -> dict[str, Any]:
-    """Groups in the order of a parameter; joined where they are alike but for it."""
-    pairs = sorted(((value(group.runs[0], name) or 0.0, group) for group in own), key=lambda pair: pair[0])
-    values, ordered = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    first = ordered[0].runs[0].result
-    return {
-        "joined": alike and len(set(values)) == len(values),
-        "technique": first.techniques,
-        "data": names.get(str(first.dataset.get("sha256")), ""),
-        "labels": [group.label for group in ordered],
-        "x": values,
-        "mean": [group.mean("test_accuracy") for group in ordered],
-        "spread": [group.spread("test_accuracy") for group in ordered],
-        "n": [len(group.runs) for group in ordered],
-    }
-
-
-def pictured(runs: Sequence[Shown], ids: Mapping[Shown, int]) -> list[dict[str, Any]]:
-    """Weights of the runs on the front and of the best of each technique, beside their baseline's."""
-    best: dict[str, Shown] = {}
-    for run in sorted((run for run in runs if run.is_ok), key=lambda run: -validation(run)):
-        best.setdefault(run.result.techniques, run)
-    fronts = [run for own in by_dataset(runs).values() for run in reversed(front(own, "gzip_bytes"))]
-    wanted = list(dict.fromkeys([*best.values(), *fronts]))
-    found: list[dict[str, Any]] = []
-    for run in wanted:
-        if run.result.techniques == "baseline" or len(found) == PICTURED:
-            continue
-        try:
-            after = weights(run.folder / run.result.artifact["path"])
-            before = weights(run.baseline_folder / "artifact.onnx")
-        except (OSError, KeyError, ValueError, DecodeError):  # moved, cleared away or damaged since
-            continue
-        if not after or not before:
-            continue
-        pictures = [
-            {
-                "layer": name,
-                "shape": " x ".join(str(size) for size in weight.shape),
-                "kept": float((weight != 0).mean()),
-                "picture": mask(weight),
-            }
-            for name, weight in after.items()
-            if weight.size <= 200_000
-        ]
-        found.append(
-            {
-                "run": ids[run],
-                "histogram": histogram(before, after),
-                "masks": pictures[:8],
-                "sparsity": run.result.metrics.get("sparsity"),
-            }
-        )
-    return found

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from lcomp.errors import UserError
-from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.layers import DynamicInput
 from lcomp.techniques.quantization.quantization import Quantization
 from lcomp.techniques.quantization.static import enable_weights
@@ -24,18 +22,7 @@ class DynamicQuantization(Quantization):
 
     trains = False
     settled = 1.0  # validation sees none of its rounding
-
-    def __init__(
-        self,
-        bits: int = 8,
-        activation_bits: int = 8,
-        granularity: str = "channel",
-        exclude: Sequence[str] = (),
-        grid: Callable[[int], Grid] = Uniform,
-    ):
-        super().__init__(bits, activation_bits, granularity, exclude, grid)
-        if activation_bits != 8:
-            raise UserError(f"quant.activation_bits={activation_bits}: quant=dynamic has 8 only; quant=static, 2 to 8")
+    activation_widths = range(8, 9)
 
     def attach_input(self, module: nn.Module, bits: int) -> None:
         """Nothing acts before `finalize`."""

@@ -47,6 +47,7 @@ class Quantization(Technique):
 
     stage = 2
     momentum: float | None = None
+    activation_widths = range(2, 9)
 
     def __init__(
         self,
@@ -56,8 +57,10 @@ class Quantization(Technique):
         exclude: Sequence[str] = (),
         grid: Callable[[int], Grid] = Uniform,
     ):
-        if activation_bits not in range(2, 9):
-            raise UserError(f"quant.activation_bits={activation_bits}: a width in whole bits, 2 to 8")
+        if activation_bits not in self.activation_widths:
+            least, most = self.activation_widths[0], self.activation_widths[-1]
+            allowed = f"{least} to {most}" if least < most else f"{most} only here; quant=static has 2 to 8"
+            raise UserError(f"quant.activation_bits={activation_bits}: a width in whole bits, {allowed}")
         self.grid = grid(bits)
         one_of("quant.granularity", granularity, ("channel", "tensor"))
         self.bits, self.activation_bits, self.granularity = bits, activation_bits, granularity
