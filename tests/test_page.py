@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import optuna
 import pytest
 from records import DATA, record
 
@@ -274,3 +275,39 @@ def test_an_empty_folder_of_failures_still_makes_a_page(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", status="failed", error="why", choices={"quant": "qat"})
     path = write(read([tmp_path / "s"]), tmp_path / "s")
     assert "1 failed" in path.read_text() and len(rows(opened(path=path))) == 1
+
+
+def test_the_trade_off_says_what_each_point_is(opened):
+    seen = opened()
+    traces = {trace["name"]: trace for trace in seen.evaluate("document.getElementById('size').data")}
+    assert seen.evaluate("document.getElementById('size').layout.xaxis.type") == "log"
+    assert traces["baseline"]["marker"]["symbol"] == "diamond" and traces["baseline"]["x"] == [165.0]
+    assert any("kd.temperature=3" in text and "test 87.50 %" in text for text in traces["logit"]["text"])
+    assert points(seen, "latency") == points(seen, "size")
+
+
+def test_parallel_coordinates_and_perturbed_accuracies_hold_the_figures(opened):
+    seen = opened()
+    [lines] = seen.evaluate("document.getElementById('coordinates').data")
+    axes = {axis["label"]: axis["values"] for axis in lines["dimensions"]}
+    assert {"sparsity", "bits", "temperature", "gzip'd KB", "test %"} <= set(axes)
+    assert sorted(set(axes["temperature"]))[1:] == [1, 3, 6]  # the lowest stands for runs without one
+    [heat] = seen.evaluate("document.getElementById('perturbations').data")
+    assert heat["x"] == ["clean", "gaussian_noise:5", "rotation"] and [row[1:] for row in heat["z"]] == [[40, 70]] * 9
+
+
+def test_the_paper_s_tables_and_a_study_s_charts_are_in_the_page(opened, tmp_path):
+    versions = dict.fromkeys(("python", "torch", "onnxruntime", "lcomp"), "1")
+    made = record(tmp_path / "s" / "0", "experiment=paper_kd_t1", choices=KD, name="paper_kd_t1")
+    made.environment |= {"versions": versions}
+    made.write(tmp_path / "s" / "0")
+    (tmp_path / "s" / "sweep.json").write_text('{"plan": {"objective": ["val_accuracy"]}}')
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/s/study.db", study_name="s", direction="maximize")
+    for number in range(4):
+        trial = study.ask()
+        study.tell(trial, trial.suggest_float("kd.temperature", 1, 10) + number)
+    seen = opened(path=write(read([tmp_path / "s"]), tmp_path / "s"))
+    assert (
+        "distillation T = 1" in seen.locator("#paper").inner_text() and "97.69" in seen.locator("#paper").inner_text()
+    )
+    assert seen.evaluate("[...document.querySelectorAll('.study')].map(one => one.data.length > 0)") == [True, True]
