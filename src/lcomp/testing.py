@@ -8,7 +8,7 @@ Each promise is a method that raises AssertionError where it is broken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,19 @@ class TechniqueContract:
         batch = next(iter(self.data.val_dataloader()))
         with torch.no_grad():
             return float((network.eval()(batch[0]).argmax(1) == batch[1]).float().mean())
+
+
+def covering(choices: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+    """Rows of one choice for each of three families, in which every pair of choices stands at least once: as many rows
+    as the two families with the most choices have pairs, which is the least possible.
+
+    Args:
+        choices: of each family.
+    """
+    (first, a), (second, b), (third, c) = sorted(choices.items(), key=lambda family: -len(family[1]))
+    return [
+        {first: one, second: other, third: c[(i + j) % len(c)]} for i, one in enumerate(a) for j, other in enumerate(b)
+    ]
 
 
 class KeysOfEachStep(pl.Callback):
