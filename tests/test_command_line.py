@@ -30,7 +30,7 @@ def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     seen, _ = ask(tmp_path, "--help")
     for line in (
         "kd: logit, none",
-        "prune: adaptive, constant, gated, n_m, none, scheduled",
+        "prune: adaptive, constant, gated, lottery_ticket, n_m, none, scheduled",
         "quant: dynamic, none, qat, static",
     ):
         assert line in seen
@@ -50,7 +50,7 @@ def test_cfg_shows_the_composed_configuration(tmp_path):
         (["prunne=scheduled"], "did you mean prune?"),
         (
             ["prune=schedled"],
-            "prune=schedled: no such choice; allowed are adaptive, constant, gated, n_m, none, scheduled; did you mean",
+            "prune=schedled: no such choice; allowed are adaptive, constant, gated, lottery_.*did you mean sched",
         ),
         (["perturb=rotate"], "did you mean rotation?"),
         (["perturb=[rotation,blur]"], "perturb=blur: no such choice"),

@@ -21,6 +21,8 @@ TECHNIQUES = [
 def quick(family, choice):
     """Overrides that let a technique act within 40 steps."""
     named = [f"{family}={choice}"]
+    if choice == "lottery_ticket":  # as few weights' trainings as there can be
+        return [*named, "prune.rounds=1"]
     return named + (["prune.interval=5"] if family == "prune" and choice != "constant" else [])
 
 

@@ -114,7 +114,8 @@ def carry_out(
         baseline = parts.make_baseline(cfg, data)
         result.seconds["baseline"] = baseline.seconds
         teacher = loaded or parts.make_ensemble(cfg, data, baseline, objective)
-        network = copy.deepcopy(baseline.network) if config.starts_from_baseline(cfg) else student
+        fresh = not config.starts_from_baseline(cfg) or any(technique.starts_fresh for technique in techniques)
+        network = student if fresh else copy.deepcopy(baseline.network)
         module = parts.make_module(cfg, data, network, teacher, objective, techniques)
         with seconds(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):

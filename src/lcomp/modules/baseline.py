@@ -69,7 +69,14 @@ class BaselineModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def share_of_rate(self, progress: float, step: float) -> float:
-        """The learning rate as a share of its highest, 0 to 1, after `progress` of training; a step is `step` of it."""
+        """The learning rate as a share of its highest, 0 to 1, after `progress` of training; a step is `step` of it.
+
+        Where techniques ask for restarts, each part of training between them has the whole schedule.
+        """
+        restarts = [share for technique in self.techniques for share in technique.restarts]
+        begin = max((share for share in restarts if share <= progress), default=0.0)
+        end = min((share for share in restarts if share > progress), default=1.0)
+        progress, step = (progress - begin) / (end - begin), step / (end - begin)
         rise = min(1.0, (progress + step) / self.warmup) if self.warmup else 1.0
         return rise * (0.5 * (1 + math.cos(math.pi * progress)) if self.schedule == "cosine" else 1.0)
 

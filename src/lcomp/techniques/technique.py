@@ -29,6 +29,8 @@ class Technique(pl.Callback):
 
     stage = 0  # order in which techniques prepare and finalize; a later one preserves what an earlier one did
     trains = True  # False: the technique acts after training, and a run with nothing else trains nothing
+    starts_fresh = False  # True: it trains from weights drawn from the seed, not from the trained baseline
+    restarts: tuple[float, ...] = ()  # shares of training at which the learning rate's schedule begins anew
     settled = 0.0  # share of training after which validation sees a network of the kind that is exported
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -2,5 +2,6 @@
 
 from lcomp.techniques.pruning.adaptive import AdaptivePruning as AdaptivePruning
 from lcomp.techniques.pruning.gated import GatedPruning as GatedPruning
+from lcomp.techniques.pruning.lottery import LotteryTicket as LotteryTicket
 from lcomp.techniques.pruning.n_m import NMPruning as NMPruning
 from lcomp.techniques.pruning.pruning import Pruning as Pruning

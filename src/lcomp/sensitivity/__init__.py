@@ -1,0 +1,1 @@
+"""Which layers of a trained network bear compression: `scores.sensitivity`, and `python -m lcomp.sensitivity`."""

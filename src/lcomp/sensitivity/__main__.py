@@ -1,0 +1,128 @@
+"""Shows which layers bear compression: each layer of the baseline alone is pruned by magnitude, then quantized, and the
+validation images are asked again; nothing is trained beyond the baseline, and the test images are not read."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from lcomp import config
+from lcomp.errors import UserError
+from lcomp.explain import explain
+
+
+def main() -> int:
+    """Writes the scores and prints their table; 1, with one line, where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m lcomp.sensitivity", description=__doc__)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for python -m lcomp: model=lenet5 seed=1")
+    parser.add_argument("--sparsities", default="0.5,0.7,0.8,0.9,0.95,0.98", help="shares of zeros (%(default)s)")
+    parser.add_argument("--bits", default="2,3,4,5,6,7,8", help="widths of a weight (%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (multirun/sensitivity-TIME)")
+    given = parser.parse_intermixed_args()
+    sys.path.insert(0, os.getcwd())  # a class of the user's own in this folder
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions
+    try:
+        sparsities = numbers("--sparsities", given.sparsities, float, lambda v: 0 <= v < 1, "shares from 0 to below 1")
+        bits = numbers("--bits", given.bits, int, lambda v: 2 <= v <= 8, "whole numbers from 2 to 8")
+        out = given.out or Path(f"multirun/sensitivity-{datetime.now():%Y%m%d-%H%M%S-%f}")
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out}: a file; name a folder")
+        look(composed(given.overrides), given.overrides, sparsities, bits, out)
+    except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
+        said = str(error) if isinstance(error, UserError) else explain(error, given.overrides)
+        print(f"lcomp: {said}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lcomp: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def numbers(key: str, text: str, kind: type, allowed: Callable[[Any], bool], words: str) -> list[Any]:
+    """The different numbers of a list with commas, in their order.
+
+    Raises:
+        UserError: something else.
+    """
+    try:
+        values = sorted({kind(part) for part in text.split(",")})
+    except ValueError:
+        values = []
+    if not values or not all(allowed(value) for value in values):
+        raise UserError(f"{key} {text}: {words}, with commas between them")
+    return values
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The configuration.
+
+    Raises:
+        UserError: an override of a technique, or one with several values.
+    """
+    for override in overrides:
+        family = override.lstrip("+").partition("=")[0].replace("/", ".").partition(".")[0]
+        if family in config.FAMILIES:
+            raise UserError(f"{override}: the baseline alone is looked at; choose with --sparsities and --bits")
+        if "=" in override and config.sweeps(override):
+            raise UserError(f"{override}: one value; a call looks at one baseline")
+    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+        cfg = hydra.compose("config", list(overrides))
+    config.check(cfg)
+    return cfg
+
+
+def look(
+    cfg: DictConfig, overrides: Sequence[str], sparsities: Sequence[float], bits: Sequence[int], out: Path
+) -> None:
+    """Makes the baseline, asks it and leaves the files in `out`."""
+    import pytorch_lightning as pl
+    import torch
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lcomp import parts
+    from lcomp.measure import split_of
+    from lcomp.sensitivity import output
+    from lcomp.sensitivity.scores import sensitivity
+    from lcomp.techniques.technique import check_patterns, layers
+
+    tell()
+    torch.set_num_threads(cfg.threads)
+    pl.seed_everything(cfg.seed, verbose=False)
+    data = parts.make_data(cfg)
+    network = parts.make_baseline(cfg, data).network
+    check_patterns(network, (), "sensitivity")
+    console = Console(stderr=True)
+    columns = (BarColumn(20), TextColumn("{task.completed} of {task.total}"), TimeRemainingColumn())
+    hidden = cfg.progress is False or (cfg.progress == "auto" and not console.is_terminal)
+    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
+        scored = (len(list(layers(network))) + 1) * (len(sparsities) + len(bits))
+        task = bar.add_task("", total=scored)
+        scores = sensitivity(network, split_of(data.val_dataloader()), sparsities, bits, lambda: bar.advance(task))
+    title = " ".join(["Sensitivity of", str(getattr(data, "name", type(data).__name__)), type(network).__name__])
+    output.show(scores)
+    print(f"Sensitivity: {output.write(scores, f'{title}, seed {cfg.seed}', ' '.join(overrides), out)}")
+
+
+def tell() -> None:
+    """lcomp's own lines on standard error, as in a run; from the libraries, warnings only."""
+    own = logging.getLogger("lcomp")
+    own.setLevel(logging.INFO)
+    if not own.handlers:
+        own.addHandler(logging.StreamHandler())
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What a network loses when one of its layers is pruned or quantized and nothing is trained after it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lcomp.measure import Split, answers
+from lcomp.techniques.pruning.criteria import magnitude
+from lcomp.techniques.pruning.mask import shrink
+from lcomp.techniques.quantization.grids import Uniform
+from lcomp.techniques.technique import Layer, layers
+
+ALL = "all layers"
+SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+BITS = tuple(Uniform.widths)
+Change = Callable[[Tensor], Tensor]  # a layer's weight to what it becomes
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one choice for one layer does.
+
+    Args:
+        layer: its name, or `ALL` where every layer has the choice at once.
+        share: of the weights of all layers, 0 to 1.
+        kind: `sparsity` or `bits`.
+        value: the choice.
+        accuracy: share of right answers, 0 to 1.
+        change: accuracy less that of the unchanged network.
+        kl: KL(unchanged || changed) of the softened logits at T = 1, mean over images, in nats.
+    """
+
+    layer: str
+    share: float
+    kind: str
+    value: float
+    accuracy: float
+    change: float
+    kl: float
+
+
+def pruned(weight: Tensor, sparsity: float) -> Tensor:
+    """The weight with exactly round(sparsity x weights) zeros, the smallest magnitudes (Han et al. 2015)."""
+    [mask] = shrink([torch.ones_like(weight, dtype=torch.bool)], [magnitude(weight)], sparsity)
+    return torch.where(mask, weight, 0.0)
+
+
+def quantized(weight: Tensor, bits: int) -> Tensor:
+    """The weight rounded to whole numbers of `bits` bits, one symmetric scale per output channel."""
+    grid = Uniform(bits)
+    scale, threshold = (found.view(-1, *[1] * (weight.dim() - 1)) for found in grid.scale(weight.flatten(1)))
+    scale = torch.where(scale > 0, scale, 1.0)
+    return grid.nearest(weight / scale, threshold) * scale
+
+
+def choices(sparsities: Sequence[float], bits: Sequence[int]) -> list[tuple[str, float, Change]]:
+    """Kind, value and change of the weight for each choice."""
+    return [
+        *(("sparsity", value, partial(pruned, sparsity=value)) for value in sparsities),
+        *(("bits", width, partial(quantized, bits=width)) for width in bits),
+    ]
+
+
+def sensitivity(
+    network: nn.Module,
+    split: Split,
+    sparsities: Sequence[float] = SPARSITIES,
+    bits: Sequence[int] = BITS,
+    advance: Callable[[], object] = lambda: None,
+) -> list[Score]:
+    """A score for each layer (then for all together) and each choice. `network` is left as it is, to the bit.
+
+    Args:
+        network: pixels (N, C, H, W) to logits, with plain layers: nothing registered on their weights.
+        split: the images that are asked; the validation split, so that whoever chooses by the scores has not seen the
+            test split.
+        sparsities: 0 to below 1 each.
+        bits: 2 to 8 each.
+        advance: called after each score, for a progress bar.
+    """
+    network = copy.deepcopy(network)
+    found, unchanged = dict(layers(network)), answers(network, split.pixels)
+    base, total = accuracy(unchanged, split.labels), sum(layer.weight.numel() for layer in found.values())
+    groups: Mapping[str, list[Layer]] = {name: [layer] for name, layer in found.items()} | {ALL: list(found.values())}
+    scores = []
+    for name, group in groups.items():
+        share = sum(layer.weight.numel() for layer in group) / total
+        for kind, value, change in choices(sparsities, bits):
+            with changed(group, change):
+                own = answers(network, split.pixels)
+            seen = accuracy(own, split.labels)
+            scores.append(Score(name, share, kind, value, seen, seen - base, divergence(unchanged, own)))
+            advance()
+    return scores
+
+
+@contextmanager
+def changed(group: Sequence[Layer], change: Change) -> Iterator[None]:
+    """Within it, the layers' weights are what `change` makes of them."""
+    kept = [layer.weight.detach().clone() for layer in group]
+    try:
+        with torch.no_grad():
+            for layer, weight in zip(group, kept, strict=True):
+                layer.weight.copy_(change(weight))
+        yield
+    finally:
+        with torch.no_grad():
+            for layer, weight in zip(group, kept, strict=True):
+                layer.weight.copy_(weight)
+
+
+def accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    return float((logits.argmax(1) == labels).mean())
+
+
+def divergence(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """KL(softmax(one) || softmax(other)), the mean over rows, in nats."""
+    p, q = (torch.from_numpy(values).double().log_softmax(1) for values in (one, other))
+    return float((p.exp() * (p - q)).sum(1).mean())
