@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lcomp import config
+from lcomp.report import survey
 from lcomp.report.paper import load, sheets
 from lcomp.report.rows import DIFFERENCES, TABLES
 from lcomp.report.sheet import Sheet
@@ -47,9 +48,28 @@ def write(folder, name, seed, right, data="mnist", perturb="none", **metrics):
 
 def test_every_row_of_the_report_is_an_experiment():
     files = {path.stem for path in (config.folder() / "experiment").glob("*.yaml")}
-    rows = {row.name for rows in TABLES.values() for row in rows}
-    assert rows == files
-    assert {name for pair in DIFFERENCES for name in pair} <= rows
+    rows = [row.name for rows in [*TABLES.values(), *(group.rows for group in survey.GROUPS)] for row in rows]
+    assert set(rows) == files
+    assert {name for pair in DIFFERENCES for name in pair} <= set(rows)
+
+
+def test_survey_holds_each_row_against_the_first_of_its_group(tmp_path):
+    for seed in (0, 1):
+        write(tmp_path, "survey_prune_constant", seed, 0.90)
+        write(tmp_path, "survey_prune_taylor", seed, 0.95, stream_bytes=4_000)
+    write(tmp_path, "survey_prune_random", 7, 0.80)
+    [table] = survey.sheets(load(tmp_path))
+    constant, taylor, other = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
+    assert constant["verdict"] == "" and constant["n"] == "2" and constant["stream KB"] == ""
+    assert (taylor["points"], taylor["verdict"], taylor["stream KB"]) == ("+5.00", "better", "4.00 ± 0.00")
+    assert taylor["x test set"] == "1.00 ± 0.00" and taylor["training s"] == "30 ± 0"
+    assert (other["row"], other["verdict"]) == ("random, cubic", "")  # no seed in common
+
+
+def test_surveys_baseline_costs_its_own_training(tmp_path):
+    write(tmp_path, "survey_baseline", 0, 0.9)
+    [table] = survey.sheets(load(tmp_path))
+    assert dict(zip(table.headings, table.rows[0], strict=True))["training s"] == "75"
 
 
 def test_rows_hold_the_papers_figures_beside_mean_spread_and_n(tmp_path):

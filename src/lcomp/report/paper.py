@@ -123,9 +123,7 @@ def differences(found: Mapping[str, Sequence[Run]], pairs: Sequence[tuple[str, s
         if not seeds:
             continue
         seen = difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
-        interval = f"{100 * seen.low:+.2f} to {100 * seen.high:+.2f}"
-        verdict = ("better" if seen.mean > 0 else "worse") if seen.decided else "undecided"
-        rows.append([f"{labels[one]} - {labels[other]}", str(len(seeds)), f"{100 * seen.mean:+.2f}", interval, verdict])
+        rows.append([f"{labels[one]} - {labels[other]}", str(len(seeds)), *seen.cells])
     note = "Points of test accuracy; a paired bootstrap over test images of the mean over the seeds that both have."
     return Sheet("Differences", ("one - other", "n", "points", "95 % interval", "verdict"), rows, [note])
 

@@ -33,6 +33,12 @@ class Difference:
         """Whether the interval leaves out zero."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def cells(self) -> list[str]:
+        """Points, their interval, and in a word what it says."""
+        verdict = ("better" if self.mean > 0 else "worse") if self.decided else "undecided"
+        return [f"{100 * self.mean:+.2f}", f"{100 * self.low:+.2f} to {100 * self.high:+.2f}", verdict]
+
 
 def difference(one: Sequence[NDArray[np.bool_]], other: Sequence[NDArray[np.bool_]]) -> Difference:
     """The paired difference between two rows: a bootstrap over test images (Efron 1979), percentile interval.

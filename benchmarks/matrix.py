@@ -1,0 +1,73 @@
+"""Every choice of kd x prune x quant once, on mnist5k: does it run, and what does the artifact say?
+
+    python benchmarks/matrix.py [FOLDER]      # a sweep of its own; with FOLDER, the tables of one that has run
+
+A run takes 400 steps of 32 images from the cached baseline; tables of test accuracy (%) in Markdown, one for each kd.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from lcomp import config
+from lcomp.report.sheet import Sheet
+from lcomp.result import FILE_NAME, Result, read
+
+SETTINGS = ("data=mnist5k", "data.batch_size=32", "data.epoch_examples=12800", "trainer.max_epochs=1")
+QUIET = ("logger=none", "report=false", "measure.latency_runs=1")
+
+
+def choices(family: str) -> list[str]:
+    """The choices of a family, `none` first."""
+    found = {path.stem for path in (config.folder() / family).glob("*.yaml") if not path.stem.startswith("_")}
+    return ["none", *sorted(found - {"none"})]
+
+
+def run(folder: Path) -> int:
+    """Sweeps over all choices; returns the exit code, which is not 0 where a run failed."""
+    matrix = [f"{family}={','.join(choices(family))}" for family in config.FAMILIES]
+    command = [sys.executable, "-m", "lcomp", "-m", *matrix, *SETTINGS, *QUIET, f"hydra.sweep.dir={folder}"]
+    return subprocess.run(command).returncode
+
+
+def sheets(results: Sequence[Result]) -> list[Sheet]:
+    """A table for each choice of kd, prune down and quant across."""
+    found = {tuple(result.choices[family] for family in config.FAMILIES): result for result in results}
+
+    def cell(result: Result | None) -> str:
+        if result is None:
+            return "not run"
+        return f"{100 * result.metrics['test_accuracy']:.1f}" if result.status == "ok" else result.status
+
+    return [
+        Sheet(
+            f"kd={kd}",
+            ("prune", *choices("quant")),
+            [
+                [prune, *(cell(found.get((kd, prune, quant))) for quant in choices("quant"))]
+                for prune in choices("prune")
+            ],
+        )
+        for kd in choices("kd")
+    ]
+
+
+def main() -> int:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="matrix-"))
+    code = run(folder) if len(sys.argv) == 1 else 0
+    results = [read(path) for path in folder.rglob(FILE_NAME)]
+    for sheet in sheets(results):
+        print(sheet.text("markdown"))
+    failed = [result for result in results if result.status != "ok"]
+    print(f"{len(results)} combinations, {len(failed)} of them not finished")
+    for error in sorted({str(result.error) for result in failed}):
+        print(f"- {error}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

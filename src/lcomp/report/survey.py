@@ -1,0 +1,155 @@
+"""Every technique of the paper's survey beside the simplest of its family, at about equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from lcomp.report.paper import Run
+from lcomp.report.rows import Row
+from lcomp.report.sheet import Sheet
+from lcomp.report.statistics import difference, spread
+
+HEADINGS = (
+    "row",
+    "n",
+    "test acc %",
+    "gzip KB",
+    "stream KB",
+    "MACs",
+    "x test set",
+    "training s",
+    "points",
+    "95 % interval",
+    "verdict",
+)
+NOTE = (
+    "stream KB: entropy-coded weights. MACs and x test set (seconds for all test images): over the baseline's. points: "
+    "of test accuracy above the first row; a paired bootstrap over test images of the mean over the seeds of both."
+)
+
+
+class Group(NamedTuple):
+    """Rows at about equal bytes; the first, the simplest technique, is what the others are held against."""
+
+    title: str
+    rows: list[Row]
+
+
+def group(title: str, **labels: str) -> Group:
+    """The group of the experiments `survey_<name>`."""
+    return Group(f"Survey: {title}", [Row(f"survey_{name}", label) for name, label in labels.items()])
+
+
+GROUPS = [
+    group("the baseline", baseline="LeNet-5", self_distillation="LeNet-5 that learned from it (born again)"),
+    group(
+        "95 % of the weights pruned",
+        prune_constant="magnitude, constant",
+        prune_linear="magnitude, linear",
+        prune_cubic="magnitude, cubic",
+        prune_exponential="magnitude, exponential",
+        prune_one_shot="magnitude, one shot",
+        prune_iterative="magnitude, iterative",
+        prune_gated="magnitude, gated",
+        prune_adaptive="magnitude, PQ Index",
+        prune_layer="magnitude, cubic, every layer alike",
+        prune_taylor="Taylor, cubic",
+        prune_obd="Optimal Brain Damage, cubic",
+        prune_obs="Optimal Brain Surgeon, cubic",
+        prune_movement="movement, cubic",
+        prune_random="random, cubic",
+        prune_lottery_ticket="lottery ticket",
+    ),
+    group("98 % of the weights pruned", prune_98_constant="magnitude, constant", prune_98_cubic="magnitude, cubic"),
+    group("half of the weights pruned", prune_50="magnitude, constant", prune_2_4="2 of 4"),
+    group(
+        "narrower by half",
+        narrow="narrower LeNet-5 from the start",
+        filter="filters and neurons, magnitude",
+        filter_taylor="filters and neurons, Taylor",
+    ),
+    group(
+        "weights of 4 bits",
+        static_4="static, extremes",
+        static_4_percentile="static, percentile",
+        static_4_mse="static, least squares",
+        hybrid_4="hybrid",
+        qat_4="quantization-aware training",
+        lsq_4="learned steps",
+        noise_4="noise training",
+        power_of_two_4="powers of two",
+        additive_4="additive powers of two",
+        shared_4="shared by k-means",
+    ),
+    group("weights of 3 bits", qat_3="quantization-aware training", mixed_3="mixed precision, 3 bits on average"),
+    group(
+        "weights of 2 bits",
+        qat_2="quantization-aware training",
+        lsq_2="learned steps",
+        noise_2="noise training",
+        ternary="ternary",
+    ),
+    group("weights of 1 bit", binary="binary weights", binary_both="binary weights and activations"),
+    group(
+        "the student of 11,042 parameters",
+        student_alone="on the labels alone",
+        student_logit="logits",
+        student_fitnets="FitNets hints",
+        student_attention="attention transfer",
+        student_vid="variational information",
+        student_all="attention and variational information",
+        student_noisy="noisy teacher",
+        student_ensemble="two teachers",
+        student_assistant="teacher assistant",
+        student_data_free="no data",
+    ),
+    group("all together", deep_compression="Deep Compression", combined="pruned, quantized, distilled"),
+]
+
+
+def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
+    """A table for each group of which anything was run."""
+    made = []
+    for title, rows in GROUPS:
+        present = [row for row in rows if found.get(row.name)]
+        if present:
+            body = [
+                [*figures(row, found[row.name]), *against(found.get(rows[0].name, []), found[row.name])]
+                for row in present
+            ]
+            made.append(Sheet(title, HEADINGS, body, [NOTE]))
+    return made
+
+
+def figures(row: Row, runs: Sequence[Run]) -> list[str]:
+    """A row's own cells: mean ± standard deviation over its seeds."""
+    results = [run.result for run in runs]
+
+    def ours(key: str, scale: float, digits: int) -> str:
+        return spread([scale * result.metrics[key] for result in results if key in result.metrics], digits)
+
+    def over_baseline(key: str) -> str:
+        known = [result for result in results if key in result.metrics and key in result.baseline]
+        return spread([result.metrics[key] / result.baseline[key] for result in known], 2)
+
+    parts = ("baseline",) if row is GROUPS[0].rows[0] else ("assistants", "train")
+    training = [sum(result.seconds.get(part, 0.0) for part in parts) for result in results]
+    sizes = [ours("test_accuracy", 100, 2), ours("gzip_bytes", 1e-3, 2), ours("stream_bytes", 1e-3, 2)]
+    return [
+        row.label,
+        str(len(runs)),
+        *sizes,
+        over_baseline("macs"),
+        over_baseline("test_set_seconds"),
+        spread(training, 0),
+    ]
+
+
+def against(reference: Sequence[Run], runs: Sequence[Run]) -> list[str]:
+    """How much better than the reference: points, interval, verdict; nothing for the reference itself."""
+    left, right = ({run.result.seed: run.right for run in some} for some in (runs, reference))
+    seeds = sorted(left.keys() & right.keys())
+    if runs is reference or not seeds:
+        return ["", "", ""]
+    return difference([left[seed] for seed in seeds], [right[seed] for seed in seeds]).cells
