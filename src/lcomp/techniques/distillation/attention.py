@@ -44,7 +44,7 @@ class AttentionTransfer(FeatureObjective):
 
     def __init__(
         self,
-        weight: float = 1.0,
+        weight: float = 10.0,
         student_layer: str | None = None,
         teacher_layer: str | None = None,
         until: float = 1.0,
