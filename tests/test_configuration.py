@@ -43,17 +43,30 @@ def test_every_choice_composes_and_builds(choice):
 @pytest.mark.parametrize("choice", [c for c in CHOICES if c.parts[0] in config.FAMILIES and len(c.parts) == 2], ids=str)
 def test_yaml_and_constructor_have_the_same_defaults(choice):
     written = yaml.safe_load((config.folder() / f"{choice}.yaml").read_text()) or {}
-    target = written.pop("_target_", None)
-    if target is None:
-        assert choice.name == "none"
+    assert_defaults([part for part in written.values() if isinstance(part, dict) and "_target_" in part])
+    if "_target_" not in written:
+        assert choice.name == "none" or "defaults" in written
         return
-    parameters = dict(inspect.signature(hydra.utils.get_object(target)).parameters)
-    own = {key: value for key, value in written.items() if key not in ("defaults", *config.KD_RUN_KEYS)}
     if choice.name in ("constant", "gated", "adaptive"):  # a preset of Pruning, and two that hand their arguments on
         return
-    for key, value in own.items():
-        default = parameters[key].default
-        assert value == (list(default) if isinstance(default, tuple) else default), key
+    assert_defaults([{key: v for key, v in written.items() if key not in ("defaults", *config.KD_RUN_KEYS)}])
+
+
+@pytest.mark.parametrize("choice", [c for c in CHOICES if c.parts[:2] == ("kd", "objectives")], ids=str)
+def test_objective_and_constructor_have_the_same_defaults(choice):
+    written = yaml.safe_load((config.folder() / f"{choice}.yaml").read_text())
+    assert list(written) == [choice.name] and "weight" in written[choice.name]
+    assert_defaults(written.values())
+
+
+def assert_defaults(parts):
+    """What each says beside its `_target_` is the default of that class's constructor."""
+    for part in parts:
+        parameters = inspect.signature(hydra.utils.get_object(part["_target_"])).parameters
+        for key, value in part.items():
+            if key != "_target_":
+                default = parameters[key].default
+                assert value == (list(default) if isinstance(default, tuple) else default), key
 
 
 def test_default_run_is_the_baseline():

@@ -154,13 +154,18 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def params(cfg: DictConfig) -> dict[str, Any]:
     """The technique parameters in force, flat: `{"kd.temperature": 3, "prune.schedule": "cubic", ...}`."""
     found: dict[str, Any] = {}
+
+    def flatten(node: dict[str, Any], prefix: str) -> None:
+        for key, value in node.items():
+            if isinstance(value, dict):
+                if "_target_" in value:
+                    found[f"{prefix}.{key}"] = value["_target_"].rpartition(".")[2]
+                flatten(value, f"{prefix}.{key}")
+            elif not key.startswith("_"):
+                found[f"{prefix}.{key}"] = value
+
     for family in FAMILIES:
-        for key, value in plain(cfg)[family].items():
-            if isinstance(value, dict) and "_target_" not in value:
-                found |= {f"{family}.{key}.{name}": item for name, item in value.items()}
-            elif key != "_target_":
-                part = value["_target_"].rpartition(".")[2] if isinstance(value, dict) else value
-                found[f"{family}.{key}"] = part
+        flatten(plain(cfg)[family], family)
     for name, settings in plain(cfg)["perturb"].items():
         found |= {f"perturb.{name}.{key}": value for key, value in settings.items()}
     return found

@@ -127,10 +127,11 @@ def make_module(
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
     carried = False
-    if hasattr(data, "carry_logits"):
+    if hasattr(data, "carry_logits") and not getattr(objective, "reads_features", False):
         with torch.no_grad():
             carried = data.carry_logits(teacher.eval())
-    return DistillationModule(network, teacher, objective, techniques, **optimization, logits_in_batch=carried)
+    settings = optimization | {"logits_in_batch": carried, "input_shape": data.input_shape, "seed": cfg.seed}
+    return DistillationModule(network, teacher, objective, techniques, **settings)
 
 
 def load_teacher(cfg: DictConfig, data: Any) -> nn.Module | None:

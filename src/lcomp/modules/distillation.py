@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lcomp.modules.baseline import BaselineModule
-from lcomp.techniques.technique import Technique
+from lcomp.techniques.distillation import Distillation
+from lcomp.techniques.technique import Technique, share_of_training
 
 
 class Objective(Protocol):
@@ -24,9 +26,11 @@ class DistillationModule(BaselineModule):
     Args:
         network: the student.
         teacher: logits to learn from.
-        objective: the loss, see `Objective`.
+        objective: the loss, see `Objective`; a `Distillation` may learn something itself, and read features.
         techniques, learning_rate, schedule, warmup: as in `BaselineModule`.
         logits_in_batch: the batches' third tensor is the teacher's logits; it is not called then.
+        input_shape: (C, H, W) of an image, which objectives on features need.
+        seed: of what the objective draws.
     """
 
     def __init__(
@@ -39,10 +43,14 @@ class DistillationModule(BaselineModule):
         schedule: str = "constant",
         warmup: float = 0.0,
         logits_in_batch: bool = False,
+        input_shape: Sequence[int] | None = None,
+        seed: int = 0,
     ):
         super().__init__(network, techniques, learning_rate, schedule, warmup)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
-        self.objective, self.logits_in_batch = objective, logits_in_batch
+        self.objective, self.logits_in_batch, self._progress = objective, logits_in_batch, 0.0
+        if isinstance(objective, Distillation):
+            objective.prepare(network, teacher, input_shape, seed)
 
     def on_fit_end(self) -> None:
         self.teacher.cpu()  # it is no submodule: Lightning does not see that it followed the batches
@@ -51,10 +59,26 @@ class DistillationModule(BaselineModule):
     def teacher(self) -> nn.Module:
         return self._teacher[0]
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if isinstance(self.objective, Distillation) and self.objective.ends:
+            self._progress = share_of_training(self.trainer)
+
     def loss(self, x: Tensor, labels: Tensor, *extra: Any) -> Tensor:
-        if self.logits_in_batch:
-            teacher_logits = extra[0]
-        else:
-            with torch.no_grad():
-                teacher_logits = self.teacher.to(x.device)(x)
-        return self.objective(self.network(x), teacher_logits, labels)
+        with self.watching():
+            if self.logits_in_batch:
+                teacher_logits = extra[0]
+            else:
+                with torch.no_grad():
+                    teacher_logits = self.teacher.to(x.device)(x)
+            return self.objective(self.network(x), teacher_logits, labels)
+
+    def watching(self) -> AbstractContextManager[None]:
+        """Inside it, an objective on features knows what layers of the two networks give."""
+        if isinstance(self.objective, Distillation):
+            return self.objective.watching(self.network, self.teacher, self._progress)
+        return nullcontext()
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if isinstance(self.objective, Distillation):
+            self.log_dict(self.objective.scalars())

@@ -1,4 +1,9 @@
 """Objectives that a student learns from."""
 
+from lcomp.techniques.distillation.attention import AttentionTransfer as AttentionTransfer
+from lcomp.techniques.distillation.distillation import Distillation as Distillation
+from lcomp.techniques.distillation.fitnets import FitNets as FitNets
 from lcomp.techniques.distillation.logit import Ensemble as Ensemble
 from lcomp.techniques.distillation.logit import LogitDistillation as LogitDistillation
+from lcomp.techniques.distillation.noisy_teacher import TeacherNoise as TeacherNoise
+from lcomp.techniques.distillation.vid import VID as VID

@@ -1,0 +1,113 @@
+"""Everything that a student learns from a teacher, in one weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.techniques.distillation.features import FeatureObjective, as_maps, caught
+from lcomp.techniques.distillation.logit import LogitDistillation
+from lcomp.techniques.distillation.noisy_teacher import TeacherNoise
+
+Watched = tuple[dict[str, FeatureObjective], dict[str, Tensor], dict[str, Tensor]]  # objectives in force, and features
+
+
+class Distillation(nn.Module):
+    """alpha CE + (1 - alpha) T^2 KL + the sum of weight_i objective_i: what `LogitDistillation` has, and objectives on
+    features beside it.
+
+    Args:
+        temperature, alpha: as in `LogitDistillation`.
+        noise: what is done to the teacher's logits first, such as `TeacherNoise`; None: nothing.
+        objectives: by name; each has a weight of its own.
+
+    Raises:
+        UserError: a value outside its range, or objectives that are no choice of files.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 3.0,
+        alpha: float = 0.1,
+        noise: Callable[[Tensor], Tensor] | None = None,
+        objectives: Mapping[str, FeatureObjective] | None = None,
+    ):
+        super().__init__()
+        self.logit, self.temperature, self.noise = LogitDistillation(temperature, alpha), temperature, noise
+        if isinstance(objectives, list | str) and objectives:
+            raise UserError(f"kd.objectives={objectives}: a choice of files; write a slash, as in kd/objectives=[vid]")
+        self.objectives = nn.ModuleDict(dict(objectives or {}))
+        self._watched: Watched = {}, {}, {}
+        self._values: dict[str, list[Tensor]] = {}  # of this epoch's batches
+
+    @property
+    def parts(self) -> dict[str, FeatureObjective]:
+        return dict(self.objectives.items())  # type: ignore[arg-type]
+
+    @property
+    def reads_features(self) -> bool:
+        """Whether the teacher itself must see every batch, not its logits alone."""
+        return bool(self.parts)
+
+    @property
+    def ends(self) -> bool:
+        """Whether an objective is switched off while training goes on."""
+        return any(one.until < 1 for one in self.parts.values())
+
+    def prepare(self, student: nn.Module, teacher: nn.Module, input_shape: Sequence[int] | None, seed: int = 0) -> None:
+        """Makes what the objectives learn; before the optimizer exists, and without drawing from global random state.
+
+        Args:
+            input_shape: (C, H, W) of an image; only objectives on features need it.
+            seed: of what is drawn.
+        """
+        if isinstance(self.noise, TeacherNoise):
+            self.noise.seed = seed
+        if self.parts and input_shape is None:
+            raise UserError(
+                f"kd.objectives: {', '.join(self.parts)} must know how large features are; "
+                "give DistillationModule an input_shape, such as (1, 28, 28)"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            for one in self.parts.values():
+                one.prepare(student, teacher, input_shape or ())
+
+    @contextmanager
+    def watching(self, student: nn.Module, teacher: nn.Module, progress: float = 0.0) -> Iterator[None]:
+        """Inside it, a pass of both networks and then `forward`, which reads the features of that pass.
+
+        Args:
+            progress: how much of training is done, 0 to 1.
+        """
+        active = {name: one for name, one in self.parts.items() if one.weight and progress < one.until}
+        with (
+            caught(student, [one.student_layer for one in active.values()]) as own,
+            caught(teacher, [one.teacher_layer for one in active.values()]) as given,
+        ):
+            self._watched = active, own, given
+            try:
+                yield
+            finally:
+                self._watched = {}, {}, {}
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        if self.noise is not None:
+            teacher_logits = self.noise(teacher_logits)
+        loss = self.logit(student_logits, teacher_logits, labels)
+        active, own, given = self._watched
+        for name, one in active.items():
+            value = one(as_maps(own[one.student_layer]), as_maps(given[one.teacher_layer]))
+            self._values.setdefault(name, []).append(value.detach())
+            loss = loss + one.weight * value
+        return loss
+
+    def scalars(self) -> dict[str, float]:
+        """The mean of each objective, unweighted, over the batches since this was asked last, as `objective/vid`."""
+        means = {f"objective/{name}": float(torch.stack(values).mean()) for name, values in self._values.items()}
+        self._values.clear()
+        return means

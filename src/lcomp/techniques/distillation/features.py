@@ -1,0 +1,127 @@
+"""What a student learns from a layer of its teacher: the base of such objectives, and catching what layers give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lcomp.errors import UserError, nearest
+
+
+class FeatureObjective(nn.Module):
+    """A loss between what one layer of the student and one of the teacher give, with a weight in the whole.
+
+    A subclass says in `forward` how far two features (N, C, H, W) are apart, as a mean that does not grow with their
+    size; one that learns something makes it in `build`. The output of a linear layer is a map of 1 x 1. A layer that a
+    network calls several times gives what it gave last.
+
+    Args:
+        weight: of the loss in the sum of objectives, 0 or more.
+        student_layer, teacher_layer: names of layers, as `named_modules` has them; None: the last convolution.
+        until: the share of training, above 0 to 1, after which the objective is off.
+
+    Raises:
+        UserError: a weight below 0, or `until` outside its range.
+    """
+
+    key = "kd.objectives"  # of the objective, as the user writes it
+
+    def __init__(
+        self, weight: float, student_layer: str | None = None, teacher_layer: str | None = None, until: float = 1.0
+    ):
+        super().__init__()
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
+            raise UserError(f"{self.key}.weight={weight}: must be a number, 0 or more")
+        if isinstance(until, bool) or not isinstance(until, int | float) or not 0 < until <= 1:
+            raise UserError(f"{self.key}.until={until}: a share of training, above 0 to 1")
+        self.weight, self.until = weight, until
+        self.layers = (student_layer, teacher_layer)
+
+    def prepare(self, student: nn.Module, teacher: nn.Module, input_shape: Sequence[int]) -> None:
+        """Finds the layers, and makes what is learned, from what the two give for one image."""
+        names = [
+            layer_name(network, name, f"{self.key}.{role}_layer")
+            for network, name, role in zip((student, teacher), self.layers, ("student", "teacher"), strict=True)
+        ]
+        self.student_layer, self.teacher_layer = names
+        shapes = [
+            shape(network, name, input_shape, f"{self.key}.{role}_layer")
+            for network, name, role in zip((student, teacher), names, ("student", "teacher"), strict=True)
+        ]
+        self.build(*shapes)
+
+    def build(self, student: torch.Size, teacher: torch.Size) -> None:
+        """Makes what is learned, from the shapes (1, C, H, W) of the features."""
+
+
+def layer_name(network: nn.Module, name: str | None, key: str) -> str:
+    """The name of a layer of `network`: `name`, or that of the last convolution.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    kind, names = (
+        type(network).__name__,
+        [one for one, _ in network.named_modules() if one and ".parametrizations" not in f".{one}"],
+    )
+    if name is None:
+        convolutions = [one for one in names if isinstance(network.get_submodule(one), nn.Conv2d)]
+        if not convolutions:
+            raise UserError(f"{key}=null: {kind} has no Conv2d; the layers are {', '.join(names)}")
+        name = convolutions[-1]
+    if name not in names:
+        raise UserError(f"{key}={name}: no layer of {kind}; they are {', '.join(names)}{nearest(str(name), names)}")
+    return name
+
+
+@contextmanager
+def caught(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """While it lasts, every forward pass of `network` leaves the outputs of the layers of those names in the
+    dictionary; then no hook is left."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda layer, inputs, output: found.update({name: output})
+
+    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in dict.fromkeys(names)]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def shape(network: nn.Module, name: str, input_shape: Sequence[int], key: str) -> torch.Size:
+    """The shape (1, C, H, W) of what that layer gives for one image; leaves the network as it was.
+
+    Raises:
+        UserError: the layer is not called, or gives something else than one map or vector an image.
+    """
+    modes = {module: module.training for module in network.modules()}
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    with caught(network, [name]) as found:
+        network.eval()(torch.zeros(1, *input_shape, device=device))
+    for module, mode in modes.items():
+        module.training = mode
+    output = found.get(name)
+    if not isinstance(output, Tensor) or output.dim() not in (2, 4):
+        seen = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise UserError(f"{key}={name}: gives {seen} for an image; name a layer that gives (1, C, H, W) or (1, C)")
+    return as_maps(output).shape
+
+
+def as_maps(features: Tensor) -> Tensor:
+    """(N, C, H, W) as it is, and (N, C) as maps of 1 x 1."""
+    return features[:, :, None, None] if features.dim() == 2 else features
+
+
+def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both (N, C, H, W) with the smaller height and the smaller width of the two, by adaptive average pooling."""
+    size = min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3])
+    return F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
