@@ -126,6 +126,12 @@ def make_module(
     optimization = config.without(cfg.trainer, "max_epochs")
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
+    make = getattr(objective, "make_module", None)  # of an objective whose batches are not the data's
+    if make is not None:
+        own: BaselineModule = make(
+            network, teacher, techniques, **optimization, input_shape=data.input_shape, seed=cfg.seed
+        )
+        return own
     carried = False
     if hasattr(data, "carry_logits"):
         with torch.no_grad():

@@ -131,7 +131,7 @@ def carry_out(
         if all(technique.trains for technique in techniques):
             trained = measure.answers(module.network, measure.split_of(data.test_dataloader()).pixels)
         pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration images again
-        network = module.finalize(batch[0] for batch in data.train_dataloader())
+        network = module.finalize(module.calibration(data))
 
         with seconds(result, "export"):
             export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")

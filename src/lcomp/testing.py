@@ -73,7 +73,7 @@ class TechniqueContract:
         """The finalized network has no parametrization or hook left, and its artifact gives its logits, at any batch
         size; returns both."""
         module = self.trains()
-        network = module.finalize(batch[0] for batch in self.data.train_dataloader())
+        network = module.finalize(module.calibration(self.data))
         assert not any(parametrize.is_parametrized(m) for m in network.modules()), "a parametrization is left"
         assert not any(m._forward_pre_hooks for m in network.modules()), "a hook is left"
         path = self.folder / "artifact.onnx"
@@ -111,7 +111,8 @@ class TechniqueContract:
             devices=1,
             callbacks=list(callbacks),
         )
-        trainer.fit(module, self.data, ckpt_path=ckpt_path, weights_only=True)
+        batches, held_out = module.batches(self.data), self.data.val_dataloader()
+        trainer.fit(module, batches, held_out, ckpt_path=ckpt_path, weights_only=True)
         return trainer
 
     def accuracy(self, network: nn.Module) -> float:

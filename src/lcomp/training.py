@@ -153,7 +153,7 @@ def fit(
         )
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:
-            trainer.fit(module, data.train_dataloader(), data.val_dataloader())
+            trainer.fit(module, module.batches(data), data.val_dataloader())
         except SystemExit as exit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from exit
     module.to(device="cpu", memory_format=torch.contiguous_format)
