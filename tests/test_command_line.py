@@ -29,7 +29,7 @@ def ask(folder, *arguments, module="__main__"):
 def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     seen, _ = ask(tmp_path, "--help")
     for line in (
-        "kd: logit, none",
+        "kd: data_free, logit, none, self_distillation, teacher_assistant",
         "prune: adaptive, constant, gated, n_m, none, scheduled",
         "quant: dynamic, none, qat, static",
     ):

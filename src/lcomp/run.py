@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from lcomp import config, gpus, identity, measure, parts, reuse, size
+from lcomp import config, gpus, identity, links, measure, parts, reuse, size
 from lcomp import log as log_names
 from lcomp.baseline import Baseline
 from lcomp.environment import cpu, environment
@@ -103,17 +103,21 @@ def carry_out(
     with seconds(result, "total"):
         objective, techniques = parts.make_techniques(cfg)
         data = parts.make_data(cfg)
-        student = parts.make_network(config.student(cfg), data, cfg.seed)
+        student = parts.make_network(config.student(cfg), data, links.student_seed(cfg))
         describe(cfg, data, result)
         if equals and reuse.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
             return
         for technique in techniques:
             technique.check(student)
 
-        loaded = parts.load_teacher(cfg, data)
+        loaded = parts.load_teacher(cfg, data, objective)
         baseline = parts.make_baseline(cfg, data)
         result.seconds["baseline"] = baseline.seconds
-        teacher = loaded or parts.make_ensemble(cfg, data, baseline, objective)
+        teacher, known = (
+            (loaded, parts.teacher_identity(cfg)) if loaded else parts.make_ensemble(cfg, data, baseline, objective)
+        )
+        if objective is not None and (between := links.make_links(cfg, data, teacher, known, objective)):
+            teacher, result.seconds["assistants"] = between[-1].network, sum(link.seconds for link in between)
         network = copy.deepcopy(baseline.network) if config.starts_from_baseline(cfg) else student
         module = parts.make_module(cfg, data, network, teacher, objective, techniques)
         with seconds(result, "train"):
@@ -156,6 +160,7 @@ def describe(cfg: DictConfig, data: Any, result: Result) -> None:
     log_names.dataset = result.dataset["name"]
     defining = config.without(cfg, "logger") | {
         "student": config.plain(config.student(cfg)),
+        "links": [config.plain(link) for link in config.links(cfg)],
         "teacher": parts.teacher_identity(cfg),
     }
     result.config_hash = identity.config_hash(defining, result.dataset["sha256"])

@@ -193,7 +193,8 @@ def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
         state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
         if any(".parametrizations." in key for key in state):
             raise UserError(f"{path}: holds a pruned or quantized network; a teacher comes from a run without either")
-        network.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
+        own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+        network.load_state_dict(own or state)  # a module may hold more than the network, such as a generator
     except UserError:
         raise
     except FileNotFoundError as error:
