@@ -29,8 +29,8 @@ def ask(folder, *arguments, module="__main__"):
 def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     seen, _ = ask(tmp_path, "--help")
     for line in (
+        "kd: attention, data_free, fitnets, logit, noisy_teacher, none, self_distillation, teacher_assistant, vid",
         "prune: adaptive, constant, gated, lottery_ticket, n_m, none, scheduled",
-        "kd: attention, fitnets, logit, noisy_teacher, none, vid",
         "quant: dynamic, none, qat, static",
     ):
         assert line in seen

@@ -114,7 +114,7 @@ def test_a_setting_of_the_run_that_cannot_be_is_refused_by_name(key, value, word
     [
         (["kd.ensemble=0"], "kd.ensemble=0: must be a whole number, 1 or more"),
         (["kd.ensemble=1.5"], "kd.ensemble=1.5: must be a whole number"),
-        (["kd.ensemble=2", "kd.teacher=a.ckpt"], r"kd.ensemble=2: .*kd.teacher names the only teacher"),
+        (["kd.ensemble=2", "kd.teacher=a.ckpt"], r"kd.ensemble=2: .*kd.teacher names the teachers"),
     ],
 )
 def test_an_impossible_ensemble_is_refused(overrides, words):

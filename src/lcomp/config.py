@@ -6,12 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lcomp.errors import UserError, one_of
 
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
-KD_RUN_KEYS = ("student", "teacher", "ensemble")  # what the run decides; the others make the objective
+KD_RUN_KEYS = (
+    "student",
+    "teacher",
+    "ensemble",
+    "assistants",
+    "generations",
+)  # what the run decides; the others make the objective
 Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
 SWEEPER_KEYS = (
     "n_trials",
@@ -137,12 +143,34 @@ def check(cfg: DictConfig) -> None:
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
     ]
     if "ensemble" in cfg.kd:
-        one = " (kd.teacher names the only teacher)" if cfg.kd.get("teacher") else ""
+        one = " (kd.teacher names the teachers)" if cfg.kd.get("teacher") else ""
         rules.append(("kd.ensemble", int, lambda v: v == 1 or (v > 1 and not one), f"a whole number, 1 or more{one}"))
     for key, kind, allowed, words in rules:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, kind) or not allowed(value):
             raise UserError(f"{key}={value}: must be {words}")
+    if cfg.kd:
+        check_chain(cfg.kd)
+
+
+def check_chain(kd: DictConfig) -> None:
+    """Raises UserError for teachers that are no paths, and for a chain of teachers that cannot be."""
+    teacher, assistants, generations = kd.get("teacher"), kd.get("assistants", []), kd.get("generations", 1)
+    if not isinstance(teacher, str | None) and not (
+        isinstance(teacher, ListConfig) and all(isinstance(path, str) for path in teacher)
+    ):
+        raise UserError(f"kd.teacher={teacher}: must be the path of a checkpoint, or a list of them, such as [a,b]")
+    if not isinstance(assistants, list | ListConfig):
+        raise UserError(f"kd.assistants={assistants}: must be a list of models, such as [lenet5_half]")
+    if not isinstance(generations, int) or isinstance(generations, bool) or generations < 1:
+        raise UserError(f"kd.generations={generations}: must be a whole number, 1 or more")
+    if kd.get("student") == "same":
+        for key, value, idle in (("assistants", assistants, []), ("generations", generations, 1)):
+            if value != idle:
+                raise UserError(
+                    f"kd.{key}={value}: kd.student=same starts from the baseline's weights, and has nothing to learn "
+                    "from smaller or later teachers; name a student with fresh ones (kd.student=fresh, small_cnn ...)"
+                )
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -174,15 +202,30 @@ def params(cfg: DictConfig) -> dict[str, Any]:
 def student(cfg: DictConfig) -> DictConfig:
     """The model to train: the one that `kd.student` names, or the baseline's own."""
     name = cfg.kd.get("student", "same")
-    if name == "same":
+    if name in ("same", "fresh"):
         node = cfg.model
         assert isinstance(node, DictConfig)
         return node
+    return model("kd.student", name, "same", "fresh")
+
+
+def model(key: str, name: str, *words: str) -> DictConfig:
+    """The file of conf/model that `key` names.
+
+    Raises:
+        UserError: there is none; `words` are what else is allowed.
+    """
     path = folder() / "model" / f"{name}.yaml"
-    one_of("kd.student", name, ["same", *sorted(p.stem for p in path.parent.glob("*.yaml"))])
+    one_of(key, name, [*words, *sorted(p.stem for p in path.parent.glob("*.yaml"))])
     loaded = OmegaConf.load(path)
     assert isinstance(loaded, DictConfig)
     return loaded
+
+
+def links(cfg: DictConfig) -> list[DictConfig]:
+    """The models between the first teacher and the student: assistants, then the student's earlier generations."""
+    assistants = [model("kd.assistants", name) for name in cfg.kd.get("assistants", [])]
+    return assistants + [student(cfg)] * (cfg.kd.get("generations", 1) - 1)
 
 
 def starts_from_baseline(cfg: DictConfig) -> bool:

@@ -126,6 +126,12 @@ def make_module(
     optimization = config.without(cfg.trainer, "max_epochs")
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
+    make = getattr(objective, "make_module", None)  # of an objective whose batches are not the data's
+    if make is not None:
+        own: BaselineModule = make(
+            network, teacher, techniques, **optimization, input_shape=data.input_shape, seed=cfg.seed
+        )
+        return own
     carried = False
     if hasattr(data, "carry_logits") and not getattr(objective, "reads_features", False):
         with torch.no_grad():
@@ -134,29 +140,38 @@ def make_module(
     return DistillationModule(network, teacher, objective, techniques, **settings)
 
 
-def load_teacher(cfg: DictConfig, data: Any) -> nn.Module | None:
-    """The network of the checkpoint that `kd.teacher` names, if it names one."""
-    path = OmegaConf.select(cfg, "kd.teacher")
-    if path is None:
-        return None
+def teacher_paths(cfg: DictConfig) -> list[Path]:
+    """The checkpoints that `kd.teacher` names: none, one, or a list of them."""
+    named = OmegaConf.select(cfg, "kd.teacher")
+    return [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
+
+
+def load_teacher(cfg: DictConfig, data: Any, objective: Objective | None) -> nn.Module | None:
+    """The network of the checkpoint that `kd.teacher` names, several of them as one, or None."""
     try:
-        return load_checkpoint(Path(path), make_network(cfg.model, data, cfg.seed))
+        networks = [load_checkpoint(path, make_network(cfg.model, data, cfg.seed)) for path in teacher_paths(cfg)]
     except UserError as error:
         raise UserError(f"kd.teacher: {error}") from error
+    if len(networks) > 1:
+        return Ensemble(networks, getattr(objective, "temperature", 1.0))
+    return networks[0] if networks else None
 
 
-def make_ensemble(cfg: DictConfig, data: Any, baseline: Baseline, objective: Objective | None) -> nn.Module:
-    """The baseline as a teacher, or `kd.ensemble` baselines together."""
+def make_ensemble(
+    cfg: DictConfig, data: Any, baseline: Baseline, objective: Objective | None
+) -> tuple[nn.Module, list[str]]:
+    """The baseline as a teacher, or `kd.ensemble` baselines together; with the identities of what teaches."""
     others = range(1, cfg.kd.get("ensemble", 1))
+    members = [baseline, *(make_baseline(cfg, data, member) for member in others)]
+    names = [member.folder.name for member in members]
     if not others:
-        return baseline.network
-    members = [baseline.network, *(make_baseline(cfg, data, member).network for member in others)]
-    return Ensemble(members, getattr(objective, "temperature", 1.0))
+        return baseline.network, names
+    return Ensemble([member.network for member in members], getattr(objective, "temperature", 1.0)), names
 
 
-def teacher_identity(cfg: DictConfig) -> str | None:
-    """The SHA-256 of the checkpoint that `kd.teacher` names, so that two files of one name are two experiments."""
+def teacher_identity(cfg: DictConfig) -> str | list[str] | None:
+    """The SHA-256 of each checkpoint that `kd.teacher` names, so that two files of one name are two experiments."""
     from lcomp.files import sha256
 
-    path = OmegaConf.select(cfg, "kd.teacher")
-    return sha256(Path(path)) if path and Path(path).is_file() else None
+    found = [sha256(path) for path in teacher_paths(cfg) if path.is_file()]
+    return found if len(found) > 1 else found[0] if found else None

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from lcomp import config, gpus, identity, measure, parts, reuse, size
+from lcomp import config, gpus, identity, links, measure, parts, reuse, size
 from lcomp import log as log_names
 from lcomp.baseline import Baseline
 from lcomp.environment import cpu, environment
@@ -103,17 +103,21 @@ def carry_out(
     with seconds(result, "total"):
         objective, techniques = parts.make_techniques(cfg)
         data = parts.make_data(cfg)
-        student = parts.make_network(config.student(cfg), data, cfg.seed)
+        student = parts.make_network(config.student(cfg), data, links.student_seed(cfg))
         describe(cfg, data, result)
         if equals and reuse.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
             return
         for technique in techniques:
             technique.check(student)
 
-        loaded = parts.load_teacher(cfg, data)
+        loaded = parts.load_teacher(cfg, data, objective)
         baseline = parts.make_baseline(cfg, data)
         result.seconds["baseline"] = baseline.seconds
-        teacher = loaded or parts.make_ensemble(cfg, data, baseline, objective)
+        teacher, known = (
+            (loaded, parts.teacher_identity(cfg)) if loaded else parts.make_ensemble(cfg, data, baseline, objective)
+        )
+        if objective is not None and (between := links.make_links(cfg, data, teacher, known, objective)):
+            teacher, result.seconds["assistants"] = between[-1].network, sum(link.seconds for link in between)
         fresh = not config.starts_from_baseline(cfg) or any(technique.starts_fresh for technique in techniques)
         network = student if fresh else copy.deepcopy(baseline.network)
         module = parts.make_module(cfg, data, network, teacher, objective, techniques)
@@ -132,7 +136,7 @@ def carry_out(
         if all(technique.trains for technique in techniques):
             trained = measure.answers(module.network, measure.split_of(data.test_dataloader()).pixels)
         pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration images again
-        network = module.finalize(batch[0] for batch in data.train_dataloader())
+        network = module.finalize(module.calibration(data))
 
         with seconds(result, "export"):
             export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")
@@ -157,6 +161,7 @@ def describe(cfg: DictConfig, data: Any, result: Result) -> None:
     log_names.dataset = result.dataset["name"]
     defining = config.without(cfg, "logger") | {
         "student": config.plain(config.student(cfg)),
+        "links": [config.plain(link) for link in config.links(cfg)],
         "teacher": parts.teacher_identity(cfg),
     }
     result.config_hash = identity.config_hash(defining, result.dataset["sha256"])

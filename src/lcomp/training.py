@@ -153,7 +153,7 @@ def fit(
         )
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:
-            trainer.fit(module, data.train_dataloader(), data.val_dataloader())
+            trainer.fit(module, module.batches(data), data.val_dataloader())
         except SystemExit as exit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from exit
     module.to(device="cpu", memory_format=torch.contiguous_format)
@@ -193,10 +193,8 @@ def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
         state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
         if any(".parametrizations." in key for key in state):
             raise UserError(f"{path}: holds a pruned or quantized network; a teacher comes from a run without either")
-        own = {
-            key: value for key, value in state.items() if not key.startswith("objective.")
-        }  # what distillation learned
-        network.load_state_dict({key.removeprefix("network."): value for key, value in own.items()})
+        own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+        network.load_state_dict(own or state)  # a module may hold more than the network, such as a generator
     except UserError:
         raise
     except FileNotFoundError as error:

@@ -58,8 +58,20 @@ class BaselineModule(pl.LightningModule):
         self.network = finalize(self.network, self.techniques, calibration)
         return self.network
 
+    def batches(self, data: Any) -> Iterable[Any]:
+        """The batches of one epoch of training: those of the DataModule, unless a subclass makes its own."""
+        return data.train_dataloader()  # type: ignore[no-any-return]
+
+    def calibration(self, data: Any) -> Iterable[Tensor]:
+        """Pixels of the training batches, for `finalize`."""
+        return (batch[0] for batch in self.batches(data))
+
+    def parameter_groups(self) -> Any:
+        """What Adam moves: parameters, or groups of them with learning rates of their own."""
+        return self.parameters()
+
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.learning_rate, fused=True)
+        optimizer = torch.optim.Adam(self.parameter_groups(), lr=self.learning_rate, fused=True)
         if self.schedule == "constant" and not self.warmup:
             return optimizer
         total = total_steps(self.trainer)

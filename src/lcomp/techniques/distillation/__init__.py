@@ -1,6 +1,7 @@
 """Objectives that a student learns from."""
 
 from lcomp.techniques.distillation.attention import AttentionTransfer as AttentionTransfer
+from lcomp.techniques.distillation.data_free import DataFreeDistillation as DataFreeDistillation
 from lcomp.techniques.distillation.distillation import Distillation as Distillation
 from lcomp.techniques.distillation.fitnets import FitNets as FitNets
 from lcomp.techniques.distillation.logit import Ensemble as Ensemble

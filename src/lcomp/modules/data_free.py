@@ -1,0 +1,129 @@
+"""Training a student under a teacher without data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lcomp.errors import UserError
+from lcomp.modules.distillation import DistillationModule
+from lcomp.techniques.distillation.data_free import DataFreeDistillation, Generator
+from lcomp.techniques.technique import Technique
+
+Place = tuple[int, int]  # of a batch: epoch, step
+
+
+class Latents(Dataset[tuple[Tensor]]):
+    """Batches (size, latent) from N(0, 1), each a function of (seed, epoch, step): a resumed run sees the same."""
+
+    def __init__(self, size: int, latent: int, seed: int):
+        self.size, self.latent, self.seed = size, latent, seed
+
+    def __getitem__(self, place: Place) -> tuple[Tensor]:
+        state = np.random.SeedSequence((self.seed, *place)).generate_state(1, np.uint64)[0]
+        generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
+        return (torch.randn(self.size, self.latent, generator=generator),)
+
+
+class Places(Sampler[Place]):
+    """The places of an epoch's batches, in their order."""
+
+    def __init__(self, steps: int):
+        self.steps, self.epoch = steps, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Place]:
+        # A generator: a resumed Trainer makes the iterator before it sets the epoch.
+        yield from ((self.epoch, step) for step in range(self.steps))
+
+
+class DataFreeModule(DistillationModule):
+    """Trains `network`, the student, and a generator of its images at once: one backward pass of the sum of both
+    losses, one Adam. The generator is part of the checkpoint, and of nothing that is exported.
+
+    Args:
+        network, teacher, techniques, learning_rate, schedule, warmup: as in `DistillationModule`; the teacher's
+            features are what its last linear layer reads.
+        objective: both losses.
+        input_shape: (C, H, W) of an image.
+        seed: of the generator's first weights, and of the latents.
+
+    Raises:
+        UserError: the teacher has no linear layer.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        teacher: nn.Module,
+        objective: DataFreeDistillation,
+        techniques: Sequence[Technique] = (),
+        learning_rate: float = 1e-3,
+        schedule: str = "constant",
+        warmup: float = 0.0,
+        input_shape: Sequence[int] = (1, 28, 28),
+        seed: int = 0,
+    ):
+        super().__init__(network, teacher, objective, techniques, learning_rate, schedule, warmup)
+        self.free, self.seed = objective, seed
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.generator = Generator(objective.latent, input_shape, objective.width)
+        self._classifiers = [last_linear(one) for one in getattr(teacher, "members", [teacher])]
+
+    def parameter_groups(self) -> Any:
+        own = set(self.generator.parameters())
+        return [
+            {"params": [p for p in self.parameters() if p not in own]},
+            {"params": list(self.generator.parameters()), "lr": self.free.generator_learning_rate},
+        ]
+
+    def batches(self, data: Any) -> Iterable[Any]:
+        """Latents; an epoch has as many steps as one of the data's, of which no image is read."""
+        latents = Latents(self.free.batch_size, self.free.latent, self.seed)
+        return DataLoader(latents, sampler=Places(len(data.train_dataloader())), batch_size=None)
+
+    @torch.no_grad()
+    def calibration(self, data: Any) -> Iterator[Tensor]:
+        """Images of the generator as training left it."""
+        self.generator.eval()
+        for (latents,) in self.batches(data):
+            yield self.generator(latents)
+
+    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+        images = self.generator(batch[0])
+        logits, features = self.ask(images)
+        student_logits = self.network(images.detach())
+        loss = self.objective(student_logits, logits.detach(), logits.argmax(1))
+        loss = loss + self.free.generator_loss(logits, features)
+        self._losses.append((loss.detach(), len(images)))
+        return loss
+
+    def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's logits (N, classes) and features (N, ...), through which gradients reach `images`."""
+        seen: list[Tensor] = []
+        hooks = [c.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for c in self._classifiers]
+        try:
+            logits = self.teacher.to(images.device)(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return logits, torch.cat(seen, 1)
+
+
+def last_linear(teacher: nn.Module) -> nn.Linear:
+    found = [layer for layer in teacher.modules() if isinstance(layer, nn.Linear)]
+    if not found:
+        raise UserError(f"kd=data_free: {type(teacher).__name__} has no Linear layer, whose inputs are its features")
+    return found[-1]

@@ -1,0 +1,131 @@
+"""Distillation without data (Chen et al. 2019, "Data-Free Learning of Student Networks", DAFL)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.techniques.distillation.logit import logit_distillation
+from lcomp.techniques.technique import Technique
+
+if TYPE_CHECKING:
+    from lcomp.modules.data_free import DataFreeModule
+
+DARK = -2.0  # of the first images' logits the mean: a grey background is far from what a teacher of digits knows
+
+
+class Generator(nn.Module):
+    """Latents (N, latent) to images (N, C, H, W) in [0, 1]: a linear layer to a quarter of the side, then two
+    convolutions that double it, a sigmoid at the end. Much smaller than the paper's, whose step takes a processor
+    seconds.
+
+    Args:
+        latent: length of a latent.
+        shape: (C, H, W) of an image.
+        width: channels behind the linear layer; half as many behind the first convolution.
+    """
+
+    def __init__(self, latent: int, shape: Sequence[int], width: int = 32):
+        super().__init__()
+        half, self.shape = -(-width // 2), tuple(shape)
+        self.start = (width, *(-(-side // 4) for side in shape[1:]))
+        self.fc, self.norm1 = nn.Linear(latent, math.prod(self.start)), nn.BatchNorm2d(width)
+        self.conv1, self.norm2 = nn.ConvTranspose2d(width, half, 4, 2, 1), nn.BatchNorm2d(half)
+        self.conv2, self.norm3 = nn.ConvTranspose2d(half, shape[0], 4, 2, 1), nn.BatchNorm2d(shape[0])
+        nn.init.constant_(self.norm3.bias, DARK)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        x = F.leaky_relu(self.norm1(self.fc(latents).unflatten(1, self.start)), 0.2)
+        x = F.leaky_relu(self.norm2(self.conv1(x)), 0.2)
+        return self.norm3(self.conv2(x)).sigmoid()[:, :, : self.shape[1], : self.shape[2]]
+
+
+def one_hot_loss(logits: Tensor) -> Tensor:
+    """Cross-entropy of the teacher's logits (N, classes) with its own answers (eq. 4): an image shall be of one class."""
+    return F.cross_entropy(logits, logits.argmax(1))
+
+
+def activation_loss(features: Tensor) -> Tensor:
+    """Minus the mean of abs(feature) (eq. 5): an image that the teacher knows excites its features (N, ...)."""
+    return -features.abs().mean()
+
+
+def information_loss(logits: Tensor) -> Tensor:
+    """Minus the entropy, in nats, of the mean of the softmax over the batch (eq. 6): classes shall be equally many."""
+    mean = logits.log_softmax(1).logsumexp(0) - torch.tensor(float(len(logits))).log()
+    return (mean.exp() * mean).sum()
+
+
+class DataFreeDistillation:
+    """The student learns a teacher's answers to images of a generator, which learns to please the teacher meanwhile.
+
+    generator: one_hot `one_hot_loss` + activation `activation_loss` + information `information_loss` (eq. 7)
+    student: T^2 KL(teacher_T || student_T) on the same images; its gradient stays in the student.
+
+    No training image is read; the teacher's own training is behind it.
+
+    Args:
+        temperature: T > 0.
+        one_hot, activation, information: weights of the generator's three losses, 0 or more.
+        latent: length of a latent, drawn from N(0, 1).
+        batch_size: images of an optimizer step.
+        width: channels of the generator's inner layers.
+        generator_learning_rate: Adam's for the generator; it follows the schedule of the student's.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        one_hot: float = 1.0,
+        activation: float = 0.1,
+        information: float = 5.0,
+        latent: int = 100,
+        batch_size: int = 256,
+        width: int = 32,
+        generator_learning_rate: float = 0.001,
+    ):
+        for key, value in (("temperature", temperature), ("generator_learning_rate", generator_learning_rate)):
+            if not value > 0:
+                raise UserError(f"kd.{key}={value}: must be above 0")
+        for key, value in (("one_hot", one_hot), ("activation", activation), ("information", information)):
+            if not value >= 0:
+                raise UserError(f"kd.{key}={value}: a weight of the generator's loss, 0 or more")
+        for key, value, least in (("latent", latent, 1), ("batch_size", batch_size, 2), ("width", width, 1)):
+            if value < least:
+                raise UserError(f"kd.{key}={value}: a whole number, {least} or more")
+        self.temperature, self.one_hot, self.activation, self.information = (
+            temperature,
+            one_hot,
+            activation,
+            information,
+        )
+        self.latent, self.batch_size, self.width = latent, batch_size, width
+        self.generator_learning_rate = generator_learning_rate
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """The student's loss; nothing is known of labels."""
+        return logit_distillation(student_logits, teacher_logits, labels, self.temperature, alpha=0.0)
+
+    def generator_loss(self, teacher_logits: Tensor, features: Tensor) -> Tensor:
+        return (
+            self.one_hot * one_hot_loss(teacher_logits)
+            + self.activation * activation_loss(features)
+            + self.information * information_loss(teacher_logits)
+        )
+
+    def make_module(
+        self, network: nn.Module, teacher: nn.Module, techniques: Sequence[Technique], **settings: object
+    ) -> DataFreeModule:
+        """What trains `network` under this objective; `settings` are those of `DataFreeModule`."""
+        from lcomp.modules.data_free import DataFreeModule  # modules import techniques
+
+        return DataFreeModule(network, teacher, self, techniques, **settings)  # type: ignore[arg-type]

@@ -1,0 +1,147 @@
+"""Distillation without data: the losses, who moves whom, and that no training image is read."""
+
+import hydra
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.data import DataLoader
+
+from lcomp import config, parts
+from lcomp.data.datamodule import Examples
+from lcomp.errors import UserError
+from lcomp.models import LeNet5, SmallCNN
+from lcomp.modules import DataFreeModule
+from lcomp.run import run
+from lcomp.techniques.distillation import DataFreeDistillation, Ensemble
+from lcomp.techniques.distillation.data_free import Generator, activation_loss, information_loss, one_hot_loss
+from lcomp.training import load_checkpoint, save
+
+
+def made(teacher=None, **settings):
+    objective = DataFreeDistillation(**{"batch_size": 8, "width": 4, "latent": 5} | settings)
+    return objective.make_module(SmallCNN(), teacher or LeNet5(), [])
+
+
+def test_losses_are_the_formulas():
+    logits, features = torch.randn(7, 10, dtype=torch.float64) * 3, torch.randn(7, 5, dtype=torch.float64)
+    p = logits.softmax(1)
+    assert one_hot_loss(logits) == pytest.approx(float(-p.max(1).values.log().mean()))
+    assert activation_loss(features) == pytest.approx(-sum(abs(v) for row in features.tolist() for v in row) / 35)
+    mean = p.mean(0)
+    assert information_loss(logits) == pytest.approx(float((mean * mean.log()).sum()))
+    assert information_loss(100 * torch.eye(10)) == pytest.approx(-torch.tensor(10.0).log())  # all classes: the least
+    weighted = DataFreeDistillation(one_hot=2, activation=3, information=4).generator_loss(logits, features)
+    parts_ = 2 * one_hot_loss(logits) + 3 * activation_loss(features) + 4 * information_loss(logits)
+    assert weighted == pytest.approx(float(parts_))
+
+
+def test_each_loss_moves_its_own_network_alone():
+    module, latents = made(), torch.randn(8, 5)
+    module.training_step([latents], 0).backward()
+    images = module.generator(latents)
+    logits = module.teacher(images)
+    kd = F.kl_div(module.network(images.detach()).log_softmax(1), logits.softmax(1), reduction="batchmean")
+    own = list(module.network.parameters())
+    for seen, expected in zip(own, torch.autograd.grad(kd, own, retain_graph=True), strict=True):
+        assert torch.allclose(seen.grad, expected, atol=1e-5)
+    hidden = module.teacher.fc2(module.teacher.fc1(module.teacher.flatten(features(module.teacher, images))).relu())
+    loss = module.free.generator_loss(logits, hidden.relu())
+    generators = list(module.generator.parameters())
+    for seen, expected in zip(generators, torch.autograd.grad(loss, generators), strict=True):
+        assert torch.allclose(seen.grad, expected, atol=1e-4)
+    assert all(p.grad is None for p in module.teacher.parameters()) and not module.teacher.training
+    assert not any(m._forward_pre_hooks for m in module.teacher.modules())
+
+
+def features(teacher, images):
+    return teacher.pool(teacher.conv2(teacher.pool(teacher.conv1(teacher.normalize(images)))))
+
+
+def test_features_of_several_teachers_are_those_of_each():
+    module = made(Ensemble([LeNet5(), LeNet5()], 1.0))
+    logits, seen = module.ask(torch.rand(3, 1, 28, 28))
+    assert logits.shape == (3, 10) and seen.shape == (3, 2 * 84)
+
+
+def test_a_teacher_without_a_linear_layer_is_refused():
+    with pytest.raises(UserError, match="kd=data_free: Flatten has no Linear layer"):
+        made(nn.Flatten())
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 30), (2, 9, 7)])
+def test_images_have_the_datas_shape_and_range(shape):
+    images = Generator(5, shape, 6)(torch.randn(4, 5))
+    assert images.shape == (4, *shape) and 0 <= images.min() and images.max() <= 1
+
+
+def test_the_generator_has_a_learning_rate_of_its_own():
+    module = made(generator_learning_rate=0.5)
+    first, second = module.configure_optimizers().param_groups
+    assert (first["lr"], second["lr"]) == (0.001, 0.5)
+    assert sum(p.numel() for p in first["params"]) == 11_042
+    assert {id(p) for p in second["params"]} == {id(p) for p in module.generator.parameters()}
+
+
+def test_latents_are_a_function_of_seed_epoch_and_step(digits):
+    def drawn(seed, epoch):
+        module = DataFreeModule(SmallCNN(), LeNet5(), DataFreeDistillation(), seed=seed)
+        loader = module.batches(digits)
+        loader.sampler.set_epoch(epoch)
+        batches = iter(loader)
+        return torch.stack([next(batches)[0] for _ in range(2)])
+
+    first = drawn(0, 1)
+    assert torch.equal(first, drawn(0, 1)) and first.shape == (2, 256, 100) and not torch.equal(*first)
+    assert not torch.equal(first, drawn(0, 2)) and not torch.equal(first, drawn(1, 1))
+    assert len(made().batches(digits)) == len(digits.train_dataloader())
+
+
+def test_the_generators_first_weights_are_its_seeds(digits):
+    torch.rand(3)
+    one = made().generator.state_dict()
+    torch.rand(5)
+    assert all(torch.equal(one[key], value) for key, value in made().generator.state_dict().items())
+
+
+def test_a_checkpoint_is_a_teacher_without_its_generator(tmp_path):
+    module = made()
+    back = load_checkpoint(save(module, tmp_path), SmallCNN()).state_dict()
+    assert all(torch.equal(back[key], value) for key, value in module.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 0}, {"one_hot": -1}, {"latent": 0}, {"batch_size": 1}, {"generator_learning_rate": 0}]
+)
+def test_impossible_settings_are_refused_by_name(settings):
+    with pytest.raises(UserError, match=f"kd.{next(iter(settings))}="):
+        DataFreeDistillation(**settings)
+
+
+def test_no_training_image_is_read_once_the_baseline_is_there(monkeypatch, tmp_path):
+    settings = ["data=mnist5k", "data.epoch_examples=512", f"baseline.cache={tmp_path}", "measure.latency_runs=1"]
+    settings += ["baseline.trainer.max_epochs=1", "trainer.max_epochs=1", "progress=false", "logger=none"]
+    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+        plain = hydra.compose("config", settings)
+        free = hydra.compose("config", [*settings, "kd=data_free", "prune=scheduled", "quant=static"])
+    assert run(plain, tmp_path / "plain", []).status == "ok"
+    make, reads = parts.make_data, []
+
+    class Unreadable(Examples):
+        def __getitem__(self, index):
+            raise AssertionError("a training image is read")
+
+    def make_data(cfg):
+        data = make(cfg)
+        data.train = Unreadable(data.train.images, data.train.labels)
+        data.train.images = None
+        reads.append(data)
+        return data
+
+    monkeypatch.setattr(parts, "make_data", make_data)
+    result = run(free, tmp_path / "free", [])
+    assert result.status == "ok", result.error
+    assert result.steps == 2 and reads
+    assert isinstance(reads[0].train_dataloader(), DataLoader)
+    with pytest.raises(AssertionError, match="a training image is read"):
+        next(iter(reads[0].train_dataloader()))
