@@ -103,6 +103,9 @@ def test_gradient_passes_inside_the_range_and_stops_outside():
     x = torch.tensor([-1.0, 0.3, 0.9, 5.0], requires_grad=True)
     fake_quantize(x, torch.tensor(0.1), torch.tensor(0.0), 15).sum().backward()
     assert x.grad.tolist() == [0, 1, 1, 0]
+    x = torch.tensor([0.01, 0.04, 1.46, 1.49], requires_grad=True)  # inside, and rounded to the ends
+    fake_quantize(x, torch.tensor(0.1), torch.tensor(0.0), 15).sum().backward()
+    assert x.grad.tolist() == [1, 1, 1, 1]
 
 
 def test_rounding_starts_at_begin_and_ranges_freeze(digits):

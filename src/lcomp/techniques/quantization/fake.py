@@ -113,8 +113,6 @@ class ActivationQuantizer(nn.Module):
             self.observe(x.detach())
         if not self.enabled:
             return x
-        if self.levels == 1:  # else the gradient of what rounds down to the scale would pass too: up to 1.5 scales
-            x = x.clamp(max=self.scale)
         return fake_quantize(x, self.scale, self.zero_point, self.levels)
 
     def observe(self, x: Tensor) -> None:
@@ -135,7 +133,8 @@ class ActivationQuantizer(nn.Module):
 def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, levels: int) -> Tensor:
     """(clamp(round(x / scale) + zero_point, 0, levels) - zero_point) scale, straight through inside the range: what
     ONNX's QuantizeLinear and DequantizeLinear compute."""
-    return ((round_through(x / scale) + zero_point).clamp(0, levels) - zero_point) * scale
+    inside = (x / scale).clamp(-zero_point, levels - zero_point)  # first: a clamp stops the gradient at its very ends
+    return round_through(inside) * scale
 
 
 class DynamicQuantizer(nn.Module):
