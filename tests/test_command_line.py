@@ -31,7 +31,7 @@ def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     for line in (
         "kd: attention, data_free, fitnets, logit, noisy_teacher, none, self_distillation, teacher_assistant, vid",
         "prune: adaptive, constant, gated, lottery_ticket, n_m, none, scheduled",
-        "quant: dynamic, none, qat, static",
+        "quant: dynamic, hybrid, lsq, noise, none, qat, static",
     ):
         assert line in seen
     assert "python -m lcomp -m kd.temperature=1,3,6,8" in seen and "torch imported: False" in seen

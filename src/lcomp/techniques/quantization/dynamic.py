@@ -16,15 +16,15 @@ class DynamicQuantization(Quantization):
     """Rounds a trained network's weights; nothing about its activations is stored.
 
     Args:
-        bits, granularity, exclude, grid: as in `Quantization`.
+        bits, granularity, exclude, grid, weight_range: as in `Quantization`.
         activation_bits: 8, the only width that ONNX's DynamicQuantizeLinear has.
     """
 
     trains = False
     settled = 1.0  # validation sees none of its rounding
-    activation_widths = range(8, 9)
+    activation_widths = (8,)
 
-    def attach_input(self, module: nn.Module, bits: int) -> None:
+    def attach_input(self, module: nn.Module, pixels: bool) -> None:
         """Nothing acts before `finalize`."""
         module.input_quantizer = DynamicInput()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lcomp.errors import UserError
 from lcomp.techniques.quantization.grids import Grid
+from lcomp.techniques.quantization.ranges import Estimator, least_error, min_max
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -19,12 +21,15 @@ class WeightQuantizer(nn.Module):
 
     Scales follow the weights until `frozen`; zero weights stay exactly zero. Gradients pass within the grid's reach.
 
+    Args:
+        range: `grid`, the scale that the grid sets, or `mse`, the share of it with the least squared error.
+
     Buffers: `enabled`, `frozen` (booleans), `scale`, `threshold` (output channels, 1, ...).
     """
 
-    def __init__(self, weight: Tensor, grid: Grid, granularity: str = "channel"):
+    def __init__(self, weight: Tensor, grid: Grid, granularity: str = "channel", range: str = "grid"):
         super().__init__()
-        self.grid, self.largest, self.granularity = grid, grid.largest, granularity
+        self.grid, self.largest, self.granularity, self.range = grid, grid.largest, granularity, range
         self.register_buffer("enabled", torch.tensor(False))
         self.register_buffer("frozen", torch.tensor(False))
         for name in ("scale", "threshold"):
@@ -39,8 +44,12 @@ class WeightQuantizer(nn.Module):
             return weight
         if self.training and not self.frozen:
             self.observe(weight.detach())
-        inside = (weight / self.scale).clamp(-self.grid.reach, self.grid.reach)
-        return (inside + (self.grid.nearest(inside, self.threshold) - inside).detach()) * self.scale
+        return self.rounded(weight, self.scale)
+
+    def rounded(self, weight: Tensor, scale: Tensor) -> Tensor:
+        """`weight` at the grid's levels times `scale`."""
+        inside = (weight / scale).clamp(-self.grid.reach, self.grid.reach)
+        return (inside + (self.grid.nearest(inside, self.threshold) - inside).detach()) * scale
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         return weight
@@ -50,7 +59,10 @@ class WeightQuantizer(nn.Module):
         rows = weight.flatten(1)
         if self.granularity == "tensor":
             rows = rows.reshape(1, -1)
-        scale, threshold = (found.expand(len(weight)).view_as(self.scale) for found in self.grid.scale(rows))
+        scale, threshold = self.grid.scale(rows)
+        if self.range == "mse":
+            scale = least_error(rows, scale, threshold, self.grid)
+        scale, threshold = (found.expand(len(weight)).view_as(self.scale) for found in (scale, threshold))
         fallback = scale.max() if scale.any() else torch.ones(()) / self.largest
         self.scale.copy_(torch.where(scale > 0, scale, fallback))
         self.threshold.copy_(threshold)
@@ -63,16 +75,22 @@ class WeightQuantizer(nn.Module):
 class ActivationQuantizer(nn.Module):
     """Asymmetric, one scale per tensor, unsigned integers 0 to 2^b - 1; the range always holds zero, exactly.
 
-    Follows minimum and maximum while `observing`: their moving average with `momentum` m, r <- (1 - m) r + m r_batch,
-    or their extremes where momentum is None.
+    One bit has two levels, 0 and the scale; a gradient passes up to the scale, and stops beyond (Courbariaux et al.
+    2016, eq. 4).
 
-    Buffers: `enabled`, `observing`, `seen` (booleans), `low`, `high` (the observed range).
+    Args:
+        range: what makes the range of the batches that pass while `observing`, see `ranges`.
+
+    Buffers: `enabled`, `observing` (booleans), `seen` (how many batches were observed), `low`, `high` (their range).
+
+    Raises:
+        UserError: one bit for an input that is negative somewhere.
     """
 
-    def __init__(self, bits: int, momentum: float | None):
+    def __init__(self, bits: int, range: Estimator = min_max):
         super().__init__()
-        self.levels, self.momentum = 2**bits - 1, momentum
-        for name, value in (("enabled", False), ("observing", False), ("seen", False), ("low", 0.0), ("high", 0.0)):
+        self.levels, self.range = 2**bits - 1, range
+        for name, value in (("enabled", False), ("observing", False), ("seen", 0), ("low", 0.0), ("high", 0.0)):
             self.register_buffer(name, torch.tensor(value))
         self.enabled: Tensor
         self.observing: Tensor
@@ -93,24 +111,30 @@ class ActivationQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.observing:
             self.observe(x.detach())
-        return fake_quantize(x, self.scale, self.zero_point, self.levels) if self.enabled else x
+        if not self.enabled:
+            return x
+        return fake_quantize(x, self.scale, self.zero_point, self.levels)
 
     def observe(self, x: Tensor) -> None:
-        low, high = x.min().clamp(max=0), x.max().clamp(min=0)
-        if self.seen:
-            if self.momentum is None:
-                low, high = torch.minimum(low, self.low), torch.maximum(high, self.high)
-            else:
-                low, high = self.low.lerp(low, self.momentum), self.high.lerp(high, self.momentum)
+        self.refuse_signs(x)
+        low, high = self.range(x, self.levels, (self.low, self.high), int(self.seen))
         self.low.copy_(low)
         self.high.copy_(high)
-        self.seen.fill_(True)
+        self.seen.add_(1)
+
+    def refuse_signs(self, x: Tensor) -> None:
+        if self.levels == 1 and x.min() < 0:
+            raise UserError(
+                "quant.activation_bits=1: its two levels are 0 and a scale, and a layer reads negative values; put a "
+                "ReLU before it, name it in quant.exclude, or take 2 bits"
+            )
 
 
 def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, levels: int) -> Tensor:
     """(clamp(round(x / scale) + zero_point, 0, levels) - zero_point) scale, straight through inside the range: what
     ONNX's QuantizeLinear and DequantizeLinear compute."""
-    return ((round_through(x / scale) + zero_point).clamp(0, levels) - zero_point) * scale
+    inside = (x / scale).clamp(-zero_point, levels - zero_point)  # first: a clamp stops the gradient at its very ends
+    return round_through(inside) * scale
 
 
 class DynamicQuantizer(nn.Module):

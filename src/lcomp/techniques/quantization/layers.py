@@ -21,7 +21,7 @@ class Input(nn.Module):
     def __init__(self, quantizer: ActivationQuantizer):
         super().__init__()
         self.levels = quantizer.levels
-        self.highest = float((self.levels - quantizer.zero_point) * quantizer.scale)
+        self.highest = float((self.levels - quantizer.zero_point) * quantizer.scale.detach())
         self.register_buffer("scale", quantizer.scale.detach().clone())
         self.register_buffer("zero_point", quantizer.zero_point.detach().to(torch.uint8))
         self.scale: Tensor

@@ -12,37 +12,39 @@ from lcomp.errors import UserError
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
+from lcomp.techniques.quantization.ranges import Estimator, MovingAverage
 from lcomp.techniques.technique import check_window, network_of, share_of_training
+
+MOVING_AVERAGE = MovingAverage()
 
 
 class QuantizationAwareTraining(Quantization):
     """Trains the network with rounded weights and activations; gradients pass straight through.
 
     Args:
-        bits, activation_bits, granularity, exclude, grid: as in `Quantization`.
+        bits, activation_bits, granularity, exclude, grid, weight_range, range: as in `Quantization`; ranges of
+            activations follow a moving average unless `range` says otherwise.
         begin: share of training after which rounding starts.
         freeze: share of training after which the ranges stay as they are.
-        momentum: of the moving average of the activations' ranges, above 0 to 1.
     """
 
     def __init__(
         self,
         bits: int = 8,
-        activation_bits: int = 8,
+        activation_bits: int | None = 8,
         begin: float = 0.0,
         freeze: float = 2 / 3,
-        momentum: float = 0.05,
         granularity: str = "channel",
         exclude: Sequence[str] = (),
         grid: Callable[[int], Grid] = Uniform,
+        weight_range: str = "grid",
+        range: Estimator = MOVING_AVERAGE,
     ):
-        super().__init__(bits, activation_bits, granularity, exclude, grid)
+        super().__init__(bits, activation_bits, granularity, exclude, grid, weight_range, range)
         check_window("quant.begin", begin, "quant.freeze", freeze)
         if freeze == begin:
             raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges are observed between them")
-        if not 0 < momentum <= 1:
-            raise UserError(f"quant.momentum={momentum}: above 0, to 1")
-        self.begin, self.freeze, self.momentum = begin, freeze, momentum
+        self.begin, self.freeze = begin, freeze
         self.settled = begin
 
     def on_train_batch_start(

@@ -14,7 +14,8 @@ from lcomp.errors import UserError, one_of
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
-from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.quantization.ranges import Estimator, MeanSquaredError, min_max
 from lcomp.techniques.technique import (
     Layer,
     Technique,
@@ -36,33 +37,46 @@ class Quantization(Technique):
 
     Args:
         bits: width of a weight, 2 to 8 on the uniform grid.
-        activation_bits: width of an activation, 2 to 8; pixels keep 8.
+        activation_bits: width of an activation, 1 to 8, or None: activations stay float; pixels keep 8.
         grid: the weights' levels, made from the width, see `grids`.
         granularity: of the weights' scales, `channel` (one per output channel) or `tensor` (one per layer).
         exclude: names of layers (`fc3`, `conv*`) that stay float.
+        weight_range: of the weights' scales: `grid`, as the grid sets them, or `mse`, the share of that with the least
+            squared error.
+        range: what makes an activation's range of the batches that it sees, see `ranges`.
 
     Raises:
         UserError: a width outside its range, a name that matches no layer, or a layer that cannot be quantized.
     """
 
     stage = 2
-    momentum: float | None = None
-    activation_widths = range(2, 9)
+    learns_steps = False  # True: an activation's step is a parameter, and no range is estimated
+    activation_widths: tuple[int | None, ...] = (1, 2, 3, 4, 5, 6, 7, 8, None)
 
     def __init__(
         self,
         bits: int = 8,
-        activation_bits: int = 8,
+        activation_bits: int | None = 8,
         granularity: str = "channel",
         exclude: Sequence[str] = (),
         grid: Callable[[int], Grid] = Uniform,
+        weight_range: str = "grid",
+        range: Estimator = min_max,
     ):
-        if activation_bits not in self.activation_widths:
-            least, most = self.activation_widths[0], self.activation_widths[-1]
-            allowed = f"{least} to {most}" if least < most else f"{most} only here; quant=static has 2 to 8"
+        whole = activation_bits is None or type(activation_bits) is int
+        if not whole or activation_bits not in self.activation_widths:
+            several = len(self.activation_widths) > 1
+            allowed = "1 to 8, or null for floats" if several else "8 only here; quant=static has 1 to 8"
             raise UserError(f"quant.activation_bits={activation_bits}: a width in whole bits, {allowed}")
+        if activation_bits == 1 and not self.learns_steps and not isinstance(range, MeanSquaredError):
+            raise UserError(
+                "quant.activation_bits=1: its two levels are 0 and a scale, which only quant/range=mse sets well; "
+                "quant=lsq learns it"
+            )
         self.grid = grid(bits)
         one_of("quant.granularity", granularity, ("channel", "tensor"))
+        one_of("quant.weight_range", weight_range, ("grid", "mse"))
+        self.weight_range, self.range = weight_range, range
         self.bits, self.activation_bits, self.granularity = bits, activation_bits, granularity
         self.exclude = tuple(exclude)
 
@@ -79,14 +93,27 @@ class Quantization(Technique):
         for name, layer in layers(network, self.exclude):
             if parametrization(layer, WeightQuantizer) is not None:
                 continue
-            quantizer = WeightQuantizer(layer.weight, self.grid, self.granularity)
+            quantizer = self.weight_quantizer(layer.weight)
             parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
-            bits = PIXEL_BITS if name in foldable or sources.get(name) == graph.PIXELS else self.activation_bits
-            self.attach_input(network.get_submodule(foldable.get(name, name)), bits)
+            pixels = name in foldable or sources.get(name) == graph.PIXELS
+            self.attach_input(network.get_submodule(foldable.get(name, name)), pixels)
 
-    def attach_input(self, module: nn.Module, bits: int) -> None:
-        """Puts a quantizer, off until it is enabled, in front of `module`."""
-        module.input_quantizer = ActivationQuantizer(bits, self.momentum)
+    def weight_quantizer(self, weight: Tensor) -> WeightQuantizer:
+        """What rounds `weight`, off until it is enabled."""
+        return WeightQuantizer(weight, self.grid, self.granularity, self.weight_range)
+
+    def activation_quantizer(self, bits: int) -> ActivationQuantizer:
+        """What rounds an input that is not the pixels, off until it is enabled."""
+        return ActivationQuantizer(bits, self.range)
+
+    def attach_input(self, module: nn.Module, pixels: bool) -> None:
+        """Puts a quantizer in front of `module`, whose input may be the pixels."""
+        if self.activation_bits is None:
+            module.input_quantizer = nn.Identity()
+            return
+        module.input_quantizer = (
+            ActivationQuantizer(PIXEL_BITS, self.range) if pixels else self.activation_quantizer(self.activation_bits)
+        )
         module.register_forward_pre_hook(quantize_input)
 
     @torch.no_grad()
@@ -122,7 +149,7 @@ def integer_layer(layer: Layer, quantizer: WeightQuantizer, owner: nn.Module) ->
         weight.scale.div_(owner.std)
         layer.bias = folded_bias(owner, weight(), layer.bias)
     source = owner.input_quantizer
-    quantize = Input(source) if isinstance(source, ActivationQuantizer) else DynamicInput()
+    quantize = Input(source) if isinstance(source, ActivationQuantizer) else source
     return (QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear)(layer, weight, quantize)  # type: ignore[arg-type]
 
 

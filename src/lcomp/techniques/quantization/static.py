@@ -11,14 +11,16 @@ from lcomp.errors import UserError
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
+from lcomp.techniques.quantization.ranges import Estimator, min_max
 from lcomp.techniques.technique import layers, original, parametrization
 
 
 class StaticQuantization(Quantization):
-    """Rounds a trained network, its activations' ranges being the extremes over `calibration_images` of training.
+    """Rounds a trained network; its activations' ranges are estimated over `calibration_images` of training, and are
+    their extremes unless `range` says otherwise.
 
     Args:
-        bits, activation_bits, granularity, exclude, grid: as in `Quantization`.
+        bits, activation_bits, granularity, exclude, grid, weight_range, range: as in `Quantization`.
         calibration_images: how many training images are looked at, 1 or more.
     """
 
@@ -28,13 +30,15 @@ class StaticQuantization(Quantization):
     def __init__(
         self,
         bits: int = 8,
-        activation_bits: int = 8,
+        activation_bits: int | None = 8,
         calibration_images: int = 2_000,
         granularity: str = "channel",
         exclude: Sequence[str] = (),
         grid: Callable[[int], Grid] = Uniform,
+        weight_range: str = "grid",
+        range: Estimator = min_max,
     ):
-        super().__init__(bits, activation_bits, granularity, exclude, grid)
+        super().__init__(bits, activation_bits, granularity, exclude, grid, weight_range, range)
         if calibration_images < 1:
             raise UserError(f"quant.calibration_images={calibration_images}: 1 or more")
         self.calibration_images = calibration_images
