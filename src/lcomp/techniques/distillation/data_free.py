@@ -43,11 +43,12 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         x = F.leaky_relu(self.norm1(self.fc(latents).unflatten(1, self.start)), 0.2)
         x = F.leaky_relu(self.norm2(self.conv1(x)), 0.2)
-        return self.norm3(self.conv2(x)).sigmoid()[:, :, : self.shape[1], : self.shape[2]]
+        images: Tensor = self.norm3(self.conv2(x)).sigmoid()
+        return images[:, :, : self.shape[1], : self.shape[2]]
 
 
 def one_hot_loss(logits: Tensor) -> Tensor:
-    """Cross-entropy of the teacher's logits (N, classes) with its own answers (eq. 4): an image shall be of one class."""
+    """Cross-entropy of the teacher's logits (N, classes) with its own answers (eq. 4): an image shall have one class."""
     return F.cross_entropy(logits, logits.argmax(1))
 
 
