@@ -18,7 +18,7 @@ from torch import nn
 from lcomp import __version__, graph
 from lcomp.files import write_atomically
 from lcomp.models.layers import Normalize, folded_bias
-from lcomp.techniques.quantization.layers import OPSET, DynamicInput, Input, IntegerWeight
+from lcomp.techniques.quantization.layers import OPSET, CodedWeight, DynamicInput, Input
 
 
 def export(
@@ -37,7 +37,7 @@ def export(
     """
     network = fold_normalization(copy.deepcopy(network).cpu().eval())
     for module in network.modules():
-        if isinstance(module, Input | DynamicInput | IntegerWeight):
+        if isinstance(module, Input | DynamicInput | CodedWeight):
             module.exporting = True
     example = torch.zeros(2, *input_shape)
     exporter_log = logging.getLogger("torch.onnx")

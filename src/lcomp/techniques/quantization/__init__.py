@@ -2,4 +2,5 @@
 
 from lcomp.techniques.quantization.dynamic import DynamicQuantization as DynamicQuantization
 from lcomp.techniques.quantization.qat import QuantizationAwareTraining as QuantizationAwareTraining
+from lcomp.techniques.quantization.shared import WeightSharing as WeightSharing
 from lcomp.techniques.quantization.static import StaticQuantization as StaticQuantization

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,7 +19,7 @@ class QuantizationAwareTraining(Quantization):
     """Trains the network with rounded weights and activations; gradients pass straight through.
 
     Args:
-        bits, activation_bits, granularity, exclude, grid: as in `Quantization`.
+        bits, activation_bits, granularity, exclude, grid, bits_of: as in `Quantization`.
         begin: share of training after which rounding starts.
         freeze: share of training after which the ranges stay as they are.
         momentum: of the moving average of the activations' ranges, above 0 to 1.
@@ -35,8 +35,9 @@ class QuantizationAwareTraining(Quantization):
         granularity: str = "channel",
         exclude: Sequence[str] = (),
         grid: Callable[[int], Grid] = Uniform,
+        bits_of: Mapping[str, int] | None = None,
     ):
-        super().__init__(bits, activation_bits, granularity, exclude, grid)
+        super().__init__(bits, activation_bits, granularity, exclude, grid, bits_of)
         check_window("quant.begin", begin, "quant.freeze", freeze)
         if freeze == begin:
             raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges are observed between them")

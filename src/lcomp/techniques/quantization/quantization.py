@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatch
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from lcomp.techniques.technique import (
     warn_of_others,
 )
 
+V = TypeVar("V")
 PIXEL_BITS = 8  # pixels are bytes: eight bits lose nothing, fewer would blind the network
 
 
@@ -40,6 +42,8 @@ class Quantization(Technique):
         grid: the weights' levels, made from the width, see `grids`.
         granularity: of the weights' scales, `channel` (one per output channel) or `tensor` (one per layer).
         exclude: names of layers (`fc3`, `conv*`) that stay float.
+        bits_of: a width of their own for the weights of layers by name, such as {"fc1": 2, "conv*": 8}; the first
+            pattern that fits counts.
 
     Raises:
         UserError: a width outside its range, a name that matches no layer, or a layer that cannot be quantized.
@@ -56,21 +60,20 @@ class Quantization(Technique):
         granularity: str = "channel",
         exclude: Sequence[str] = (),
         grid: Callable[[int], Grid] = Uniform,
+        bits_of: Mapping[str, int] | None = None,
     ):
         if activation_bits not in self.activation_widths:
             least, most = self.activation_widths[0], self.activation_widths[-1]
             allowed = f"{least} to {most}" if least < most else f"{most} only here; quant=static has 2 to 8"
             raise UserError(f"quant.activation_bits={activation_bits}: a width in whole bits, {allowed}")
-        self.grid = grid(bits)
+        self.grid, self.bits_of = grid(bits), dict(bits_of or {})
+        self.grids_of = {pattern: own_grid(grid, pattern, own) for pattern, own in self.bits_of.items()}
         one_of("quant.granularity", granularity, ("channel", "tensor"))
         self.bits, self.activation_bits, self.granularity = bits, activation_bits, granularity
         self.exclude = tuple(exclude)
 
     def check(self, network: nn.Module) -> None:
-        check_patterns(network, self.exclude, "quant.exclude")
-        for name, layer in layers(network, self.exclude):
-            if getattr(layer, "padding_mode", "zeros") != "zeros":
-                raise UserError(f"quant: {name} pads with '{layer.padding_mode}'; only zeros can be quantized")
+        check_layers(network, self.exclude, self.bits_of)
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
@@ -79,10 +82,14 @@ class Quantization(Technique):
         for name, layer in layers(network, self.exclude):
             if parametrization(layer, WeightQuantizer) is not None:
                 continue
-            quantizer = WeightQuantizer(layer.weight, self.grid, self.granularity)
+            quantizer = WeightQuantizer(layer.weight, self.grid_of(name), self.granularity)
             parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
             bits = PIXEL_BITS if name in foldable or sources.get(name) == graph.PIXELS else self.activation_bits
             self.attach_input(network.get_submodule(foldable.get(name, name)), bits)
+
+    def grid_of(self, name: str) -> Grid:
+        """The grid of the layer of that name."""
+        return first_fit(self.grids_of, name, self.grid)
 
     def attach_input(self, module: nn.Module, bits: int) -> None:
         """Puts a quantizer, off until it is enabled, in front of `module`."""
@@ -105,6 +112,28 @@ class Quantization(Technique):
             if owner is not layer:
                 graph.replace(network, foldable[name], nn.Identity())
         return network
+
+
+def own_grid(grid: Callable[[int], Grid], pattern: str, bits: int) -> Grid:
+    """The grid of the layers that `pattern` fits; an impossible width is named by that key."""
+    try:
+        return grid(bits)
+    except UserError as error:
+        raise UserError(str(error).replace("quant.bits=", f"quant.bits_of.{pattern}=", 1)) from None
+
+
+def check_layers(network: nn.Module, exclude: Sequence[str], bits_of: Mapping[str, Any]) -> None:
+    """Raises UserError for a pattern that matches no layer, or a layer that cannot be quantized."""
+    check_patterns(network, exclude, "quant.exclude")
+    check_patterns(network, list(bits_of), "quant.bits_of")
+    for name, layer in layers(network, exclude):
+        if getattr(layer, "padding_mode", "zeros") != "zeros":
+            raise UserError(f"quant: {name} pads with '{layer.padding_mode}'; only zeros can be quantized")
+
+
+def first_fit(patterns: Mapping[str, V], name: str, otherwise: V) -> V:
+    """The value of the first pattern that fits the layer's name."""
+    return next((value for pattern, value in patterns.items() if fnmatch(name, pattern)), otherwise)
 
 
 def quantize_input(module: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
@@ -134,6 +163,7 @@ def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -
     gain = (norm.running_var + norm.eps).rsqrt()
     if norm.weight is not None:
         gain = gain * norm.weight
+    assert isinstance(layer.weight, IntegerWeight)
     integers = layer.weight.integers
     integers.mul_(gain.sign().to(integers.dtype).view(-1, *[1] * (integers.dim() - 1)))
     layer.weight.scale.mul_(gain.abs().where(gain != 0, 1.0))

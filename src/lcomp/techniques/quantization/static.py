@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ class StaticQuantization(Quantization):
     """Rounds a trained network, its activations' ranges being the extremes over `calibration_images` of training.
 
     Args:
-        bits, activation_bits, granularity, exclude, grid: as in `Quantization`.
+        bits, activation_bits, granularity, exclude, grid, bits_of: as in `Quantization`.
         calibration_images: how many training images are looked at, 1 or more.
     """
 
@@ -33,8 +33,9 @@ class StaticQuantization(Quantization):
         granularity: str = "channel",
         exclude: Sequence[str] = (),
         grid: Callable[[int], Grid] = Uniform,
+        bits_of: Mapping[str, int] | None = None,
     ):
-        super().__init__(bits, activation_bits, granularity, exclude, grid)
+        super().__init__(bits, activation_bits, granularity, exclude, grid, bits_of)
         if calibration_images < 1:
             raise UserError(f"quant.calibration_images={calibration_images}: 1 or more")
         self.calibration_images = calibration_images
