@@ -12,6 +12,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from lcomp import stream
 from lcomp.techniques.pruning.adaptive import pq_index
 from lcomp.techniques.quantization.layers import CodedWeight
 
@@ -68,8 +69,8 @@ def of_graph(path: Path) -> dict[str, Any]:
 
 
 def of_network(network: nn.Module) -> dict[str, float]:
-    """Parameters (integer weights too), those that are not zero, the share of zeros among the weights of layers, and
-    these weights' PQ Index."""
+    """Parameters (integer weights too), those that are not zero, the share of zeros among the weights of layers, these
+    weights' PQ Index, and the bytes of the network's entropy-coded stream."""
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for module in network.modules():
@@ -85,4 +86,5 @@ def of_network(network: nn.Module) -> dict[str, float]:
         "nonzero_parameters": sum(int(t.count_nonzero()) for t in matrices + others),
         "sparsity": zeros / sum(t.numel() for t in matrices),
         "pq_index": pq_index(torch.cat([value.detach().float().flatten() for value in values])),
+        "stream_bytes": len(stream.encode(network)),
     }
