@@ -113,19 +113,23 @@ def encode_state(state: dict[str, Tensor]) -> bytes:
         if table.model is not None:
             coder.encode_reverse(table.indices(symbols), table.model)
     deflated = zlib.compress(bytes(header), 9, wbits=-15)
-    body = number(len(deflated)) + deflated + bytes(raw) + coder.get_compressed().astype(WORDS).tobytes()
+    words: bytes = coder.get_compressed().astype(WORDS).tobytes()
+    body = number(len(deflated)) + deflated + bytes(raw) + words
     return MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
 
 
 def parts(tensor: Tensor) -> tuple[int, Table | None, Symbols, bytes]:
     """How a tensor is coded: the coding, its table and symbols if it has any, and the bytes that stay raw."""
     own = raw_bytes(tensor)
+    symbols: Symbols
     if tensor.is_floating_point():
         elements = np.frombuffer(own, np.uint8).reshape(-1, tensor.element_size())
         kept = elements.any(1)  # minus zero has a bit set, and is kept
-        symbols, coding, rest = kept.astype(np.int64), MASKED, elements[kept].tobytes()
+        coding, rest = MASKED, elements[kept].tobytes()
+        symbols = kept.astype(np.int64)
     else:
-        symbols, coding, rest = tensor.flatten().to(torch.int64).numpy(), CODED, b""
+        coding, rest = CODED, b""
+        symbols = tensor.flatten().to(torch.int64).numpy()
     table = table_of(symbols)
     if table is None or len(rest) + table.entropy_bytes + len(zlib.compress(table.written(), 9)) - 8 >= len(own):
         return RAW, None, symbols[:0], own

@@ -24,7 +24,7 @@ class WeightQuantizer(nn.Module):
 
     def __init__(self, weight: Tensor, grid: Grid, granularity: str = "channel"):
         super().__init__()
-        self.grid, self.largest, self.granularity = grid, grid.largest, granularity
+        self.grid, self.granularity = grid, granularity
         self.register_buffer("enabled", torch.tensor(False))
         self.register_buffer("frozen", torch.tensor(False))
         for name in ("scale", "threshold"):
@@ -33,6 +33,10 @@ class WeightQuantizer(nn.Module):
         self.frozen: Tensor
         self.scale: Tensor
         self.threshold: Tensor
+
+    @property
+    def largest(self) -> int:
+        return self.grid.largest
 
     def forward(self, weight: Tensor) -> Tensor:
         if not self.enabled:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, fake_quantize
 
 OPSET = 20
+GATHER = "lcomp::Gather"  # becomes Cast and Gather when the exporter, which would fold small ones into floats, is done
 
 
 class Input(nn.Module):
@@ -88,7 +88,7 @@ class IntegerWeight(CodedWeight):
 
 
 class SharedWeight(CodedWeight):
-    """uint8 indices into the layer's values, the first of which is zero; in an export, Gather.
+    """uint8 indices into the layer's values, the first of which is zero; in an artifact, Cast and Gather.
 
     Args:
         integers: indices, uint8 of the weight's shape.
@@ -103,9 +103,7 @@ class SharedWeight(CodedWeight):
     def forward(self) -> Tensor:
         if not self.exporting:
             return self.codebook[self.integers.int()]
-        shape = self.integers.shape
-        indices = symbolic("Cast", (self.integers,), torch.int32, shape, to=int(onnx.TensorProto.INT32))
-        return symbolic("Gather", (self.codebook, indices), torch.float32, shape, axis=0)
+        return symbolic(GATHER, (self.codebook, self.integers), torch.float32, self.integers.shape)
 
 
 class QuantizedConv2d(nn.Module):

@@ -66,7 +66,7 @@ class Codebook(nn.Module):
         if len(found):
             values = k_means(found, len(self.values))
             self.values.copy_(values)
-            nearest = torch.bucketize(weight.double().cpu(), middles(values)) + 1
+            nearest = torch.bucketize(weight.double().cpu().contiguous(), middles(values)) + 1
             self.indices.copy_(torch.where(weight.cpu() == 0, 0, nearest))
         self.enabled.fill_(True)
 
