@@ -124,7 +124,7 @@ def parts(tensor: Tensor) -> tuple[int, Table | None, Symbols, bytes]:
     symbols: Symbols
     if tensor.is_floating_point():
         elements = np.frombuffer(own, np.uint8).reshape(-1, tensor.element_size())
-        kept = elements.any(1)  # minus zero has a bit set, and is kept
+        kept: Any = elements.any(1)  # minus zero has a bit set, and is kept
         coding, rest = MASKED, elements[kept].tobytes()
         symbols = kept.astype(np.int64)
     else:
