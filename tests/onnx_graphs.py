@@ -29,8 +29,8 @@ def initializers(path: Path) -> dict:
 
 
 def integer_weights(path: Path) -> list:
-    """The int8 constants of more than one dimension."""
-    return [array for array in initializers(path).values() if array.dtype == "int8" and array.ndim > 1]
+    """The 8-bit constants of more than one dimension: int8 weights, or uint8 indices of shared ones."""
+    return [array for array in initializers(path).values() if array.dtype.itemsize == 1 and array.ndim > 1]
 
 
 def logits(path: Path, pixels):

@@ -31,7 +31,7 @@ def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     for line in (
         "kd: attention, data_free, fitnets, logit, noisy_teacher, none, self_distillation, teacher_assistant, vid",
         "prune: adaptive, constant, gated, lottery_ticket, n_m, none, scheduled",
-        "quant: dynamic, hybrid, lsq, noise, none, qat, static",
+        "quant: dynamic, hybrid, lsq, mixed, noise, none, qat, shared, static",
     ):
         assert line in seen
     assert "python -m lcomp -m kd.temperature=1,3,6,8" in seen and "torch imported: False" in seen
@@ -59,7 +59,7 @@ def test_cfg_shows_the_composed_configuration(tmp_path):
             ["prune=none", "prune.sparsity=0.5"],
             "those with it are prune=adaptive, prune=constant, prune=gated",
         ),
-        (["quant=static", "quant.freeze=0.5"], "those with it are quant=qat"),
+        (["quant=static", "quant.freeze=0.5"], "those with it are quant=mixed, quant=qat"),
         (
             ["prune/schedule=cubc"],
             "prune/schedule=cubc: no such choice; allowed are constant, cubic, exponential, iterative, linear",

@@ -18,7 +18,7 @@ from torch import nn
 from lcomp import __version__, graph
 from lcomp.files import write_atomically
 from lcomp.models.layers import Normalize, folded_bias
-from lcomp.techniques.quantization.layers import OPSET, DynamicInput, Input, IntegerWeight
+from lcomp.techniques.quantization.layers import GATHER, OPSET, CodedWeight, DynamicInput, Input
 
 
 def export(
@@ -37,7 +37,7 @@ def export(
     """
     network = fold_normalization(copy.deepcopy(network).cpu().eval())
     for module in network.modules():
-        if isinstance(module, Input | DynamicInput | IntegerWeight):
+        if isinstance(module, Input | DynamicInput | CodedWeight):
             module.exporting = True
     example = torch.zeros(2, *input_shape)
     exporter_log = logging.getLogger("torch.onnx")
@@ -62,6 +62,7 @@ def export(
     assert program is not None
     model = strip(program.model_proto)
     own_zero_points(model)
+    gather(model)
     for key, value in {
         "classes": json.dumps(classes),
         "config_hash": config_hash,
@@ -84,6 +85,24 @@ def own_zero_points(model: onnx.ModelProto) -> None:
                 own.CopyFrom(constants[node.input[2]])
                 own.name = node.input[2] = f"{node.input[0]}.zero_point"
             taken.add(node.input[2])
+
+
+def gather(model: onnx.ModelProto) -> None:
+    """Replaces the stand-in of shared weights by Cast and Gather: a byte for each weight, and the codebook."""
+    domain, _, name = GATHER.partition("::")
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if (node.domain, node.op_type) == (domain, name):
+            codebook, integers = node.input
+            indices = f"{node.output[0]}.indices"
+            nodes.append(onnx.helper.make_node("Cast", [integers], [indices], to=onnx.TensorProto.INT32))
+            nodes.append(onnx.helper.make_node("Gather", [codebook, indices], list(node.output), axis=0))
+        else:
+            nodes.append(node)
+    opsets = [opset for opset in model.opset_import if opset.domain != domain]
+    del model.graph.node[:], model.opset_import[:]
+    model.graph.node.extend(nodes)
+    model.opset_import.extend(opsets)
 
 
 def strip(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -12,8 +12,9 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from lcomp import stream
 from lcomp.techniques.pruning.adaptive import pq_index
-from lcomp.techniques.quantization.layers import IntegerWeight
+from lcomp.techniques.quantization.layers import CodedWeight
 
 
 def of_file(path: Path) -> dict[str, int]:
@@ -33,9 +34,10 @@ def of_graph(path: Path) -> dict[str, Any]:
     weights = {name: numpy_helper.to_array(tensor) for name, tensor in constants.items()}
     values = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
 
-    for node in graph.node:  # a dequantized weight is a constant too: its integers count, its float copy does not
-        if node.op_type == "DequantizeLinear" and node.input[0] in weights:
-            constants[node.output[0]] = constants[node.input[0]]
+    for node in graph.node:  # a decoded weight is a constant too: its integers count, its float copy does not
+        stored = node.input[1 if node.op_type == "Gather" else 0] if node.input else ""
+        if node.op_type in ("DequantizeLinear", "Cast", "Gather") and set(node.input) <= set(constants):
+            constants[node.output[0]] = constants[stored]
 
     def shape(name: str) -> list[int]:
         if name in constants:
@@ -67,16 +69,16 @@ def of_graph(path: Path) -> dict[str, Any]:
 
 
 def of_network(network: nn.Module) -> dict[str, float]:
-    """Parameters (integer weights too), those that are not zero, the share of zeros among the weights of layers, and
-    these weights' PQ Index."""
+    """Parameters (integer weights too), those that are not zero, the share of zeros among the weights of layers, these
+    weights' PQ Index, and the bytes of the network's entropy-coded stream."""
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for module in network.modules():
-        if isinstance(module, IntegerWeight):
+        if isinstance(module, CodedWeight):
             matrices.append(module.integers)
         for parameter in module.parameters(recurse=False):
             (matrices if parameter.dim() > 1 else others).append(parameter.detach())
-    values = [module() for module in network.modules() if isinstance(module, IntegerWeight)]
+    values = [module() for module in network.modules() if isinstance(module, CodedWeight)]
     values += [parameter for parameter in network.parameters() if parameter.dim() > 1]
     zeros = sum(t.numel() - int(t.count_nonzero()) for t in matrices)
     return {
@@ -84,4 +86,5 @@ def of_network(network: nn.Module) -> dict[str, float]:
         "nonzero_parameters": sum(int(t.count_nonzero()) for t in matrices + others),
         "sparsity": zeros / sum(t.numel() for t in matrices),
         "pq_index": pq_index(torch.cat([value.detach().float().flatten() for value in values])),
+        "stream_bytes": len(stream.encode(network)),
     }

@@ -18,6 +18,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
+from lcomp.modules.baseline import BaselineModule
 from lcomp.techniques.technique import Technique, network_of, share_of_training, total_steps
 
 CHECKPOINT = "checkpoint.ckpt"
@@ -132,6 +133,7 @@ def fit(
         loggers: Lightning's, of the user's choice.
     """
     epochs = epochs or Epochs()
+    batches = module.batches(data) if isinstance(module, BaselineModule) else data.train_dataloader()
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
     pl.seed_everything(seed, verbose=False)
@@ -153,7 +155,7 @@ def fit(
         )
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:
-            trainer.fit(module, module.batches(data), data.val_dataloader())
+            trainer.fit(module, batches, data.val_dataloader())
         except SystemExit as exit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from exit
     module.to(device="cpu", memory_format=torch.contiguous_format)

@@ -16,7 +16,7 @@ class DynamicQuantization(Quantization):
     """Rounds a trained network's weights; nothing about its activations is stored.
 
     Args:
-        bits, granularity, exclude, grid, weight_range: as in `Quantization`.
+        bits, granularity, exclude, grid, weight_range, bits_of: as in `Quantization`.
         activation_bits: 8, the only width that ONNX's DynamicQuantizeLinear has.
     """
 

@@ -29,7 +29,7 @@ class WeightQuantizer(nn.Module):
 
     def __init__(self, weight: Tensor, grid: Grid, granularity: str = "channel", range: str = "grid"):
         super().__init__()
-        self.grid, self.largest, self.granularity, self.range = grid, grid.largest, granularity, range
+        self.grid, self.granularity, self.range = grid, granularity, range
         self.register_buffer("enabled", torch.tensor(False))
         self.register_buffer("frozen", torch.tensor(False))
         for name in ("scale", "threshold"):
@@ -38,6 +38,10 @@ class WeightQuantizer(nn.Module):
         self.frozen: Tensor
         self.scale: Tensor
         self.threshold: Tensor
+
+    @property
+    def largest(self) -> int:
+        return self.grid.largest
 
     def forward(self, weight: Tensor) -> Tensor:
         if not self.enabled:

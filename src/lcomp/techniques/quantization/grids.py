@@ -19,8 +19,10 @@ class Grid(Protocol):
         reach: how many scales from zero a weight's gradient still passes.
     """
 
-    largest: int
-    reach: float
+    @property
+    def largest(self) -> int: ...
+    @property
+    def reach(self) -> float: ...
 
     def scale(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """From weights (channels, n): scale and threshold (channels,), 0 for a channel of zeros."""

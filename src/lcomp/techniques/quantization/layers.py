@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, fake_quantize
 
 OPSET = 20
+GATHER = "lcomp::Gather"  # becomes Cast and Gather when the exporter, which would fold small ones into floats, is done
 
 
 class Input(nn.Module):
@@ -54,17 +55,28 @@ class DynamicInput(DynamicQuantizer):
         return symbolic("DequantizeLinear", (integers, scale, zero_point), torch.float32, x.shape)
 
 
-class IntegerWeight(nn.Module):
-    """int8 weights (output channels, ...) with a scale per output channel; in an export, DequantizeLinear."""
+class CodedWeight(nn.Module):
+    """A weight as it is stored: calling it gives the float weight.
+
+    Args:
+        integers: the stored whole numbers, of the weight's shape; 0 stands for a weight of zero, and only 0 does.
+    """
 
     exporting = False
 
-    def __init__(self, integers: Tensor, scale: Tensor):
+    def __init__(self, integers: Tensor):
         super().__init__()
         self.register_buffer("integers", integers)
+        self.integers: Tensor
+
+
+class IntegerWeight(CodedWeight):
+    """int8 weights (output channels, ...) with a scale per output channel; in an export, DequantizeLinear."""
+
+    def __init__(self, integers: Tensor, scale: Tensor):
+        super().__init__(integers)
         self.register_buffer("scale", scale.detach().flatten().clone())
         self.register_buffer("zero_point", torch.zeros(len(integers), dtype=torch.int8))
-        self.integers: Tensor
         self.scale: Tensor
         self.zero_point: Tensor
 
@@ -75,10 +87,33 @@ class IntegerWeight(nn.Module):
         return symbolic("DequantizeLinear", inputs, torch.float32, self.integers.shape, axis=0)
 
 
-class QuantizedConv2d(nn.Module):
-    """A convolution with integer weights and a quantized input; the bias stays float."""
+class SharedWeight(CodedWeight):
+    """uint8 indices into the layer's values, the first of which is zero; in an artifact, Cast and Gather.
 
-    def __init__(self, layer: nn.Conv2d, weight: IntegerWeight, quantize_input: nn.Module):
+    Args:
+        integers: indices, uint8 of the weight's shape.
+        codebook: values (at most 256), the first 0.
+    """
+
+    def __init__(self, integers: Tensor, codebook: Tensor):
+        super().__init__(integers)
+        self.register_buffer("codebook", codebook.detach().clone())
+        self.codebook: Tensor
+
+    def forward(self) -> Tensor:
+        if not self.exporting:
+            return self.codebook[self.integers.int()]
+        return symbolic(GATHER, (self.codebook, self.integers), torch.float32, self.integers.shape)
+
+
+class QuantizedConv2d(nn.Module):
+    """A convolution with stored integers for weights; the bias stays float.
+
+    Args:
+        quantize_input: what the input goes through first; `nn.Identity` leaves it float.
+    """
+
+    def __init__(self, layer: nn.Conv2d, weight: CodedWeight, quantize_input: nn.Module):
         super().__init__()
         self.weight, self.quantize_input, self.bias = weight, quantize_input, layer.bias
         self.stride, self.padding, self.dilation, self.groups = (
@@ -94,9 +129,9 @@ class QuantizedConv2d(nn.Module):
 
 
 class QuantizedLinear(nn.Module):
-    """A linear layer with integer weights and a quantized input; the bias stays float."""
+    """A linear layer with stored integers for weights, see `QuantizedConv2d`."""
 
-    def __init__(self, layer: nn.Linear, weight: IntegerWeight, quantize_input: nn.Module):
+    def __init__(self, layer: nn.Linear, weight: CodedWeight, quantize_input: nn.Module):
         super().__init__()
         self.weight, self.quantize_input, self.bias = weight, quantize_input, layer.bias
 

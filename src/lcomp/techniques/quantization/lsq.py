@@ -150,8 +150,8 @@ class LearnedStepQuantization(QuantizationAwareTraining):
             raise UserError(f"quant.begin={begin}: a share of training, from 0 to below 1")
         super().__init__(bits, activation_bits, begin, 1.0, granularity, exclude)
 
-    def weight_quantizer(self, weight: Tensor) -> WeightQuantizer:
-        return LearnedWeight(weight, self.grid, self.granularity)
+    def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
+        return LearnedWeight(weight, grid, self.granularity)
 
     def activation_quantizer(self, bits: int) -> ActivationQuantizer:
         return LearnedActivation(bits)

@@ -96,10 +96,10 @@ class QuantizationNoise(QuantizationAwareTraining):
             raise UserError(f"quant.block={block}: weights that are rounded together, 1 or more")
         self.share, self.block, self.seed, self.made = share, block, seed, 0
 
-    def weight_quantizer(self, weight: Tensor) -> WeightQuantizer:
+    def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
         self.made += 1
         return NoisyWeight(
-            weight, self.grid, self.granularity, self.weight_range, self.share, self.block, self.seed, self.made
+            weight, grid, self.granularity, self.weight_range, self.share, self.block, self.seed, self.made
         )
 
     def on_train_batch_start(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,7 +22,7 @@ class QuantizationAwareTraining(Quantization):
     """Trains the network with rounded weights and activations; gradients pass straight through.
 
     Args:
-        bits, activation_bits, granularity, exclude, grid, weight_range, range: as in `Quantization`; ranges of
+        bits, activation_bits, granularity, exclude, grid, weight_range, range, bits_of: as in `Quantization`; ranges of
             activations follow a moving average unless `range` says otherwise.
         begin: share of training after which rounding starts.
         freeze: share of training after which the ranges stay as they are.
@@ -39,8 +39,9 @@ class QuantizationAwareTraining(Quantization):
         grid: Callable[[int], Grid] = Uniform,
         weight_range: str = "grid",
         range: Estimator = MOVING_AVERAGE,
+        bits_of: Mapping[str, int] | None = None,
     ):
-        super().__init__(bits, activation_bits, granularity, exclude, grid, weight_range, range)
+        super().__init__(bits, activation_bits, granularity, exclude, grid, weight_range, range, bits_of)
         check_window("quant.begin", begin, "quant.freeze", freeze)
         if freeze == begin:
             raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges are observed between them")

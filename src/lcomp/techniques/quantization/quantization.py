@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatch
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from lcomp.techniques.technique import (
     warn_of_others,
 )
 
+V = TypeVar("V")
 PIXEL_BITS = 8  # pixels are bytes: eight bits lose nothing, fewer would blind the network
 
 
@@ -44,6 +46,8 @@ class Quantization(Technique):
         weight_range: of the weights' scales: `grid`, as the grid sets them, or `mse`, the share of that with the least
             squared error.
         range: what makes an activation's range of the batches that it sees, see `ranges`.
+        bits_of: a width of their own for the weights of layers by name, such as {"fc1": 2, "conv*": 8}; the first
+            pattern that fits counts.
 
     Raises:
         UserError: a width outside its range, a name that matches no layer, or a layer that cannot be quantized.
@@ -62,6 +66,7 @@ class Quantization(Technique):
         grid: Callable[[int], Grid] = Uniform,
         weight_range: str = "grid",
         range: Estimator = min_max,
+        bits_of: Mapping[str, int] | None = None,
     ):
         whole = activation_bits is None or type(activation_bits) is int
         if not whole or activation_bits not in self.activation_widths:
@@ -73,7 +78,8 @@ class Quantization(Technique):
                 "quant.activation_bits=1: its two levels are 0 and a scale, which only quant/range=mse sets well; "
                 "quant=lsq learns it"
             )
-        self.grid = grid(bits)
+        self.grid, self.bits_of = grid(bits), dict(bits_of or {})
+        self.grids_of = {pattern: own_grid(grid, pattern, own) for pattern, own in self.bits_of.items()}
         one_of("quant.granularity", granularity, ("channel", "tensor"))
         one_of("quant.weight_range", weight_range, ("grid", "mse"))
         self.weight_range, self.range = weight_range, range
@@ -81,10 +87,7 @@ class Quantization(Technique):
         self.exclude = tuple(exclude)
 
     def check(self, network: nn.Module) -> None:
-        check_patterns(network, self.exclude, "quant.exclude")
-        for name, layer in layers(network, self.exclude):
-            if getattr(layer, "padding_mode", "zeros") != "zeros":
-                raise UserError(f"quant: {name} pads with '{layer.padding_mode}'; only zeros can be quantized")
+        check_layers(network, self.exclude, self.bits_of)
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
@@ -93,14 +96,18 @@ class Quantization(Technique):
         for name, layer in layers(network, self.exclude):
             if parametrization(layer, WeightQuantizer) is not None:
                 continue
-            quantizer = self.weight_quantizer(layer.weight)
+            quantizer = self.weight_quantizer(layer.weight, self.grid_of(name))
             parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
             pixels = name in foldable or sources.get(name) == graph.PIXELS
             self.attach_input(network.get_submodule(foldable.get(name, name)), pixels)
 
-    def weight_quantizer(self, weight: Tensor) -> WeightQuantizer:
+    def grid_of(self, name: str) -> Grid:
+        """The grid of the layer of that name."""
+        return first_fit(self.grids_of, name, self.grid)
+
+    def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
         """What rounds `weight`, off until it is enabled."""
-        return WeightQuantizer(weight, self.grid, self.granularity, self.weight_range)
+        return WeightQuantizer(weight, grid, self.granularity, self.weight_range)
 
     def activation_quantizer(self, bits: int) -> ActivationQuantizer:
         """What rounds an input that is not the pixels, off until it is enabled."""
@@ -134,6 +141,28 @@ class Quantization(Technique):
         return network
 
 
+def own_grid(grid: Callable[[int], Grid], pattern: str, bits: int) -> Grid:
+    """The grid of the layers that `pattern` fits; an impossible width is named by that key."""
+    try:
+        return grid(bits)
+    except UserError as error:
+        raise UserError(str(error).replace("quant.bits=", f"quant.bits_of.{pattern}=", 1)) from None
+
+
+def check_layers(network: nn.Module, exclude: Sequence[str], bits_of: Mapping[str, Any]) -> None:
+    """Raises UserError for a pattern that matches no layer, or a layer that cannot be quantized."""
+    check_patterns(network, exclude, "quant.exclude")
+    check_patterns(network, list(bits_of), "quant.bits_of")
+    for name, layer in layers(network, exclude):
+        if getattr(layer, "padding_mode", "zeros") != "zeros":
+            raise UserError(f"quant: {name} pads with '{layer.padding_mode}'; only zeros can be quantized")
+
+
+def first_fit(patterns: Mapping[str, V], name: str, otherwise: V) -> V:
+    """The value of the first pattern that fits the layer's name."""
+    return next((value for pattern, value in patterns.items() if fnmatch(name, pattern)), otherwise)
+
+
 def quantize_input(module: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
     """A forward pre-hook."""
     quantizer: Any = module.input_quantizer
@@ -161,6 +190,7 @@ def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -
     gain = (norm.running_var + norm.eps).rsqrt()
     if norm.weight is not None:
         gain = gain * norm.weight
+    assert isinstance(layer.weight, IntegerWeight)
     integers = layer.weight.integers
     integers.mul_(gain.sign().to(integers.dtype).view(-1, *[1] * (integers.dim() - 1)))
     layer.weight.scale.mul_(gain.abs().where(gain != 0, 1.0))

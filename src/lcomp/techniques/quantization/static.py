@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class StaticQuantization(Quantization):
     their extremes unless `range` says otherwise.
 
     Args:
-        bits, activation_bits, granularity, exclude, grid, weight_range, range: as in `Quantization`.
+        bits, activation_bits, granularity, exclude, grid, weight_range, range, bits_of: as in `Quantization`.
         calibration_images: how many training images are looked at, 1 or more.
     """
 
@@ -37,8 +37,9 @@ class StaticQuantization(Quantization):
         grid: Callable[[int], Grid] = Uniform,
         weight_range: str = "grid",
         range: Estimator = min_max,
+        bits_of: Mapping[str, int] | None = None,
     ):
-        super().__init__(bits, activation_bits, granularity, exclude, grid, weight_range, range)
+        super().__init__(bits, activation_bits, granularity, exclude, grid, weight_range, range, bits_of)
         if calibration_images < 1:
             raise UserError(f"quant.calibration_images={calibration_images}: 1 or more")
         self.calibration_images = calibration_images

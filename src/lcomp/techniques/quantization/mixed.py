@@ -1,0 +1,204 @@
+"""Mixed precision: bits per layer under a budget of bytes, from the loss that rounding costs (after LeCun et al. 1990;
+Dong et al. 2019, HAWQ)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.techniques.quantization.fake import WeightQuantizer
+from lcomp.techniques.quantization.grids import Grid, Uniform
+from lcomp.techniques.quantization.qat import MOVING_AVERAGE, QuantizationAwareTraining
+from lcomp.techniques.quantization.quantization import first_fit
+from lcomp.techniques.quantization.ranges import Estimator
+from lcomp.techniques.technique import (
+    Layer,
+    layers,
+    network_of,
+    original,
+    parametrization,
+    share_of_training,
+)
+
+MEAN_BITS = 4  # what a budget of null comes to
+
+
+class WidthOf(nn.Module):
+    """A grid whose width is the buffer `bits`: one of several, to be chosen later, and kept in the checkpoint."""
+
+    def __init__(self, grids: Mapping[int, Grid]):
+        super().__init__()
+        self.grids = dict(grids)
+        self.register_buffer("bits", torch.tensor(max(grids)))
+        self.bits: Tensor
+
+    @property
+    def grid(self) -> Grid:
+        return self.grids[int(self.bits)]
+
+    @property
+    def largest(self) -> int:
+        return self.grid.largest
+
+    @property
+    def reach(self) -> float:
+        return self.grid.reach
+
+    def scale(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return self.grid.scale(weight)
+
+    def nearest(self, x: Tensor, threshold: Tensor) -> Tensor:
+        return self.grid.nearest(x, threshold)
+
+
+class MixedPrecision(QuantizationAwareTraining):
+    """Quantization-aware training with a width of its own for each layer's weights, chosen at `begin`.
+
+    The widths are those with the least sum of sensitivities among all that keep the budget, exactly. What a width b
+    costs a layer is sum E[g^2] (Q_b(w) - w)^2 over its weights: the second-order rise of the loss with the squared
+    gradients, averaged over the steps before `begin`, in the place of the Hessian's diagonal.
+
+    Args:
+        budget: bytes of the weights (each layer's number times its width / 8, zeros included; scales and biases are
+            not counted); null: what 4 bits for every weight take.
+        widths: those allowed, in bits, that the grid has.
+        bits_of: widths given by hand for layers by name, such as {"conv1": 8}; they count in the budget.
+        begin: share of training after which widths are chosen and rounding starts, above 0.
+        activation_bits, freeze, granularity, exclude, grid, weight_range, range: as in `QuantizationAwareTraining`.
+
+    Raises:
+        UserError: a value outside its range, or a budget below the least that the network can have.
+    """
+
+    def __init__(
+        self,
+        budget: float | None = None,
+        widths: Sequence[int] = (2, 3, 4, 8),
+        bits_of: Mapping[str, int] | None = None,
+        activation_bits: int | None = 8,
+        begin: float = 0.25,
+        freeze: float = 2 / 3,
+        granularity: str = "channel",
+        exclude: Sequence[str] = (),
+        grid: Callable[[int], Grid] = Uniform,
+        weight_range: str = "grid",
+        range: Estimator = MOVING_AVERAGE,
+    ):
+        if not widths:
+            raise UserError("quant.widths=[]: name at least one width in bits, such as [2, 4, 8]")
+        rounding = (granularity, exclude, grid, weight_range, range)
+        super().__init__(max(widths), activation_bits, begin, freeze, *rounding, bits_of=bits_of)
+        if begin <= 0:
+            raise UserError(f"quant.begin={begin}: above 0; sensitivities are measured before it")
+        self.budget, self.widths = budget, sorted(set(widths))
+        self.grids = {bits: grid(bits) for bits in {*self.widths, *self.bits_of.values()}}
+
+    def allowed(self, name: str) -> list[int]:
+        """The widths that the layer of that name can have."""
+        own = first_fit(self.bits_of, name, 0)
+        return [own] if own else self.widths
+
+    def grid_of(self, name: str) -> Grid:
+        return WidthOf({bits: self.grids[bits] for bits in self.allowed(name)})
+
+    def check(self, network: nn.Module) -> None:
+        super().check(network)
+        sizes = {name: layer.weight.numel() for name, layer in layers(network, self.exclude)}
+        least = sum(size * min(self.allowed(name)) for name, size in sizes.items()) / 8
+        if self.budget is not None and self.budget < least:
+            raise UserError(f"quant.budget={self.budget:g}: the least that these widths allow is {least:g} bytes")
+
+    def prepare(self, network: nn.Module) -> None:
+        super().prepare(network)
+        for _, layer, quantizer in self.parts(network):
+            if "squares" not in dict(quantizer.named_buffers()):
+                quantizer.register_buffer("squares", torch.zeros_like(layer.weight))
+                quantizer.register_buffer("steps", torch.tensor(0))
+
+    def parts(self, network: nn.Module) -> list[tuple[str, Layer, Any]]:
+        """Name, layer and quantizer of each layer that is quantized."""
+        found = [
+            (name, layer, parametrization(layer, WeightQuantizer)) for name, layer in layers(network, self.exclude)
+        ]
+        return [part for part in found if part[2] is not None]
+
+    @torch.no_grad()
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        for _, layer, quantizer in self.parts(network_of(pl_module)):
+            gradient = original(layer).grad
+            if gradient is not None and not quantizer.enabled:
+                quantizer.steps.add_(1)
+                quantizer.squares.lerp_(gradient.square(), 1 / float(quantizer.steps))
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        network = network_of(pl_module)
+        parts = self.parts(network)
+        if share_of_training(trainer) >= self.begin and not all(quantizer.enabled for _, _, quantizer in parts):
+            self.choose(network)
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    @torch.no_grad()
+    def choose(self, network: nn.Module) -> None:
+        """Sets each layer's width."""
+        parts = self.parts(network)
+        sizes = [layer.weight.numel() for _, layer, _ in parts]
+        allowed = [self.allowed(name) for name, _, _ in parts]
+        scores = [
+            [sensitivity(quantizer, layer.weight, bits) for bits in widths]
+            for (_, layer, quantizer), widths in zip(parts, allowed, strict=True)
+        ]
+        budget = MEAN_BITS * sum(sizes) / 8 if self.budget is None else self.budget
+        costs = [[size * bits for bits in widths] for size, widths in zip(sizes, allowed, strict=True)]
+        chosen = cheapest(costs, scores, int(8 * budget))
+        if chosen is None:
+            least = sum(min(own) for own in costs) / 8
+            raise UserError(f"quant.budget={budget:g}: the least that these widths allow is {least:g} bytes")
+        for (_, _, quantizer), widths, index in zip(parts, allowed, chosen, strict=True):
+            quantizer.grid.bits.fill_(widths[index])
+
+    def scalars(self, network: nn.Module) -> dict[str, float]:
+        return super().scalars(network) | {
+            f"bits/{name}": int(quantizer.grid.bits) for name, _, quantizer in self.parts(network)
+        }
+
+
+def sensitivity(quantizer: Any, weight: Tensor, bits: int) -> float:
+    """sum E[g^2] (Q_b(w) - w)^2, of a layer's weight at `bits` bits; leaves the quantizer at that width."""
+    quantizer.grid.bits.fill_(bits)
+    quantizer.observe(weight)
+    error = quantizer.integers(weight).float() * quantizer.scale - weight
+    return float((quantizer.squares.double() * error.double().square()).sum())
+
+
+def cheapest(costs: Sequence[Sequence[int]], scores: Sequence[Sequence[float]], budget: int) -> list[int] | None:
+    """The choice of one option per row with the least sum of scores among those whose costs sum to the budget or less.
+
+    Exact, by dynamic programming over the rows: of the partial choices only those stay that no other beats in cost and
+    score together. Of equal scores the cheaper one is taken; None where nothing fits.
+    """
+    cost, score = np.zeros(1, np.int64), np.zeros(1)
+    steps: list[tuple[Any, Any]] = []  # for each row: which partial choice each one came from, and its option
+    for own_costs, own_scores in zip(costs, scores, strict=True):
+        all_costs = np.concatenate([cost + own for own in own_costs])
+        all_scores = np.concatenate([score + own for own in own_scores])
+        order = np.lexsort((all_scores, all_costs))
+        order = order[all_costs[order] <= budget]
+        if not len(order):
+            return None
+        before = np.concatenate([[np.inf], np.minimum.accumulate(all_scores[order])[:-1]])
+        kept = order[all_scores[order] < before]
+        steps.append((kept % len(cost), kept // len(cost)))
+        cost, score = all_costs[kept], all_scores[kept]
+    place, chosen = len(cost) - 1, []  # scores fall as costs rise
+    for parents, options in reversed(steps):
+        chosen.append(int(options[place]))
+        place = int(parents[place])
+    return chosen[::-1]

@@ -1,0 +1,187 @@
+"""Weight sharing: each layer's weights take one of a few trained values (Han, Mao & Dally 2016, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lcomp import graph
+from lcomp.errors import UserError
+from lcomp.models.layers import Normalize, folded_bias
+from lcomp.techniques.quantization.layers import QuantizedConv2d, QuantizedLinear, SharedWeight
+from lcomp.techniques.quantization.quantization import check_layers, first_fit
+from lcomp.techniques.technique import (
+    Technique,
+    layers,
+    network_of,
+    parametrization,
+    share_of_training,
+    warn_of_others,
+)
+
+ITERATIONS = 300  # of Lloyd's algorithm at most; LeNet-5's layers need fewer
+
+
+class Codebook(nn.Module):
+    """A parametrization: weights replaced by the layer's values, once `share` has found these; zeros stay zero.
+
+    Which weight takes which value is then fixed, and the values learn: the gradient of one is the sum over its weights
+    (Han et al. 2016, eq. 3). The weights beneath get none.
+
+    Parameters: `values` (2^bits - 1,), ascending when found. Buffers: `enabled` (boolean), `indices` (uint8, of the
+    weight's shape): 0 for zero, k for the k-th value.
+    """
+
+    def __init__(self, weight: Tensor, bits: int):
+        super().__init__()
+        self.values = nn.Parameter(weight.new_zeros(2**bits - 1))
+        self.register_buffer("enabled", torch.tensor(False))
+        self.register_buffer("indices", torch.zeros_like(weight, dtype=torch.uint8))
+        self.enabled: Tensor
+        self.indices: Tensor
+
+    @property
+    def table(self) -> Tensor:
+        """Zero, and the values."""
+        return torch.cat([self.values.new_zeros(1), self.values])
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if not self.enabled:
+            return weight
+        shared = self.table.index_select(0, self.indices.flatten().int()).view_as(weight)
+        return torch.where(weight == 0, 0.0, shared)  # what is pruned from now on goes too
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        return weight
+
+    @torch.no_grad()
+    def share(self, weight: Tensor) -> None:
+        """Finds the values of `weight`'s non-zero elements, and puts each at the nearest one."""
+        found = weight[weight != 0].double().cpu()
+        if len(found):
+            values = k_means(found, len(self.values))
+            self.values.copy_(values)
+            nearest = torch.bucketize(weight.double().cpu().contiguous(), middles(values)) + 1
+            self.indices.copy_(torch.where(weight.cpu() == 0, 0, nearest))
+        self.enabled.fill_(True)
+
+    def stored(self, weight: Tensor) -> SharedWeight:
+        """The indices and values as they are deployed; no index but 0 means zero."""
+        unused = (weight == 0) | (self.table[self.indices.int()] == 0)
+        return SharedWeight(torch.where(unused, 0, self.indices).to(torch.uint8), self.table)
+
+
+class WeightSharing(Technique):
+    """Replaces each layer's weights by one of 2^bits - 1 values of the layer, or zero, and trains these values.
+
+    k-means finds them at `begin`, from values spread evenly over the range (the paper's best start). From then on it is
+    fixed which weight takes which value, and only the values, biases and normalizations learn. Activations stay float.
+
+    Args:
+        bits: width of an index, 1 to 8.
+        begin: share of training after which weights are shared; best after pruning ends. 1: after training, without
+            training the values.
+        exclude: names of layers (`fc3`, `conv*`) that stay as they are.
+        bits_of: a width of their own for layers by name, such as {"conv*": 8}; the first pattern that fits counts.
+
+    Raises:
+        UserError: a value outside its range, a name that matches no layer, or a layer that cannot be quantized.
+    """
+
+    stage = 2
+
+    def __init__(
+        self,
+        bits: int = 5,
+        begin: float = 0.75,
+        exclude: Sequence[str] = (),
+        bits_of: Mapping[str, int] | None = None,
+    ):
+        for key, width in {"bits": bits, **{f"bits_of.{name}": own for name, own in (bits_of or {}).items()}}.items():
+            if width not in range(1, 9):
+                raise UserError(f"quant.{key}={width}: the width of an index in whole bits, 1 to 8")
+        if not 0 <= begin <= 1:
+            raise UserError(f"quant.begin={begin}: a share of training, from 0 to 1")
+        self.bits, self.begin, self.exclude, self.bits_of = bits, begin, tuple(exclude), dict(bits_of or {})
+        self.settled, self.trains = begin, begin < 1
+
+    def check(self, network: nn.Module) -> None:
+        check_layers(network, self.exclude, self.bits_of)
+
+    def prepare(self, network: nn.Module) -> None:
+        self.check(network)
+        warn_of_others(network, "quant")
+        for name, layer in layers(network, self.exclude):
+            if parametrization(layer, Codebook) is None:
+                codebook = Codebook(layer.weight.detach(), first_fit(self.bits_of, name, self.bits))
+                parametrize.register_parametrization(layer, "weight", codebook, unsafe=True)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if share_of_training(trainer) >= self.begin and self.trains:
+            share(network_of(pl_module))
+
+    def scalars(self, network: nn.Module) -> dict[str, float]:
+        """How many values each layer uses."""
+        named = ((name, parametrization(layer, Codebook)) for name, layer in layers(network, self.exclude))
+        return {f"values/{name}": int(book.indices.unique().count_nonzero()) for name, book in named if book}
+
+    @torch.no_grad()
+    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+        share(network)
+        foldable = graph.foldable(network)
+        for name, layer in list(layers(network)):
+            codebook = parametrization(layer, Codebook)
+            if codebook is None:
+                continue
+            weight = codebook.stored(layer.weight)
+            source = network.get_submodule(foldable[name]) if name in foldable else None
+            if (
+                isinstance(source, Normalize) and source.std.numel() == 1
+            ):  # one value for all inputs folds into the table
+                weight.codebook.div_(source.std)
+                layer.bias = folded_bias(source, weight(), layer.bias)
+                graph.replace(network, foldable[name], nn.Identity())
+            kind = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear
+            graph.replace(network, name, kind(layer, weight, nn.Identity()))  # type: ignore[arg-type]
+        return network
+
+
+@torch.no_grad()
+def share(network: nn.Module) -> None:
+    """Shares the weights of every layer that has a codebook, where that has not been done."""
+    for _, layer in layers(network):
+        codebook = parametrization(layer, Codebook)
+        if codebook is not None and not codebook.enabled:
+            codebook.share(layer.weight)
+
+
+def k_means(x: Tensor, k: int) -> Tensor:
+    """The k centres, ascending, to which Lloyd's algorithm moves k values spread evenly over the range of x (n,).
+
+    A centre with no member stays where it is. In one dimension a cluster is an interval of the sorted x, so that a
+    step costs k searches.
+    """
+    x = x.sort().values
+    centres = torch.linspace(float(x[0]), float(x[-1]), k, dtype=x.dtype)
+    sums = torch.cat([x.new_zeros(1), x.cumsum(0)])
+    for _ in range(ITERATIONS):
+        inner = torch.searchsorted(x, middles(centres))
+        ends = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), len(x))])
+        sizes = ends.diff()
+        moved = torch.where(sizes > 0, sums[ends].diff() / sizes.clamp(min=1), centres)
+        if torch.equal(moved, centres):
+            break
+        centres = moved
+    return centres
+
+
+def middles(centres: Tensor) -> Tensor:
+    """Where the nearest of two neighbouring centres changes."""
+    return (centres[1:] + centres[:-1]) / 2
