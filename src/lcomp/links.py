@@ -1,4 +1,4 @@
-"""Chains of teachers: assistants, and generations of a student, each a cached network that learned from the one before."""
+"""Chains of teachers: assistants, and generations of a student, each cached, each taught by the one before."""
 
 from __future__ import annotations
 

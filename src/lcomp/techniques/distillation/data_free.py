@@ -47,7 +47,7 @@ class Generator(nn.Module):
 
 
 def one_hot_loss(logits: Tensor) -> Tensor:
-    """Cross-entropy of the teacher's logits (N, classes) with its own answers (eq. 4): an image shall be of one class."""
+    """Cross-entropy of the teacher's logits (N, classes) with its own answers (eq. 4): one class an image."""
     return F.cross_entropy(logits, logits.argmax(1))
 
 
