@@ -30,7 +30,7 @@ def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     seen, _ = ask(tmp_path, "--help")
     for line in (
         "kd: logit, none",
-        "prune: adaptive, constant, gated, n_m, none, scheduled",
+        "prune: adaptive, constant, filter, gated, layers, n_m, none, scheduled",
         "quant: dynamic, none, qat, static",
     ):
         assert line in seen
@@ -50,14 +50,15 @@ def test_cfg_shows_the_composed_configuration(tmp_path):
         (["prunne=scheduled"], "did you mean prune?"),
         (
             ["prune=schedled"],
-            "prune=schedled: no such choice; allowed are adaptive, constant, gated, n_m, none, scheduled; did you mean",
+            "prune=schedled: no such choice; allowed are adaptive, constant, filter, gated, layers, n_m, none, scheduled"
+            ".*; did you mean",
         ),
         (["perturb=rotate"], "did you mean rotation?"),
         (["perturb=[rotation,blur]"], "perturb=blur: no such choice"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
         (
             ["prune=none", "prune.sparsity=0.5"],
-            "those with it are prune=adaptive, prune=constant, prune=gated",
+            "those with it are prune=adaptive, prune=constant, prune=filter",
         ),
         (["quant=static", "quant.freeze=0.5"], "those with it are quant=qat"),
         (

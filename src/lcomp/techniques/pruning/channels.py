@@ -172,12 +172,12 @@ def check(bare: nn.Module, example: Tensor, groups: Sequence[Channels]) -> None:
     masked, smaller = copy.deepcopy(bare), copy.deepcopy(bare)
     kept = [torch.arange(group.size) % 2 == 0 for group in groups]
     masks = {name: torch.ones_like(layer.weight, dtype=torch.bool) for name, layer in layers(masked)}
-    for group, keeps in zip(groups, kept, strict=True):
-        close(masks, group, keeps)
-    for name, layer in layers(masked):
-        layer.weight.mul_(masks[name])
     advice = "name the layers whose filters must stay in prune.exclude"
     try:
+        for group, keeps in zip(groups, kept, strict=True):
+            close(masks, group, keeps)
+        for name, layer in layers(masked):
+            layer.weight.mul_(masks[name])
         cut(smaller, groups, kept)
         expected, seen = masked(example.cpu()), smaller(example.cpu())
     except Exception as error:

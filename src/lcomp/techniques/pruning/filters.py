@@ -83,7 +83,8 @@ class FilterPruning(Pruning):
             log.warning("prune=filter keeps the filters of %s: something mixes their channels", ", ".join(whole))
         if not self.groups:
             raise UserError(f"prune=filter: {type(network).__name__} has no filter that could go")
-        filters = [place.module for group in self.groups for place in group.filters]
+        tied = {place.module for group in self.groups for place in group.filters}
+        filters = [name for name, _ in layers(network) if name in tied]
         for pattern in self.sparsities:
             if not any(fnmatch(name, pattern) for name in filters):
                 raise UserError(
