@@ -30,7 +30,7 @@ def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     seen, _ = ask(tmp_path, "--help")
     for line in (
         "kd: attention, data_free, fitnets, logit, noisy_teacher, none, self_distillation, teacher_assistant, vid",
-        "prune: adaptive, constant, gated, lottery_ticket, n_m, none, scheduled",
+        "prune: adaptive, constant, filter, gated, layers, lottery_ticket, n_m, none, scheduled",
         "quant: dynamic, hybrid, lsq, mixed, noise, none, qat, shared, static",
     ):
         assert line in seen
@@ -50,14 +50,14 @@ def test_cfg_shows_the_composed_configuration(tmp_path):
         (["prunne=scheduled"], "did you mean prune?"),
         (
             ["prune=schedled"],
-            "prune=schedled: no such choice; allowed are adaptive, constant, gated, lottery_.*did you mean sched",
+            "prune=schedled: no such choice; allowed are adaptive, constant, filter, .*did you mean sched",
         ),
         (["perturb=rotate"], "did you mean rotation?"),
         (["perturb=[rotation,blur]"], "perturb=blur: no such choice"),
         (["trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
         (
             ["prune=none", "prune.sparsity=0.5"],
-            "those with it are prune=adaptive, prune=constant, prune=gated",
+            "those with it are prune=adaptive, prune=constant, prune=filter",
         ),
         (["quant=static", "quant.freeze=0.5"], "those with it are quant=mixed, quant=qat"),
         (

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from onnx_graphs import integer_weights
+from torch import nn
 
 from lcomp import config
+from lcomp.size import of_graph
 from lcomp.testing import TechniqueContract, covering
 
 TECHNIQUES = [
@@ -23,6 +25,8 @@ def quick(family, choice):
     named = [f"{family}={choice}"]
     if choice == "lottery_ticket":  # as few weights' trainings as there can be
         return [*named, "prune.rounds=1"]
+    if (family, choice) == ("prune", "layers"):  # all of the small network that keeps its shape
+        return [*named, "prune.layers=[relu]"]
     return named + (["prune.interval=5"] if family == "prune" and choice != "constant" else [])
 
 
@@ -80,6 +84,16 @@ def keeps_its_promises(contract, *techniques):
     network, path = made.exports()
     cfg, families = made.composed(), dict(techniques)
     parameters = sum(p.numel() for p in network.parameters())
+    outputs = [len(getattr(network, name).bias) for name in ("conv", "fc1", "fc2")]
+    if families.get("prune") == "filter":  # half of the 20 channels gone, one of each layer left
+        filters, hidden, _ = outputs
+        assert filters + hidden == 10 and min(filters, hidden) > 0 and outputs[2] == 10
+        left, biases = filters * 9 + hidden * filters * 169 + 10 * hidden, 20
+        assert of_graph(path)["macs"] == filters * 9 * 26**2 + hidden * filters * 169 + 10 * hidden
+    else:
+        assert outputs == [4, 16, 10]
+        left, biases = 11_042 - 30, 30
+    assert isinstance(network.relu, nn.Identity) == (families.get("prune") == "layers")
     if "quant" in families:  # integers still integers
         integers = integer_weights(path)
         largest = max(int(np.abs(w).max()) for w in integers)
@@ -92,9 +106,9 @@ def keeps_its_promises(contract, *techniques):
         weights = [torch.tensor(w) for w in integers]
     else:
         weights = [p for p in network.parameters() if p.dim() > 1]
-        assert parameters == 11_042  # the student still the student
-    assert sum(w.numel() for w in weights) == 11_042 - 30
-    if "prune" in families:  # zeros still zero
+        assert parameters == left + biases  # the student still the student
+    assert sum(w.numel() for w in weights) == left
+    if families.get("prune") not in (None, "filter", "layers"):  # zeros still zero
         zeros = sum(int((w == 0).sum()) for w in weights)
         if families["prune"] == "n_m":  # two of each whole group of four
             expected = 4 * 2 * 2 + 16 * 169 * 2 + 10 * 4 * 2

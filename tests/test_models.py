@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lcomp.models import LeNet5, SmallCNN
+from lcomp import graph
+from lcomp.models import LeNet5, SmallCNN, mobilenet_v3_small, resnet18
 from lcomp.models.layers import PooledReLU
 
 
@@ -31,3 +32,14 @@ def test_pooling_before_or_after_the_relu_is_the_same_function_with_the_same_gra
         gradients.append(leaf.grad)
     assert torch.equal(*outputs) and torch.equal(*gradients)
     assert torch.equal(outputs[0], torch.nn.functional.max_pool2d(x.relu(), 2))
+
+
+@pytest.mark.parametrize(("make", "parameters"), [(resnet18, 11_172_810), (mobilenet_v3_small, 1_527_818)])
+def test_networks_of_torchvision_take_pixels_of_any_small_image(make, parameters):
+    network = make().eval()
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    assert make(num_classes=7, input_shape=(3, 32, 32)).eval()(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+    [(convolution, normalize)] = graph.foldable(network).items()
+    assert convolution.rpartition(".")[0] == normalize.rpartition(".")[0]
+    assert all(m.momentum == 0.1 for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))

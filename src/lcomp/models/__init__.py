@@ -2,3 +2,5 @@
 
 from lcomp.models.lenet5 import LeNet5 as LeNet5
 from lcomp.models.small_cnn import SmallCNN as SmallCNN
+from lcomp.models.torchvision_networks import mobilenet_v3_small as mobilenet_v3_small
+from lcomp.models.torchvision_networks import resnet18 as resnet18

@@ -50,6 +50,7 @@ class Pruning(Technique):
     """
 
     stage = 1
+    ranked: Sequence[Any]  # what goes to a sparsity of its own or together: here layers
 
     def __init__(
         self,
@@ -87,14 +88,18 @@ class Pruning(Technique):
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
         warn_of_others(network, "prune")
-        self.masked = [layer for _, layer in layers(network, self.exclude)]
+        self.ranked = self.masked = [layer for _, layer in layers(network, self.exclude)]
         self.own = [self.own_sparsity(name) for name, _ in layers(network, self.exclude)]
         for layer in self.masked:
-            if parametrization(layer, Mask) is None:
-                if parametrize.is_parametrized(layer, "weight"):
-                    raise UserError("prune: masks go beneath whatever else acts on the weights: name Pruning first")
-                known = self.criterion.statistic(layer.weight) if isinstance(self.criterion, Observing) else None
-                parametrize.register_parametrization(layer, "weight", Mask(layer.weight, known), unsafe=True)
+            self.mask(layer)
+
+    def mask(self, layer: Layer) -> None:
+        """Registers a mask on the layer's weight, once."""
+        if parametrization(layer, Mask) is None:
+            if parametrize.is_parametrized(layer, "weight"):
+                raise UserError("prune: masks go beneath whatever else acts on the weights: name Pruning first")
+            known = self.criterion.statistic(layer.weight) if isinstance(self.criterion, Observing) else None
+            parametrize.register_parametrization(layer, "weight", Mask(layer.weight, known), unsafe=True)
 
     def own_sparsity(self, name: str) -> float | None:
         """The sparsity that was asked for that layer alone, if one was."""
@@ -132,14 +137,14 @@ class Pruning(Technique):
     def prune(self, sparsity: float) -> None:
         """Brings the masks to `sparsity`; they only ever shrink."""
         apart = self.scope == "layer"
-        together = [layer for layer, own in zip(self.masked, self.own, strict=True) if own is None]
-        for group in [[layer] for layer in together] if apart else [together]:
+        together = [one for one, own in zip(self.ranked, self.own, strict=True) if own is None]
+        for group in [[one] for one in together] if apart else [together]:
             self.shrink(group, sparsity)
         reach = self.sparsity - self.initial_sparsity
         share = (sparsity - self.initial_sparsity) / reach if reach else 1.0
-        for layer, own in zip(self.masked, self.own, strict=True):
+        for one, own in zip(self.ranked, self.own, strict=True):
             if own is not None:
-                self.shrink([layer], self.initial_sparsity + share * (own - self.initial_sparsity))
+                self.shrink([one], self.initial_sparsity + share * (own - self.initial_sparsity))
 
     def shrink(self, group: Sequence[Layer], sparsity: float) -> None:
         """Brings the masks of layers that are ranked together to `sparsity`."""
@@ -147,11 +152,16 @@ class Pruning(Technique):
             return
         masks = [self.mask_of(layer).mask for layer in group]
         shrunk = self.shrunk(masks, [self.scores(layer) for layer in group], sparsity)
-        for layer, mask, values in zip(group, masks, shrunk, strict=True):
-            if isinstance(self.criterion, Observing):
-                weight, statistic = original(layer), self.mask_of(layer).statistic
-                weight.copy_(self.criterion.compensated(weight, statistic, mask, mask & ~values))
-            mask.copy_(values)
+        for layer, values in zip(group, shrunk, strict=True):
+            self.update(layer, values)
+
+    def update(self, layer: Layer, values: Tensor) -> None:
+        """Gives the layer's mask other values; what goes may be made up for by what stays."""
+        mask = self.mask_of(layer)
+        if isinstance(self.criterion, Observing):
+            weight = original(layer)
+            weight.copy_(self.criterion.compensated(weight, mask.statistic, mask.mask, mask.mask & ~values))
+        mask.mask.copy_(values)
 
     def shrunk(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
         """The granularity: which weights are pruned together; here each by itself."""

@@ -1,0 +1,191 @@
+"""Pruning of whole filters and neurons, which leaves a smaller network (Li et al. 2017; Fang et al. 2023)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatch
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lcomp.errors import UserError
+from lcomp.techniques.pruning import channels, criteria, schedules
+from lcomp.techniques.pruning.channels import Channels
+from lcomp.techniques.pruning.criteria import Observing
+from lcomp.techniques.pruning.mask import shrink
+from lcomp.techniques.pruning.pruning import Pruning
+from lcomp.techniques.technique import Layer, chain, layers, network_of, original, warn_of_others
+
+log = logging.getLogger(__name__)
+
+
+class FilterPruning(Pruning):
+    """Zeroes a growing share of the filters of convolutions and the neurons of linear layers, together with all that
+    reads them, and removes them at the end.
+
+    Filters that a residual stream, a depthwise convolution or a product ties together are one channel: they go together
+    and count once. A channel's score is the sum of the criterion's scores over its filters, relative to the mean over
+    its group. The network's outputs stay, and at least one channel of each group.
+
+    Args:
+        sparsity: share of the channels that are gone at the end, 0 to below 1; reached exactly, to one channel.
+        scope: `global`, all channels ranked together, or `layer`, every group of channels to the same sparsity.
+        sparsities: of single layers by name; a group that holds several of them takes their one value.
+        exclude: names of layers whose outputs stay.
+        others: as in `Pruning`.
+
+    Raises:
+        UserError: what `Pruning` refuses; with the first batch: a network that cannot be traced or cut, or a name in
+            `sparsities` of a layer whose outputs must stay.
+    """
+
+    def __init__(
+        self,
+        sparsity: float = 0.5,
+        initial_sparsity: float = 0.0,
+        begin: float = 0.0,
+        end: float = 0.75,
+        interval: int = 100,
+        schedule: Callable[[float, float, float], float] = schedules.cubic,
+        criterion: Callable[[Tensor], Tensor] | Observing = criteria.magnitude,
+        scope: str = "global",
+        sparsities: Mapping[str, float] | None = None,
+        exclude: Sequence[str] = (),
+    ):
+        super().__init__(
+            sparsity, initial_sparsity, begin, end, interval, schedule, criterion, scope, sparsities, exclude
+        )
+        self.groups: list[Channels] | None = None  # known with the first image
+
+    def prepare(self, network: nn.Module) -> None:
+        self.check(network)
+        warn_of_others(network, "prune")
+        self.named, self.groups = dict(layers(network)), None
+        self.masked = list(self.named.values())  # excluded ones too: they read what others no longer write
+        for layer in self.masked:
+            self.mask(layer)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.groups is None:
+            self.find(network_of(pl_module), batch[0][:1])
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    def find(self, network: nn.Module, example: Tensor) -> None:
+        """Learns from an image (1, C, H, W) which channels can only go together."""
+        self.groups, whole = channels.find(network, example, self.exclude)
+        if whole:
+            log.warning("prune=filter keeps the filters of %s: something mixes their channels", ", ".join(whole))
+        if not self.groups:
+            raise UserError(f"prune=filter: {type(network).__name__} has no filter that could go")
+        tied = {place.module for group in self.groups for place in group.filters}
+        filters = [name for name, _ in layers(network) if name in tied]
+        for pattern in self.sparsities:
+            if not any(fnmatch(name, pattern) for name in filters):
+                raise UserError(
+                    f"prune.sparsities: the outputs of '{pattern}' stay; those of {', '.join(filters)} can go"
+                )
+        self.ranked, self.own = self.groups, [self.own_sparsity_of(group) for group in self.groups]
+
+    def own_sparsity_of(self, group: Channels) -> float | None:
+        """The sparsity that was asked for the group's layers alone, if one was."""
+        asked = {place.module: self.own_sparsity(place.module) for place in group.filters}
+        values = {value for value in asked.values() if value is not None}
+        if len(values) > 1:
+            raise UserError(f"prune.sparsities: {', '.join(asked)} go together; give them one value, not {values}")
+        return next(iter(values), None)
+
+    def shrink(self, group: Sequence[Channels], sparsity: float) -> None:  # type: ignore[override]
+        """Brings groups of channels that are ranked together to `sparsity`, and closes their masks."""
+        if not group:
+            return
+        kept = [self.kept(one) for one in group]
+        scores = [self.importance(one, keeps) for one, keeps in zip(group, kept, strict=True)]
+        least = 1 - len(group) / sum(one.size for one in group)  # one of each must stay
+        masks = {name: self.mask_of(layer).mask.clone() for name, layer in self.named.items()}
+        for one, keeps in zip(group, shrink(kept, scores, min(sparsity, least)), strict=True):
+            channels.close(masks, one, keeps)
+        for name, layer in self.named.items():
+            self.update(layer, masks[name])
+
+    def kept(self, group: Channels) -> Tensor:
+        """(size,): which of the group's channels are left, as the mask of its first layer says."""
+        place = group.filters[0]
+        rows = self.mask_of(self.named[place.module]).mask.flatten(1).any(1)
+        kept = torch.ones(group.size, dtype=torch.bool, device=rows.device)
+        kept[place.channels] = rows[place.positions]
+        return kept
+
+    def importance(self, group: Channels, kept: Tensor) -> Tensor:
+        """(size,): the criterion's scores, summed over the filters of each channel, relative to the mean over those
+        that are left, so that groups of layers of any size compare; infinite for the highest."""
+        total = torch.zeros(group.size, device=kept.device)
+        for place in group.filters:
+            rows = self.scores(self.named[place.module]).flatten(1).sum(1)
+            total.index_add_(0, place.channels.to(kept.device), rows[place.positions])
+        mean = total[kept].abs().mean()
+        scores = (total / mean if mean > 0 else total).masked_fill(~kept, -torch.inf)
+        scores[scores.argmax()] = torch.inf
+        return scores
+
+    def scalars(self, network: nn.Module) -> dict[str, float]:
+        found: dict[str, float] = {}
+        kept = [self.kept(group) for group in self.groups or ()]
+        for group, keeps in zip(self.groups or (), kept, strict=True):
+            found |= {f"sparsity/{place.module}": 1 - float(keeps.float().mean()) for place in group.filters}
+        return {"sparsity": 1 - float(torch.cat(kept).float().mean())} | found if kept else {}
+
+    @torch.no_grad()
+    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+        self.named = dict(layers(network))
+        masks = {name: self.mask_of(layer).mask for name, layer in self.named.items()}
+        if all(bool(mask.all()) for mask in masks.values()):
+            return super().finalize(network)
+        if self.groups is None:
+            example = next((pixels[:1] for pixels in calibration), None)
+            if example is None:
+                raise UserError("prune=filter needs an image to trace: finalize(calibration=batches of pixels)")
+            self.find(network, example)
+        assert self.groups is not None
+        kept = [self.kept(group) for group in self.groups]
+        network = super().finalize(network)
+        others = {layer: take_off(layer) for layer in self.named.values()}
+        channels.cut(network, self.groups, kept)
+        for (layer, ones), mask in zip(others.items(), masks.values(), strict=True):
+            put_on(layer, ones, mask)
+        return network
+
+
+def take_off(layer: Layer) -> list[nn.Module]:
+    """Leaves a plain layer; returns the parametrizations that were on its weight."""
+    ones = chain(layer)
+    if ones:
+        weight = original(layer).detach().clone()
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+        layer.weight.copy_(weight)
+    return ones
+
+
+def put_on(layer: Layer, ones: Sequence[nn.Module], mask: Tensor) -> None:
+    """Puts parametrizations on a layer that became smaller; what they hold for each output, input or weight is cut too.
+
+    Args:
+        mask: of the weight before the cut, (outputs, inputs, ...).
+    """
+    left = mask.flatten(1).any(1), mask.transpose(0, 1).flatten(1).any(1)
+    for one in ones:
+        for module in one.modules():
+            for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+                if tensor.dim() != mask.dim():
+                    continue
+                smaller = tensor.detach()
+                for dim, keeps in enumerate(left):
+                    if tensor.shape[dim] == len(keeps):
+                        smaller = smaller.index_select(dim, keeps.nonzero().flatten())
+                setattr(module, name, nn.Parameter(smaller) if isinstance(tensor, nn.Parameter) else smaller)
+        parametrize.register_parametrization(layer, "weight", one, unsafe=True)
