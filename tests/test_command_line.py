@@ -59,7 +59,7 @@ def test_cfg_shows_the_composed_configuration(tmp_path):
             ["prune=none", "prune.sparsity=0.5"],
             "those with it are prune=adaptive, prune=constant, prune=filter",
         ),
-        (["quant=static", "quant.freeze=0.5"], "those with it are quant=mixed, quant=qat"),
+        (["quant=static", "quant.freeze=0.5"], "those with it are quant=mixed, quant=noise, quant=qat"),
         (
             ["prune/schedule=cubc"],
             "prune/schedule=cubc: no such choice; allowed are constant, cubic, exponential, iterative, linear",

@@ -57,7 +57,7 @@ class WithBatchNorm(LeNet5):
         [WeightSharing(8, begin=1)],
         [Pruning(0.95), WeightSharing(4, begin=1, exclude=["fc3"])],
     ],
-    ids=str,
+    ids=["float", "pruned", "static", "ternary", "dynamic", "shared", "all"],
 )
 def test_every_kind_of_layer_comes_back_bit_for_bit(techniques):
     torch.manual_seed(0)
