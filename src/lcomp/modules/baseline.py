@@ -64,7 +64,11 @@ class BaselineModule(pl.LightningModule):
 
     def calibration(self, data: Any) -> Iterable[Tensor]:
         """Pixels of the training batches, for `finalize`."""
-        return (batch[0] for batch in self.batches(data))
+        return (self.pixels(batch) for batch in self.batches(data))
+
+    def pixels(self, batch: Sequence[Tensor]) -> Tensor:
+        """What the network sees of a training batch, (N, C, H, W)."""
+        return batch[0]
 
     def parameter_groups(self) -> Any:
         """What Adam moves: parameters, or groups of them with learning rates of their own."""

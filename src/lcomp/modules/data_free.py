@@ -95,11 +95,12 @@ class DataFreeModule(DistillationModule):
         return DataLoader(latents, sampler=Places(len(data.train_dataloader())), batch_size=None)
 
     @torch.no_grad()
-    def calibration(self, data: Any) -> Iterator[Tensor]:
-        """Images of the generator as training left it."""
-        self.generator.eval()
-        for (latents,) in self.batches(data):
-            yield self.generator(latents)
+    def pixels(self, batch: Sequence[Tensor]) -> Tensor:
+        """The images of a batch of latents, as the generator is; nothing of it changes."""
+        mode = self.generator.training
+        images: Tensor = self.generator.eval()(batch[0])
+        self.generator.train(mode)
+        return images
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         images = self.generator(batch[0])

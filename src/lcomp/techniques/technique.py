@@ -78,6 +78,12 @@ def network_of(module: pl.LightningModule) -> nn.Module:
     return network
 
 
+def pixels_of(module: pl.LightningModule, batch: Sequence[Tensor]) -> Tensor:
+    """What the network sees of a training batch: as the module says, or, of a foreign one, the first tensor."""
+    pixels: Tensor = getattr(module, "pixels", lambda batch: batch[0])(batch)
+    return pixels
+
+
 def layers(network: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, Layer]]:
     """The named convolutions and linear layers of `network` whose names match no pattern of `exclude`."""
     for name, module in network.named_modules():

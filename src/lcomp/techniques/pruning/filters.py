@@ -18,7 +18,7 @@ from lcomp.techniques.pruning.channels import Channels
 from lcomp.techniques.pruning.criteria import Observing
 from lcomp.techniques.pruning.mask import shrink
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.technique import Layer, chain, layers, network_of, original, warn_of_others
+from lcomp.techniques.technique import Layer, chain, layers, network_of, original, pixels_of, warn_of_others
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class FilterPruning(Pruning):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self.groups is None:
-            self.find(network_of(pl_module), batch[0][:1])
+            self.find(network_of(pl_module), pixels_of(pl_module, batch)[:1])
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def find(self, network: nn.Module, example: Tensor) -> None:
