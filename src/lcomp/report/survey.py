@@ -61,7 +61,12 @@ GROUPS = [
         prune_random="random, cubic",
         prune_lottery_ticket="lottery ticket",
     ),
-    group("98 % of the weights pruned", prune_98_constant="magnitude, constant", prune_98_cubic="magnitude, cubic"),
+    group(
+        "98 % of the weights pruned",
+        prune_98_constant="magnitude, constant",
+        prune_98_cubic="magnitude, cubic",
+        prune_98_taylor="Taylor, cubic",
+    ),
     group("half of the weights pruned", prune_50="magnitude, constant", prune_2_4="2 of 4"),
     group(
         "narrower by half",
@@ -104,7 +109,13 @@ GROUPS = [
         student_assistant="teacher assistant",
         student_data_free="no data",
     ),
-    group("all together", deep_compression="Deep Compression", combined="pruned, quantized, distilled"),
+    Group(
+        "Survey: all together",
+        [
+            Row("deep_compression", "Deep Compression: pruned, shared by k-means, entropy-coded"),
+            Row("survey_combined", "pruned, quantization-aware training, distilled"),
+        ],
+    ),
 ]
 
 
