@@ -59,7 +59,8 @@ def test_survey_holds_each_row_against_the_first_of_its_group(tmp_path):
         write(tmp_path, "survey_prune_taylor", seed, 0.95, stream_bytes=4_000)
     write(tmp_path, "survey_prune_random", 7, 0.80)
     [table] = survey.sheets(load(tmp_path))
-    constant, taylor, other = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
+    title, constant, taylor, other = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
+    assert title["row"] == "95 % of the weights pruned:" and title["n"] == ""
     assert constant["verdict"] == "" and constant["n"] == "2" and constant["stream KB"] == ""
     assert (taylor["points"], taylor["verdict"], taylor["stream KB"]) == ("+5.00", "better", "4.00 ± 0.00")
     assert taylor["x test set"] == "1.00 ± 0.00" and taylor["training s"] == "30 ± 0"
@@ -69,7 +70,7 @@ def test_survey_holds_each_row_against_the_first_of_its_group(tmp_path):
 def test_surveys_baseline_costs_its_own_training(tmp_path):
     write(tmp_path, "survey_baseline", 0, 0.9)
     [table] = survey.sheets(load(tmp_path))
-    assert dict(zip(table.headings, table.rows[0], strict=True))["training s"] == "75"
+    assert dict(zip(table.headings, table.rows[1], strict=True))["training s"] == "75"
 
 
 def test_rows_hold_the_papers_figures_beside_mean_spread_and_n(tmp_path):

@@ -25,7 +25,7 @@ HEADINGS = (
 )
 NOTE = (
     "stream KB: entropy-coded weights. MACs and x test set (seconds for all test images): over the baseline's. points: "
-    "of test accuracy above the first row; a paired bootstrap over test images of the mean over the seeds of both."
+    "of test accuracy above the first row of the group; a paired bootstrap over test images of the mean over the seeds of both."
 )
 
 
@@ -38,7 +38,7 @@ class Group(NamedTuple):
 
 def group(title: str, **labels: str) -> Group:
     """The group of the experiments `survey_<name>`."""
-    return Group(f"Survey: {title}", [Row(f"survey_{name}", label) for name, label in labels.items()])
+    return Group(title, [Row(f"survey_{name}", label) for name, label in labels.items()])
 
 
 GROUPS = [
@@ -110,7 +110,7 @@ GROUPS = [
         student_data_free="no data",
     ),
     Group(
-        "Survey: all together",
+        "all together",
         [
             Row("deep_compression", "Deep Compression: pruned, shared by k-means, entropy-coded"),
             Row("survey_combined", "pruned, quantization-aware training, distilled"),
@@ -120,17 +120,15 @@ GROUPS = [
 
 
 def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
-    """A table for each group of which anything was run."""
-    made = []
+    """One table, a line above each group of which anything was run; none, where nothing was."""
+    body = []
     for title, rows in GROUPS:
         present = [row for row in rows if found.get(row.name)]
         if present:
-            body = [
-                [*figures(row, found[row.name]), *against(found.get(rows[0].name, []), found[row.name])]
-                for row in present
-            ]
-            made.append(Sheet(title, HEADINGS, body, [NOTE]))
-    return made
+            body.append([f"{title}:", *[""] * (len(HEADINGS) - 1)])
+        for row in present:
+            body.append([*figures(row, found[row.name]), *against(found.get(rows[0].name, []), found[row.name])])
+    return [Sheet("The survey: techniques at about equal bytes", HEADINGS, body, [NOTE])] if body else []
 
 
 def figures(row: Row, runs: Sequence[Run]) -> list[str]:
