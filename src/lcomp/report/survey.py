@@ -25,7 +25,7 @@ HEADINGS = (
 )
 NOTE = (
     "stream KB: entropy-coded weights. MACs and x test set (seconds for all test images): over the baseline's. points: "
-    "of test accuracy above the first row of the group; a paired bootstrap over test images of the mean over the seeds of both."
+    "of test accuracy above the group's first row; a paired bootstrap over test images of the mean over the seeds of both."
 )
 
 
