@@ -66,6 +66,7 @@ GROUPS = [
         prune_98_constant="magnitude, constant",
         prune_98_cubic="magnitude, cubic",
         prune_98_taylor="Taylor, cubic",
+        prune_98_obs="Optimal Brain Surgeon, cubic",
     ),
     group("half of the weights pruned", prune_50="magnitude, constant", prune_2_4="2 of 4"),
     group(
