@@ -14,7 +14,13 @@ from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import DataFreeModule
 from lcomp.run import run
 from lcomp.techniques.distillation import DataFreeDistillation, Ensemble
-from lcomp.techniques.distillation.data_free import Generator, activation_loss, information_loss, one_hot_loss
+from lcomp.techniques.distillation.data_free import (
+    Generator,
+    activation_loss,
+    information_loss,
+    one_hot_loss,
+    reversed_gradient,
+)
 from lcomp.training import load_checkpoint, save
 
 
@@ -36,22 +42,31 @@ def test_losses_are_the_formulas():
     assert weighted == pytest.approx(float(parts_))
 
 
-def test_each_loss_moves_its_own_network_alone():
-    module, latents = made(), torch.randn(8, 5)
+@pytest.mark.parametrize("adversarial", [0.0, 0.7])
+def test_each_loss_moves_its_own_network(adversarial):
+    """The student's gradient is that of its loss alone; the generator climbs `adversarial` times the same loss."""
+    module, latents = made(adversarial=adversarial), torch.randn(8, 5)
     module.training_step([latents], 0).backward()
     images = module.generator(latents)
     logits = module.teacher(images)
-    kd = F.kl_div(module.network(images.detach()).log_softmax(1), logits.softmax(1), reduction="batchmean")
-    own = list(module.network.parameters())
+    kd = F.kl_div(module.network(images).log_softmax(1), logits.softmax(1), reduction="batchmean")
+    own, generators = list(module.network.parameters()), list(module.generator.parameters())
     for seen, expected in zip(own, torch.autograd.grad(kd, own, retain_graph=True), strict=True):
         assert torch.allclose(seen.grad, expected, atol=1e-5)
     hidden = module.teacher.fc2(module.teacher.fc1(module.teacher.flatten(features(module.teacher, images))).relu())
-    loss = module.free.generator_loss(logits, hidden.relu())
-    generators = list(module.generator.parameters())
+    loss = module.free.generator_loss(logits, hidden.relu()) - adversarial * kd
     for seen, expected in zip(generators, torch.autograd.grad(loss, generators), strict=True):
         assert torch.allclose(seen.grad, expected, atol=1e-4)
     assert all(p.grad is None for p in module.teacher.parameters()) and not module.teacher.training
     assert not any(m._forward_pre_hooks for m in module.teacher.modules())
+
+
+def test_a_reversed_gradient_is_minus_the_weight_times_it():
+    x = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    y = reversed_gradient(x, 0.25)
+    assert torch.equal(y, x)
+    assert torch.allclose(torch.autograd.grad((y**3).sum(), x)[0], -0.25 * 3 * x.detach() ** 2)
+    assert not reversed_gradient(x, 0).requires_grad
 
 
 def features(teacher, images):
@@ -111,7 +126,15 @@ def test_a_checkpoint_is_a_teacher_without_its_generator(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"temperature": 0}, {"one_hot": -1}, {"latent": 0}, {"batch_size": 1}, {"generator_learning_rate": 0}]
+    "settings",
+    [
+        {"temperature": 0},
+        {"one_hot": -1},
+        {"adversarial": -1},
+        {"latent": 0},
+        {"batch_size": 1},
+        {"generator_learning_rate": 0},
+    ],
 )
 def test_impossible_settings_are_refused_by_name(settings):
     with pytest.raises(UserError, match=f"kd.{next(iter(settings))}="):

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lcomp.errors import UserError
 from lcomp.modules.distillation import DistillationModule
-from lcomp.techniques.distillation.data_free import DataFreeDistillation, Generator
+from lcomp.techniques.distillation.data_free import DataFreeDistillation, Generator, reversed_gradient
 from lcomp.techniques.technique import Technique
 
 Place = tuple[int, int]  # of a batch: epoch, step
@@ -105,8 +105,8 @@ class DataFreeModule(DistillationModule):
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         images = self.generator(batch[0])
         logits, features = self.ask(images)
-        student_logits = self.network(images.detach())
-        loss = self.objective(student_logits, logits.detach(), logits.argmax(1))
+        seen, answers = (reversed_gradient(x, self.free.adversarial) for x in (images, logits))
+        loss = self.objective(self.network(seen), answers, logits.argmax(1))
         loss = loss + self.free.generator_loss(logits, features)
         self._losses.append((loss.detach(), len(images)))
         return loss
