@@ -3,13 +3,13 @@
     python benchmarks/beyond_lenet.py
 
 It trains each baseline for 200 steps of 32 images of mnist5k, then prunes it for 200 more; one thread. Seen with
-quant=qat, one run each (accuracy with the baseline's; shares of the baseline's):
+quant=qat, one run each of its command by hand (accuracy with the baseline's; shares of the baseline's):
 
     resnet18            96.2 % (90.4 %), parameters 27.1 %, MACs 24.3 %, file  6.9 %, latency 0.50x, agreement 99.9 %
     mobilenet_v3_small  90.7 % (90.0 %), parameters 27.4 %, MACs 31.3 %, file  8.5 %, latency 1.68x, agreement 99.4 %
 
 With torchvision's stride of 2, MobileNet agreed on 97.9 %: ONNX Runtime rounds biases to integers, and a network that
-had learned as little as that (74 %) has small margins.
+had learned as little as that (74 %) probably has small margins. The rows in fp32 have not been run.
 """
 
 import json
