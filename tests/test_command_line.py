@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lcomp import config
+from lcomp import command_line
 from lcomp.explain import explain
 
 RUN = """
@@ -110,7 +110,7 @@ def test_summary_answers_mistakes_alike(tmp_path):
     ],
 )
 def test_naming_a_familys_key_chooses_its_default_technique(given, expected):
-    explicit, said = config.expand(given)
+    explicit, said = command_line.expand(given)
     assert explicit == expected
     assert len(said) == (len(expected) - len(given))
 

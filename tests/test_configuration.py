@@ -8,7 +8,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from hydra_plugins.lcomp_grid.grid import GridSweeper
-from lcomp import config, identity, parts
+from lcomp import command_line, config, identity, parts
 from lcomp.build import build
 from lcomp.errors import UserError
 
@@ -230,11 +230,11 @@ def test_experiment_has_the_papers_setting(name):
 
 def test_an_experiment_chooses_its_techniques_itself():
     named = ["experiment=paper_prune_constant_80", "prune.sparsity=0.7"]
-    assert config.expand(named) == (named, [])
+    assert command_line.expand(named) == (named, [])
     assert compose(*named).prune.sparsity == 0.7
 
 
 def test_a_sweep_over_experiments_takes_keys_of_their_families():
     for experiments in ("paper_kd_t1,paper_kd_t3", "glob(paper_kd_*)"):
-        said = config.expand(["-m", f"experiment={experiments}", "kd.student=lenet5", "kd.alpha=0.1,0.5"])
+        said = command_line.expand(["-m", f"experiment={experiments}", "kd.student=lenet5", "kd.alpha=0.1,0.5"])
         assert said == (["-m", f"experiment={experiments}", "kd.student=choice(lenet5)", "kd.alpha=0.1,0.5"], [])

@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from hydra_plugins.lcomp_local import local
-from lcomp import clocks, config
+from lcomp import clocks, command_line
 from lcomp.errors import UserError
 from lcomp.result import Result
 
@@ -127,7 +127,7 @@ def test_impossible_numbers_of_threads_are_failed_runs(lcomp, tmp_path):
 
 
 def test_short_names_of_the_launcher_become_hydras():
-    said = config.expand(["launcher=serial", "launcher.workers=3", "seed=1"])[0]
+    said = command_line.expand(["launcher=serial", "launcher.workers=3", "seed=1"])[0]
     assert said == ["hydra/launcher=serial", "hydra.launcher.workers=3", "seed=1"]
 
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import optuna
 import pytest
+from playwright.sync_api import sync_playwright
 from records import DATA, record
 
 from lcomp.export import export
@@ -127,10 +128,9 @@ def folder(tmp_path_factory, trained):
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with sync_api.sync_playwright() as driver:
+    with sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield started
         started.close()

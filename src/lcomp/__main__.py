@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lcomp_optuna import sweeper
-from lcomp import config, sweep
+from lcomp import command_line, config, sweep
 from lcomp.errors import UserError
 from lcomp.explain import explain
 from lcomp.job import job
@@ -24,7 +24,7 @@ def main() -> None:
     Plugins.instance()  # finds every plugin; of two of one name, the last one stored is Hydra's
     sweeper.register()
     try:
-        sys.argv[1:], said = config.expand(sys.argv[1:])
+        sys.argv[1:], said = command_line.expand(sys.argv[1:])
         for choice in said:
             print(choice, file=sys.stderr)
         hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")(job)()

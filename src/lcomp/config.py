@@ -1,4 +1,4 @@
-"""The configuration: where it lies, what its choices are, and the short way of naming a technique."""
+"""The configuration: where it lies, what its choices are, what it may hold."""
 
 from __future__ import annotations
 
@@ -11,24 +11,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from lcomp.errors import UserError, one_of
 
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
-KD_RUN_KEYS = (
-    "student",
-    "teacher",
-    "ensemble",
-    "assistants",
-    "generations",
-)  # what the run decides; the others make the objective
+KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
 Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
-SWEEPER_KEYS = (
-    "n_trials",
-    "n_jobs",
-    "storage",
-    "study_name",
-    "max_retries",
-    "max_failure_rate",
-    "objective",
-    "direction",
-)
 GROUPS = ("data", "perturb", "model", "kd", "prune", "quant")
 
 
@@ -36,77 +20,6 @@ def folder() -> Path:
     """The folder of the configuration: beside `src` in a checkout, inside the package in a wheel."""
     inside = Path(__file__).parent / "conf"
     return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
-
-
-def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Makes a command line explicit, so that naming a family's key is enough.
-
-    A family whose keys are named without a choice gets its default technique, unless an experiment chooses. Where a
-    sweep goes over a family's choices or over experiments, the family's keys become sweeps of one value: Hydra then
-    composes them with the choice that takes them.
-
-    Returns:
-        The arguments, and a line for each choice that was made.
-
-    Raises:
-        UserError: a setting of sweeps without `-m`.
-    """
-    if not any(argument.startswith("-") for argument in arguments):
-        check_no_sweep(arguments)
-    explicit, said = [made for argument in arguments for made in hydras(argument)], []
-    experiments = [a for a in explicit if a.startswith("experiment=")]
-    for family, technique in FAMILIES.items():
-        named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
-        chosen = [a for a in explicit if a.startswith(f"{family}=")]
-        if named and not chosen and not experiments:
-            explicit.insert(explicit.index(named[0]), f"{family}={technique}")
-            said.append(f"{named[0]} chooses {family}={technique}")
-        elif any(sweeps(choice) for choice in chosen + experiments):
-            for argument in named:
-                if not sweeps(argument):
-                    key, _, value = argument.partition("=")
-                    explicit[explicit.index(argument)] = f"{key}=choice({value})"
-    return explicit, said
-
-
-def check_no_sweep(arguments: list[str]) -> None:
-    """Raises UserError for a setting of sweeps, which a single run would not heed."""
-    for argument in arguments:
-        if argument.partition("=")[0] in ("resume", "hparams_search", "sweeper", "sampler", "pruner", *SWEEPER_KEYS):
-            whole = " ".join(arguments)
-            raise UserError(f"{argument}: belongs to a sweep; add -m, as in python -m lcomp -m {whole}")
-
-
-def hydras(argument: str) -> list[str]:
-    """Settings of sweeps and launchers in the words that Hydra has for them.
-
-    `launcher=serial`, `launcher.workers=2`; `resume=last` or a folder; `sweeper=optuna`, `n_trials=20`.
-    """
-    name, equals, value = argument.partition("=")
-    if not equals:
-        return [argument]
-    if name == "resume":
-        from lcomp.sweep import last
-
-        return [f"hydra.sweep.dir={last() if value == 'last' else value}", "hydra.sweeper.resume=true"]
-    if name == "hparams_search":
-        return [argument, "hydra/sweeper=optuna"]
-    if argument == "launcher=ray":  # with settings that work; hydra-ray-launcher has the name
-        return ["hydra/launcher=ray_tasks"]
-    if name in ("launcher", "sweeper"):
-        return [f"hydra/{argument}"]
-    if name in ("sampler", "pruner"):
-        return [f"hydra/sweeper/{argument}"]
-    if name in SWEEPER_KEYS or name.startswith(("constraint.", "sampler.", "pruner.")):
-        return [f"hydra.sweeper.{argument}"]
-    return [f"hydra.{argument}" if name.startswith(("launcher.", "sweeper.")) else argument]
-
-
-def sweeps(override: str) -> bool:
-    """Whether an override has several values, in Hydra's grammar."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return bool(OverridesParser.create().parse_override(override).is_sweep_override())
 
 
 def choices(cfg: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
-from lcomp import config
+from lcomp import command_line, config
 from lcomp.errors import UserError, nearest
 
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
@@ -29,7 +29,7 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     key, siblings = getattr(error.__cause__, "full_key", None), getattr(error.__cause__, "parent_node", None)
     if key is not None and siblings is not None:
         return unknown_key(key, [str(sibling) for sibling in siblings if sibling not in HIDDEN])
-    if "-m" not in arguments and any(config.sweeps(a) for a in arguments if "=" in a and not a.startswith("-")):
+    if "-m" not in arguments and any(command_line.sweeps(a) for a in arguments if "=" in a and not a.startswith("-")):
         return "several values make a sweep: add -m, as in python -m lcomp -m " + " ".join(arguments)
     return str(error).splitlines()[0]
 

@@ -20,6 +20,22 @@ from lcomp.training import Epochs, fit
 log = logging.getLogger(__name__)
 
 
+def make_teacher(
+    cfg: DictConfig, data: Any, baseline: Baseline, loaded: nn.Module | None, objective: Objective | None
+) -> tuple[nn.Module, list[Baseline]]:
+    """What the student learns from, and the links before it.
+
+    Args:
+        loaded: the checkpoints that `kd.teacher` names; without them the baseline, or several, come first.
+    """
+    if loaded is not None:
+        first, known = loaded, parts.teacher_identity(cfg)
+    else:
+        first, known = parts.make_ensemble(cfg, data, baseline, objective)
+    chain = make_links(cfg, data, first, known, objective) if objective is not None else []
+    return chain[-1].network if chain else first, chain
+
+
 def make_links(cfg: DictConfig, data: Any, teacher: nn.Module, known: Any, objective: Objective) -> list[Baseline]:
     """The networks between `teacher` and the student, in their order (Mirzadeh et al. 2020; Furlanello et al. 2018).
 

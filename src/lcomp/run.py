@@ -113,11 +113,9 @@ def carry_out(
         loaded = parts.load_teacher(cfg, data, objective)
         baseline = parts.make_baseline(cfg, data)
         result.seconds["baseline"] = baseline.seconds
-        teacher, known = (
-            (loaded, parts.teacher_identity(cfg)) if loaded else parts.make_ensemble(cfg, data, baseline, objective)
-        )
-        if objective is not None and (between := links.make_links(cfg, data, teacher, known, objective)):
-            teacher, result.seconds["assistants"] = between[-1].network, sum(link.seconds for link in between)
+        teacher, chain = links.make_teacher(cfg, data, baseline, loaded, objective)
+        if chain:
+            result.seconds["assistants"] = sum(link.seconds for link in chain)
         fresh = not config.starts_from_baseline(cfg) or any(technique.starts_fresh for technique in techniques)
         network = student if fresh else copy.deepcopy(baseline.network)
         module = parts.make_module(cfg, data, network, teacher, objective, techniques)

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lcomp import config
+from lcomp import command_line, config
 from lcomp.errors import UserError
 from lcomp.explain import explain
 
@@ -74,7 +74,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         family = override.lstrip("+").partition("=")[0].replace("/", ".").partition(".")[0]
         if family in config.FAMILIES:
             raise UserError(f"{override}: the baseline alone is looked at; choose with --sparsities and --bits")
-        if "=" in override and config.sweeps(override):
+        if "=" in override and command_line.sweeps(override):
             raise UserError(f"{override}: one value; a call looks at one baseline")
     with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
         cfg = hydra.compose("config", list(overrides))
