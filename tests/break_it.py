@@ -1,6 +1,6 @@
 """Breaks lcomp on purpose, one mechanism at a time, and shows the test that notices.
 
-    python tests/break_it.py              # all of them, about five minutes
+    python tests/break_it.py              # all of them, about ten minutes
     python tests/break_it.py mask lock    # those whose names hold a word
 
 Each mechanism is a piece of source text and what it becomes without it. A copy of the project is changed, the named
@@ -400,6 +400,112 @@ BREAKS = [
         "return x.sign() * (x.abs() > threshold)",
         "return x.sign() * (x.abs() > 0.5)",
         "test_grids.py::test_ternary_is_that_of_its_paper",
+    ),
+    Break(
+        "a cut network is the masked one",
+        "techniques/pruning/filters.py",
+        "kept = [self.kept(group) for group in self.groups]\n        network",
+        "kept = [self.kept(group).flip(0) for group in self.groups]\n        network",
+        "test_filters.py::test_the_cut_network_computes_what_the_masked_one_did",
+    ),
+    Break(
+        "one channel of each group stays",
+        "techniques/pruning/filters.py",
+        "        scores[scores.argmax()] = torch.inf\n",
+        "",
+        "test_filters.py::test_one_channel_of_each_group_stays_at_any_sparsity",
+    ),
+    Break(
+        "a lottery ticket rewinds",
+        "techniques/pruning/lottery.py",
+        "            value.copy_(early)\n        if isinstance",
+        "            early.copy_(value)\n        if isinstance",
+        "test_lottery.py::test_the_lowest_of_the_trained_weights_go_and_all_that_is_left_returns",
+    ),
+    Break(
+        "a lottery ticket begins from fresh weights",
+        "techniques/pruning/lottery.py",
+        "    starts_fresh = True\n",
+        "",
+        "test_whole_chains.py::test_a_lottery_ticket_starts_from_the_weights_that_the_seed_draws",
+    ),
+    Break(
+        "a learned step's gradient is scaled",
+        "techniques/quantization/lsq.py",
+        "(values * float(largest)) ** -0.5",
+        "1.0",
+        "test_lsq.py::test_forward_and_gradients_are_those_of_the_paper",
+    ),
+    Break(
+        "a gradient passes at the ends of an activation's range",
+        "techniques/quantization/fake.py",
+        "    return round_through(inside) * scale",
+        "    return (round_through(x / scale) + zero_point).clamp(0, levels).sub(zero_point) * scale",
+        "test_quantization.py::test_gradient_passes_inside_the_range_and_stops_outside",
+    ),
+    Break(
+        "noise leaves some weights as they are",
+        "techniques/quantization/noise.py",
+        "return torch.where(self.chosen(weight), rounded, weight)",
+        "return rounded",
+        "test_noise.py::test_a_step_rounds_the_share_and_leaves_the_others",
+    ),
+    Break(
+        "widths keep their budget",
+        "techniques/quantization/mixed.py",
+        "order = order[all_costs[order] <= budget]",
+        "order = order[all_costs[order] <= 2 * budget]",
+        "test_mixed.py::test_the_choice_is_that_of_brute_force",
+    ),
+    Break(
+        "shared weights that are zero stay zero",
+        "techniques/quantization/shared.py",
+        "torch.where(weight.cpu() == 0, 0, nearest)",
+        "nearest",
+        "test_shared.py::test_every_weight_takes_the_nearest_value_and_zeros_stay_zero",
+    ),
+    Break(
+        "a damaged stream is refused",
+        "stream.py",
+        'if zlib.crc32(body).to_bytes(4, "little") != stream[4:8]:',
+        "if False:",
+        "test_stream.py::test_damaged_bytes_are_refused",
+    ),
+    Break(
+        "the hint is a half",
+        "techniques/distillation/fitnets.py",
+        ".square().mean() / 2",
+        ".square().mean()",
+        "test_objectives.py::test_the_hint_is_half_the_squared_distance",
+    ),
+    Break(
+        "what an objective learns reaches the optimizer",
+        "techniques/distillation/distillation.py",
+        "self.objectives = nn.ModuleDict(dict(objectives or {}))",
+        "self.objectives = dict(objectives or {})",
+        "test_objectives.py::test_what_is_learned_reaches_optimizer_and_checkpoint_and_moves",
+    ),
+    Break(
+        "a link is its teacher's too",
+        "links.py",
+        '        "teacher": known,\n',
+        "",
+        "test_links.py::test_a_link_is_its_teachers_too",
+    ),
+    Break(
+        "data-free calibration is on generated images",
+        "modules/data_free.py",
+        "    def pixels(self, batch: Sequence[Tensor]) -> Tensor:",
+        "    def unused(self, batch: Sequence[Tensor]) -> Tensor:",
+        "test_data_free.py::test_no_training_image_is_read_once_the_baseline_is_there",
+    ),
+    Break(
+        "sensitivity leaves the network as it was",
+        "sensitivity/scores.py",
+        "    finally:\n        with torch.no_grad():\n            for layer, weight in zip(group, kept, strict=True):\n"
+        "                layer.weight.copy_(weight)",
+        "    finally:\n        pass",
+        "test_sensitivity.py::test_all_layers_together_have_each_layers_own_change",
     ),
 ]
 
