@@ -12,6 +12,7 @@ from lcomp.data.datamodule import Examples
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import DataFreeModule
+from lcomp.modules.data_free import Memory
 from lcomp.run import run
 from lcomp.techniques.distillation import DataFreeDistillation, Ensemble
 from lcomp.techniques.distillation.data_free import (
@@ -25,7 +26,7 @@ from lcomp.training import load_checkpoint, save
 
 
 def made(teacher=None, **settings):
-    objective = DataFreeDistillation(**{"batch_size": 8, "width": 4, "latent": 5} | settings)
+    objective = DataFreeDistillation(**{"batch_size": 8, "width": 4, "latent": 5, "memory": 16} | settings)
     return objective.make_module(SmallCNN(), teacher or LeNet5(), [])
 
 
@@ -45,7 +46,7 @@ def test_losses_are_the_formulas():
 @pytest.mark.parametrize("adversarial", [0.0, 0.7])
 def test_each_loss_moves_its_own_network(adversarial):
     """The student's gradient is that of its loss alone; the generator climbs `adversarial` times the same loss."""
-    module, latents = made(adversarial=adversarial), torch.randn(8, 5)
+    module, latents = made(adversarial=adversarial, replays=0), torch.randn(8, 5)
     module.training_step([latents], 0).backward()
     images = module.generator(latents)
     logits = module.teacher(images)
@@ -59,6 +60,51 @@ def test_each_loss_moves_its_own_network(adversarial):
         assert torch.allclose(seen.grad, expected, atol=1e-4)
     assert all(p.grad is None for p in module.teacher.parameters()) and not module.teacher.training
     assert not any(m._forward_pre_hooks for m in module.teacher.modules())
+
+
+def test_what_was_drawn_before_is_learned_again():
+    """The second step's loss is the new images' and `replays` times that of remembered ones."""
+    module, latents = made(replays=2, memory=8), torch.randn(8, 5)
+    shares = torch.rand(3, 8)
+    module.training_step([latents, shares], 0)
+    assert module.memory.seen == 8
+    drawn, logits = module.memory.read(torch.arange(8) / 8 + 0.01)
+    assert torch.allclose(drawn, module.generator(latents), atol=0.5 / 255 + 1e-6)
+    assert torch.allclose(module.teacher(drawn), logits, atol=0.1)
+    places = (shares[1:].flatten() * 8).long()
+    again = module.replayed(shares[1:])
+    kd = F.kl_div(module.network(drawn[places]).log_softmax(1), logits[places].softmax(1), reduction="batchmean")
+    assert torch.allclose(again, 2 * kd, rtol=1e-4)
+    loss = module.training_step([torch.randn(8, 5), shares], 0)
+    loss.backward()
+    assert not torch.equal(module.memory.read(torch.arange(8) / 8 + 0.01)[0], drawn)  # new ones took places
+
+
+def test_a_memory_keeps_all_while_there_is_room():
+    memory = Memory(5, (1, 2, 2), 3)
+    for number in range(2):
+        memory.write(torch.full((2, 1, 2, 2), (1 + number) / 255), torch.full((2, 3), 1.0 + number), torch.zeros(2))
+    assert memory.seen == 4 and memory.logits[:, 0].tolist() == [1, 1, 2, 2, 0]
+    assert (memory.images[:, 0, 0, 0]).tolist() == [1, 1, 2, 2, 0]
+    memory.write(torch.full((2, 1, 2, 2), 9 / 255), torch.full((2, 3), 9.0), torch.tensor([0.3, 0.99]))
+    assert memory.logits[:, 0].tolist() == [1, 9, 2, 9, 0]
+    images, logits = memory.read(torch.tensor([0.0, 0.3, 0.999]))
+    assert (images[:, 0, 0, 0] * 255).tolist() == pytest.approx([1, 9, 9]) and logits[:, 0].tolist() == [1, 9, 9]
+
+
+def test_a_pen_leaves_ink_along_its_curves():
+    """A generator whose curves are one straight line across the middle: ink there, none far from it."""
+    generator = Generator(5, (1, 28, 28), 4, strokes=1, points=20).eval()
+    last = generator.network[-1]
+    line = torch.tensor([[0.0, x] for x in (-0.9, -0.3, 0.3, 0.9)]).atanh().flatten()  # (down, across) of each control
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.cat([line, torch.tensor([0.0])]))
+        [image] = generator(torch.randn(1, 5))[:, 0]
+    assert torch.allclose(image, image.flip(0), atol=1e-5) and torch.allclose(image, image.flip(1), atol=1e-5)
+    rows = image.sum(1)
+    assert rows[11:17].sum() > 0.95 * rows.sum() and rows[:9].max() < 1e-3
+    assert image[13, 6:22].min() > 0.5 and image[13, :2].max() < 0.01  # ends 9 pixels left and right of the middle
 
 
 def test_a_reversed_gradient_is_minus_the_weight_times_it():
@@ -133,6 +179,9 @@ def test_a_checkpoint_is_a_teacher_without_its_generator(tmp_path):
         {"adversarial": -1},
         {"latent": 0},
         {"batch_size": 1},
+        {"strokes": 0},
+        {"replays": -1},
+        {"memory": 100},
         {"generator_learning_rate": 0},
     ],
 )

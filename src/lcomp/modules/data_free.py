@@ -18,16 +18,59 @@ from lcomp.techniques.technique import Technique
 Place = tuple[int, int]  # of a batch: epoch, step
 
 
-class Latents(Dataset[tuple[Tensor]]):
-    """Batches (size, latent) from N(0, 1), each a function of (seed, epoch, step): a resumed run sees the same."""
+class Latents(Dataset[tuple[Tensor, Tensor]]):
+    """Batches (size, latent) from N(0, 1), and shares (1 + replays, size) from U(0, 1) that decide where the memory is
+    written and read; each a function of (seed, epoch, step): a resumed run sees the same."""
 
-    def __init__(self, size: int, latent: int, seed: int):
-        self.size, self.latent, self.seed = size, latent, seed
+    def __init__(self, size: int, latent: int, replays: int, seed: int):
+        self.size, self.latent, self.replays, self.seed = size, latent, replays, seed
 
-    def __getitem__(self, place: Place) -> tuple[Tensor]:
+    def __getitem__(self, place: Place) -> tuple[Tensor, Tensor]:
         state = np.random.SeedSequence((self.seed, *place)).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
-        return (torch.randn(self.size, self.latent, generator=generator),)
+        latents = torch.randn(self.size, self.latent, generator=generator)
+        return latents, torch.rand(1 + self.replays, self.size, generator=generator)
+
+
+class Memory(nn.Module):
+    """Images that were drawn before, as bytes, with the teacher's logits; new ones take the places of random ones.
+
+    Args:
+        size: images that are kept.
+        shape: (C, H, W) of an image.
+        classes: logits.
+    """
+
+    images: Tensor
+    logits: Tensor
+    seen: Tensor
+
+    def __init__(self, size: int, shape: Sequence[int], classes: int):
+        super().__init__()
+        self.register_buffer("images", torch.zeros(size, *shape, dtype=torch.uint8))
+        self.register_buffer("logits", torch.zeros(size, classes))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # images that came, to `size`
+
+    def read(self, shares: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and logits at `shares` (N,) in [0, 1) of what is kept."""
+        places = (shares * self.seen).long()
+        return self.images[places].float().div_(255), self.logits[places]
+
+    def write(self, images: Tensor, logits: Tensor, shares: Tensor) -> None:
+        """Keeps `images`: behind the others while there is room, then at `shares` (N,) of the memory."""
+        size, count = len(self.images), len(images)
+        if self.seen + count <= size:
+            places = self.seen + torch.arange(count, device=images.device)
+            self.seen += count
+        else:
+            places = (shares * self.seen).long()
+        self.images[places] = (images * 255).round().to(torch.uint8)
+        self.logits[places] = logits
+
+
+def number_of_logits(teacher: nn.Module, shape: Sequence[int]) -> int:
+    with torch.no_grad():
+        return int(teacher(torch.zeros(1, *shape)).shape[1])
 
 
 class Places(Sampler[Place]):
@@ -79,7 +122,9 @@ class DataFreeModule(DistillationModule):
         self.free, self.seed = objective, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.generator = Generator(objective.latent, input_shape, objective.width)
+            self.generator = Generator(objective.latent, input_shape, objective.width, objective.strokes)
+        classes = number_of_logits(self.teacher, input_shape)
+        self.memory = Memory(objective.memory if objective.replays else 0, input_shape, classes)
         self._classifiers = [last_linear(one) for one in getattr(teacher, "members", [teacher])]
 
     def parameter_groups(self) -> Any:
@@ -91,7 +136,7 @@ class DataFreeModule(DistillationModule):
 
     def batches(self, data: Any) -> Iterable[Any]:
         """Latents; an epoch has as many steps as one of the data's, of which no image is read."""
-        latents = Latents(self.free.batch_size, self.free.latent, self.seed)
+        latents = Latents(self.free.batch_size, self.free.latent, self.free.replays, self.seed)
         return DataLoader(latents, sampler=Places(len(data.train_dataloader())), batch_size=None)
 
     @torch.no_grad()
@@ -108,8 +153,18 @@ class DataFreeModule(DistillationModule):
         seen, answers = (reversed_gradient(x, self.free.adversarial) for x in (images, logits))
         loss = self.objective(self.network(seen), answers, logits.argmax(1))
         loss = loss + self.free.generator_loss(logits, features)
+        if self.free.replays:
+            loss = loss + self.replayed(batch[1][1:])
+            self.memory.write(images.detach(), logits.detach(), batch[1][0])
         self._losses.append((loss.detach(), len(images)))
         return loss
+
+    def replayed(self, shares: Tensor) -> Tensor:
+        """The student's loss on images of the memory at `shares` (replays, N); each replay weighs as the new batch."""
+        if not self.memory.seen:
+            return shares.new_zeros(())
+        images, logits = self.memory.read(shares.flatten())
+        return self.free.replays * self.objective(self.network(images), logits, logits.argmax(1))
 
     def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's logits (N, classes) and features (N, ...), through which gradients reach `images`."""
