@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lcomp import config
-from lcomp.report import survey
+from lcomp.predictions import FILE
+from lcomp.report import robustness, survey
 from lcomp.report.paper import load, sheets
 from lcomp.report.rows import DIFFERENCES, TABLES
 from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import difference, spread
-from lcomp.result import PREDICTIONS, Result
+from lcomp.result import Result
 
 METRICS = {
     "test_accuracy": 0.97, "gzip_bytes": 43_210, "test_set_seconds": 0.1234, "val_accuracy": 0.96, "test_loss": 0.1,
@@ -43,12 +44,16 @@ def write(folder, name, seed, right, data="mnist", perturb="none", **metrics):
     result.write(place)
     labels = np.ones(1000, np.int16)
     predictions = np.where(np.arange(1000) < right * 1000, 1, 0).astype(np.int16)
-    np.savez(place / PREDICTIONS, predictions=predictions, labels=labels)
+    np.savez(place / FILE, predictions=predictions, labels=labels)
 
 
 def test_every_row_of_the_report_is_an_experiment():
     files = {path.stem for path in (config.folder() / "experiment").glob("*.yaml")}
-    rows = [row.name for rows in [*TABLES.values(), *(group.rows for group in survey.GROUPS)] for row in rows]
+    rows = [
+        row.name
+        for rows in [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS))]
+        for row in rows
+    ]
     assert set(rows) == files
     assert {name for pair in DIFFERENCES for name in pair} <= set(rows)
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from lcomp import config, gpus, identity, links, measure, parts, reuse, size
+from lcomp import config, gpus, identity, links, measure, parts, predictions, reuse, size
 from lcomp import log as log_names
 from lcomp.baseline import Baseline
 from lcomp.environment import cpu, environment
@@ -28,7 +28,8 @@ from lcomp.errors import Pruned, UserError
 from lcomp.export import export
 from lcomp.files import sha256, write_atomically
 from lcomp.mirror import Mirror, resolved
-from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
+from lcomp.predictions import Predictions
+from lcomp.result import FILE_NAME, Result, read
 from lcomp.training import Epochs, NotFinite, Report, fit, save
 
 log = logging.getLogger(__name__)
@@ -182,10 +183,13 @@ def compare(
     evaluated = getattr(data, "eval_perturbations", {})
     perturbed = measure.perturbed(splits.test, evaluated)
 
-    def figures(path: Path, network: nn.Module, trained: Answers | None) -> dict[str, float]:
+    def figures(
+        path: Path, network: nn.Module, trained: Answers | None, beside: Predictions | None = None
+    ) -> dict[str, float]:
         session = measure.session(path)
         own = measure.logits(session, splits.test.pixels)
-        write_atomically(path.parent / PREDICTIONS, measure.predictions(own, splits.test))
+        kept = predictions.of(own, splits.test.labels, splits.test.pixels, beside)
+        write_atomically(path.parent / predictions.FILE, kept.packed())
         expected = measure.answers(network, splits.test.pixels) if trained is None else trained
         found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_graph(path)
         return found | size.of_network(network) | measure.robustness(session, perturbed)
@@ -196,7 +200,7 @@ def compare(
         "path": os.path.relpath(artifact.resolve(), folder.resolve()),
         "sha256": sha256(artifact),
     }
-    result.metrics = figures(folder / ARTIFACT, network, trained)
+    result.metrics = figures(folder / ARTIFACT, network, trained, predictions.read(artifact.parent))
     if not math.isfinite(result.metrics["test_loss"]):
         raise NotFinite("the artifact's logits are not finite")
 
