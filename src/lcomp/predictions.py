@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +62,9 @@ def of(
 def read(folder: Path) -> Predictions | None:
     """The predictions in a run's folder; None where there are none, or the file is damaged."""
     try:
-        with np.load(folder / FILE) as kept:
+        with np.load(io.BytesIO((folder / FILE).read_bytes())) as kept:  # of a damaged file it would leave one open
             none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.uint8)  # in a file of before pixels were kept
             pictures = kept.get("mistakes", none[0]), kept.get("pixels", none[1])
             return Predictions(kept["predictions"], kept["labels"], *pictures)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return None

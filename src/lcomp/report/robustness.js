@@ -48,7 +48,7 @@ function distinct(labels) {
 
 function choices(id, options) {
   const select = find(id);
-  const before = select.value;
+  const before = select.options.length ? select.value : null;
   select.replaceChildren(...options.map(([value, textContent]) => make("option", { value, textContent })));
   if (options.some(([value]) => String(value) === before)) select.value = before;
   select.closest("label").hidden = options.length < 2;
