@@ -16,6 +16,7 @@ SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
 METRICS = (  # that a search may choose on: of validation images, or of the artifact as it lies there
     "val_accuracy",
+    "val_mce",
     "gzip_bytes",
     "file_bytes",
     "stream_bytes",
