@@ -48,3 +48,32 @@ def answers(place, share, seed=0, beside=None):
     kept = predictions.of(logits, labels, pixels, beside)
     (place / predictions.FILE).write_bytes(kept.packed())
     (place / "artifact.onnx").write_bytes(b"an artifact")
+
+
+EXPERIMENT = {
+    "test_accuracy": 0.97, "gzip_bytes": 43_210, "test_set_seconds": 0.1234, "val_accuracy": 0.96, "test_loss": 0.1,
+    "parameters": 44_426, "sparsity": 0.0, "file_bytes": 45_000,
+}  # fmt: skip
+SIZES = {"train": 54_000, "val": 6_000, "test": 10_000}
+
+
+def experiment(folder, name, seed, right, data="mnist", perturb="none", **metrics):
+    """The record of an experiment whose artifact was right on `right` (0 to 1) of 1,000 images, the first ones."""
+    place = folder / f"{name}-{seed}-{perturb}"
+    place.mkdir()
+    versions = dict.fromkeys(("python", "torch", "onnxruntime", "lcomp"), "1")
+    result = Result(
+        "ok",
+        name=name,
+        seed=seed,
+        metrics=EXPERIMENT | metrics,
+        baseline=EXPERIMENT,
+        dataset={"name": data, "sha256": data, **SIZES},
+    )
+    result.environment = {"cpu": "a processor", "threads": 1, "git_sha": "abc", "versions": versions}
+    result.overrides = [f"perturb={perturb}"]
+    result.seconds = {"train": 30, "baseline": 75}
+    result.write(place)
+    labels = np.ones(1000, np.int16)
+    answers = np.where(np.arange(1000) < right * 1000, 1, 0).astype(np.int16)
+    np.savez(place / predictions.FILE, predictions=answers, labels=labels)
