@@ -25,10 +25,10 @@ class Images:
 
 
 def images_of(pixels: NDArray[np.float32]) -> Images:
-    return Images(hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest(), pixels)
+    return Images(hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
 
 
-@lru_cache(maxsize=2 * len(CORRUPTIONS))  # a test and a validation split: 190 MB of MNIST
+@lru_cache(maxsize=2 * len(CORRUPTIONS))  # a test and a validation split: of MNIST 190 MB, and 50 for the clean pixels
 def published(images: Images, name: str) -> Bytes:
     """The images under a corruption at the severity of the published files."""
     return corrupted(images, name, PUBLISHED[name])

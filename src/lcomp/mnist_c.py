@@ -16,13 +16,13 @@ from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
 from lcomp import attributions, measure, robustness
-from lcomp.corrupted import Bytes, corrupted, images_of, published
-from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
+from lcomp.corrupted import Bytes, Images, corrupted, images_of, published
+from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED, corrupt
 from lcomp.data.mnist_c_files import load
 from lcomp.errors import UserError
 from lcomp.measure import Split
 
-SHAPE = (1, 28, 28)
+Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MNISTC:
     Args:
         severities: these as well, of 1 to 5, and mCE over them; with none, mCE is over the published one.
         attributions: test images, evenly spaced, whose integrated gradients are compared; 0 for none.
-        files: the folder of the published MNIST-C, whose images are then the corrupted test split.
+        files: the folder of the published MNIST-C, `data.mnist_c_root`, whose images are then the corrupted test split.
 
     Raises:
         UserError: a severity or a number that cannot be; severities that the files do not have.
@@ -50,7 +50,7 @@ class MNISTC:
 
     severities: Sequence[int] = ()
     attributions: int = 100
-    files: str | None = None
+    files: Path | None = None
 
     def __post_init__(self) -> None:
         allowed = all(type(severity) is int and severity in range(1, 6) for severity in self.severities)
@@ -65,12 +65,15 @@ class MNISTC:
             )
 
     def check(self, input_shape: Sequence[int]) -> None:
-        """Raises UserError for images that are not MNIST's in shape, or files that are missing or damaged."""
-        if tuple(input_shape) != SHAPE:
-            raise UserError(
-                f"robustness=mnist_c: its corruptions are of grey images of 28 x 28 pixels, not of {tuple(input_shape)}; "
-                "choose robustness=none"
-            )
+        """Raises UserError for images of a shape that a corruption cannot be drawn on, or files that cannot be read."""
+        for name in CORRUPTIONS:
+            try:
+                corrupt(torch.zeros(1, *input_shape), name, PUBLISHED[name], 0)
+            except (RuntimeError, ValueError, IndexError) as error:
+                raise UserError(
+                    f"robustness=mnist_c: {name} cannot be drawn on images of shape {tuple(input_shape)} (it takes "
+                    "channels, height and width, and a few pixels of each); choose robustness=none"
+                ) from error
         _ = self.content
 
     @cached_property
@@ -81,7 +84,7 @@ class MNISTC:
         found = hashlib.sha256()
         for name in CORRUPTIONS:
             for array in load(self.files, name):
-                found.update(np.ascontiguousarray(array))
+                found.update(array.numpy().tobytes())
         return found.hexdigest()
 
     @property
@@ -95,8 +98,7 @@ class MNISTC:
         test, validation = images_of(splits.test.pixels), images_of(splits.validation.pixels)
         found = {}
         for name in CORRUPTIONS:
-            computed = not self.files
-            images, labels = (published(test, name), splits.test.labels) if computed else load(self.files, name)
+            images, labels = self.test_split(test, splits.test.labels, name)
             found[f"accuracy/mnist_c/{name}"] = accuracy(artifact, images, labels)
             for severity in self.severities:
                 changed = images if severity == PUBLISHED[name] else corrupted(test, name, severity)
@@ -104,6 +106,13 @@ class MNISTC:
             held_out = published(validation, name), splits.validation.labels
             found[f"val_accuracy/mnist_c/{name}"] = accuracy(artifact, *held_out)
         return found
+
+    def test_split(self, test: Images, labels: Labels, name: str) -> tuple[Bytes, Labels]:
+        """The published files of a corruption, or what is computed in their place from the clean images."""
+        if self.files is None:
+            return published(test, name), labels
+        found = load(self.files, name)
+        return found[0].numpy(), found[1].numpy()
 
     def measured(self, figures: Mapping[str, float], artifact: Path, network: nn.Module, test: Split) -> Measured:
         """An artifact and the network that it was exported from, ready to be compared."""
@@ -148,6 +157,6 @@ def errors_of(figures: Mapping[str, float], kind: str, marks: Sequence[str]) -> 
     return {name: [1 - figures[f"{kind}/mnist_c/{name}{mark}"] for mark in marks] for name in CORRUPTIONS}
 
 
-def accuracy(artifact: InferenceSession, images: Bytes, labels: NDArray[np.int64]) -> float:
+def accuracy(artifact: InferenceSession, images: Bytes, labels: Labels) -> float:
     """Share of right answers (0 to 1) on images given as bytes."""
-    return measure.accuracy_and_loss(measure.logits(artifact, images.astype(np.float32) / 255), labels)[0]
+    return measure.accuracy_and_loss(measure.logits(artifact, np.divide(images, 255, dtype=np.float32)), labels)[0]

@@ -62,6 +62,6 @@ def differing(own: Labels, base: Labels) -> float:
 
 
 def exemplars(own: Labels, base: Labels, labels: Labels) -> float:
-    """Share of images that the predictions `base` get right and `own` wrong: pruning-identified exemplars (Hooker et al.
-    2019) of one pair of networks; theirs are modes over several of each."""
+    """Share of images that the predictions `base` get right and `own` wrong: the pruning-identified exemplars (PIEs) of
+    one pair of networks; Hooker et al. 2019 compare the modal predictions of several of each."""
     return float(((base == labels) & (own != labels)).mean())
