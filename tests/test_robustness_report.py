@@ -35,9 +35,14 @@ def baseline_of(place, other):
     result.write(place)
 
 
+def rows(tables):
+    """The cells of both tables by their headings."""
+    both = [[dict(zip(table.headings, row, strict=True)) for row in table.rows] for table in tables]
+    return [one | other for one, other in zip(*both, strict=True)]
+
+
 def test_rows_are_held_against_the_plain_baseline_of_their_seed(folder):
-    [table] = robustness.sheets(load(folder))
-    clean, plain, pruned, augmented, quantized = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
+    clean, plain, pruned, augmented, quantized = rows(robustness.sheets(load(folder)))
     assert clean["row"] == "trained on clean images:" and augmented["row"] == "trained with AugMix:"
     assert plain["mCE"] == plain["relative mCE"] == "1.00 ± 0.00" and plain["% of plain"] == "100.0 ± 0.0"
     assert plain["worst corruption"] == "fog 60.0" and plain["breaks most"] == ""
@@ -54,8 +59,7 @@ def test_rows_are_held_against_the_plain_baseline_of_their_seed(folder):
 
 def test_rows_without_the_plain_baseline_say_only_what_is_their_own(tmp_path):
     write(tmp_path, "robustness_binary", 0, 0.9, **corrupted(0.5, 0.6))
-    [table] = [sheet for sheet in sheets([tmp_path]) if sheet.title.startswith("Robustness")]
-    row = dict(zip(table.headings, table.rows[1], strict=True))
+    _, row = rows([sheet for sheet in sheets([tmp_path]) if sheet.title.startswith("Robustness")])
     assert row["mCE"] == row["% of plain"] == row["breaks most"] == "" and row["worst corruption"] == "fog 50.0"
 
 

@@ -90,7 +90,7 @@ function drawFilters() {
 // ---- the fronts
 
 // What no other run beats at no higher cost; `merit` is better when higher.
-function front(runs, cost, merit = (run) => run.val) {
+function front(runs, cost, merit = ACCURACY.merit) {
   const known = finished(runs).filter((run) => run[cost] != null && merit(run) != null);
   known.sort((a, b) => a[cost] - b[cost] || merit(b) - merit(a));
   let best = -Infinity;

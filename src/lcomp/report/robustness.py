@@ -13,26 +13,17 @@ from lcomp.report.statistics import spread
 from lcomp.report.survey import Group
 from lcomp.result import Result
 
-HEADINGS = (
-    "row",
-    "n",
-    "test acc %",
-    "gzip KB",
-    "% of plain",
-    "mCE",
-    "relative mCE",
-    "worst corruption",
-    "breaks most",
-    "ECE %",
-    "differing %",
-    "lost",
-    "attributions",
-)
-NOTE = (
+ERRORS = ("row", "n", "test acc %", "gzip KB", "% of plain", "mCE", "relative mCE", "worst corruption", "breaks most")
+CHANGES = ("row", "n", "ECE %", "differing %", "lost", "attributions")
+OF_ERRORS = (
     "% of plain, mCE, relative mCE: over the plain baseline's of the same seed (Hendrycks and Dietterich 2019). "
     "worst corruption: that of the lowest accuracy, in percent. breaks most: that whose errors are the most times the "
-    "plain baseline's. Against the row's own baseline: differing, predictions that are not its; lost, test images that "
-    "most seeds get wrong and most of their baselines right; attributions, rank correlation of integrated gradients."
+    "plain baseline's."
+)
+OF_CHANGES = (
+    "ECE: expected calibration error. Against the row's own baseline: differing, predictions that are not its; lost, "
+    "test images that most seeds get wrong and most of their baselines right; attributions, rank correlation of "
+    "integrated gradients."
 )
 CORRUPTED = "accuracy/mnist_c/"
 PLAIN = "robustness_baseline"
@@ -42,14 +33,14 @@ LABELS = {
     "prune_80": "80 % pruned",
     "prune_95": "95 % pruned",
     "prune_98": "98 % pruned",
-    "filter": "half of the filters and neurons removed",
+    "filter": "half of the filters removed",
     "static_8": "8 bits, static",
-    "qat_4": "4-bit weights, quantization-aware training",
-    "qat_2": "2-bit weights, quantization-aware training",
+    "qat_4": "4-bit weights (QAT)",
+    "qat_2": "2-bit weights (QAT)",
     "binary": "binary weights",
-    "student_t1": "student of 11,042 parameters, T = 1",
-    "student_t4": "student of 11,042 parameters, T = 4",
-    "student_t8": "student of 11,042 parameters, T = 8",
+    "student_t1": "student, T = 1",
+    "student_t4": "student, T = 4",
+    "student_t8": "student, T = 8",
     "combined": "90 % pruned, 4 bits, distilled",
 }
 GROUPS = [
@@ -60,47 +51,62 @@ Errors = dict[str, list[float]]
 
 
 def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
-    """One table, a line above each group of which anything was run; none, where nothing was."""
+    """Two tables, a line above each group of which anything was run; none, where nothing was."""
     plain = {run.result.seed: run.result for run in found.get(PLAIN, ())}
-    body = []
-    for title, rows in GROUPS:
-        present = [row for row in rows if found.get(row.name)]
-        if present:
-            body.append([f"{title}:", *[""] * (len(HEADINGS) - 1)])
-        body += [cells(row, found[row.name], plain) for row in present]
-    return [Sheet("Robustness: MNIST-C", HEADINGS, body, [NOTE])] if body else []
 
+    def body(headings: Sequence[str], cells: Callable[[Sequence[Run]], list[str]]) -> list[list[str]]:
+        rows = []
+        for title, group in GROUPS:
+            present = [row for row in group if found.get(row.name)]
+            if present:
+                rows.append([f"{title}:", *[""] * (len(headings) - 1)])
+            rows += [[row.label, str(len(found[row.name])), *cells(found[row.name])] for row in present]
+        return rows
 
-def cells(row: Row, runs: Sequence[Run], plain: Mapping[int, Result]) -> list[str]:
-    """One row: mean ± standard deviation over its seeds; `plain` has the plain baseline's record of each seed."""
-    from lcomp.robustness import mean_corruption_error, relative_mean_corruption_error  # not for every report: torch
-
-    results = [run.result for run in runs]
-    pairs = [(result, plain[result.seed]) for result in results if result.seed in plain]
-
-    def ours(key: str, scale: float, digits: int) -> str:
-        return spread([scale * v for result in results if (v := result.metrics.get(key)) is not None], digits)
-
-    def over(ratio: Callable[[Result, Result], float], digits: int) -> str:
-        return spread([ratio(own, base) for own, base in pairs if errors(own) and errors(base)], digits)
-
+    of_errors = body(ERRORS, lambda runs: against(plain, [run.result for run in runs]))
+    if not of_errors:
+        return []
     return [
-        row.label,
-        str(len(runs)),
-        ours("test_accuracy", 100, 2),
-        ours("gzip_bytes", 1e-3, 2),
+        Sheet("Robustness: errors on MNIST-C", ERRORS, of_errors, [OF_ERRORS]),
+        Sheet("Robustness: what else compression changes", CHANGES, body(CHANGES, changes), [OF_CHANGES]),
+    ]
+
+
+def ours(results: Sequence[Result], key: str, scale: float, digits: int) -> str:
+    """A metric, mean ± standard deviation over the seeds that have it."""
+    return spread([scale * value for result in results if (value := result.metrics.get(key)) is not None], digits)
+
+
+def against(plain: Mapping[int, Result], results: Sequence[Result]) -> list[str]:
+    """A row's errors and sizes, over those of the plain baseline's record of the same seed."""
+    from lcomp.robustness import (
+        mean_corruption_error,
+        relative_mean_corruption_error,
+    )  # needs torch
+
+    pairs = [(result, plain[result.seed]) for result in results if result.seed in plain]
+    known = [
+        (errors(own), clean(own), errors(base), clean(base)) for own, base in pairs if errors(own) and errors(base)
+    ]
+    return [
+        ours(results, "test_accuracy", 100, 2),
+        ours(results, "gzip_bytes", 1e-3, 2),
         spread([100 * own.metrics["gzip_bytes"] / base.metrics["gzip_bytes"] for own, base in pairs], 1),
-        over(lambda own, base: mean_corruption_error(errors(own), errors(base)), 2),
-        over(
-            lambda own, base: relative_mean_corruption_error(errors(own), clean(own), errors(base), clean(base)),
-            2,
-        ),
+        spread([mean_corruption_error(own, base) for own, _, base, _ in known], 2),
+        spread([relative_mean_corruption_error(*both) for both in known], 2),
         worst(results),
         breaks_most(pairs),
-        ours("ece", 100, 2),
-        ours("differing", 100, 2),
+    ]
+
+
+def changes(runs: Sequence[Run]) -> list[str]:
+    """A row's calibration, and how far its answers and attributions are from its own baseline's."""
+    results = [run.result for run in runs]
+    return [
+        ours(results, "ece", 100, 2),
+        ours(results, "differing", 100, 2),
         lost(runs),
-        ours("attribution_correlation", 1, 2),
+        ours(results, "attribution_correlation", 1, 2),
     ]
 
 
