@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,11 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("baselines")
 
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+]  # fmt: skip
 DIGITS = ["data=mnist5k", "data.epoch_examples=10800"]  # a fifth of an epoch
 SHORT = ["baseline.trainer.max_epochs=1", "measure.latency_runs=20"]
 QUIET = ["logger=none", "report=false"]
@@ -100,3 +106,40 @@ def has_data(arguments):
 def lcomp(tmp_path, lcomp_in):
     """`lcomp_in` the test's own folder."""
     return lcomp_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser, request):
+    """Opens a report at a width, that of the module's `folder` unless another is named; every complaint of the page and
+    every request to anywhere fails the test."""
+    pages, said = [], []
+
+    def call(width=1280, path=None):
+        path = path or request.getfixturevalue("folder") / "report.html"
+        seen = browser.new_page(viewport={"width": width, "height": 900})
+        seen.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+        seen.on("pageerror", lambda error: said.append(str(error)))
+        local = ("data:", "blob:", f"file://{path}")
+        seen.on("request", lambda request: request.url.startswith(local) or said.append(request.url))
+        seen.goto(f"file://{path}")
+        seen.wait_for_selector("body[data-drawn=true]")
+        seen.evaluate("drawEverything()")
+        pages.append(seen)
+        return seen
+
+    yield call
+    for seen in pages:
+        seen.close()
+    assert said == []

@@ -9,6 +9,7 @@ import pytest
 import torch
 from wandb_files import Mirrored
 
+from lcomp import predictions
 from lcomp.models import SmallCNN
 from lcomp.training import load_checkpoint
 
@@ -43,6 +44,17 @@ def test_sweep_leaves_artifacts_and_records(sweep):
     assert first["baseline"]["accuracy/rotation:5"] < first["baseline"]["test_accuracy"]
     assert first["steps"] == 211 and first["dataset"]["name"] == "mnist5k"
     assert first["choices"]["kd"] == "logit" and first["params"]["kd.temperature"] == 1
+
+
+def test_images_that_only_the_compressed_network_gets_wrong_are_kept(sweep, digits):
+    _done, folder = sweep
+    for place in folder.glob("multirun/sweep-*/[01]"):
+        base = json.loads((place / "result.json").read_text())["baseline_artifact"]["path"]
+        own, before = predictions.read(place), predictions.read((place / base).parent)
+        lost = np.flatnonzero(before.right & ~own.right)[: predictions.LOST]
+        assert len(lost) > predictions.MISTAKES and set(lost) <= set(own.mistakes)
+        pixels = np.concatenate([images.numpy() for images, *_ in digits.test_dataloader()])
+        assert np.allclose(own.pixels, 255 * pixels[own.mistakes], atol=0.51)
 
 
 def test_sweep_prints_a_line_per_run_and_its_table(sweep):

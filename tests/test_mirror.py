@@ -14,7 +14,8 @@ from wandb_files import Mirrored
 from lcomp import mirror, wandb_isolation
 from lcomp.errors import UserError
 from lcomp.mirror import Mirror, note, sync_command
-from lcomp.result import FILE_NAME, PREDICTIONS, read
+from lcomp.predictions import FILE
+from lcomp.result import FILE_NAME, read
 
 CURVES = {
     "train_loss": [1 / 3, 0.1, 0.07],
@@ -169,7 +170,7 @@ def test_a_picture_that_cannot_be_made_costs_nothing_else_and_is_said_once(tmp_p
     for number in range(2):
         folder = tmp_path / "sweep" / str(number)
         result = run(folder)
-        np.savez(folder / PREDICTIONS, predictions=np.zeros(3, int), labels=np.zeros(3, int))  # as of before
+        np.savez(folder / FILE, predictions=np.zeros(3, int), labels=np.zeros(2, int))  # of different lengths
         show(folder, CFG, result, "sweep")
         seen = Mirrored(folder)
         assert seen.summary["test_accuracy"] == 0.9 and seen.exit_code == 0

@@ -8,47 +8,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records import experiment as write
 
 from lcomp import config
-from lcomp.report import survey
+from lcomp.report import robustness, survey
 from lcomp.report.paper import load, sheets
 from lcomp.report.rows import DIFFERENCES, TABLES
 from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import difference, spread
-from lcomp.result import PREDICTIONS, Result
-
-METRICS = {
-    "test_accuracy": 0.97, "gzip_bytes": 43_210, "test_set_seconds": 0.1234, "val_accuracy": 0.96, "test_loss": 0.1,
-    "parameters": 44_426, "sparsity": 0.0, "file_bytes": 45_000,
-}  # fmt: skip
-SIZES = {"train": 54_000, "val": 6_000, "test": 10_000}
-
-
-def write(folder, name, seed, right, data="mnist", perturb="none", **metrics):
-    """A finished run's record whose artifact was right on the share `right` of 1,000 images, the first ones."""
-    place = folder / f"{name}-{seed}-{perturb}"
-    place.mkdir()
-    versions = dict.fromkeys(("python", "torch", "onnxruntime", "lcomp"), "1")
-    result = Result(
-        "ok",
-        name=name,
-        seed=seed,
-        metrics=METRICS | metrics,
-        baseline=METRICS,
-        dataset={"name": data, "sha256": data, **SIZES},
-    )
-    result.environment = {"cpu": "a processor", "threads": 1, "git_sha": "abc", "versions": versions}
-    result.overrides = [f"perturb={perturb}"]
-    result.seconds = {"train": 30, "baseline": 75}
-    result.write(place)
-    labels = np.ones(1000, np.int16)
-    predictions = np.where(np.arange(1000) < right * 1000, 1, 0).astype(np.int16)
-    np.savez(place / PREDICTIONS, predictions=predictions, labels=labels)
+from lcomp.result import Result
 
 
 def test_every_row_of_the_report_is_an_experiment():
     files = {path.stem for path in (config.folder() / "experiment").glob("*.yaml")}
-    rows = [row.name for rows in [*TABLES.values(), *(group.rows for group in survey.GROUPS)] for row in rows]
+    rows = [
+        row.name
+        for rows in [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS))]
+        for row in rows
+    ]
     assert set(rows) == files
     assert {name for pair in DIFFERENCES for name in pair} <= set(rows)
 

@@ -13,7 +13,7 @@ from lcomp.errors import UserError, one_of
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
 Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
-GROUPS = ("data", "perturb", "model", "kd", "prune", "quant")
+GROUPS = ("data", "perturb", "model", "kd", "prune", "quant", "robustness")
 
 
 def folder() -> Path:
@@ -107,9 +107,16 @@ def params(cfg: DictConfig) -> dict[str, Any]:
 
     for family in FAMILIES:
         flatten(plain(cfg)[family], family)
+    flatten(plain(cfg)["robustness"], "robustness")
     for name, settings in plain(cfg)["perturb"].items():
         found |= {f"perturb.{name}.{key}": value for key, value in settings.items()}
     return found
+
+
+def learned(cfg: DictConfig) -> dict[str, Any]:
+    """What of `data` a network's weights depend on beside the images themselves: neither where these lie nor what the
+    network is measured on."""
+    return without(cfg.data, "root", "download", "dataset", "eval_perturbations", "mnist_c_root")
 
 
 def student(cfg: DictConfig) -> DictConfig:

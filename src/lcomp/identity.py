@@ -22,6 +22,7 @@ NOT_DEFINING = {
     "data.dataset",
     "data.perturb",
     "data.eval_perturbations",
+    "data.mnist_c_root",
     "kd.teacher",
     "measure",
     "logger",

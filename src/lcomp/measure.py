@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from lcomp.data.perturbations import perturb
 
 BATCH = 250
 WARM_UP = 20
-MISTAKES = 25  # pictures that are kept of them
 
 
 def session(path: Path) -> InferenceSession:
@@ -127,17 +125,6 @@ def quality(
         "agreement": float((own.argmax(1) == expected.argmax(1)).mean()),
         "logit_difference": float(np.abs(own - expected).max()),
     }
-
-
-def predictions(own: NDArray[np.float32], test: Split) -> bytes:
-    """An .npz file with `predictions` and `labels` (N,) of the test split; of the first `MISTAKES` images that were
-    got wrong, the indices `mistakes` (M,) and the `pixels` (M, C, H, W) as bytes."""
-    stream, found = io.BytesIO(), own.argmax(1).astype(np.int16)
-    wrong = np.flatnonzero(found != test.labels)[:MISTAKES]
-    pixels = (test.pixels[wrong].clip(0, 1) * 255).round().astype(np.uint8)
-    labels = test.labels.astype(np.int16)
-    np.savez_compressed(stream, predictions=found, labels=labels, mistakes=wrong, pixels=pixels)
-    return stream.getvalue()
 
 
 def robustness(artifact: InferenceSession, perturbed: Mapping[str, Split]) -> dict[str, float]:

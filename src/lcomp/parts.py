@@ -19,6 +19,7 @@ from lcomp.build import build
 from lcomp.errors import UserError
 from lcomp.export import export
 from lcomp.mirror import Mirror
+from lcomp.mnist_c import MNISTC
 from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.modules.distillation import Objective
 from lcomp.result import Curves
@@ -70,6 +71,19 @@ def make_data(cfg: DictConfig) -> Any:
     return data
 
 
+def make_robustness(cfg: DictConfig, data: Any) -> MNISTC | None:
+    """What the artifact is measured on beside clean images, if that was asked for.
+
+    Raises:
+        UserError: it cannot be measured on this data.
+    """
+    if not cfg.robustness:
+        return None
+    made: MNISTC = build(cfg.robustness, "robustness", files=getattr(data, "mnist_c_root", None))
+    made.check(data.input_shape)
+    return made
+
+
 def make_network(model: DictConfig, data: Any, seed: int) -> nn.Module:
     """The network of a model's YAML, its weights drawn from `seed`; classes and input shape come from the data."""
     torch.manual_seed(seed)
@@ -91,7 +105,7 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     defining = {
         "model": config.plain(cfg.model),
         "trainer": config.plain(settings),
-        "data": config.without(cfg.data, "root", "download", "eval_perturbations", "dataset"),
+        "data": config.learned(cfg),
         "dataset": dataset,
         "seed": seed,
         "threads": cfg.threads,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
 METRICS = (  # that a search may choose on: of validation images, or of the artifact as it lies there
     "val_accuracy",
+    "val_mce",
     "gzip_bytes",
     "file_bytes",
     "stream_bytes",
@@ -24,8 +26,6 @@ METRICS = (  # that a search may choose on: of validation images, or of the arti
     "nonzero_parameters",
     "sparsity",
 )
-PREDICTIONS = "predictions.npz"  # beside it: `predictions` and `labels` of the test split, pixels of some mistakes
-
 
 LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
 ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
@@ -83,6 +83,12 @@ def read(path: Path) -> Result:
     if isinstance(found.get("epochs"), list):  # of before other curves than the validation accuracy were kept
         found["epochs"] = {"val_accuracy": found["epochs"]}
     return Result(**found)
+
+
+def perturbations(metrics: Mapping[str, float]) -> list[str]:
+    """The accuracies on perturbed images that were asked for by name, `accuracy/<perturbation>`; those of a set, as of
+    `accuracy/mnist_c/fog`, are many and have a mean."""
+    return [name for name in metrics if name.startswith("accuracy/") and name.count("/") == 1]
 
 
 def baseline_curves(folder: Path) -> Curves:

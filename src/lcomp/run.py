@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from lcomp import config, gpus, identity, links, measure, parts, reuse, size
+from lcomp import config, gpus, identity, links, measure, parts, predictions, reuse, size
 from lcomp import log as log_names
 from lcomp.baseline import Baseline
 from lcomp.environment import cpu, environment
@@ -28,7 +28,9 @@ from lcomp.errors import Pruned, UserError
 from lcomp.export import export
 from lcomp.files import sha256, write_atomically
 from lcomp.mirror import Mirror, resolved
-from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
+from lcomp.mnist_c import MNISTC
+from lcomp.predictions import Predictions
+from lcomp.result import FILE_NAME, Result, read
 from lcomp.training import Epochs, NotFinite, Report, fit, save
 
 log = logging.getLogger(__name__)
@@ -104,7 +106,8 @@ def carry_out(
         objective, techniques = parts.make_techniques(cfg)
         data = parts.make_data(cfg)
         student = parts.make_network(config.student(cfg), data, links.student_seed(cfg))
-        describe(cfg, data, result)
+        robustness = parts.make_robustness(cfg, data)
+        describe(cfg, data, robustness, result)
         if equals and reuse.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
             return
         for technique in techniques:
@@ -141,7 +144,7 @@ def carry_out(
         result.artifact = {"path": ARTIFACT, "sha256": sha256(folder / ARTIFACT)}
         with seconds(result, "measure"):
             splits = measure.splits_of(data)
-            compare(data, splits, baseline, network, trained, folder, result)
+            compare(data, splits, robustness, baseline, network, trained, folder, result)
             if timed:
                 measure_latencies(cfg, splits, folder, result)
 
@@ -153,7 +156,7 @@ def warn_of_unused(overrides: list[str]) -> None:
         log.warning("nothing trains in this run: %s has no effect (baseline.trainer is the baseline's)", unused[0])
 
 
-def describe(cfg: DictConfig, data: Any, result: Result) -> None:
+def describe(cfg: DictConfig, data: Any, robustness: MNISTC | None, result: Result) -> None:
     """Names the data and the experiment in the record."""
     result.dataset = identity.dataset(data)
     log_names.dataset = result.dataset["name"]
@@ -161,6 +164,7 @@ def describe(cfg: DictConfig, data: Any, result: Result) -> None:
         "student": config.plain(config.student(cfg)),
         "links": [config.plain(link) for link in config.links(cfg)],
         "teacher": parts.teacher_identity(cfg),
+        "mnist_c": robustness.content if robustness else None,
     }
     result.config_hash = identity.config_hash(defining, result.dataset["sha256"])
     result.code_hash = identity.code_hash(defining)
@@ -169,6 +173,7 @@ def describe(cfg: DictConfig, data: Any, result: Result) -> None:
 def compare(
     data: Any,
     splits: measure.Splits,
+    robustness: MNISTC | None,
     baseline: Baseline,
     network: nn.Module,
     trained: Answers | None,
@@ -182,23 +187,33 @@ def compare(
     evaluated = getattr(data, "eval_perturbations", {})
     perturbed = measure.perturbed(splits.test, evaluated)
 
-    def figures(path: Path, network: nn.Module, trained: Answers | None) -> dict[str, float]:
+    def figures(
+        path: Path, network: nn.Module, trained: Answers | None, beside: Predictions | None = None
+    ) -> dict[str, float]:
         session = measure.session(path)
         own = measure.logits(session, splits.test.pixels)
-        write_atomically(path.parent / PREDICTIONS, measure.predictions(own, splits.test))
+        kept = predictions.of(own, splits.test.labels, splits.test.pixels, beside)
+        write_atomically(path.parent / predictions.FILE, kept.packed())
         expected = measure.answers(network, splits.test.pixels) if trained is None else trained
         found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_graph(path)
-        return found | size.of_network(network) | measure.robustness(session, perturbed)
+        found |= size.of_network(network) | measure.robustness(session, perturbed)
+        return found | (robustness.accuracies(session, splits) if robustness else {})
 
     artifact = baseline.artifact
-    result.baseline = baseline.figures(evaluated, lambda: figures(artifact, baseline.network, None))
+    setting = [evaluated, robustness.setting if robustness else None]
+    result.baseline = baseline.figures(setting, lambda: figures(artifact, baseline.network, None))
     result.baseline_artifact = {
         "path": os.path.relpath(artifact.resolve(), folder.resolve()),
         "sha256": sha256(artifact),
     }
-    result.metrics = figures(folder / ARTIFACT, network, trained)
+    result.metrics = figures(folder / ARTIFACT, network, trained, predictions.read(artifact.parent))
     if not math.isfinite(result.metrics["test_loss"]):
         raise NotFinite("the artifact's logits are not finite")
+    if robustness:
+        base = robustness.measured(result.baseline, artifact, baseline.network, splits.test)
+        own = robustness.measured(result.metrics, folder / ARTIFACT, network, splits.test)
+        result.baseline |= robustness.beside(base, base, splits.test)
+        result.metrics |= robustness.beside(own, base, splits.test)
 
 
 def measure_latencies(cfg: DictConfig, splits: measure.Splits, folder: Path, result: Result) -> None:

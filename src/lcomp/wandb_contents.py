@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lcomp import config
+from lcomp import config, predictions
 from lcomp.redact import redacted
-from lcomp.result import PREDICTIONS, Curves, Result
+from lcomp.result import Curves, Result
 
 TAG_LENGTH = 64  # W&B takes no longer ones
 
@@ -70,17 +68,17 @@ def log_pictures(run: Any, folder: Path) -> None:
     """The confusion matrix and some mistakes, from the predictions in `folder`; nothing where there are none."""
     import wandb
 
-    if not (folder / PREDICTIONS).exists():
+    kept = predictions.read(folder)
+    if kept is None:
         return
-    with np.load(folder / PREDICTIONS) as kept:
-        labels, predictions = kept["labels"], kept["predictions"]
-        wrong, pixels = kept["mistakes"], kept["pixels"]
-    names = [str(number) for number in range(1 + int(max(labels.max(), predictions.max())))]
-    matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predictions.tolist(), class_names=names)
+    labels, answers = kept.labels, kept.predictions
+    names = [str(number) for number in range(1 + int(max(labels.max(), answers.max())))]
+    matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=answers.tolist(), class_names=names)
     run.log({"confusion_matrix": matrix})
+    wrong, pixels = kept.mistakes[: predictions.MISTAKES], kept.pixels[: predictions.MISTAKES]
     if len(wrong):
         shown = pixels if pixels.shape[1] in (1, 3) else pixels[:, :1]
-        captions = [f"{labels[index]} read as {predictions[index]}" for index in wrong]
+        captions = [f"{labels[index]} read as {answers[index]}" for index in wrong]
         pairs = zip(shown, captions, strict=True)
         run.log({"mistakes": [wandb.Image(image.transpose(1, 2, 0), caption=said) for image, said in pairs]})
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lcomp.data import perturbations, sources
+from lcomp.data import mnist_c_files, perturbations, sources
 from lcomp.errors import UserError
 
 EPOCH = 54_000  # an epoch is as many examples on every data set, so that optimizer steps agree
@@ -75,9 +75,10 @@ class MNISTDataModule(pl.LightningDataModule):
         perturb: perturbations of the training images, name to settings: {"rotation": {"severity": 3}}.
         eval_perturbations: what the artifact is tested on besides: `rotation` (severity 3), `rotation:5`, or several at
             once, `rotation:1+scale:1`.
+        mnist_c_root: folder of the published MNIST-C, a folder for each corruption; None draws the corruptions anew.
 
     Raises:
-        UserError: a damaged file, an unknown data set, perturbation or severity.
+        UserError: a damaged file, an unknown data set, perturbation or severity, MNIST-C files that do not fit.
     """
 
     num_classes = 10
@@ -93,6 +94,7 @@ class MNISTDataModule(pl.LightningDataModule):
         seed: int = 0,
         perturb: Mapping[str, Mapping[str, int]] | None = None,
         eval_perturbations: Sequence[str] = (),
+        mnist_c_root: str | Path | None = None,
     ):
         super().__init__()
         if batch_size < 1:
@@ -117,6 +119,9 @@ class MNISTDataModule(pl.LightningDataModule):
         self.train = Examples(images[train], labels[train], severities, seed)
         self.validation = Examples(images[validation], labels[validation])
         self.test = Examples(*test)
+        self.mnist_c_root = None if mnist_c_root is None else Path(mnist_c_root)
+        if self.mnist_c_root is not None:
+            mnist_c_files.check(self.mnist_c_root, self.test.labels)
 
     def carry_logits(self, teacher: Callable[[Tensor], Tensor]) -> bool:
         """Makes every training batch carry `teacher`'s logits as a third tensor, computed once. False, and

@@ -145,25 +145,30 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
 }
 
 
-def find(name: str, severity: int, key: str) -> Perturbation:
+def find(name: str, severity: int, key: str, among: Mapping[str, Perturbation] = PERTURBATIONS) -> Perturbation:
     """The perturbation of that name.
 
     Raises:
         UserError: naming `key`, for an unknown name or a severity that is not 1 to 5.
     """
-    if name not in PERTURBATIONS:
-        allowed = list(PERTURBATIONS)
+    if name not in among:
+        allowed = list(among)
         raise UserError(f"{key}: no perturbation '{name}'; allowed are {', '.join(allowed)}{nearest(name, allowed)}")
     if not isinstance(severity, int) or severity not in range(1, 6):
         raise UserError(f"{key}: severity {severity} of {name}; allowed are 1 to 5")
-    return PERTURBATIONS[name]
+    return among[name]
 
 
 def perturb(images: Tensor, severities: Mapping[str, int], *seeds: int) -> Tensor:
     """`images` (N, C, H, W) under each named perturbation, in the order of `PERTURBATIONS`; `seeds` decide the draw."""
-    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
-    generator = Generator().manual_seed(int(state) & (2**63 - 1))
+    generator = seeded(*seeds)
     for name, function in PERTURBATIONS.items():
         if name in severities:
             images = function(images, severities[name], generator)
     return images
+
+
+def seeded(*seeds: int) -> Generator:
+    """A generator that `seeds` decide, all of them and their order."""
+    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
+    return Generator().manual_seed(int(state) & (2**63 - 1))

@@ -10,14 +10,21 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from lcomp.redact import redacted
-from lcomp.report.runs import Group, Shown, baselines, by_dataset, front, groups, link, numbers, value
+from lcomp.report import pies
+from lcomp.report.runs import Group, Shown, baselines, by_dataset, front, groups, kinds, link, numbers, value
 from lcomp.report.weights import histogram, mask, weights
 from lcomp.result import FILE_NAME, baseline_curves
 
 CURVES = 60  # runs whose curves are kept in the page, the best on validation
 PICTURED = 12  # runs whose weights are
 LINES = 14  # of one chart; more are drawn as points without lines
-SHORT = {"test": "test_accuracy", "val": "val_accuracy", "gzip": "gzip_bytes", "latency": "latency_us_p50"}
+SHORT = {
+    "test": "test_accuracy",
+    "val": "val_accuracy",
+    "gzip": "gzip_bytes",
+    "latency": "latency_us_p50",
+    "mce": "mce",
+}
 
 
 def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
@@ -29,12 +36,14 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
     ids = {run: number for number, run in enumerate(runs)}
     best = sorted((run for run in runs if run.result.epochs), key=lambda run: -validation(run))[:CURVES]
     techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
+    found, alike = groups(runs), kinds(runs)
+    kind_of = {run.baseline_sha256: n for n, kind in enumerate(alike) for group in kind for run in group.runs}
     return {
         "techniques": techniques,
         "datasets": [names[sha256] for sha256, _ in counted.most_common()],
         "numbers": numbers(runs),
         "runs": [
-            one(run, ids[run], names, index.get(run.result.baseline_artifact.get("sha256", "")), place)
+            one(run, ids[run], names, index.get(run.baseline_sha256 or ""), place)
             | ({"epochs": run.result.epochs} if run in best else {})
             for run in runs
         ],
@@ -42,16 +51,19 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
         "baselines": [
             {name: run.result.baseline.get(metric) for name, metric in SHORT.items()}
             | {
-                "label": " ".join(str(run.result.choices.get(group)) for group in ("model", "data"))
-                + f" seed={run.result.seed}",
+                "label": f"{network(run)} seed={run.result.seed}",
                 "data": names.get(run.result.dataset["sha256"]),
                 "run": ids[run],
+                "seed": run.result.seed,
+                "kind": kind_of[sha256],
                 "metrics": run.result.baseline,
                 "epochs": baseline_curves(run.baseline_folder),
             }
-            for run in bases.values()
+            for sha256, run in bases.items()
         ],
-        "groups": [grouped(group, names) for group in groups(runs)],
+        "kinds": kind_labels(alike),
+        "groups": [grouped(group, names, ids) for group in found],
+        "pies": pies.sheet(found, names),
         "effects": effects(runs, names),
         "weights": pictured(runs, ids),
     }
@@ -59,6 +71,21 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
 
 def validation(run: Shown) -> float:
     return float(run.result.metrics.get("val_accuracy") or -1.0)
+
+
+def network(run: Shown) -> str:
+    """A baseline by its network and data."""
+    return " ".join(str(run.result.choices.get(group)) for group in ("model", "data"))
+
+
+def kind_labels(kinds: Sequence[Sequence[Group]]) -> list[str]:
+    """A name for each kind of baseline: its own group's, if that was run, or its network's; two differ by a number."""
+    found: list[str] = []
+    for kind in kinds:
+        own = [group for group in kind if group.runs[0].result.techniques == "baseline"]
+        label = own[0].label if own else f"baseline of {network(kind[0].runs[0])}"
+        found.append(label if label not in found else f"{label} ({len(found) + 1})")
+    return found
 
 
 def datasets(runs: Sequence[Shown]) -> dict[str, str]:
@@ -91,21 +118,23 @@ def one(run: Shown, number: int, names: Mapping[str, str], baseline: int | None,
         "words": words.lower(),
         "params": params,
         "metrics": {name: value for name, value in result.metrics.items() if value is not None},
-        "perturbed": {name.partition("/")[2]: value for name, value in result.metrics.items() if "/" in name},
         "baseline": baseline,
         "command": run.command,
         "record": link(run.folder / FILE_NAME, place),
     }
 
 
-def grouped(group: Group, names: Mapping[str, str]) -> dict[str, Any]:
+def grouped(group: Group, names: Mapping[str, str], ids: Mapping[Shown, int]) -> dict[str, Any]:
     """Runs of several seeds for the script."""
     first, over = group.runs[0].result, group.over_baseline()
     return {
         "label": group.label,
         "technique": first.techniques,
         "data": names.get(str(first.dataset.get("sha256")), ""),
+        "runs": [ids[run] for run in group.runs],
         "n": len(group.runs),
+        "mce": group.mean("mce"),
+        "mce_spread": group.spread("mce"),
         "test": group.mean("test_accuracy"),
         "test_spread": group.spread("test_accuracy"),
         "gzip": group.mean("gzip_bytes"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lcomp.result import Result
+from lcomp.result import Result, perturbations
 
 
 def line(result: Result) -> str:
@@ -21,6 +21,7 @@ def line(result: Result) -> str:
         f"{own['file_bytes'] / 1000:.1f} KB, gzip'd {own['gzip_bytes'] / 1000:.1f} KB "
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
         + latency
-        + "".join(f", {key.partition('/')[2]} {value:.2%}" for key, value in own.items() if "/" in key)
+        + "".join(f", {key.partition('/')[2]} {own[key]:.2%}" for key in perturbations(own))
+        + (f", mean corruption error {own['mce']:.2f}x the baseline's" if own.get("mce") is not None else "")
         + (f", taken from {'/'.join(result.reused.rsplit('/', 2)[-2:])}" if result.reused else "")
     )

@@ -9,7 +9,8 @@ const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 const CURVES = 40; // runs drawn at once
 const SPAN = 10; // points of accuracy below the best that the front's picture shows at first
 const PAGE = 100; // rows of the table drawn at once
-const state = { off: new Set(), data: "", every: false, sort: "val", down: true, search: "", rows: PAGE };
+const PICTURES = 48; // of lost images drawn at once
+const state = { off: new Set(), data: "", every: false, sort: "val", down: true, search: "", rows: PAGE, pies: PICTURES };
 
 const find = (id) => document.getElementById(id);
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -86,36 +87,39 @@ function drawFilters() {
   }
 }
 
-// ---- the front
+// ---- the fronts
 
-function front(runs, cost) {
-  const known = finished(runs).filter((run) => run[cost] != null);
-  known.sort((a, b) => a[cost] - b[cost] || b.val - a.val);
-  let best = -1;
-  return known.filter((run) => run.val > best && ((best = run.val), true));
+// What no other run beats at no higher cost; `merit` is better when higher.
+function front(runs, cost, merit = ACCURACY.merit) {
+  const known = finished(runs).filter((run) => run[cost] != null && merit(run) != null);
+  known.sort((a, b) => a[cost] - b[cost] || merit(b) - merit(a));
+  let best = -Infinity;
+  return known.filter((run) => merit(run) > best && ((best = merit(run)), true));
 }
 
-const COSTS = {
-  size: { key: "gzip", scale: 1e-3, title: "size gzip'd, KB", unit: "KB" },
-  latency: { key: "latency", scale: 1, title: "latency at batch 1, µs", unit: "µs" },
-};
+const SIZE = { cost: "gzip", scale: 1e-3, title: "size gzip'd, KB", unit: "KB" };
+const LATENCY = { cost: "latency", scale: 1, title: "latency at batch 1, µs", unit: "µs" };
+const ACCURACY = { title: "test accuracy, %", value: (one) => 100 * one.test, merit: (run) => run.val };
 
-function ticks(values) {
+function ticks(values, steps = narrow() ? [1, 3] : [1, 2, 5]) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const found = [];
   for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.log10(high) + 1; power++) {
-    for (const step of narrow() ? [1, 3] : [1, 2, 5]) found.push(step * 10 ** power);
+    for (const step of steps) found.push(step * 10 ** power);
   }
   return { tickvals: found, ticktext: found.map((value) => String(+value.toPrecision(2))) };
 }
 
-function drawFront(id) {
-  const { key, scale, title, unit } = COSTS[id];
-  const runs = finished(visible()).filter((run) => run[key] != null);
-  const bases = baselines().filter((one) => one[key] != null);
+// Runs, baselines and the front of `measure` against a cost; where nothing has both, nothing.
+function drawFront(id, { cost, scale, title, unit }, { title: upward, value, merit, says = () => "" }, axis) {
+  const known = (one) => one[cost] != null && value(one) != null;
+  const runs = finished(visible()).filter(known);
+  const bases = baselines().filter(known);
   find(id).hidden = !runs.length;
   if (!runs.length) return;
-  const best = front(runs, key);
+  const best = front(runs, cost, merit);
+  const x = (one) => scale * one[cost];
+  const about = (one) => `${says(one)}test ${percent(one.test)} %, validation ${percent(one.val)} %<br>${x(one).toFixed(1)} ${unit}`;
   const traces = [];
   for (const technique of DATA.techniques) {
     const own = runs.filter((run) => run.technique === technique);
@@ -123,39 +127,28 @@ function drawFront(id) {
     const { color, symbol } = look(technique);
     traces.push({
       type: "scatter", mode: "markers", name: plain(technique),
-      x: own.map((run) => scale * run[key]), y: own.map((run) => 100 * run.test), customdata: own.map((run) => run.id),
-      text: own.map((run) => `${wrapped(run.label)}<br>test ${percent(run.test)} %, validation ${percent(run.val)} %<br>${(scale * run[key]).toFixed(1)} ${unit}, seed ${run.seed}`),
+      x: own.map(x), y: own.map(value), customdata: own.map((run) => run.id),
+      text: own.map((run) => `${wrapped(run.label)}<br>${about(run)}, seed ${run.seed}`),
       hovertemplate: "%{text}<extra></extra>",
       marker: { color, symbol, size: 9, opacity: 0.8, line: { color: "#fff", width: 0.7 } },
     });
   }
   traces.push({
     type: "scatter", mode: "lines", name: "front", hoverinfo: "skip",
-    x: best.map((run) => scale * run[key]), y: best.map((run) => 100 * run.test),
-    line: { color: "#1c2430", width: 1.5, shape: "linear" },
+    x: best.map(x), y: best.map(value), line: { color: "#1c2430", width: 1.5, shape: "linear" },
   });
   traces.push({
     type: "scatter", mode: "markers", name: "baseline",
-    x: bases.map((one) => scale * one[key]), y: bases.map((one) => 100 * one.test), customdata: bases.map((one) => one.run),
-    text: bases.map((one) => `baseline of ${wrapped(one.label)}<br>test ${percent(one.test)} %<br>${(scale * one[key]).toFixed(1)} ${unit}`),
+    x: bases.map(x), y: bases.map(value), customdata: bases.map((one) => one.run),
+    text: bases.map((one) => `baseline of ${wrapped(one.label)}<br>${about(one)}`),
     hovertemplate: "%{text}<extra></extra>",
     marker: { color: "#fff", symbol: "diamond", size: 12, line: { color: "#1c2430", width: 2 } },
   });
-  const accuracies = [...runs, ...bases].map((one) => 100 * one.test).sort((a, b) => a - b);
-  const high = accuracies.at(-1);
-  const low = Math.max(accuracies[0], high - SPAN);
-  const pad = Math.max(0.1, 0.06 * (high - low));
-  const range = state.every || low === accuracies[0] ? undefined : [low - pad, high + pad];
-  const costs = [...runs, ...bases].map((one) => scale * one[key]);
-  if (id === "size") {
-    const below = range ? runs.filter((run) => 100 * run.test < range[0]).length : 0;
-    find("below").textContent = below ? `${below} of ${runs.length} runs lie below the picture` : "";
-    find("zoom").hidden = !below && !state.every;
-  }
-  const spread = Math.max(...costs) / Math.min(...costs);
-  const drawn = layout(title, "test accuracy, %", {
-    xaxis: id === "size" || spread > 4 ? { type: "log", ...ticks(costs), range: [Math.log10(Math.min(...costs) / 1.15), Math.log10(Math.max(...costs) * 1.15)] } : { range: [0.9 * Math.min(...costs), 1.08 * Math.max(...costs)] },
-    yaxis: range ? { range } : { autorange: true },
+  const costs = [...runs, ...bases].map(x);
+  const logarithmic = cost === "gzip" || Math.max(...costs) / Math.min(...costs) > 4;
+  const drawn = layout(title, upward, {
+    xaxis: logarithmic ? logAxis(costs, 1.15) : { range: [0.9 * Math.min(...costs), 1.08 * Math.max(...costs)] },
+    yaxis: axis([...runs, ...bases].map(value)),
   });
   Plotly.react(id, traces, drawn, CONFIG);
   const chart = find(id);
@@ -163,6 +156,30 @@ function drawFront(id) {
     chart.on("plotly_click", ({ points: [point] }) => open(point.customdata, point.data?.name === "baseline"));
     chart.clickable = true;
   }
+}
+
+const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(Math.min(...values) / pad), Math.log10(Math.max(...values) * pad)] });
+
+// The lowest accuracy that the fronts' pictures show.
+function floor(accuracies) {
+  const lowest = Math.min(...accuracies);
+  return state.every ? lowest : Math.max(lowest, Math.max(...accuracies) - SPAN);
+}
+
+function nearTheBest(accuracies) {
+  const [low, high] = [floor(accuracies), Math.max(...accuracies)];
+  const pad = Math.max(0.1, 0.06 * (high - low));
+  return low === Math.min(...accuracies) ? { autorange: true } : { range: [low - pad, high + pad] };
+}
+
+function drawFronts() {
+  drawFront("size", SIZE, ACCURACY, nearTheBest);
+  drawFront("latency", LATENCY, ACCURACY, nearTheBest);
+  const runs = finished(visible()).filter((run) => run.gzip != null);
+  const low = floor([...runs, ...baselines()].map((one) => 100 * one.test));
+  const below = runs.filter((run) => 100 * run.test < low).length;
+  find("below").textContent = below ? `${below} of ${runs.length} runs lie below the picture` : "";
+  find("zoom").hidden = !below && !state.every;
 }
 
 const COLUMNS = [
@@ -174,6 +191,7 @@ const COLUMNS = [
   { key: "test", title: "test %", show: (run) => percent(run.test) },
   { key: "gzip", title: "gzip KB", show: (run) => kilobytes(run.gzip) },
   { key: "smaller", title: "smaller", wide: true, show: (run) => (run.smaller == null ? "" : `${run.smaller.toFixed(1)}x`) },
+  ...(DATA.runs.some((run) => run.mce != null) ? [{ key: "mce", title: "mCE", wide: true, show: (run) => (run.mce == null ? "" : run.mce.toFixed(2)) }] : []),
   { key: "sparsity", title: "sparsity", wide: true, show: (run) => (run.sparsity == null ? "" : run.sparsity.toFixed(3)) },
   { key: "latency", title: "µs", wide: true, show: (run) => (run.latency == null ? "" : run.latency.toFixed(1)) },
   { key: "status", title: "status", text: true, show: (run) => (run.status === "ok" ? "ok" : `${run.status}: ${run.error || ""}`) },
@@ -337,20 +355,22 @@ function drawSeeds() {
   find("seeds").hidden = !groups.some((group) => group.n > 1);
   if (find("seeds").hidden) return;
   const pm = (mean, spread, digits) => (mean == null ? "" : mean.toFixed(digits) + (spread == null ? "" : ` ± ${spread.toFixed(digits)}`));
-  const head = ["run", "n", "test %", "gzip KB", "over baseline", "95 % interval"];
-  const look = (index) => (index === 0 ? "text" : index === 1 || index === 2 || index === 4 ? "" : "wide");
+  const errors = groups.some((group) => group.mce != null);
+  const head = ["run", "n", "test %", "gzip KB", "over baseline", "95 % interval", ...(errors ? ["mCE"] : [])];
+  const look = (index) => (index === 0 ? "text" : [1, 2, 4].includes(index) ? "" : "wide");
   const body = make("tbody");
   groups.forEach((group) => body.append(make("tr", {}, ...[
     group.label, group.n, pm(100 * group.test, group.test_spread == null ? null : 100 * group.test_spread, 2),
     pm(group.gzip / 1000, group.gzip_spread == null ? null : group.gzip_spread / 1000, 2),
     group.difference == null ? "" : `${group.difference > 0 ? "+" : ""}${(100 * group.difference).toFixed(2)}`,
     group.difference == null ? "" : `${(100 * group.low).toFixed(2)} to ${(100 * group.high).toFixed(2)}`,
+    ...(errors ? [pm(group.mce, group.mce_spread, 2)] : []),
   ].map((text, index) => make("td", { textContent: text, className: look(index) })))));
   find("seeds").querySelector("table").replaceChildren(
     make("thead", {}, make("tr", {}, ...head.map((text, index) => make("th", { textContent: text, className: look(index) })))), body);
 }
 
-// ---- curves, weights, perturbations, the study
+// ---- curves, weights, the study
 
 function drawCurves() {
   const runs = visible().filter((run) => run.epochs);
@@ -396,22 +416,6 @@ function drawWeights() {
     make("figcaption", { textContent: `${mask.layer}: ${mask.shape}, ${percent(mask.kept, 1)} % kept (dark)` }))));
 }
 
-function drawPerturbations() {
-  const names = [...new Set(DATA.runs.flatMap((run) => Object.keys(run.perturbed)))].sort();
-  const runs = finished(visible()).filter((run) => Object.keys(run.perturbed).length).sort((a, b) => b.val - a.val).slice(0, 30).reverse();
-  find("perturbed").hidden = !names.length || !runs.length;
-  if (find("perturbed").hidden) return;
-  const short = narrow() ? 16 : 44;
-  const labels = runs.map((run) => `${run.label.length > short ? `${run.label.slice(0, short - 1)}…` : run.label} #${run.id}`);
-  const columns = ["clean", ...names];
-  const z = runs.map((run) => [100 * run.test, ...names.map((name) => (run.perturbed[name] == null ? null : 100 * run.perturbed[name]))]);
-  const room = find("perturbations").clientWidth / (columns.length + 3) > 34;
-  Plotly.react("perturbations", [{
-    type: "heatmap", z, x: columns.map(plain), y: labels.map(plain), colorscale: "Viridis", showscale: !narrow(), xgap: 1, ygap: 1,
-    texttemplate: room ? "%{z:.1f}" : "", textfont: { size: 11 }, hovertemplate: "%{y}<br>%{x}: %{z:.2f} %<extra></extra>",
-  }], layout("", "", { height: 120 + 24 * runs.length, xaxis: { tickangle: narrow() ? -90 : -40, side: "bottom" }, yaxis: { tickfont: { size: 11 } } }), CONFIG);
-}
-
 function drawStudy() {
   document.querySelectorAll(".study").forEach((place, index) => {
     const figure = DATA.figures[index];
@@ -422,14 +426,16 @@ function drawStudy() {
 // ---- sections are drawn when they come near the window: a thousand runs open at once
 
 const SECTIONS = {
-  "trade-off": () => { drawFront("size"); drawFront("latency"); drawFrontTable(); },
+  "trade-off": () => { drawFronts(); drawFrontTable(); },
   effects: drawEffects,
   parallel: drawCoordinates,
   seeds: drawSeeds,
+  mce: drawErrors,
+  perturbed: drawPerturbations,
+  pies: drawPies,
   runs: drawTable,
   learning: drawCurves,
   weights: drawWeights,
-  perturbed: drawPerturbations,
   study: drawStudy,
 };
 const stale = new Set();
@@ -468,13 +474,16 @@ find("zoom").onclick = () => {
   state.every = !state.every;
   find("zoom").ariaPressed = String(state.every);
   find("zoom").textContent = state.every ? "Show the front" : "Show every run";
-  drawFront("size");
-  drawFront("latency");
+  drawFronts();
 };
 find("search").oninput = (event) => { state.search = event.target.value; state.rows = PAGE; drawTable(); };
 find("more").onclick = () => { state.rows += PAGE; drawTable(); };
 find("curve").onchange = drawCurves;
 find("weights-of").onchange = drawWeights;
+find("against").onchange = drawErrors;
+for (const id of ["perturbed-set", "perturbed-severity", "perturbed-shown"]) find(id).onchange = drawPerturbations;
+find("pies-of").onchange = () => { state.pies = PICTURES; drawPies(); };
+find("more-pies").onclick = () => { state.pies += PICTURES; drawPies(); };
 find("record").querySelector(".close").onclick = () => find("record").close();
 let resizing;
 window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 200); });

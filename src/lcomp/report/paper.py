@@ -10,17 +10,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lcomp import predictions
 from lcomp.report.rows import BASELINE, DIFFERENCES, TABLES, Row
+from lcomp.report.runs import Shown, record
 from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import difference, spread
-from lcomp.result import Result
+from lcomp.result import FILE_NAME, Result, perturbations
 
 
 class Run(NamedTuple):
-    """A record, and for each test image whether the artifact was right."""
+    """A record, and for each test image whether the artifact was right; the same of its baseline, where known."""
 
     result: Result
     right: NDArray[np.bool_]
+    baseline_right: NDArray[np.bool_] | None = None
 
 
 ON = " on "  # between an experiment's name and the perturbation of its training images
@@ -131,7 +134,7 @@ def differences(found: Mapping[str, Sequence[Run]], pairs: Sequence[tuple[str, s
 def perturbed(found: Mapping[str, Sequence[Run]]) -> Sheet:
     """What was trained on clean images and on perturbed ones, tested on both."""
     labels = {row.name: row.label for rows in TABLES.values() for row in rows}
-    tested = sorted({key for runs in found.values() for run in runs for key in run.result.metrics if "/" in key})
+    tested = sorted({key for runs in found.values() for run in runs for key in perturbations(run.result.metrics)})
     found = {full: runs for full, runs in found.items() if full.partition(ON)[0] in labels}
     rows = []
     for full in sorted(found, key=lambda full: (list(labels).index(full.partition(ON)[0]), full)):
@@ -148,18 +151,18 @@ def perturbed(found: Mapping[str, Sequence[Run]]) -> Sheet:
 def load(folder: Path) -> dict[str, list[Run]]:
     """The finished runs under `folder`, by the names of their experiments (` on <perturbation>` where training images
     were perturbed); of two with one name and seed, the later."""
-    from lcomp.report.runs import record
-    from lcomp.result import FILE_NAME, PREDICTIONS
-
     found: dict[tuple[str, int], Run] = {}
     for path in sorted(folder.rglob(FILE_NAME), key=lambda path: path.stat().st_mtime):
         result = record(path)
-        if result is not None and result.status == "ok" and result.name and (path.parent / PREDICTIONS).exists():
-            with np.load(path.parent / PREDICTIONS) as kept:
-                beside = [o.partition("=")[2] for o in result.overrides if o.startswith("perturb=")]
-                trained_on = beside[0] if beside else "none"  # besides what the experiment itself perturbs
-                name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
-                found[name, result.seed] = Run(result, kept["predictions"] == kept["labels"])
+        if result is None or result.status != "ok" or not result.name:
+            continue
+        kept = predictions.read(path.parent)
+        if kept is not None:
+            beside = [o.partition("=")[2] for o in result.overrides if o.startswith("perturb=")]
+            trained_on = beside[0] if beside else "none"  # besides what the experiment itself perturbs
+            name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
+            base = predictions.read(Shown(path.parent, result, name).baseline_folder)
+            found[name, result.seed] = Run(result, kept.right, None if base is None else base.right)
     names = sorted({name for name, _ in found})
     return {
         name: [run for (own, _), run in sorted(found.items(), key=lambda item: item[0]) if own == name]

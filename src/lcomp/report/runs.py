@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shlex
 from collections.abc import Iterable, Sequence
@@ -12,17 +13,15 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lcomp import predictions
 from lcomp.points import key
+from lcomp.predictions import Predictions
 from lcomp.redact import redacted
 from lcomp.report.statistics import Difference, difference
-from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
+from lcomp.result import FILE_NAME, Result, read
 from lcomp.sweep import MANIFEST
 
 log = logging.getLogger("lcomp")
-Right = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +62,10 @@ class Shown:
         asked = tuple(o for o in key(self.result.overrides) if not o.startswith("seed="))
         return (str(self.result.dataset.get("sha256")), str(self.result.name), *asked)
 
-    def right(self, folder: Path) -> Right | None:
-        """For each test image, whether the network whose predictions lie in `folder` was right."""
-        try:
-            with np.load(folder / PREDICTIONS) as kept:
-                return np.asarray(kept["predictions"] == kept["labels"])
-        except (OSError, ValueError, KeyError):
-            return None
+    @property
+    def baseline_sha256(self) -> str | None:
+        """The hash of its baseline's file."""
+        return self.result.baseline_artifact.get("sha256")
 
 
 @dataclass
@@ -95,12 +91,15 @@ class Group:
         values = self.values(metric)
         return stdev(values) if len(values) > 1 else None
 
+    def pairs(self) -> list[tuple[Predictions, Predictions]]:
+        """What each run and its own baseline predict, where both are still there."""
+        kept = [(predictions.read(run.folder), predictions.read(run.baseline_folder)) for run in self.runs]
+        return [(a, b) for a, b in kept if a is not None and b is not None and len(a.labels) == len(b.labels)]
+
     def over_baseline(self) -> Difference | None:
         """Accuracy over that of each run's own baseline, paired by test image; None where predictions are gone."""
-        own = [run.right(run.folder) for run in self.runs]
-        base = [run.right(run.baseline_folder) for run in self.runs]
-        pairs = [(a, b) for a, b in zip(own, base, strict=True) if a is not None and b is not None and len(a) == len(b)]
-        return difference([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+        pairs = self.pairs()
+        return difference([own.right for own, _ in pairs], [base.right for _, base in pairs]) if pairs else None
 
 
 def shown(folders: Sequence[Path]) -> list[Shown]:
@@ -146,9 +145,20 @@ def baselines(runs: Iterable[Shown]) -> dict[str, Shown]:
     """For each baseline, by its file's hash, a run that has its figures, measured latencies first."""
     found: dict[str, Shown] = {}
     for run in sorted(runs, key=lambda run: "latency_us_p50" not in run.result.baseline):
-        if run.is_ok and "sha256" in run.result.baseline_artifact:
-            found.setdefault(run.result.baseline_artifact["sha256"], run)
+        if run.is_ok and run.baseline_sha256 is not None:
+            found.setdefault(run.baseline_sha256, run)
     return found
+
+
+def kinds(runs: Iterable[Shown]) -> list[list[Group]]:
+    """Groups that start from the same kind of baseline together: one that differs in its seed alone."""
+    found: list[tuple[set[str], list[Group]]] = []
+    for group in groups(runs):
+        own = {run.baseline_sha256 for run in group.runs if run.baseline_sha256 is not None}
+        alike = [kind for kind in found if kind[0] & own]
+        hashes, members = own.union(*(kind[0] for kind in alike)), [g for kind in alike for g in kind[1]]
+        found = [kind for kind in found if kind not in alike] + [(hashes, [*members, group])]
+    return [members for hashes, members in found if hashes]
 
 
 def by_dataset(runs: Iterable[Shown]) -> dict[str, list[Shown]]:
@@ -160,15 +170,26 @@ def by_dataset(runs: Iterable[Shown]) -> dict[str, list[Shown]]:
     return found
 
 
-def front(runs: Iterable[Shown], cost: str) -> list[Shown]:
-    """The runs of one data set that no other beats on validation accuracy at no higher cost, cheapest first."""
-    known = [run for run in runs if run.is_ok and cost in run.result.metrics]
-    best, found = -1.0, []
-    for run in sorted(known, key=lambda run: (run.result.metrics[cost], -run.result.metrics["val_accuracy"])):
-        if run.result.metrics["val_accuracy"] > best:
-            best = run.result.metrics["val_accuracy"]
+def front(runs: Iterable[Shown], cost: str, merit: str = "val_accuracy", lower: bool = False) -> list[Shown]:
+    """The runs of one data set that no other beats on `merit` at no higher cost, cheapest first.
+
+    Args:
+        merit: the metric that chooses, of validation images where there is one.
+        lower: less of it is better.
+    """
+    sign = -1 if lower else 1
+    known = [run for run in runs if run.is_ok and None not in map(run.result.metrics.get, (cost, merit))]
+    best, found = -math.inf, []
+    for run in sorted(known, key=lambda run: (run.result.metrics[cost], -sign * run.result.metrics[merit])):
+        if sign * run.result.metrics[merit] > best:
+            best = sign * run.result.metrics[merit]
             found.append(run)
     return found
+
+
+def judged(runs: Iterable[Shown]) -> str:
+    """The metric that chooses on robustness: `val_mce`, or `mce` where a run lacks that."""
+    return "val_mce" if all(run.result.metrics.get("val_mce") is not None for run in runs) else "mce"
 
 
 def value(run: Shown, name: str) -> float | None:

@@ -8,13 +8,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lcomp.result import Result
+from lcomp.result import Result, perturbations
 
 HEADINGS = ("val acc %", "test acc %", "params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
 ESSENTIAL = ("test acc %", "KB", "gzip KB", "smaller", "x baseline")  # on a narrow terminal
 NOTES = {
     "prune": "sparsity: zeros neither shorten a dense file nor speed it up; its gzip'd size shows them.",
     "quant": "x baseline: integers can be slower than floats, where a processor's kernels favour floats.",
+    "errors": "mCE: errors on corrupted images over the own baseline's, mean over the corruptions.",
     "every": "smaller: the baseline's gzip'd file over this one's. us/image: median at batch 1, one thread;\n"
     "x baseline: over the baseline's, timed in turns with it run by run, so not over the figure in the baseline's row.",
 }
@@ -39,6 +40,8 @@ def show(results: Sequence[Result], folder: Path) -> None:
     for family in ("prune", "quant"):
         if any(result.choices.get(family) not in (None, "none") for result in finished):
             console.print(NOTES[family])
+    if any("mce" in result.metrics for result in finished):
+        console.print(NOTES["errors"])
     if finished:
         console.print(NOTES["every"])
     console.print(f"Records and artifacts: {folder}", soft_wrap=True)
@@ -50,15 +53,17 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
     data = rows[0].dataset
     parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images"
     made = Table(title=f"{data['name']}: {parts}")
-    perturbed = sorted({key for row in rows for key in row.metrics if "/" in key})
-    headings = [*HEADINGS, *(f"{key.partition('/')[2]} %" for key in perturbed)]
+    tested = sorted({key for row in rows for key in perturbations(row.metrics)})
+    errors = ["mCE"] if any(row.metrics.get("mce") is not None for row in rows) else []
+    headings = [*HEADINGS, *(f"{key.partition('/')[2]} %" for key in tested), *errors]
     shown = [index for index, heading in enumerate(headings) if not narrow or heading in ESSENTIAL]
     made.add_column("run", overflow="fold")
     for index in shown:
         made.add_column(headings[index], justify="right", no_wrap=True)
 
     def add(name: str, metrics: dict[str, float], baseline: dict[str, float], **settings: bool) -> None:
-        found = cells(metrics, baseline) + [f"{100 * metrics[k]:.2f}" if k in metrics else "" for k in perturbed]
+        found = cells(metrics, baseline) + [f"{100 * metrics[k]:.2f}" if k in metrics else "" for k in tested]
+        found += [f"{metrics['mce']:.2f}" if metrics.get("mce") is not None else "" for _ in errors]
         made.add_row(name, *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
 
     groups: dict[tuple[float, ...], list[Result]] = {}

@@ -11,11 +11,16 @@ from typing import Any
 
 from lcomp.files import write_atomically
 from lcomp.redact import redacted
-from lcomp.report.runs import Group, Shown, baselines, by_dataset, front, groups, link, numbers, value
+from lcomp.report import pies
+from lcomp.report.pictures import drawn
+from lcomp.report.runs import Group, Shown, groups, link
 from lcomp.report.sheet import Sheet
 
-SPAN = 10  # points of accuracy below the best that a front's picture shows
 PICTURES = "report"  # the folder beside report.md
+LOST = (
+    "mCE: errors on corrupted images over the own baseline's, mean over the corruptions. "
+    "lost: test images that most seeds get wrong and most of their baselines right."
+)
 CELLS = ("params", "metrics", "baseline", "seconds")  # of a record: a column for each key
 
 
@@ -83,6 +88,7 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
             return ""
         return f"{scale * mean:.{digits}f}" + ("" if spread is None else f" ± {scale * spread:.{digits}f}")
 
+    robust = any(group.values("mce") for group in found)
     rows = []
     for group in sorted(found, key=lambda group: -(group.mean("val_accuracy") or 0)):
         over = group.over_baseline()
@@ -95,77 +101,12 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
                 figure(group, "gzip_bytes", 1e-3, 2),
                 figure(group, "latency_us_p50", 1, 1),
                 "" if over is None else f"{100 * over.mean:+.2f} ({100 * over.low:+.2f} to {100 * over.high:+.2f})",
+                *([figure(group, "mce", 1, 2), str(pies.lost([group])[0][0])] if robust else []),
             ]
         )
-    note = "Over baseline: points of test accuracy, 95 % interval of a bootstrap paired by test image."
-    headings = ("run", "n", "val acc %", "test acc %", "gzip KB", "us/image", "over baseline")
-    return Sheet("Runs, seeds together, best on validation first", headings, rows, [note])
-
-
-def drawn(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
-    """The pictures: file name, what it shows, PNG."""
-    from matplotlib.figure import Figure  # no pyplot: nothing global, no display
-
-    found = []
-    for cost, scale, title in (
-        ("gzip_bytes", 1e-3, "size gzip'd, KB"),
-        ("latency_us_p50", 1.0, "latency at batch 1, us"),
-    ):
-        if any(run.is_ok and cost in run.result.metrics for run in runs):
-            figure = Figure((7, 4.2), layout="constrained")
-            draw_front(figure, runs, cost, scale, title)
-            name = f"front-{'size' if cost == 'gzip_bytes' else 'latency'}.png"
-            found.append((name, f"test accuracy against {title}", png(figure)))
-    names = numbers(runs)[:3]
-    if names:
-        figure = Figure((3.6 * len(names), 3.2), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-            draw_effect(axes, runs, name)
-        found.append(("effects.png", f"test accuracy by {', '.join(names)}", png(figure)))
-    return found
-
-
-def draw_front(figure: Any, runs: Sequence[Shown], cost: str, scale: float, title: str) -> None:
-    axes = figure.add_subplot()
-    known = [run for run in runs if run.is_ok and cost in run.result.metrics]
-    for technique in sorted({run.result.techniques for run in known}):
-        own = [run.result.metrics for run in known if run.result.techniques == technique]
-        axes.scatter(
-            [scale * m[cost] for m in own], [100 * m["test_accuracy"] for m in own], s=22, alpha=0.75, label=technique
-        )
-    for number, own_data in enumerate(by_dataset(known).values()):
-        best = [run.result.metrics for run in front(own_data, cost)]
-        x, y = [scale * m[cost] for m in best], [100 * m["test_accuracy"] for m in best]
-        axes.plot(x, y, "k-", lw=1, label=None if number else "front of each data set, chosen on validation")
-    bases = [run.result.baseline for run in baselines(known).values() if cost in run.result.baseline]
-    x, y = [scale * b[cost] for b in bases], [100 * b["test_accuracy"] for b in bases]
-    axes.scatter(x, y, s=60, marker="D", facecolors="none", edgecolors="k", label="baseline")
-    if cost == "gzip_bytes":
-        axes.set_xscale("log")
-    accuracies = [100 * run.result.metrics["test_accuracy"] for run in known]
-    if max(accuracies) - min(accuracies) > SPAN:
-        axes.set_ylim(max(accuracies) - SPAN, max([*accuracies, *y]) + 0.05 * SPAN)
-    axes.set_xlabel(title)
-    axes.set_ylabel("test accuracy, %")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-
-
-def draw_effect(axes: Any, runs: Sequence[Shown], name: str) -> None:
-    for technique in sorted({run.result.techniques for run in runs if run.is_ok}):
-        known = [run for run in runs if run.result.techniques == technique and value(run, name) is not None]
-        own = groups(known)
-        if own:
-            x = [value(group.runs[0], name) for group in own]
-            y = [100 * (group.mean("test_accuracy") or 0) for group in own]
-            bars = [100 * (group.spread("test_accuracy") or 0) for group in own]
-            axes.errorbar(x, y, bars, fmt="o", ms=4, capsize=2, alpha=0.75, label=technique)
-    axes.set_xlabel(name)
-    axes.set_ylabel("test accuracy, %")
-    axes.grid(alpha=0.3)
-
-
-def png(figure: Any) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=120)
-    return stream.getvalue()
+    notes = ["Over baseline: points of test accuracy, 95 % interval of a bootstrap paired by test image."]
+    headings = ["run", "n", "val acc %", "test acc %", "gzip KB", "us/image", "over baseline"]
+    if robust:
+        headings += ["mCE", "lost"]
+        notes.append(LOST)
+    return Sheet("Runs, seeds together, best on validation first", headings, rows, notes)

@@ -15,6 +15,7 @@ from lcomp.report.runs import Shown, numbers
 from lcomp.report.sheet import Sheet
 
 AXES = ("prune.sparsity", "quant.bits", "kd.temperature")  # of the parallel coordinates, in any report
+ROBUST = ("mce", "relative_mce", "ece", "differing", "pies")  # columns where robustness was asked for
 WIDTH = 24  # columns of a W&B grid
 
 
@@ -55,6 +56,16 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
         running_ymax=True,
         layout=wr.Layout(WIDTH // 2, 10, WIDTH // 2, 9),
     )
+    errors = wr.ScatterPlot(
+        title="Mean corruption error against size: towards the lower left is better",
+        x=summary("gzip_bytes"),
+        y=summary("mce"),
+        log_x=True,
+        log_y=True,
+        running_ymin=True,
+        layout=wr.Layout(0, 19, WIDTH, 9),
+    )
+    robust = any(run.result.metrics.get("mce") is not None for run in runs)
     names = sorted({name for run in runs for name in run.result.epochs if "/" not in name and name != "seconds"})
     curves = [
         wr.LinePlot(title=name, x="epoch", y=[name], layout=wr.Layout(8 * (n % 3), 8 * (n // 3), 8, 8))
@@ -69,7 +80,7 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
             project=project,
             name=", ".join(sweeps)[:120],
             filters=f"Group in [{chosen}]",
-            visible_columns=[f"summary:{name}" for name in figures],
+            visible_columns=[f"summary:{name}" for name in (*figures, *(ROBUST if robust else ()))],
         )
 
     return wr.Report(
@@ -80,7 +91,7 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
         width="fluid",
         blocks=[
             wr.H1("Trade-offs"),
-            wr.PanelGrid(runsets=[runset()], panels=[parallel, size, latency]),
+            wr.PanelGrid(runsets=[runset()], panels=[parallel, size, latency, *([errors] if robust else [])]),
             wr.H1("Run by run"),
             wr.PanelGrid(
                 runsets=[runset()], panels=[wr.RunComparer(diff_only="split", layout=wr.Layout(0, 0, WIDTH, 14))]

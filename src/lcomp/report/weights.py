@@ -54,7 +54,11 @@ def mask(weight: NDArray[np.float32]) -> str:
     folds = -(-columns // WIDEST)
     padded = np.pad(kept, ((0, 0), (0, folds * -(-columns // folds) - columns)))
     picture = padded.reshape(rows, folds, -1).transpose(1, 0, 2).reshape(rows * folds, -1)
-    image = Image.fromarray(np.where(picture > 0, 30, 225).astype(np.uint8)).convert("P")
+    return data_uri(Image.fromarray(np.where(picture > 0, 30, 225).astype(np.uint8)).convert("P"))
+
+
+def data_uri(image: Image.Image) -> str:
+    """A picture as it stands in a page."""
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

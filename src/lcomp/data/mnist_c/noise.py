@@ -1,0 +1,26 @@
+"""MNIST-C's noise: single pixels drawn anew."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+SHOT_PHOTONS = (60, 25, 12, 5, 3)
+IMPULSE_SHARE = (0.03, 0.06, 0.09, 0.17, 0.27)
+
+
+def shot_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Counts photons: pixel x becomes Poisson(c x) / c, clipped, where white is c = `SHOT_PHOTONS` of them.
+
+    Before clipping the mean is x and the variance x / c; black stays black. What one image draws depends on those
+    before it in the batch.
+    """
+    photons = SHOT_PHOTONS[severity - 1]
+    return torch.poisson(images * photons, generator=generator).div_(photons).clamp_(0, 1)
+
+
+def impulse_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
+    """Sets each pixel, with probability `IMPULSE_SHARE`, to 0 or 1 with equal chance."""
+    drawn = torch.rand(images.shape, generator=generator)
+    share = IMPULSE_SHARE[severity - 1]
+    return torch.where(drawn < share, (drawn < share / 2).float(), images)

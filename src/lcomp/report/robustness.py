@@ -1,0 +1,154 @@
+"""The study of robustness: each compression on corrupted images, held against the plain baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+from lcomp.report.paper import Run
+from lcomp.report.pies import exemplars
+from lcomp.report.rows import Row
+from lcomp.report.sheet import Sheet
+from lcomp.report.statistics import spread
+from lcomp.report.survey import Group
+from lcomp.result import Result
+
+ERRORS = ("row", "n", "test acc %", "gzip KB", "% of plain", "mCE", "relative mCE", "worst corruption", "breaks most")
+CHANGES = ("row", "n", "ECE %", "differing %", "lost", "attributions")
+OF_ERRORS = (
+    "% of plain, mCE, relative mCE: over the plain baseline's of the same seed (Hendrycks and Dietterich 2019). "
+    "worst corruption: that of the lowest accuracy, in percent. breaks most: that whose errors are the most times the "
+    "plain baseline's."
+)
+OF_CHANGES = (
+    "ECE: expected calibration error. Against the row's own baseline: differing, predictions that are not its; lost, "
+    "test images that most seeds get wrong and most of their baselines right; attributions, rank correlation of "
+    "integrated gradients."
+)
+CORRUPTED = "accuracy/mnist_c/"
+PLAIN = "robustness_baseline"
+LABELS = {
+    "baseline": "LeNet-5",
+    "prune_50": "50 % pruned",
+    "prune_80": "80 % pruned",
+    "prune_95": "95 % pruned",
+    "prune_98": "98 % pruned",
+    "filter": "half of the filters removed",
+    "static_8": "8 bits, static",
+    "qat_4": "4-bit weights (QAT)",
+    "qat_2": "2-bit weights (QAT)",
+    "binary": "binary weights",
+    "student_t1": "student, T = 1",
+    "student_t4": "student, T = 4",
+    "student_t8": "student, T = 8",
+    "combined": "90 % pruned, 4 bits, distilled",
+}
+GROUPS = [
+    Group(title, [Row(f"robustness_{kind}{name}", label) for name, label in LABELS.items()])
+    for kind, title in (("", "trained on clean images"), ("augmix_", "trained with AugMix"))
+]
+Errors = dict[str, list[float]]
+
+
+def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
+    """Two tables, a line above each group of which anything was run; none, where nothing was."""
+    plain = {run.result.seed: run.result for run in found.get(PLAIN, ())}
+
+    def body(headings: Sequence[str], cells: Callable[[Sequence[Run]], list[str]]) -> list[list[str]]:
+        rows = []
+        for title, group in GROUPS:
+            present = [row for row in group if found.get(row.name)]
+            if present:
+                rows.append([f"{title}:", *[""] * (len(headings) - 1)])
+            rows += [[row.label, str(len(found[row.name])), *cells(found[row.name])] for row in present]
+        return rows
+
+    of_errors = body(ERRORS, lambda runs: against(plain, [run.result for run in runs]))
+    if not of_errors:
+        return []
+    return [
+        Sheet("Robustness: errors on MNIST-C", ERRORS, of_errors, [OF_ERRORS]),
+        Sheet("Robustness: what else compression changes", CHANGES, body(CHANGES, changes), [OF_CHANGES]),
+    ]
+
+
+def ours(results: Sequence[Result], key: str, scale: float, digits: int) -> str:
+    """A metric, mean ± standard deviation over the seeds that have it."""
+    return spread([scale * value for result in results if (value := result.metrics.get(key)) is not None], digits)
+
+
+def against(plain: Mapping[int, Result], results: Sequence[Result]) -> list[str]:
+    """A row's errors and sizes, over those of the plain baseline's record of the same seed."""
+    from lcomp.robustness import (
+        mean_corruption_error,
+        relative_mean_corruption_error,
+    )  # needs torch
+
+    pairs = [(result, plain[result.seed]) for result in results if result.seed in plain]
+    known = [
+        (errors(own), clean(own), errors(base), clean(base)) for own, base in pairs if errors(own) and errors(base)
+    ]
+    return [
+        ours(results, "test_accuracy", 100, 2),
+        ours(results, "gzip_bytes", 1e-3, 2),
+        spread([100 * own.metrics["gzip_bytes"] / base.metrics["gzip_bytes"] for own, base in pairs], 1),
+        spread([mean_corruption_error(own, base) for own, _, base, _ in known], 2),
+        spread([relative_mean_corruption_error(*both) for both in known], 2),
+        worst(results),
+        breaks_most(pairs),
+    ]
+
+
+def changes(runs: Sequence[Run]) -> list[str]:
+    """A row's calibration, and how far its answers and attributions are from its own baseline's."""
+    results = [run.result for run in runs]
+    return [
+        ours(results, "ece", 100, 2),
+        ours(results, "differing", 100, 2),
+        lost(runs),
+        ours(results, "attribution_correlation", 1, 2),
+    ]
+
+
+def errors(result: Result) -> Errors:
+    """The share of wrong answers under each corruption at its published severity."""
+    found = {
+        name.removeprefix(CORRUPTED): value for name, value in result.metrics.items() if name.startswith(CORRUPTED)
+    }
+    return {name: [1 - value] for name, value in found.items() if ":" not in name}
+
+
+def clean(result: Result) -> float:
+    """The share of wrong answers on clean test images."""
+    return 1 - result.metrics["test_accuracy"]
+
+
+def means(results: Sequence[Result]) -> dict[str, float]:
+    """Errors over seeds, of the corruptions that all of them have."""
+    found = [errors(result) for result in results]
+    return (
+        {name: fmean(e[name][0] for e in found) for name in found[0] if all(name in e for e in found)} if found else {}
+    )
+
+
+def worst(results: Sequence[Result]) -> str:
+    """The corruption of the lowest accuracy, and that."""
+    found = means(results)
+    name = max(found, key=lambda name: found[name], default=None)
+    return "" if name is None else f"{name.replace('_', ' ')} {100 * (1 - found[name]):.1f}"
+
+
+def breaks_most(pairs: Sequence[tuple[Result, Result]]) -> str:
+    """The corruption whose errors are the most times the plain baseline's, and how many; nothing for that itself."""
+    own, base = means([own for own, _ in pairs]), means([base for _, base in pairs])
+    ratios = {name: own[name] / base[name] for name in own if base.get(name, 0) > 0}
+    if not ratios or all(left is right for left, right in pairs):
+        return ""
+    name = max(ratios, key=lambda name: ratios[name])
+    return f"{name.replace('_', ' ')} {ratios[name]:.2f}x"
+
+
+def lost(runs: Sequence[Run]) -> str:
+    """How many test images most seeds get wrong and most of their baselines right."""
+    pairs = [(run.right, run.baseline_right) for run in runs if run.baseline_right is not None]
+    return str(len(exemplars([own for own, _ in pairs], [base for _, base in pairs]))) if pairs else ""

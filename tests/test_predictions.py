@@ -1,0 +1,100 @@
+"""What is kept of a network's answers, and what most seeds lose."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from records import record
+
+from lcomp import predictions
+from lcomp.report import pies
+from lcomp.report.runs import Group, groups, shown
+
+
+def kept(right, base=None, images=300):
+    """Predictions of a network that is right where `right` says so; an image's pixels are its index."""
+    labels = np.arange(images) % 10
+    logits = np.eye(10, dtype=np.float32)[(labels + ~np.asarray(right)) % 10]
+    pixels = np.broadcast_to(np.arange(images).reshape(-1, 1, 1, 1) % 256 / 255, (images, 1, 2, 2))
+    return predictions.of(logits, labels, pixels.astype(np.float32), base)
+
+
+def test_pixels_are_kept_of_the_first_mistakes_and_of_the_first_that_the_baseline_gets_right():
+    where = np.arange(300)
+    base = kept(where >= 60)  # wrong on the first sixty
+    assert base.mistakes.tolist() == list(range(predictions.MISTAKES))
+    own = kept(np.zeros(300, bool), base)
+    expected = [*range(predictions.MISTAKES), *range(60, 60 + predictions.LOST)]
+    assert own.mistakes.tolist() == expected and own.pixels[:, 0, 1, 1].tolist() == expected
+    assert not own.right.any() and base.right.sum() == 240
+
+
+def test_a_file_is_read_as_it_was_written_and_an_older_one_without_pictures(tmp_path):
+    own = kept(np.arange(300) % 7 > 0)
+    (tmp_path / predictions.FILE).write_bytes(own.packed())
+    found = predictions.read(tmp_path)
+    assert all(np.array_equal(value, vars(own)[name]) for name, value in vars(found).items())
+    np.savez(tmp_path / predictions.FILE, predictions=own.predictions, labels=own.labels)
+    older = predictions.read(tmp_path)
+    assert np.array_equal(older.right, own.right) and len(older.mistakes) == len(older.pixels) == 0
+
+
+def test_a_damaged_file_is_as_none(tmp_path):
+    assert predictions.read(tmp_path) is None
+    content = kept(np.ones(300, bool)).packed()
+    for damaged in (b"", b"[", content[: len(content) // 2]):
+        (tmp_path / predictions.FILE).write_bytes(damaged)
+        assert predictions.read(tmp_path) is None
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 5), st.integers(0, 1000))
+def test_exemplars_are_what_most_baselines_get_right_and_most_networks_wrong(seeds, number):
+    own, base = np.random.default_rng(number).random((2, seeds, 40)) < 0.5
+    expected = [i for i in range(40) if own[:, i].sum() * 2 < seeds and base[:, i].sum() * 2 > seeds]
+    assert pies.exemplars(list(own), list(base)).tolist() == expected
+
+
+def test_what_most_groups_lose_comes_first_with_pixels_from_whichever_run_has_them(tmp_path):
+    for number, (bits, accuracy) in enumerate([(2, 0.8), (2, 0.8), (2, 0.95), (4, 0.9)]):
+        asked = ("quant=qat", f"quant.bits={bits}", f"seed={number % 3}")
+        record(tmp_path / str(number), *asked, choices={"quant": "qat"}, seed=number % 3, accuracy=accuracy)
+    (tmp_path / "0" / predictions.FILE).write_bytes(without_pictures(tmp_path / "0"))
+    two, four = groups(shown([tmp_path]))
+    counts, images = pies.lost([two, four])
+    assert counts == [30, 10]  # of 200 images: two of three seeds lose those between 80 and 95 %, the other 90 to 95 %
+    assert [image.index for image in images] == [*range(180, 190), *range(160, 180)]
+    assert [(a.group, a.wrong) for a in images[0].answers] == [(0, 2), (1, 1)]
+    assert images[0].answers[0].says == (images[0].label + 1) % 10
+    assert all(image.pixels.shape == (1, 28, 28) for image in images)
+    assert np.array_equal(images[0].pixels, predictions.read(tmp_path / "1").pixels[20])
+    alone = pies.lost([Group([two.runs[0]])])
+    assert alone[0] == [30] and all(image.pixels is None for image in alone[1])
+
+
+def without_pictures(folder):
+    found = predictions.read(folder)
+    return predictions.Predictions(found.predictions, found.labels, found.mistakes[:0], found.pixels[:0]).packed()
+
+
+def test_the_page_gets_each_data_set_s_images_and_some_of_every_group(tmp_path):
+    for number, data in enumerate("ab"):
+        made = record(tmp_path / str(number), "quant=qat", f"data={data}", choices={"quant": "qat"}, accuracy=0.5)
+        made.dataset = made.dataset | {"name": data, "sha256": data * 64}
+        made.write(tmp_path / str(number))
+    record(tmp_path / "2", "seed=0", accuracy=0.5)  # a baseline loses nothing
+    found = pies.sheet(groups(shown([tmp_path])), {"a" * 64: "a", "b" * 64: "b"})
+    assert [(group["data"], group["lost"], group["n"]) for group in found["groups"]] == [("a", 90, 1), ("b", 90, 1)]
+    assert {(image["data"], group) for image in found["images"] for group, _, _ in image["answers"]} == {
+        ("a", 0),
+        ("b", 1),
+    }
+    assert len(found["images"]) == 180 and found["images"][0]["picture"].startswith("data:image/png;base64,")
+    many = [pies.Lost(i, 0, np.zeros((1, 2, 2), np.uint8), [pies.Answer(int(i >= 200), 1, 1)]) for i in range(300)]
+    chosen = [image.index for image in pies.chosen(many, 2)]
+    assert chosen == [*range(pies.MOST), *range(200, 200 + pies.OWN)]
+
+
+def test_grey_and_coloured_images_are_pictures_of_a_bounded_size():
+    assert pies.picture(np.zeros((1, 28, 28), np.uint8)).size == (28, 28)
+    coloured = pies.picture(np.zeros((3, 224, 224), np.uint8))
+    assert coloured.mode == "RGB" and coloured.size == (pies.SIDE, pies.SIDE)
