@@ -105,6 +105,7 @@ def test_what_a_links_weights_depend_on_changes_its_identity(chain, change):
         "measure.latency_runs=1",
         "data.root=/elsewhere",
         "data.eval_perturbations=[rotation]",
+        "data.mnist_c_root=/elsewhere",
         "logger=none",
     ],
 )

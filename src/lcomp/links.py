@@ -63,7 +63,7 @@ def make_link(
         "teacher": known,
         "objective": config.without(cfg.kd, *config.KD_RUN_KEYS),
         "trainer": config.plain(cfg.trainer),
-        "data": config.without(cfg.data, "root", "download", "eval_perturbations", "dataset"),
+        "data": config.without(cfg.data, "root", "download", "eval_perturbations", "mnist_c_root", "dataset"),
         "dataset": identity.dataset(data),
         "seed": [cfg.seed, seed],
         "threads": cfg.threads,

@@ -91,7 +91,7 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     defining = {
         "model": config.plain(cfg.model),
         "trainer": config.plain(settings),
-        "data": config.without(cfg.data, "root", "download", "eval_perturbations", "dataset"),
+        "data": config.without(cfg.data, "root", "download", "eval_perturbations", "mnist_c_root", "dataset"),
         "dataset": dataset,
         "seed": seed,
         "threads": cfg.threads,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lcomp.data import changing, perturbations, sources
+from lcomp.data import changing, mnist_c_files, perturbations, sources
 from lcomp.data.changing import Change
 from lcomp.errors import UserError
 
@@ -78,9 +78,10 @@ class MNISTDataModule(pl.LightningDataModule):
         perturb: what changes the training images, name to settings: {"rotation": {"severity": 3}, "augmix": {}}.
         eval_perturbations: what the artifact is tested on besides: `rotation` (severity 3), `rotation:5`, or several at
             once, `rotation:1+scale:1`.
+        mnist_c_root: folder of the published MNIST-C, a folder for each corruption; None draws the corruptions anew.
 
     Raises:
-        UserError: a damaged file, an unknown data set, perturbation or setting of it.
+        UserError: a damaged file, an unknown data set, perturbation or setting of it, MNIST-C files that do not fit.
     """
 
     num_classes = 10
@@ -96,6 +97,7 @@ class MNISTDataModule(pl.LightningDataModule):
         seed: int = 0,
         perturb: Mapping[str, Mapping[str, Any]] | None = None,
         eval_perturbations: Sequence[str] = (),
+        mnist_c_root: str | Path | None = None,
     ):
         super().__init__()
         if batch_size < 1:
@@ -118,6 +120,9 @@ class MNISTDataModule(pl.LightningDataModule):
         self.train = Examples(images[train], labels[train], changes, seed)
         self.validation = Examples(images[validation], labels[validation])
         self.test = Examples(*test)
+        self.mnist_c_root = None if mnist_c_root is None else Path(mnist_c_root)
+        if self.mnist_c_root is not None:
+            mnist_c_files.check(self.mnist_c_root, self.test.labels)
 
     def carry_logits(self, teacher: Callable[[Tensor], Tensor]) -> bool:
         """Makes every training batch carry `teacher`'s logits as a third tensor, computed once. False, and
