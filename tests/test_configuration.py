@@ -14,6 +14,7 @@ from lcomp.errors import UserError
 
 FILES = sorted(path.relative_to(config.folder()).with_suffix("") for path in config.folder().glob("*/**/*.yaml"))
 CHOICES = [path for path in FILES if path.parts[0] not in ("hydra",)]
+BUILT = (*config.FAMILIES, "robustness")  # groups whose choices are a class's arguments
 
 
 def compose(*overrides):
@@ -40,7 +41,7 @@ def test_every_choice_composes_and_builds(choice):
         assert (objective is not None) + len(techniques) == (name != "none")
 
 
-@pytest.mark.parametrize("choice", [c for c in CHOICES if c.parts[0] in config.FAMILIES and len(c.parts) == 2], ids=str)
+@pytest.mark.parametrize("choice", [c for c in CHOICES if c.parts[0] in BUILT and len(c.parts) == 2], ids=str)
 def test_yaml_and_constructor_have_the_same_defaults(choice):
     written = yaml.safe_load((config.folder() / f"{choice}.yaml").read_text()) or {}
     assert_defaults([part for part in written.values() if isinstance(part, dict) and "_target_" in part])
@@ -72,6 +73,7 @@ def assert_defaults(parts):
 def test_default_run_is_the_baseline():
     cfg = compose()
     assert all(not cfg[family] for family in config.FAMILIES) and cfg.baseline.trainer.max_epochs == 10
+    assert not cfg.robustness
 
 
 def test_inactive_keys_are_dropped_and_equal_points_run_once():
@@ -186,6 +188,8 @@ def hashed(*overrides):
         ([], ["name=x"]),
         ([], ["progress=false"]),
         ([], ["data.root=/elsewhere"]),
+        ([], ["data.mnist_c_root=/elsewhere"]),
+        ([], ["robustness=none"]),
         ([], ["baseline.cache=/elsewhere"]),
         ([], ["trainer.max_epochs=10"]),
     ],
@@ -195,7 +199,8 @@ def test_what_does_not_define_the_experiment_does_not_change_its_hash(one, other
 
 
 @pytest.mark.parametrize(
-    "change", ["seed=1", "kd=logit", "trainer.max_epochs=9", "model=small_cnn", "perturb=rotation"]
+    "change",
+    ["seed=1", "kd=logit", "trainer.max_epochs=9", "model=small_cnn", "perturb=rotation", "robustness=mnist_c"],
 )
 def test_what_defines_the_experiment_changes_its_hash(change):
     assert hashed() != hashed(change)

@@ -106,6 +106,7 @@ def test_what_a_links_weights_depend_on_changes_its_identity(chain, change):
         "data.root=/elsewhere",
         "data.eval_perturbations=[rotation]",
         "data.mnist_c_root=/elsewhere",
+        "robustness=mnist_c",
         "logger=none",
     ],
 )

@@ -185,6 +185,32 @@ def test_the_front_is_what_no_other_trial_beats(tmp_path):
     assert [trial.values for trial in study.front(made)] == [[0.95, 30], [0.9, 10], [0.7, 5]]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "chosen", "measured"),
+    [
+        ([], {}, False),
+        (["robustness=mnist_c"], {}, True),
+        ([], {"attributions": 0}, True),
+        (["robustness=choice(none,mnist_c)"], {}, False),
+        (["robustness=none"], {"attributions": 0}, False),
+    ],
+)
+@pytest.mark.parametrize("use", [{"objective": ["val_mce"]}, {"constraint": {"val_mce": 0.9}}])
+def test_a_search_on_mce_needs_runs_that_measure_it(tmp_path, overrides, chosen, measured, use):
+    given, space = settings_in(tmp_path, **use), Space(["seed=1,2", *overrides])
+    cfg = OmegaConf.create({"robustness": chosen})
+    if measured:
+        search.check_measured(given, space, cfg)
+    else:
+        with pytest.raises(UserError, match="add robustness=mnist_c"):
+            search.check_measured(given, space, cfg)
+
+
+def test_mce_is_kept_as_an_upper_limit(tmp_path):
+    given = settings_in(tmp_path, constraint={"val_mce": 0.9})
+    assert given.violations(Result(metrics={"val_mce": 0.7})) == {"val_mce": pytest.approx(-0.2)}
+
+
 def test_what_misses_the_constraint_is_not_the_best(tmp_path):
     given = settings_in(tmp_path, objective=["gzip_bytes"], direction=["minimize"], constraint={"val_accuracy": 0.98})
     made = given.open()
@@ -212,6 +238,8 @@ def test_constraints_of_sizes_are_upper_limits(tmp_path):
         ({"objective": ["accuracy/rotation"]}, "read once, at the end"),
         ({"objective": ["latency_us_p50"]}, "measured when the search has ended"),
         ({"objective": ["val_acuracy"]}, "did you mean val_accuracy"),
+        ({"objective": ["mce"]}, "did you mean val_mce"),
+        ({"constraint": {"pies": 0.01}}, "pies: allowed are val_accuracy"),
         ({"direction": ["up"]}, "maximize, minimize"),
         ({"direction": ["maximize", "minimize"]}, "one for each objective"),
         ({"n_trials": 0}, "n_trials=0"),

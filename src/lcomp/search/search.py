@@ -49,6 +49,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     if not space.sampled and custom is None:
         raise UserError("nothing to search: give a key several values, as in 'kd.temperature=interval(1,10)'")
     settings = settings_of(sweeper, folder)
+    check_measured(settings, space, cfg)
     settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
     plan: dict[str, Any] = {**space.plan(), "objective": settings.objective, "direction": settings.direction}
     plan["constraint"] = settings.constraint
@@ -95,6 +96,14 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises
         end(cfg)
         raise
+
+
+def check_measured(settings: Settings, space: Space, cfg: Any) -> None:
+    """Raises UserError for an objective or a constraint that the search's runs would not measure."""
+    chosen = space.keys.get("robustness", "none" if not cfg.robustness else "chosen")
+    every = isinstance(chosen, str) and chosen != "none"
+    if "val_mce" in (*settings.objective, *settings.constraint) and not every:
+        raise UserError("val_mce: only runs with robustness=mnist_c measure it; add robustness=mnist_c to the command")
 
 
 def plain(node: Any) -> Any:
