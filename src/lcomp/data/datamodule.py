@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lcomp.data import mnist_c_files, perturbations, sources
+from lcomp.data import changing, mnist_c_files, perturbations, sources
+from lcomp.data.changing import Change
 from lcomp.errors import UserError
 
 EPOCH = 54_000  # an epoch is as many examples on every data set, so that optimizer steps agree
@@ -22,12 +24,12 @@ EVALUATION_BATCH = 1_000
 class Examples(Dataset[tuple[Tensor, ...]]):
     """Images (N, C, H, W) uint8, labels (N,) and any further tensor per example, indexed by a whole batch at a time.
 
-    `severities` names the perturbations of every batch; their draw depends on `seed` and on which examples meet in the
+    `changes` perturb every batch one after another; what they draw depends on `seed` and on which examples meet in the
     batch, so that a resumed run sees the same images and another epoch sees others.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, severities: Mapping[str, int] | None = None, seed: int = 0):
-        self.images, self.labels, self.severities, self.seed = images, labels, dict(severities or {}), seed
+    def __init__(self, images: Tensor, labels: Tensor, changes: Sequence[Change] = (), seed: int = 0):
+        self.images, self.labels, self.changes, self.seed = images, labels, changes, seed
         self.extra: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
@@ -36,8 +38,9 @@ class Examples(Dataset[tuple[Tensor, ...]]):
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
         """The batch at `index` (B,): float32 images in [0, 1], int64 labels, the further tensors."""
         images = self.images[index].float().div_(255)
-        if self.severities:
-            images = perturbations.perturb(images, self.severities, self.seed, zlib.crc32(index.numpy().tobytes()))
+        generator = perturbations.seeded(self.seed, zlib.crc32(index.numpy().tobytes()))
+        for change in self.changes:
+            images = change(images, generator)
         return (images, self.labels[index], *(tensor[index] for tensor in self.extra))
 
 
@@ -72,13 +75,13 @@ class MNISTDataModule(pl.LightningDataModule):
         batch_size: training examples per optimizer step.
         epoch_examples: training examples per epoch, each drawn as often as that takes.
         seed: decides the split and the order of the batches.
-        perturb: perturbations of the training images, name to settings: {"rotation": {"severity": 3}}.
+        perturb: what changes the training images, name to settings: {"rotation": {"severity": 3}, "augmix": {}}.
         eval_perturbations: what the artifact is tested on besides: `rotation` (severity 3), `rotation:5`, or several at
             once, `rotation:1+scale:1`.
         mnist_c_root: folder of the published MNIST-C, a folder for each corruption; None draws the corruptions anew.
 
     Raises:
-        UserError: a damaged file, an unknown data set, perturbation or severity, MNIST-C files that do not fit.
+        UserError: a damaged file, an unknown data set, perturbation or setting of it, MNIST-C files that do not fit.
     """
 
     num_classes = 10
@@ -92,7 +95,7 @@ class MNISTDataModule(pl.LightningDataModule):
         batch_size: int = 256,
         epoch_examples: int = EPOCH,
         seed: int = 0,
-        perturb: Mapping[str, Mapping[str, int]] | None = None,
+        perturb: Mapping[str, Mapping[str, Any]] | None = None,
         eval_perturbations: Sequence[str] = (),
         mnist_c_root: str | Path | None = None,
     ):
@@ -102,9 +105,7 @@ class MNISTDataModule(pl.LightningDataModule):
         if epoch_examples < 1:
             raise UserError(f"data.epoch_examples={epoch_examples}: training examples per epoch, 1 or more")
         self.batch_size, self.epoch_examples, self.seed = batch_size, epoch_examples, seed
-        severities = {name: settings["severity"] for name, settings in (perturb or {}).items()}
-        for name, severity in severities.items():
-            perturbations.find(name, severity, f"perturb.{name}.severity")
+        changes = changing.make(perturb or {})
         self.eval_perturbations = {text: parse(text) for text in eval_perturbations}
         digits = sources.load(dataset, Path(root), download)
         self.name, self.sha256 = digits.name, digits.sha256
@@ -116,7 +117,7 @@ class MNISTDataModule(pl.LightningDataModule):
         else:
             train, validation, held_out = order[:3_500], order[3_500:4_000], order[4_000:]
             test = images[held_out], labels[held_out]
-        self.train = Examples(images[train], labels[train], severities, seed)
+        self.train = Examples(images[train], labels[train], changes, seed)
         self.validation = Examples(images[validation], labels[validation])
         self.test = Examples(*test)
         self.mnist_c_root = None if mnist_c_root is None else Path(mnist_c_root)
@@ -126,7 +127,7 @@ class MNISTDataModule(pl.LightningDataModule):
     def carry_logits(self, teacher: Callable[[Tensor], Tensor]) -> bool:
         """Makes every training batch carry `teacher`'s logits as a third tensor, computed once. False, and
         nothing done, where the images are perturbed: the teacher must then see what the student sees."""
-        if self.train.severities:
+        if self.train.changes:
             return False
         batches = self.train.images.split(EVALUATION_BATCH)
         self.train.extra = (torch.cat([teacher(images.float().div_(255)) for images in batches]),)

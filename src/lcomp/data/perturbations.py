@@ -7,13 +7,14 @@ image's centre and fill with zeros, the background of a digit. Each docstring st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from lcomp.data.operations import clutter, elastic, erasing, random_convolution, thickness, wave
 from lcomp.errors import UserError, nearest
 
 Perturbation = Callable[[Tensor, int, Generator], Tensor]
@@ -141,6 +142,12 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
         brightness,
         contrast,
         occlusion,
+        elastic,
+        thickness,
+        random_convolution,
+        wave,
+        erasing,
+        clutter,
     )
 }
 
@@ -165,6 +172,18 @@ def perturb(images: Tensor, severities: Mapping[str, int], *seeds: int) -> Tenso
     for name, function in PERTURBATIONS.items():
         if name in severities:
             images = function(images, severities[name], generator)
+    return images
+
+
+def change(
+    images: Tensor, chosen: Tensor, among: Sequence[Perturbation], severities: Sequence[int], generator: Generator
+) -> Tensor:
+    """`images` (N, C, H, W), changed in place: each by the one of `among` that `chosen` (N,) numbers, at that one's
+    severity, all of a number at once; those below 0 stay."""
+    for number, (function, severity) in enumerate(zip(among, severities, strict=True)):
+        where = (chosen == number).nonzero()[:, 0]
+        if len(where):
+            images[where] = function(images[where], severity, generator)
     return images
 
 
