@@ -63,12 +63,26 @@ def test_what_most_groups_lose_comes_first_with_pixels_from_whichever_run_has_th
     counts, images = pies.lost([two, four])
     assert counts == [30, 10]  # of 200 images: two of three seeds lose those between 80 and 95 %, the other 90 to 95 %
     assert [image.index for image in images] == [*range(180, 190), *range(160, 180)]
-    assert [(a.group, a.wrong) for a in images[0].answers] == [(0, 2), (1, 1)]
+    assert [(a.group, a.wrong, a.seeds) for a in images[0].answers] == [(0, 2, 3), (1, 1, 1)]
     assert images[0].answers[0].says == (images[0].label + 1) % 10
     assert all(image.pixels.shape == (1, 28, 28) for image in images)
     assert np.array_equal(images[0].pixels, predictions.read(tmp_path / "1").pixels[20])
     alone = pies.lost([Group([two.runs[0]])])
     assert alone[0] == [30] and all(image.pixels is None for image in alone[1])
+
+
+def test_seeds_with_test_images_of_their_own_are_not_mixed(tmp_path):
+    for seed in (0, 1):
+        made = {"choices": {"quant": "qat"}, "accuracy": 0.9, "baseline": 0.95 + seed / 100}
+        record(tmp_path / str(seed), "quant=qat", f"seed={seed}", seed=seed, **made)
+    for place in (tmp_path / "1", tmp_path / "base-0.96"):
+        found = predictions.read(place)
+        turned = [array[::-1] for array in (found.predictions, found.labels)]  # as another draw of the test split
+        kept = predictions.Predictions(*turned, (199 - found.mistakes)[::-1], found.pixels[::-1])
+        (place / predictions.FILE).write_bytes(kept.packed())
+    counts, images = pies.lost(groups(shown([tmp_path])))
+    assert counts == [22] and [image.index for image in images] == [*range(8, 20), *range(180, 190)]
+    assert all(answer.seeds == 1 for image in images for answer in image.answers)
 
 
 def without_pictures(folder):
@@ -84,12 +98,12 @@ def test_the_page_gets_each_data_set_s_images_and_some_of_every_group(tmp_path):
     record(tmp_path / "2", "seed=0", accuracy=0.5)  # a baseline loses nothing
     found = pies.sheet(groups(shown([tmp_path])), {"a" * 64: "a", "b" * 64: "b"})
     assert [(group["data"], group["lost"], group["n"]) for group in found["groups"]] == [("a", 90, 1), ("b", 90, 1)]
-    assert {(image["data"], group) for image in found["images"] for group, _, _ in image["answers"]} == {
+    assert {(image["data"], group) for image in found["images"] for group, *_ in image["answers"]} == {
         ("a", 0),
         ("b", 1),
     }
     assert len(found["images"]) == 180 and found["images"][0]["picture"].startswith("data:image/png;base64,")
-    many = [pies.Lost(i, 0, np.zeros((1, 2, 2), np.uint8), [pies.Answer(int(i >= 200), 1, 1)]) for i in range(300)]
+    many = [pies.Lost(i, 0, np.zeros((1, 2, 2), np.uint8), [pies.Answer(int(i >= 200), 1, 1, 1)]) for i in range(300)]
     chosen = [image.index for image in pies.chosen(many, 2)]
     assert chosen == [*range(pies.MOST), *range(200, 200 + pies.OWN)]
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcomp import predictions
+from lcomp.predictions import Predictions
 from lcomp.report.rows import BASELINE, DIFFERENCES, TABLES, Row
 from lcomp.report.runs import Shown, record
 from lcomp.report.sheet import Sheet
@@ -19,11 +20,12 @@ from lcomp.result import FILE_NAME, Result, perturbations
 
 
 class Run(NamedTuple):
-    """A record, and for each test image whether the artifact was right; the same of its baseline, where known."""
+    """A record, for each test image whether the artifact was right, and what it and its baseline predict, where both
+    are there."""
 
     result: Result
     right: NDArray[np.bool_]
-    baseline_right: NDArray[np.bool_] | None = None
+    pair: tuple[Predictions, Predictions] | None = None
 
 
 ON = " on "  # between an experiment's name and the perturbation of its training images
@@ -162,7 +164,7 @@ def load(folder: Path) -> dict[str, list[Run]]:
             trained_on = beside[0] if beside else "none"  # besides what the experiment itself perturbs
             name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
             base = predictions.read(Shown(path.parent, result, name).baseline_folder)
-            found[name, result.seed] = Run(result, kept.right, None if base is None else base.right)
+            found[name, result.seed] = Run(result, kept.right, kept.beside(base))
     names = sorted({name for name, _ in found})
     return {
         name: [run for (own, _), run in sorted(found.items(), key=lambda item: item[0]) if own == name]

@@ -32,13 +32,35 @@ def exemplars(own: Sequence[NDArray[np.bool_]], base: Sequence[NDArray[np.bool_]
     return np.flatnonzero((np.mean(own, axis=0) < 0.5) & (np.mean(base, axis=0) > 0.5))
 
 
+Pair = tuple[Predictions, Predictions]  # a network's and its own baseline's
+
+
+def of_each_split(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """Those on the same test images together: where the seed draws the test split, a seed's images are its own."""
+    found: dict[bytes, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(pair[0].labels.tobytes(), []).append(pair)
+    return list(found.values())
+
+
+def lost_by(pairs: Sequence[Pair]) -> NDArray[np.int64]:
+    """The indices of what seeds on the same test images lose."""
+    return exemplars([own.right for own, _ in pairs], [base.right for _, base in pairs])
+
+
+def count(pairs: Sequence[Pair]) -> int:
+    """How many images are lost, over every test split."""
+    return sum(len(lost_by(alike)) for alike in of_each_split(pairs))
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What a group says of an image that it loses: its most frequent wrong class, and how many seeds are wrong."""
+    """What a group says of an image that it loses: its most frequent wrong class, how many of its seeds are wrong."""
 
     group: int
     says: int
     wrong: int
+    seeds: int
 
 
 @dataclass
@@ -53,22 +75,23 @@ class Lost:
 
 def lost(groups: Sequence[Group]) -> tuple[list[int], list[Lost]]:
     """What groups on one data set lose: how many images each, and these, those that most groups lose first."""
-    counts, found = [], dict[int, Lost]()
+    counts, found = [], dict[tuple[bytes, int], Lost]()
     for number, group in enumerate(groups):
         pairs = group.pairs()
-        indices = exemplars([a.right for a, _ in pairs], [b.right for _, b in pairs]) if pairs else np.zeros(0, int)
-        counts.append(len(indices))
-        pictures = {int(i): image for own, _ in pairs for i, image in zip(own.mistakes, own.pixels, strict=True)}
-        for index in indices.tolist():
-            image = found.setdefault(index, Lost(index, int(pairs[0][0].labels[index])))
-            image.pixels = pictures.get(index) if image.pixels is None else image.pixels
-            image.answers.append(answer(number, index, [own for own, _ in pairs]))
+        counts.append(count(pairs))
+        for alike in of_each_split(pairs):
+            labels = alike[0][0].labels
+            pictures = {int(i): image for own, _ in alike for i, image in zip(own.mistakes, own.pixels, strict=True)}
+            for index in lost_by(alike).tolist():
+                image = found.setdefault((labels.tobytes(), index), Lost(index, int(labels[index])))
+                image.pixels = pictures.get(index) if image.pixels is None else image.pixels
+                image.answers.append(answer(number, index, [own for own, _ in alike]))
     return counts, sorted(found.values(), key=lambda image: (-len(image.answers), image.index))
 
 
 def answer(group: int, index: int, own: Sequence[Predictions]) -> Answer:
     says = Counter(int(one.predictions[index]) for one in own if not one.right[index])
-    return Answer(group, says.most_common(1)[0][0], says.total())
+    return Answer(group, says.most_common(1)[0][0], says.total(), len(own))
 
 
 def sheet(groups: Sequence[Group], names: Mapping[str, str]) -> dict[str, Any]:
@@ -97,11 +120,11 @@ def sheet(groups: Sequence[Group], names: Mapping[str, str]) -> dict[str, Any]:
 def chosen(images: Sequence[Lost], groups: int) -> list[Lost]:
     """Those with pixels that most groups lose, and of each group the first."""
     known = [image for image in images if image.pixels is not None]
-    wanted = {image.index for image in known[:MOST]}
+    wanted = {id(image) for image in known[:MOST]}
     for number in range(groups):
-        own = [image.index for image in known if any(answer.group == number for answer in image.answers)]
+        own = [id(image) for image in known if any(answer.group == number for answer in image.answers)]
         wanted.update(own[:OWN])
-    return [image for image in known if image.index in wanted]
+    return [image for image in known if id(image) in wanted]
 
 
 def pictured(image: Lost, data: str, first: int) -> dict[str, Any]:
@@ -112,7 +135,7 @@ def pictured(image: Lost, data: str, first: int) -> dict[str, Any]:
         "label": image.label,
         "data": data,
         "picture": data_uri(picture(image.pixels)),
-        "answers": [[first + answer.group, answer.says, answer.wrong] for answer in image.answers],
+        "answers": [[first + a.group, a.says, a.wrong, a.seeds] for a in image.answers],
     }
 
 

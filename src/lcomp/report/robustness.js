@@ -202,8 +202,8 @@ function lostImage(image, groups, ofOne) {
   const answers = new Map();
   for (const [, says] of image.here) answers.set(says, (answers.get(says) ?? 0) + 1);
   const said = [...answers].sort((a, b) => b[1] - a[1]).map(([says, times]) => (answers.size > 1 ? `${says} (${times})` : says)).join(", ");
-  const title = image.here.map(([group, says, wrong]) => `${short(DATA.pies.groups[group].label)}: ${says}, ${wrong} of ${DATA.pies.groups[group].n} seeds wrong`).join("\n");
-  const about = ofOne ? `${image.here[0][2]} of ${DATA.pies.groups[image.here[0][0]].n} seeds` : null;
+  const title = image.here.map(([group, says, wrong, seeds]) => `${short(DATA.pies.groups[group].label)}: ${says}, ${wrong} of ${seeds} seeds wrong`).join("\n");
+  const about = ofOne ? `${image.here[0][2]} of ${image.here[0][3]} seeds` : null;
   return make("figure", { title },
     make("img", { src: image.picture, alt: `test image ${image.index}, a ${image.label}`, loading: "lazy" }),
     make("figcaption", {}, `label ${image.label}, baseline ${image.label}`, make("br"), make("strong", { textContent: `compressed ${said}` }), make("br"),

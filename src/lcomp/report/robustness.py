@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from lcomp.report.paper import Run
-from lcomp.report.pies import exemplars
+from lcomp.report.pies import count
 from lcomp.report.rows import Row
 from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import spread
@@ -150,5 +150,5 @@ def breaks_most(pairs: Sequence[tuple[Result, Result]]) -> str:
 
 def lost(runs: Sequence[Run]) -> str:
     """How many test images most seeds get wrong and most of their baselines right."""
-    pairs = [(run.right, run.baseline_right) for run in runs if run.baseline_right is not None]
-    return str(len(exemplars([own for own, _ in pairs], [base for _, base in pairs]))) if pairs else ""
+    pairs = [run.pair for run in runs if run.pair is not None]
+    return str(count(pairs)) if pairs else ""

@@ -94,7 +94,7 @@ class Group:
     def pairs(self) -> list[tuple[Predictions, Predictions]]:
         """What each run and its own baseline predict, where both are still there."""
         kept = [(predictions.read(run.folder), predictions.read(run.baseline_folder)) for run in self.runs]
-        return [(a, b) for a, b in kept if a is not None and b is not None and len(a.labels) == len(b.labels)]
+        return [pair for own, base in kept if own is not None and (pair := own.beside(base))]
 
     def over_baseline(self) -> Difference | None:
         """Accuracy over that of each run's own baseline, paired by test image; None where predictions are gone."""

@@ -101,7 +101,7 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
                 figure(group, "gzip_bytes", 1e-3, 2),
                 figure(group, "latency_us_p50", 1, 1),
                 "" if over is None else f"{100 * over.mean:+.2f} ({100 * over.low:+.2f} to {100 * over.high:+.2f})",
-                *([figure(group, "mce", 1, 2), str(pies.lost([group])[0][0])] if robust else []),
+                *([figure(group, "mce", 1, 2), str(pies.count(group.pairs()))] if robust else []),
             ]
         )
     notes = ["Over baseline: points of test accuracy, 95 % interval of a bootstrap paired by test image."]
