@@ -7,8 +7,8 @@ A row for each corruption: the clean digit, then severities 1 to 5, the publishe
 10,000 test images in batches of 1,000 on one thread, seconds at the published severity, the mean of the corrupted
 pixels and their mean distance from the clean ones at severities 1 to 5.
 
-AMD EPYC (AVX2), processor seconds: 2.0 for all fifteen; motion blur, glass blur, fog and canny edges 0.3 to 0.5 each,
-the others below 0.15. The picture is the same on every machine, to the rounding of single pixels.
+Intel Xeon (AVX512), processor seconds beside other work: 2.0 to 2.5 for all fifteen; motion blur, glass blur, fog and
+canny edges 0.3 to 0.5 each, the others below 0.15.
 """
 
 import argparse
