@@ -45,11 +45,13 @@ class AugMix:
         for name, value in (("width", width), ("depth", depth)):
             if value < 1:
                 raise UserError(f"{key}.{name}={value}: must be a whole number, 1 or more")
+        if severity not in range(1, 6):
+            raise UserError(f"{key}.severity={severity}: must be 1 to 5")
         if not alpha > 0:
             raise UserError(f"{key}.alpha={alpha}: must be above 0; 1 is usual")
         if not operations:
             raise UserError(f"{key}.operations=[]: name one or more of {', '.join(perturbations.PERTURBATIONS)}")
-        self.operations = [perturbations.find(name, severity, f"{key}.operations") for name in operations]
+        self.operations = [perturbations.find(name, 1, f"{key}.operations") for name in operations]
         self.severity, self.width, self.depth, self.alpha = severity, width, depth, alpha
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 ELASTIC_PIXELS = (1.0, 1.5, 2.0, 2.5, 3.0)
 ELASTIC_SMOOTHNESS = 4 / 28
-THICKNESS = ((2, 0.5), (2, 1.0), (3, 0.6), (3, 0.8), (3, 1.0))  # side of the square, share of the change
+THICKNESS_SHARE = (0.3, 0.5, 0.7, 0.85, 1.0)
 CONVOLUTION_SHARE = (0.2, 0.4, 0.6, 0.8, 1.0)
 WAVE_HEIGHT = (0.15, 0.3, 0.45, 0.6, 0.75)
 WAVE_CYCLES = (0.25, 6.25)
@@ -22,24 +22,29 @@ PATCH_SHARE = (5 / 28, 7 / 28, 9 / 28, 11 / 28, 13 / 28)
 
 
 def elastic(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Moves the pixels of each image by a smooth random field (Simard et al. 2003) of `ELASTIC_PIXELS` root mean square.
+    """Moves pixels by a smooth random field (Simard et al. 2003), `ELASTIC_PIXELS` in root mean square.
 
-    The field is noise under a Gaussian of `ELASTIC_SMOOTHNESS` of the side, less its affine part: no image is moved,
-    turned, scaled or sheared as a whole, as MNIST-C does; parts of it are.
+    The field has no affine part: no image is moved, turned, scaled or sheared as a whole, as MNIST-C does; parts of it
+    are.
     """
-    count, _, height, width = images.shape
-    down, across = (bumps(size) for size in (height, width))
-    noise = torch.randn(count, 2, down.shape[1], across.shape[1], generator=generator)
-    field = (down @ noise @ across.T).flatten(2)  # in pixels: across, down
-    y, x = (torch.linspace(-1, 1, size) for size in (height, width))
-    plane = torch.stack([torch.ones(height, width), x.expand(height, width), y[:, None].expand(height, width)]).flatten(1)
-    plane = plane / plane.norm(dim=1, keepdim=True)
-    field -= field @ plane.T @ plane
-    field *= ELASTIC_PIXELS[severity - 1] / field.square().sum(1, keepdim=True).mean(2, keepdim=True).sqrt()
-    rows, columns = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))
-    right, lower = field.view(count, 2, height, width).unbind(1)
-    grid = torch.stack([columns + 2 / width * right, rows[:, None] + 2 / height * lower], 3)
+    height, width = images.shape[2:]
+    across, down = (ELASTIC_PIXELS[severity - 1] * field(len(images), height, width, generator)).unbind(1)
+    y, x = ((2 * torch.arange(size) + 1) / size - 1 for size in (height, width))
+    grid = torch.stack([x + 2 / width * across, y[:, None] + 2 / height * down], 3)
     return F.grid_sample(images, grid, align_corners=False).clamp_(0, 1)
+
+
+def field(count: int, height: int, width: int, generator: Generator) -> Tensor:
+    """Vectors (count, 2, height, width): noise under a Gaussian of `ELASTIC_SMOOTHNESS` of the side, less its affine
+    part, of root mean square 1 in both components."""
+    down, across = bumps(height), bumps(width)
+    noise = torch.randn(count, 2, down.shape[1], across.shape[1], generator=generator)
+    smooth = (down @ noise @ across.T).flatten(2)
+    y, x = (torch.linspace(-1, 1, size) for size in (height, width))
+    one = torch.ones(height, width)
+    affine = F.normalize(torch.stack([one, one * x, one * y[:, None]]).flatten(1))
+    smooth -= smooth @ affine.T @ affine
+    return F.normalize(smooth, dim=2).mul_(math.sqrt(height * width)).view(count, 2, height, width)
 
 
 def bumps(size: int) -> Tensor:
@@ -50,20 +55,18 @@ def bumps(size: int) -> Tensor:
 
 
 def thickness(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Thickens or thins each image's strokes, with equal chance: `THICKNESS`' share of the way to the highest, or lowest,
-    pixel of a square around each (grey dilation and erosion)."""
-    side, share = THICKNESS[severity - 1]
+    """Thickens or thins each image's strokes, with equal chance: each pixel goes `THICKNESS_SHARE` of the way to the
+    highest, or the lowest, of the nine around it (grey dilation and erosion)."""
     thicker = (torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5).expand_as(images)
-    changed = F.pad(torch.where(thicker, images, 1 - images), (side // 2, (side - 1) // 2) * 2, mode="replicate")
-    for axis in (2, 3):
-        shifted = [changed.narrow(axis, start, images.shape[axis]) for start in range(side)]
-        changed = reduce(torch.maximum, shifted)
-    return images + share * (torch.where(thicker, changed, 1 - changed) - images)
+    changed = F.pad(torch.where(thicker, images, 1 - images), (1, 1, 1, 1), mode="replicate")
+    for axis in (2, 3):  # maxima of slices: pooling takes ten times as long
+        changed = reduce(torch.maximum, [changed.narrow(axis, start, images.shape[axis]) for start in range(3)])
+    return images + THICKNESS_SHARE[severity - 1] * (torch.where(thicker, changed, 1 - changed) - images)
 
 
 def random_convolution(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Mixes `CONVOLUTION_SHARE` of a random 3x3 convolution into each image (Xu et al. 2021), its values stretched to 0
-    to 1: blurs, outlines and negatives among much else."""
+    to 1: blurs, outlines and negatives among much else, on backgrounds of any grey, as MNIST-C's brightness makes."""
     count, channels, height, width = images.shape
     kernels = torch.randn(count * channels, 1, 3, 3, generator=generator)
     drawn = F.conv2d(images.reshape(1, -1, height, width), kernels, padding=1, groups=count * channels)
@@ -78,11 +81,12 @@ def wave(images: Tensor, severity: int, generator: Generator) -> Tensor:
     Fourier basis of Yin et al. 2019). The longest are a slope, of which MNIST-C's fog has some."""
     count, _, height, width = images.shape
     low, high = WAVE_CYCLES
-    cycles, turn, phase = torch.rand(3, count, 1, 1, generator=generator)
-    cycles = low + (high - low) * cycles
+    drawn, direction, phase = torch.rand(3, count, 1, 1, generator=generator)
+    cycles, direction, phase = low + (high - low) * drawn, 2 * math.pi * direction, 2 * math.pi * phase
     y, x = torch.arange(height)[:, None] / height, torch.arange(width) / width
-    place = cycles * ((2 * math.pi * turn).cos() * x + (2 * math.pi * turn).sin() * y) + phase
-    return (images + WAVE_HEIGHT[severity - 1] * (2 * math.pi * place).sin()[:, None]).clamp_(0, 1)
+    along = direction.cos() * x + direction.sin() * y
+    waves: Tensor = (2 * math.pi * cycles * along + phase).sin()[:, None]
+    return (images + WAVE_HEIGHT[severity - 1] * waves).clamp_(0, 1)
 
 
 def erasing(images: Tensor, severity: int, generator: Generator) -> Tensor:
