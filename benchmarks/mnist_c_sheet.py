@@ -6,6 +6,9 @@
 A row for each corruption: the clean digit, then severities 1 to 5, the published one framed. --measure prints, for the
 10,000 test images in batches of 1,000 on one thread, seconds at the published severity, the mean of the corrupted
 pixels and their mean distance from the clean ones at severities 1 to 5.
+
+Intel Xeon (AVX512), processor seconds beside other work: 2.0 to 2.5 for all fifteen; motion blur, glass blur, fog and
+canny edges 0.3 to 0.5 each, the others below 0.15.
 """
 
 import argparse

@@ -222,7 +222,7 @@ BREAKS = [
     Break(
         "seeds of the perturbations",
         "data/perturbations.py",
-        "generator = Generator().manual_seed(int(state) & (2**63 - 1))",
+        "generator = seeded(*seeds)",
         "generator = torch.default_generator",
         "test_perturbations.py::test_pure_seeded_and_within_0_and_1",
     ),

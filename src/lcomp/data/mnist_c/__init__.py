@@ -1,9 +1,9 @@
 """MNIST-C (Mu and Gilmer 2019, arXiv:1906.02337): fifteen pure functions of (batch, severity, generator).
 
 Batches are float32 (N, C, H, W) in [0, 1] and stay in that range. Severities 1 to 5 are those of the published code,
-and `PUBLISHED` is the one of the published files. What each image draws depends on its place in the batch; nothing else
-of the batch matters to it, but for `shot_noise`. Written anew: where the published code left the work to a library, the
-docstring says how ours differs. The published files are rounded to 8 bits, our images are not.
+and `PUBLISHED` is its default for each, that of the published files. What each image draws depends on its place in the
+batch; nothing else of the batch matters to it, but for `shot_noise`. Written anew: where the published code left the
+work to a library, the docstring says how ours differs. The published files are rounded to 8 bits, our images are not.
 """
 
 from __future__ import annotations
