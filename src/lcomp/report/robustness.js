@@ -201,7 +201,8 @@ function drawPies() {
 function lostImage(image, groups, ofOne) {
   const answers = new Map();
   for (const [, says] of image.here) answers.set(says, (answers.get(says) ?? 0) + 1);
-  const said = [...answers].sort((a, b) => b[1] - a[1]).map(([says, times]) => (answers.size > 1 ? `${says} (${times})` : says)).join(", ");
+  const most = [...answers].sort((a, b) => b[1] - a[1]).map(([says, times]) => (answers.size > 1 ? `${says} (${times})` : says));
+  const said = most.slice(0, 3).join(", ") + (most.length > 3 ? " …" : "");
   const title = image.here.map(([group, says, wrong, seeds]) => `${short(DATA.pies.groups[group].label)}: ${says}, ${wrong} of ${seeds} seeds wrong`).join("\n");
   const about = ofOne ? `${image.here[0][2]} of ${image.here[0][3]} seeds` : null;
   return make("figure", { title },
