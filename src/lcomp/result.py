@@ -17,6 +17,7 @@ METRICS = (  # that a search may choose on: of validation images, or of the arti
     "val_accuracy",
     "gzip_bytes",
     "file_bytes",
+    "packed_bytes",
     "stream_bytes",
     "memory_bytes",
     "macs",

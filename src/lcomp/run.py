@@ -28,6 +28,7 @@ from lcomp.errors import Pruned, UserError
 from lcomp.export import export
 from lcomp.files import sha256, write_atomically
 from lcomp.mirror import Mirror, resolved
+from lcomp.packed.rounding import rounded
 from lcomp.result import FILE_NAME, PREDICTIONS, Result, read
 from lcomp.training import Epochs, NotFinite, Report, fit, save
 
@@ -134,7 +135,7 @@ def carry_out(
         if all(technique.trains for technique in techniques):
             trained = measure.answers(module.network, measure.split_of(data.test_dataloader()).pixels)
         pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration images again
-        network = module.finalize(module.calibration(data))
+        network = rounded(module.finalize(module.calibration(data)), **cfg.pack)
 
         with seconds(result, "export"):
             export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")
@@ -187,7 +188,8 @@ def compare(
         own = measure.logits(session, splits.test.pixels)
         write_atomically(path.parent / PREDICTIONS, measure.predictions(own, splits.test))
         expected = measure.answers(network, splits.test.pixels) if trained is None else trained
-        found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_graph(path)
+        found = measure.quality(session, splits, own, expected) | size.of_file(path)
+        found |= size.of_packed(path) | size.of_graph(path)
         return found | size.of_network(network) | measure.robustness(session, perturbed)
 
     artifact = baseline.artifact

@@ -40,6 +40,18 @@ class Table:
         self.model = constriction.stream.model.Categorical((self.frequencies - 1).astype(np.float64), perfect=False)
 
 
+class Counts:
+    """How often each of some symbols has occurred, twice that, and one: half a time before the first (Krichevsky &
+    Trofimov 1981)."""
+
+    def __init__(self, levels: int):
+        self.weights, self.coded = np.ones(levels, np.int64), 0
+
+    def add(self, symbols: Integers) -> None:
+        self.weights += 2 * np.bincount(symbols, minlength=len(self.weights))
+        self.coded += len(symbols)
+
+
 NUMBER = Table([16, 16, 12, 10, 8, 8, 8, 8, 8, 4, 4, 2, 2, *[1] * 51])  # how many bits a whole number has, 0 to 63
 YES_OR_NO, FOUR = Table([1, 1]), Table([1, 1, 1, 1])
 
@@ -89,19 +101,22 @@ class Coder(ABC):
         zigzag = self.number(value * 2 if value >= 0 else -value * 2 - 1, 2 * most)
         return -(zigzag + 1 >> 1) if zigzag & 1 else zigzag >> 1
 
-    def sequence(self, levels: int, values: Integers) -> Integers:
-        """Symbols below `levels`, under how often each has occurred: half a time before the first (Krichevsky &
-        Trofimov 1981). The table is renewed after every sixteenth of what has been coded."""
-        if levels == 1:
+    def adaptive(self, counts: Counts, values: Integers) -> Integers:
+        """Symbols under how often each has occurred. The table is renewed after every sixteenth of what was coded."""
+        if len(counts.weights) == 1:
             return np.zeros_like(values)
-        weights, blocks, done = np.ones(levels, np.int64), [values[:0]], 0
-        while done < len(values):
-            size = max(1, done // RENEWAL)
-            block = self.symbols(Table(weights), values[done : done + size])
-            weights += 2 * np.bincount(block, minlength=levels)
+        blocks, start = [values[:0]], 0
+        while start < len(values):
+            size = max(1, counts.coded // RENEWAL)
+            block = self.symbols(Table(counts.weights), values[start : start + size])
+            counts.add(block)
             blocks.append(block)
-            done += len(block)
+            start += len(block)
         return np.concatenate(blocks)
+
+    def sequence(self, levels: int, values: Integers) -> Integers:
+        """Symbols below `levels`, which nothing is known of."""
+        return self.adaptive(Counts(levels), values)
 
 
 class Writer(Coder):

@@ -13,7 +13,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.packed.coder import Reader, Table, Writer
-from lcomp.packed.network import Join, Network, Shape, checked, output
+from lcomp.packed.network import Join, Network, Shape, checked, classes_of, output
 from lcomp.packed.operations import OPERATIONS
 
 MAGIC, VERSION = b"LC", 1
@@ -74,10 +74,9 @@ def read(file: bytes) -> Network:
 
 
 def read_body(io: Reader) -> Network:
-    input_shape = [io.number(most=MOST_SIDE) + 1 for _ in range(3)]
+    shapes: list[Shape] = [checked(tuple(io.number(most=MOST_SIDE) + 1 for _ in range(3)))]
     steps: list[nn.Module] = []
     sources: list[tuple[int, ...]] = []
-    shapes: list[Shape] = [checked(tuple(input_shape))]
     while code := io.symbol(STEP):
         last = len(steps)
         if last == MOST_STEPS:
@@ -87,7 +86,7 @@ def read_body(io: Reader) -> Network:
         sources.append(sources_of(io, step, last))
         shapes.append(output(step, [shapes[source] for source in sources[last]]))
     io.end()
-    return Network(input_shape, steps, sources)
+    return Network(shapes[0], classes_of(shapes[-1]), steps, sources)
 
 
 def sources_of(io: Reader, step: nn.Module, last: int) -> tuple[int, ...]:

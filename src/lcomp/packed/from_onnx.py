@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.layers import Pair, Weight, both, convolution, linear
-from lcomp.packed.network import Clip, Constant, Join, Mean, Network, output
+from lcomp.packed.network import Clip, Constant, Join, Mean, Network, classes_of, output
 from lcomp.packed.operations import decimal
 from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
@@ -54,11 +54,10 @@ class Translation:
         self.weights: dict[str, Weight] = {}
         self.producers = {name: node for node in graph.node for name in node.output}
         [pixels], [self.logits] = graph.input, graph.output
-        self.input_shape = [dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim][1:]
         self.values = {pixels.name: 0}
         self.steps: list[nn.Module] = []
         self.sources: list[tuple[int, ...]] = []
-        self.shapes = [tuple(self.input_shape)]
+        self.shapes = [tuple(dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim[1:])]
         self.levels = bounded(self.nodes, self.producers, self.constants)
 
     def network(self) -> Network:
@@ -73,7 +72,7 @@ class Translation:
             else:
                 raise UserError(f"the operator {node.op_type}")
         self.go_to(self.values[self.logits.name])
-        return Network(self.input_shape, self.steps, self.sources)
+        return Network(self.shapes[0], classes_of(self.shapes[-1]), self.steps, self.sources)
 
     def add(self, node: Any, *steps: nn.Module, reads: str | None = None) -> None:
         """Appends steps, one behind another: the first reads what the node reads first, the last makes its output."""
@@ -146,7 +145,7 @@ def join(to: Translation, node: Any, settings: Settings) -> None:
 def per_channel(to: Translation, value: str, name: str) -> Tensor:
     """A constant beside a value, as one number or one for each channel."""
     array, dimensions = to.constant(name), len(to.shapes[to.value(value)])
-    if array.size > 1 and array.reshape(array.shape[array.ndim - dimensions :]).shape != (array.size, *[1] * (dimensions - 1)):
+    if array.size > 1 and array.shape[-dimensions:] != (array.size, *[1] * (dimensions - 1)):
         raise UserError(f"a constant of shape {array.shape} beside a value of {dimensions} dimensions")
     return torch.from_numpy(array.astype(np.float32).reshape(-1))
 
@@ -195,7 +194,7 @@ def nothing(to: Translation, node: Any, settings: Settings) -> None:
 
 def reshape(to: Translation, node: Any, settings: Settings) -> None:
     shape = to.shapes[to.value(node.input[0])]
-    if node.op_type == "Reshape" and len(to.constant(node.input[1])) != 2 or settings.get("axis", 1) != 1:
+    if (node.op_type == "Reshape" and len(to.constant(node.input[1])) != 2) or settings.get("axis", 1) != 1:
         raise UserError("a change of shape other than the flattening of an image")
     alias(to, node, settings) if len(shape) == 1 else to.add(node, nn.Flatten())
 
@@ -219,7 +218,7 @@ def batch_norm(to: Translation, node: Any, settings: Settings) -> None:
 
 def bounds(node: Any, constants: dict[str, Any]) -> tuple[float, float]:
     """What a Clip clips to."""
-    low, high = ([*node.input[1:], "", ""])[:2]
+    low, high = [*node.input[1:], "", ""][:2]
     return float(constants[low]) if low else -np.inf, float(constants[high]) if high else np.inf
 
 

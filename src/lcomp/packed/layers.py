@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.coder import FOUR, Coder, Integers, Reader, Table, Writer
-from lcomp.packed.tensors import read_floats, read_integers, write_floats, write_integers
+from lcomp.packed.tensors import integer_bits, kernels, read_floats, read_integers, write_floats, write_integers
 from lcomp.techniques.quantization.layers import (
     CodedWeight,
     IntegerWeight,
@@ -117,7 +117,7 @@ def write_parameters(io: Writer, layer: Any) -> None:
     form = INTEGERS if isinstance(weight, IntegerWeight) else SHARED if isinstance(weight, SharedWeight) else FLOATS
     io.symbol(FOUR, form)
     if isinstance(weight, IntegerWeight):
-        write_integers(io.on("weights"), whole(weight.integers))
+        write_integer_weight(io.on("weights"), weight.integers)
         write_floats(io.on("scales"), floats(weight.scale))
     elif isinstance(weight, SharedWeight):
         io.number(len(weight.codebook) - 1, 255)
@@ -135,8 +135,7 @@ def read_parameters(io: Reader, shape: tuple[int, ...]) -> tuple[Weight, Tensor 
     form, count = io.symbol(FOUR), prod(shape)
     weight: Weight
     if form == INTEGERS:
-        integers = torch.from_numpy(within(read_integers(io, count), -128, 127)).to(torch.int8)
-        weight = IntegerWeight(integers.view(shape), read_tensor(io, shape[0]))
+        weight = IntegerWeight(read_integer_weight(io, shape), read_tensor(io, shape[0]))
     elif form == SHARED:
         codebook = read_tensor(io, io.number(most=255) + 1)
         indices = within(read_integers(io, count), 0, len(codebook) - 1)
@@ -146,6 +145,30 @@ def read_parameters(io: Reader, shape: tuple[int, ...]) -> tuple[Weight, Tensor 
     else:
         raise UserError("a weight in a form that this version does not know")
     return weight, read_tensor(io, shape[0]) if io.flag() else None
+
+
+def write_integer_weight(io: Writer, integers: Tensor) -> None:
+    """int8 weights; those of a convolution as planes, where that takes less."""
+    values = whole(integers)
+    if prod(integers.shape[2:]) > 1:
+        planes, most = values.reshape(-1, *integers.shape[2:]), int(np.abs(values).max())
+        trial = Writer()
+        kernels(trial, planes, most)
+        if io.flag(sum(trial.spent.values()) < integer_bits(values)):
+            io.number(most, 128)
+            kernels(io, planes, most)
+            return
+    write_integers(io, values)
+
+
+def read_integer_weight(io: Reader, shape: tuple[int, ...]) -> Tensor:
+    if prod(shape[2:]) > 1 and io.flag():
+        most = io.number(most=128)
+        io.claim(prod(shape) + 4 * most)
+        values = kernels(io, np.zeros((shape[0] * shape[1], *shape[2:]), np.int64), most)
+    else:
+        values = read_integers(io, prod(shape))
+    return torch.from_numpy(within(values, -128, 127)).to(torch.int8).view(shape)
 
 
 def read_tensor(io: Reader, count: int) -> Tensor:

@@ -21,13 +21,16 @@ class Network(nn.Module):
 
     Args:
         input_shape: (channels, height, width) of an image.
+        classes: how many logits there are.
         steps: modules of one or two inputs.
         sources: what each step reads: 0 is the pixels, k the output of the k-th step. No step reads a later one.
     """
 
-    def __init__(self, input_shape: Sequence[int], steps: Sequence[nn.Module], sources: Sequence[tuple[int, ...]]):
+    def __init__(
+        self, input_shape: Shape, classes: int, steps: Sequence[nn.Module], sources: Sequence[tuple[int, ...]]
+    ):
         super().__init__()
-        self.input_shape = tuple(input_shape)
+        self.input_shape, self.classes = tuple(input_shape), classes
         self.steps, self.sources = nn.ModuleList(steps), list(sources)
         self.eval()
 
@@ -110,3 +113,10 @@ def checked(shape: Shape) -> Shape:
     if not shape or prod(shape) > MOST_VALUES:
         raise UserError(f"a value of shape {shape}: {MOST_VALUES:,} numbers can be in one")
     return shape
+
+
+def classes_of(shape: Shape) -> int:
+    """How many logits a network has whose last value is of this shape."""
+    if len(shape) != 1:
+        raise UserError(f"a network that ends with values of shape {shape}, not with logits")
+    return shape[0]

@@ -29,7 +29,7 @@ from lcomp.packed.network import OPERATORS, Clip, Constant, Join, Mean, Shape
 from lcomp.packed.tensors import read_floats, write_floats
 from lcomp.techniques.quantization.layers import DynamicInput, Input, QuantizedConv2d, QuantizedLinear
 
-POOL = ((2, 2), (2, 2), (0, 0), False)  # the usual one: kernel, stride, padding, whether the rim counts
+POOL = ((2, 2), (2, 2), (0, 0), False)  # the usual one: kernel, stride, padding, ceil_mode
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ def decimal(value: Any) -> float:
     return float(str(np.float32(value)))
 
 
-def window(io: Coder, kernel: Any = 1, stride: Any = 1, padding: Any = 0, ceil: bool = False) -> Any:
-    """The geometry of a pooling, which a flag shortens where it is 2x2 without overlap."""
-    kernel, stride, padding = both(kernel), both(stride), both(padding)
-    if not io.flag((kernel, stride, padding, ceil) != POOL):
-        return POOL
-    return pair(io, kernel, 1), pair(io, stride, 1), pair(io, padding), io.flag(ceil)
+def window(io: Coder, kernel: Any = 2, stride: Any = 2, padding: Any = 0, ceil: bool = False) -> dict[str, Any]:
+    """The geometry of a pooling, as torch's arguments; one flag where it is 2x2 without overlap."""
+    given = (both(kernel), both(stride), both(padding), ceil)
+    if io.flag(given != POOL):
+        given = (pair(io, given[0], 1), pair(io, given[1], 1), pair(io, given[2]), io.flag(ceil))
+    return dict(zip(("kernel_size", "stride", "padding", "ceil_mode"), given, strict=True))
 
 
 def write_average(io: Writer, step: nn.AvgPool2d) -> None:
@@ -91,7 +91,7 @@ def write_average(io: Writer, step: nn.AvgPool2d) -> None:
 
 
 def read_average(io: Reader, shape: Shape) -> nn.Module:
-    return nn.AvgPool2d(*window(io), count_include_pad=not io.flag())
+    return nn.AvgPool2d(**window(io), count_include_pad=not io.flag())
 
 
 def write_input(io: Writer, step: Input) -> None:
@@ -144,7 +144,7 @@ OPERATIONS = (
         nn.MaxPool2d,
         6,
         lambda io, step: window(io, step.kernel_size, step.stride, step.padding, step.ceil_mode),
-        lambda io, shape: nn.MaxPool2d(*(found := window(io))[:3], ceil_mode=found[3]),
+        lambda io, shape: nn.MaxPool2d(**window(io)),
     ),
     plain(nn.Flatten, 4),
     Operation(Input, 8, write_input, read_input),

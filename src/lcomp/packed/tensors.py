@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcomp.errors import UserError
-from lcomp.packed.coder import FOUR, Integers, Reader, Writer, adaptive_bits
+from lcomp.packed.coder import FOUR, Coder, Counts, Integers, Reader, Writer, adaptive_bits
 
 Floats = NDArray[np.float32]
 MOST_LEVELS = 1 << 14  # from the lowest number of an array to its highest
@@ -49,11 +49,35 @@ def read_integers(io: Reader, count: int) -> Integers:
     return io.sequence(levels, np.zeros(count, np.int64)) + lowest
 
 
+def kernels(io: Coder, values: Integers, most: int) -> Integers:
+    """Whole numbers from -`most` to `most` that lie in small planes, as the weights of a convolution do.
+
+    Neighbours mostly have one sign. All numbers at one place of their planes are coded at once, place by place; where
+    those to the left and above sum to something, relative to its sign, and under counts of their own.
+
+    Args:
+        values: (planes, rows, columns); a reader gives zeros.
+    """
+    found = np.zeros_like(values)
+    alone, leaning = Counts(2 * most + 1), Counts(2 * most + 1)
+    for row, column in np.ndindex(values.shape[1:]):
+        left = found[:, row, column - 1] if column else 0
+        above = found[:, row - 1, column] if row else 0
+        lean = np.sign(left + above + np.zeros_like(found[:, 0, 0]))
+        for counts, chosen in ((alone, lean == 0), (leaning, lean != 0)):
+            side = np.where(lean == 0, 1, lean)[chosen]
+            symbols = io.adaptive(counts, values[chosen, row, column] * side + most)
+            found[chosen, row, column] = (symbols - most) * side
+    return found
+
+
 def levels_of(values: Integers) -> tuple[int, Integers]:
     """The lowest of `values`, and how often each level from it to the highest occurs."""
     lowest, highest = int(values.min()), int(values.max())
     if highest - lowest >= MOST_LEVELS:
-        raise UserError(f"whole numbers from {lowest:,} to {highest:,} are too far apart: {MOST_LEVELS:,} levels at most")
+        raise UserError(
+            f"whole numbers from {lowest:,} to {highest:,} are too far apart: {MOST_LEVELS:,} levels at most"
+        )
     return lowest, np.bincount(values - lowest)
 
 
@@ -80,14 +104,13 @@ def write_floats(io: Writer, values: Floats) -> None:
     """
     patterns = values.astype("<f4").view("<u4").astype(np.int64)
     magnitudes, n = patterns & (1 << MAGNITUDE) - 1, len(values)
-    if (patterns == patterns[0]).all():
-        options = [(32.0, SAME, 0)]
-    else:
-        unit, cut = unit_of(values), trailing_zeros(magnitudes)
+    unit, cut = unit_of(values), trailing_zeros(magnitudes)
+    options = [(32.0, SAME, 0)] if (patterns == patterns[0]).all() else [(32.0 * n, RAW, 0)]
+    if unit is not None:
+        options.append((integer_bits(multiples(values, unit)), FIXED, unit))
+    if n > 1:
         shifts = {cut, *(shift for shift in SHIFTS if shift > cut)}
-        options = [(32.0 * n, RAW, 0), *((pattern_bits(patterns, cut, shift), PATTERN, shift) for shift in shifts)]
-        if unit is not None:
-            options.append((integer_bits(multiples(values, unit)), FIXED, unit))
+        options += [(pattern_bits(patterns, cut, shift), PATTERN, shift) for shift in shifts]
     _, form, argument = min(options)
     io.symbol(FOUR, form)
     if form == FIXED:
