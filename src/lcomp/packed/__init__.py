@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lcomp.errors import UserError
 from lcomp.files import write_atomically
+from lcomp.packed.artifact import from_onnx
 from lcomp.packed.file import HEADER, content, load, read, write
-from lcomp.packed.from_onnx import from_onnx
 
 __all__ = ["SUFFIX", "load", "pack"]
 SUFFIX = ".lcomp"
@@ -27,7 +28,11 @@ def pack(artifact: Path, path: Path) -> dict[str, float]:
     network = from_onnx(artifact)
     writer = write(network)
     made = content(writer)
-    if not same(network, read(made)):
+    try:
+        back = read(made)
+    except UserError as error:
+        raise UserError(f"{artifact}: has no packed form: {error}") from None
+    if not same(network, back):
         raise RuntimeError(f"{artifact}: its packed form is another network; please report this")
     write_atomically(path, made)
     return {"header": HEADER} | {part: bits / 8 for part, bits in writer.spent.items()}

@@ -193,6 +193,12 @@ class Reader(Coder):
             raise UserError("something follows its end")
 
 
+def number_bits(value: int) -> float:
+    """What `Coder.number` takes."""
+    width = value.bit_length()
+    return float(PRECISION - np.log2(NUMBER.frequencies[width])) + max(0, width - 1)
+
+
 def adaptive_bits(counts: Any) -> float:
     """What `Coder.sequence` takes for symbols that occur so often, up to the slowness of its tables."""
     counts = np.asarray(counts, np.int64)

@@ -22,7 +22,8 @@ MOST_SIDE = 1 << 16
 MOST_STEPS = 1 << 12
 NUMBERS_OF_A_BYTE = 1 << 14  # of a file's, at most: a thousand zeros can cost a bit
 COMMUTING = ("add", "mul")
-STEP = Table([4, *(operation.weight for operation in OPERATIONS)])  # 0 is the end
+KINDS = 32  # of step: the end, those of OPERATIONS, and room for later ones
+STEP = Table([16, *(4 * operation.weight for operation in OPERATIONS), *[1] * (KINDS - 1 - len(OPERATIONS))])
 
 
 def write(network: Network) -> Writer:
@@ -81,6 +82,8 @@ def read_body(io: Reader) -> Network:
         last = len(steps)
         if last == MOST_STEPS:
             raise UserError(f"more than {MOST_STEPS:,} steps")
+        if code > len(OPERATIONS):
+            raise UserError(f"a step of kind {code}, which this version does not know")
         step = OPERATIONS[code - 1].read(io, shapes[last])
         steps.append(step)
         sources.append(sources_of(io, step, last))

@@ -50,6 +50,8 @@ class Mean(nn.Module):
     """The mean of each channel (N, C, H, W), as (N, C, 1, 1)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4:
+            raise ValueError("no image")
         return x.mean((-1, -2), keepdim=True)
 
 
@@ -100,18 +102,20 @@ class Constant(nn.Module):
 @torch.no_grad()
 def output(step: nn.Module, inputs: list[Shape]) -> Shape:
     """The shape of what a step makes of values of these shapes, found with no image at all."""
+    if len({len(shape) for shape in inputs}) > 1:
+        raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
     if isinstance(step, DynamicInput):  # looks for the range of its values
         return inputs[0]
     try:
         return checked(tuple(step.eval()(*(torch.zeros(0, *shape) for shape in inputs)).shape[1:]))
     except (RuntimeError, ValueError, IndexError, TypeError):
-        raise UserError(f"{type(step).__name__} of values of shape {' and '.join(map(str, inputs))}") from None
+        raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}") from None
 
 
 def checked(shape: Shape) -> Shape:
-    """`shape`, unless values of it would fill the memory."""
-    if not shape or prod(shape) > MOST_VALUES:
-        raise UserError(f"a value of shape {shape}: {MOST_VALUES:,} numbers can be in one")
+    """`shape`, unless values of it would be empty or fill the memory."""
+    if not shape or not 0 < prod(shape) <= MOST_VALUES:
+        raise UserError(f"a value of shape {shape}: 1 to {MOST_VALUES:,} numbers can be in one")
     return shape
 
 

@@ -1,6 +1,6 @@
 """The kinds of step that a packed network can have, and how each is written and read.
 
-Another kind needs one more row in `OPERATIONS`, at its end, and its translation in `from_onnx`.
+Another kind needs one more row in `OPERATIONS`, at its end, and its translation in `artifact`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.coder import Coder, Reader, Table, Writer
@@ -127,11 +127,15 @@ def write_batch_norm(io: Writer, step: Any) -> None:
 
 
 def read_batch_norm(io: Reader, shape: Shape) -> nn.Module:
+    return batch_norm(shape, read_scalars(io, 1)[0], *(read_tensor(io, shape[0]) for _ in range(4)))
+
+
+def batch_norm(shape: Shape, eps: float, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> nn.Module:
+    """A batch norm with statistics of its own, of values of that shape."""
     kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
-    norm = kind(shape[0], read_scalars(io, 1)[0], device="meta")
-    norm.running_mean, norm.running_var = read_tensor(io, shape[0]), read_tensor(io, shape[0])
-    norm.weight, norm.bias = nn.Parameter(read_tensor(io, shape[0])), nn.Parameter(read_tensor(io, shape[0]))
-    norm.num_batches_tracked = None
+    norm = kind(shape[0], eps, device="meta")
+    norm.running_mean, norm.running_var, norm.num_batches_tracked = mean, variance, None
+    norm.weight, norm.bias = nn.Parameter(weight), nn.Parameter(bias)
     return norm
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcomp.errors import UserError
-from lcomp.packed.coder import FOUR, Coder, Counts, Integers, Reader, Writer, adaptive_bits
+from lcomp.packed.coder import FOUR, Coder, Counts, Integers, Reader, Writer, adaptive_bits, number_bits
 
 Floats = NDArray[np.float32]
 MOST_LEVELS = 1 << 14  # from the lowest number of an array to its highest
@@ -90,10 +90,10 @@ def marking_bits(counts: Integers) -> float:
 def integer_bits(values: Integers) -> float:
     """Roughly what `write_integers` takes; infinite for what it refuses."""
     try:
-        _, counts = levels_of(values)
+        lowest, counts = levels_of(values)
     except UserError:
         return math.inf
-    return 16 + min(adaptive_bits(counts), marking_bits(counts))
+    return number_bits(2 * abs(lowest)) + number_bits(len(counts)) + min(adaptive_bits(counts), marking_bits(counts))
 
 
 def write_floats(io: Writer, values: Floats) -> None:
@@ -107,10 +107,9 @@ def write_floats(io: Writer, values: Floats) -> None:
     unit, cut = unit_of(values), trailing_zeros(magnitudes)
     options = [(32.0, SAME, 0)] if (patterns == patterns[0]).all() else [(32.0 * n, RAW, 0)]
     if unit is not None:
-        options.append((integer_bits(multiples(values, unit)), FIXED, unit))
-    if n > 1:
-        shifts = {cut, *(shift for shift in SHIFTS if shift > cut)}
-        options += [(pattern_bits(patterns, cut, shift), PATTERN, shift) for shift in shifts]
+        options.append((number_bits(2 * abs(unit)) + integer_bits(multiples(values, unit)), FIXED, unit))
+    shifts = {cut, *(shift for shift in SHIFTS if shift > cut)}
+    options += [(pattern_bits(patterns, cut, shift), PATTERN, shift) for shift in shifts]
     _, form, argument = min(options)
     io.symbol(FOUR, form)
     if form == FIXED:
@@ -140,7 +139,10 @@ def read_floats(io: Reader, count: int) -> Floats:
         unit = io.signed()
         if unit not in EXPONENTS:
             raise UserError(f"floats are multiples of two to the power of {unit}")
-        return np.ldexp(read_integers(io, count).astype(np.float64), unit).astype(np.float32)
+        whole = read_integers(io, count)
+        if np.abs(whole).max() >= MOST_LEVELS:
+            raise UserError(f"floats are as large multiples as {np.abs(whole).max():,}")
+        return np.ldexp(whole.astype(np.float64), unit).astype(np.float32)
     if form == PATTERN:
         cut, tail = io.number(most=MAGNITUDE), io.number(most=MAGNITUDE)
         upper = read_integers(io, count)
@@ -187,4 +189,5 @@ def pattern_bits(patterns: Integers, cut: int, shift: int) -> float:
     if patterns[hidden].any():
         return math.inf
     signed = bool((patterns >> MAGNITUDE).any())
-    return 12 + integer_bits(upper) + float((~hidden).sum()) * (shift - cut + signed)
+    tails = float((~hidden).sum()) * (shift - cut + signed)
+    return number_bits(cut) + number_bits(shift - cut) + integer_bits(upper) + tails

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lcomp.errors import UserError
 from lcomp.packed.layers import Pair, Weight, both, convolution, linear
 from lcomp.packed.network import Clip, Constant, Join, Mean, Network, classes_of, output
-from lcomp.packed.operations import decimal
+from lcomp.packed.operations import batch_norm, decimal
 from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
 Settings = dict[str, Any]  # of a node
@@ -207,13 +207,10 @@ def mean(to: Translation, node: Any, settings: Settings) -> None:
     to.add(node, Mean(), *([] if settings.get("keepdims", 1) else [nn.Flatten()]))
 
 
-def batch_norm(to: Translation, node: Any, settings: Settings) -> None:
+def norm(to: Translation, node: Any, settings: Settings) -> None:
     weight, bias, mean, variance = (to.tensor(name) for name in node.input[1:])
-    kind = nn.BatchNorm2d if len(to.shapes[to.value(node.input[0])]) == 3 else nn.BatchNorm1d
-    norm = kind(len(weight), decimal(settings["epsilon"]))
-    norm.weight, norm.bias = nn.Parameter(weight), nn.Parameter(bias)
-    norm.running_mean, norm.running_var = mean, variance
-    to.add(node, norm)
+    shape = to.shapes[to.value(node.input[0])]
+    to.add(node, batch_norm(shape, decimal(settings["epsilon"]), mean, variance, weight, bias))
 
 
 def bounds(node: Any, constants: dict[str, Any]) -> tuple[float, float]:
@@ -274,7 +271,7 @@ NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
     "Flatten": reshape,
     "ReduceMean": mean,
     "GlobalAveragePool": mean,
-    "BatchNormalization": batch_norm,
+    "BatchNormalization": norm,
 }
 ALONE: dict[str, Callable[[Settings], nn.Module]] = {
     "Relu": lambda settings: nn.ReLU(),
