@@ -8,8 +8,11 @@ import torch
 from onnx_graphs import integer_weights
 from torch import nn
 
+import lcomp
 from lcomp import config
-from lcomp.size import of_graph
+from lcomp.export import fold_normalization
+from lcomp.packed import pack
+from lcomp.size import of_file, of_graph
 from lcomp.testing import TechniqueContract, covering
 
 TECHNIQUES = [
@@ -86,9 +89,19 @@ def test_all_three_families_keep_their_promises_together(contract, row):
     keeps_its_promises(contract, *row.items())
 
 
+def packs(network, path):
+    """The packed form is smaller than the artifact under gzip, and rebuilds the network's logits to the bit."""
+    pack(path, path.with_suffix(".lcomp"))
+    assert path.with_suffix(".lcomp").stat().st_size < 0.92 * of_file(path)["gzip_bytes"]
+    pixels = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(lcomp.load(path.with_suffix(".lcomp"))(pixels), fold_normalization(network)(pixels))
+
+
 def keeps_its_promises(contract, *techniques):
     made = contract(*(override for technique in techniques for override in quick(*technique)))
     network, path = made.exports()
+    packs(network, path)
     cfg, families = made.composed(), dict(techniques)
     parameters = sum(p.numel() for p in network.parameters())
     outputs = [len(getattr(network, name).bias) for name in ("conv", "fc1", "fc2")]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from wandb_files import Mirrored
 
+import lcomp
 from lcomp import predictions
 from lcomp.models import SmallCNN
 from lcomp.training import load_checkpoint
@@ -88,14 +89,19 @@ def test_artifact_is_one_file_with_metadata_for_any_batch_size(sweep, digits):
     path = next(iter(sorted(folder.glob("multirun/sweep-*/0/artifact.onnx"))))
     record = records(folder)[0]
     assert path.stat().st_size == record["metrics"]["file_bytes"]
+    packed = path.with_suffix(".lcomp")
+    assert packed.stat().st_size == record["metrics"]["packed_bytes"] < 0.9 * record["metrics"]["gzip_bytes"]
+    assert record["baseline"]["packed_bytes"] > record["metrics"]["packed_bytes"]
     metadata = {p.key: p.value for p in onnx.load(path).metadata_props}
     assert metadata == {"classes": "10", "config_hash": record["config_hash"], "lcomp_version": "0.1.0"}
     network = load_checkpoint(path.parent / "checkpoint.ckpt", SmallCNN())
     pixels = digits.test.images[:77].float().div(255)
     seen = onnxruntime.InferenceSession(path).run(None, {"pixels": pixels.numpy()})[0]
     np.testing.assert_allclose(seen, network(pixels).detach().numpy(), atol=1e-4)
+    np.testing.assert_allclose(lcomp.load(packed)(pixels).detach().numpy(), seen, atol=1e-4)
     assert {p.name for p in path.parent.iterdir()} == {
-        "artifact.onnx", "checkpoint.ckpt", "predictions.npz", "result.json", "lcomp.log", ".hydra", "wandb"
+        "artifact.onnx", "artifact.lcomp", "checkpoint.ckpt", "predictions.npz", "result.json", "lcomp.log", ".hydra",
+        "wandb",
     }  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def test_first_step_of_activations_is_of_the_first_batch(bits):
     assert step == pytest.approx(2 * float(x.mean()) / math.sqrt(2**bits - 1)) and quantizer.zero_point == 0
     seen = quantizer(100 * x)
     assert float(quantizer.scale.detach()) == step and len(seen.unique()) <= 2**bits and seen.min() >= 0
-    assert torch.allclose(Input(quantizer)(100 * x), seen)
+    assert torch.allclose(Input(quantizer.scale, quantizer.zero_point, quantizer.levels)(100 * x), seen)
 
 
 def test_signed_activations_have_signed_levels():
@@ -135,7 +135,7 @@ def test_signed_activations_have_signed_levels():
     quantizer(x)
     seen = (quantizer(10 * x) / quantizer.scale).detach().round()
     assert (seen.min(), seen.max(), quantizer.zero_point) == (-4, 3, 4)
-    assert torch.allclose(Input(quantizer)(x), quantizer(x))
+    assert torch.allclose(Input(quantizer.scale, quantizer.zero_point, quantizer.levels)(x), quantizer(x))
     with pytest.raises(UserError, match=r"quant.activation_bits=1: .*negative"):
         LearnedActivation(1).observe(x)
 

@@ -188,7 +188,11 @@ def test_narrow_activations_saturate_in_the_file_as_in_the_network(tmp_path, pix
             super().__init__()
             quantizer = ActivationQuantizer(4)
             quantizer.observe(torch.tensor([0.0, 0.5]))
-            self.quantize, self.flatten, self.linear = Input(quantizer), nn.Flatten(), nn.Linear(784, 10)
+            self.quantize, self.flatten, self.linear = (
+                Input(quantizer.scale, quantizer.zero_point, quantizer.levels),
+                nn.Flatten(),
+                nn.Linear(784, 10),
+            )
 
         def forward(self, x):
             return self.linear(self.flatten(self.quantize(x)))

@@ -18,6 +18,7 @@ def kept(tmp_path):
     folder.mkdir(parents=True)
     (folder / "artifact.onnx").write_text("artifact")
     (folder / "predictions.npz").write_text("predictions")
+    (folder / "artifact.lcomp").write_text("packed")
     result = Result("ok", config_hash="c", code_hash="k", metrics=dict(METRICS), baseline=dict(METRICS))
     result.environment = {"cpu": cpu()}
     result.artifact, result.baseline_artifact = {"path": "artifact.onnx"}, {"path": "../../.cache/artifact.onnx"}
@@ -38,6 +39,7 @@ def test_an_equal_result_brings_its_files(kept, mine, tmp_path):
     assert result.metrics == METRICS and result.reused == "../../sweep-a/0"
     assert result.name == "mine" and result.overrides == ["x=1"]  # what was asked for is its own
     assert (mine / "artifact.onnx").read_text() == "artifact" and (mine / "predictions.npz").exists()
+    assert (mine / "artifact.lcomp").read_text() == "packed"
     assert (mine / result.baseline_artifact["path"]).resolve() == (tmp_path / ".cache/artifact.onnx").resolve()
 
 

@@ -1,11 +1,11 @@
-"""The entropy-coded stream gives the same bits back, is as long as the entropy says, and refuses damage."""
+"""A network's entropy-coded state gives the same bits back."""
 
 import copy
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -17,12 +17,16 @@ from lcomp.techniques.quantization import DynamicQuantization, StaticQuantizatio
 from lcomp.techniques.technique import finalize
 
 
+def raw(tensor):
+    return tensor.contiguous().flatten().view(torch.uint8).tolist()
+
+
 def same_bits(one, other):
     assert list(one) == list(other)
     for name, tensor in one.items():
         seen = other[name]
         assert (tensor.dtype, tensor.shape) == (seen.dtype, seen.shape), name
-        assert stream.raw_bytes(tensor.contiguous()) == stream.raw_bytes(seen), name
+        assert raw(tensor) == raw(seen), name
 
 
 def compressed(network, *techniques):
@@ -62,12 +66,12 @@ class WithBatchNorm(LeNet5):
 def test_every_kind_of_layer_comes_back_bit_for_bit(techniques):
     torch.manual_seed(0)
     network = compressed(WithBatchNorm(), *techniques)
-    content = stream.encode(network)
-    decoded = stream.decode(content)
-    same_bits(network.state_dict(), decoded)
+    content = stream.encode(network.state_dict())
     pixels, other = torch.rand(3, 1, 28, 28), copy.deepcopy(network)
     for tensor in other.state_dict().values():
         tensor.zero_()
+    decoded = stream.decode(content, other.state_dict())
+    same_bits(network.state_dict(), decoded)
     other.load_state_dict(decoded)
     assert torch.equal(network(pixels), other(pixels))
     assert size.of_network(network)["stream_bytes"] == len(content)
@@ -83,21 +87,12 @@ TENSORS = st.one_of(
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(TENSORS, max_size=5))
 def test_any_tensors_come_back_bit_for_bit(tensors):
     state = {f"layer{number}.gewicht": tensor for number, tensor in enumerate(tensors)}
-    same_bits(state, stream.decode(stream.encode_state(state)))
-
-
-@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.95, 0.99])
-def test_sparse_integers_take_their_empirical_entropy(sparsity):
-    draw = np.random.default_rng(0)
-    values = np.round(draw.normal(0, 4, 40_000)).clip(-15, 15) * (draw.random(40_000) >= sparsity)
-    _, counts = np.unique(values, return_counts=True)
-    share = counts / counts.sum()
-    entropy = -(share * np.log2(share)).sum() * len(values) / 8
-    content = stream.encode_state({"weight": torch.from_numpy(values).to(torch.int8).view(200, 200)})
-    assert entropy <= len(content) <= 1.02 * entropy + 100  # the header: checksum, name, shape, a table of 31
+    empty = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+    same_bits(state, stream.decode(stream.encode(state), empty))
 
 
 def test_zeros_of_float_weights_cost_the_entropy_of_their_places():
@@ -106,25 +101,11 @@ def test_zeros_of_float_weights_cost_the_entropy_of_their_places():
     kept = int(weight.count_nonzero())
     share = np.array([kept, 40_000 - kept]) / 40_000
     entropy = -(share * np.log2(share)).sum() * 40_000 / 8
-    assert 4 * kept + entropy <= len(stream.encode_state({"weight": weight})) <= 4 * kept + 1.02 * entropy + 50
+    content = stream.encode({"weight": weight})
+    assert 3 * kept + entropy <= len(content) <= 3.5 * kept + 1.02 * entropy  # half an exponent's byte is known
 
 
-def test_a_float_network_takes_its_bytes():
-    kept = 44_426 - 236  # its biases are zero
-    assert kept * 4 <= len(stream.encode(LeNet5())) <= kept * 4 + 300
-
-
-@given(st.data())
-def test_damaged_bytes_are_refused(data):
-    content = stream.encode_state({"a": torch.arange(9), "b": torch.zeros(50, dtype=torch.int8)})
-    place = data.draw(st.integers(0, len(content) - 1))
-    flipped = bytearray(content)
-    flipped[place] ^= 1 << data.draw(st.integers(0, 7))
-    for damaged in (bytes(flipped), content[:place], content + b"\0"):
-        with pytest.raises(UserError, match="stream"):
-            stream.decode(damaged)
-
-
-def test_a_type_without_a_place_is_refused():
-    with pytest.raises(UserError, match=r"weight: a tensor of torch\.complex64"):
-        stream.encode_state({"weight": torch.zeros(2, dtype=torch.complex64)})
+def test_a_state_of_another_structure_is_refused():
+    content = stream.encode({"a": torch.arange(9), "b": torch.arange(50, dtype=torch.int8)})
+    with pytest.raises(UserError, match="something follows its end"):
+        stream.decode(content, {"a": torch.arange(9)})

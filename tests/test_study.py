@@ -106,6 +106,12 @@ def test_one_worker_repeats_itself_and_resuming_goes_on_as_if_nothing_had_been(t
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("asked", [{"objective": ["packed_bytes"]}, {"constraint": {"packed_bytes": 2_000}}])
+def test_a_run_without_the_metric_that_is_asked_for_fails(tmp_path, asked):
+    [trial] = work(worker_in(tmp_path, ["x=interval(0,1)"], n_trials=1, **asked))
+    assert trial.state == TrialState.FAIL and "no packed_bytes; its log says why" in trial.user_attrs["cause"]
+
+
 def test_a_trial_beyond_the_budget_is_withdrawn(tmp_path):
     """Two machines may ask for the last trial at once: the later number has it not."""
     worker = worker_in(tmp_path, ["x=interval(0,1)"], n_trials=1)

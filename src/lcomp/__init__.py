@@ -1,3 +1,22 @@
 """lcomp: the compression of neural networks, measured honestly."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lcomp.packed.network import Network
+
 __version__ = "0.1.0"
+
+
+def load(path: Path | str) -> Network:
+    """The network in a packed file (`.lcomp`): pixels (N, C, H, W) in [0, 1] to logits (N, classes).
+
+    Raises:
+        UserError: there is no such file, or it is no packed network, or damaged.
+    """
+    from lcomp import packed  # torch takes seconds
+
+    return packed.load(path)

@@ -53,6 +53,18 @@ def check(cfg: DictConfig) -> None:
         ("reuse", bool, lambda v: True, "true or false"),
         ("report", bool, lambda v: True, "true or false"),
         ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
+        (
+            "pack.bias_bits",
+            (int, type(None)),
+            lambda v: v is None or 2 <= v <= 12,
+            "a width, 2 to 12, or null: float32",
+        ),
+        (
+            "pack.scale_bits",
+            (int, type(None)),
+            lambda v: v is None or 1 <= v <= 16,
+            "a width, 1 to 16, or null: float32",
+        ),
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
     ]
     if "ensemble" in cfg.kd:

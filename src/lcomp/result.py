@@ -19,6 +19,7 @@ METRICS = (  # that a search may choose on: of validation images, or of the arti
     "val_mce",
     "gzip_bytes",
     "file_bytes",
+    "packed_bytes",
     "stream_bytes",
     "memory_bytes",
     "macs",

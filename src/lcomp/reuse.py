@@ -27,7 +27,8 @@ def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = (
         if f'"{result.config_hash}"' not in text or f'"{result.code_hash}"' not in text:
             continue
         found = read(path)
-        files = [path.parent / str(found.artifact.get("path")), *path.parent.glob("*.ckpt"), *path.parent.glob("*.npz")]
+        files = [path.parent / str(found.artifact.get("path"))]
+        files += [file for kind in ("*.lcomp", "*.ckpt", "*.npz") for file in path.parent.glob(kind)]
         measured = all(f"accuracy/{name}" in found.metrics for name in evaluated)
         if found.status != "ok" or not measured or not files[0].is_file():
             continue

@@ -29,6 +29,7 @@ from lcomp.export import export
 from lcomp.files import sha256, write_atomically
 from lcomp.mirror import Mirror, resolved
 from lcomp.mnist_c import MNISTC
+from lcomp.packed.rounding import rounded
 from lcomp.predictions import Predictions
 from lcomp.result import FILE_NAME, Result, read
 from lcomp.training import Epochs, NotFinite, Report, fit, save
@@ -137,7 +138,7 @@ def carry_out(
         if all(technique.trains for technique in techniques):
             trained = measure.answers(module.network, measure.split_of(data.test_dataloader()).pixels)
         pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration images again
-        network = module.finalize(module.calibration(data))
+        network = rounded(module.finalize(module.calibration(data)), **cfg.pack)
 
         with seconds(result, "export"):
             export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")
@@ -195,8 +196,8 @@ def compare(
         kept = predictions.of(own, splits.test.labels, splits.test.pixels, beside)
         write_atomically(path.parent / predictions.FILE, kept.packed())
         expected = measure.answers(network, splits.test.pixels) if trained is None else trained
-        found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_graph(path)
-        found |= size.of_network(network) | measure.robustness(session, perturbed)
+        found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_packed(path)
+        found |= size.of_graph(path) | size.of_network(network) | measure.robustness(session, perturbed)
         return found | (robustness.accuracies(session, splits) if robustness else {})
 
     artifact = baseline.artifact

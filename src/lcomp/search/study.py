@@ -59,7 +59,8 @@ def conclude(settings: Settings, study: optuna.Study, trial: FrozenTrial, result
 
 def note_and_tell(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result) -> None:
     note = study._storage.set_trial_user_attr  # a trial that another process began has no other handle
-    if result.status == "ok":
+    missing = [m for m in (*settings.objective, *settings.constraint) if m not in result.metrics]  # no packed form
+    if result.status == "ok" and not missing:
         note(trial._trial_id, "test_accuracy", result.metrics["test_accuracy"])
         for metric, violation in settings.violations(result).items():  # as Trial.set_constraint does
             study._storage.set_trial_system_attr(trial._trial_id, f"constraints:{metric}", violation)
@@ -67,7 +68,7 @@ def note_and_tell(settings: Settings, study: optuna.Study, trial: FrozenTrial, r
     elif result.status == "pruned":
         tell(study, trial, None, TrialState.PRUNED)
     else:
-        note(trial._trial_id, "cause", result.error)
+        note(trial._trial_id, "cause", result.error or f"the run has no {missing[0]}; its log says why")
         tell(study, trial, None, TrialState.FAIL)
 
 

@@ -8,25 +8,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, fake_quantize
+from lcomp.techniques.quantization.fake import DynamicQuantizer, fake_quantize
 
 OPSET = 20
 GATHER = "lcomp::Gather"  # becomes Cast and Gather when the exporter, which would fold small ones into floats, is done
 
 
 class Input(nn.Module):
-    """Quantizes a layer's input with a fixed scale and zero point; exported, QuantizeLinear and DequantizeLinear."""
+    """Quantizes a layer's input with a fixed scale and zero point; exported, QuantizeLinear and DequantizeLinear.
+
+    Args:
+        scale, zero_point: one number each; `zero_point` is the level that stands for zero.
+        levels: the highest level, 2^bits - 1.
+    """
 
     exporting = False
 
-    def __init__(self, quantizer: ActivationQuantizer):
+    def __init__(self, scale: Tensor, zero_point: Tensor, levels: int):
         super().__init__()
-        self.levels = quantizer.levels
-        self.highest = float((self.levels - quantizer.zero_point) * quantizer.scale.detach())
-        self.register_buffer("scale", quantizer.scale.detach().clone())
-        self.register_buffer("zero_point", quantizer.zero_point.detach().to(torch.uint8))
+        self.levels = levels
+        self.register_buffer("scale", scale.detach().clone())
+        self.register_buffer("zero_point", zero_point.detach().to(torch.uint8))
         self.scale: Tensor
         self.zero_point: Tensor
+
+    @property
+    def highest(self) -> float:
+        """The value of the highest level."""
+        return float((self.levels - self.zero_point.float()) * self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.exporting:

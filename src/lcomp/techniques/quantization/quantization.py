@@ -178,8 +178,9 @@ def integer_layer(layer: Layer, quantizer: WeightQuantizer, owner: nn.Module) ->
         weight.scale.div_(owner.std)
         layer.bias = folded_bias(owner, weight(), layer.bias)
     source = owner.input_quantizer
-    quantize = Input(source) if isinstance(source, ActivationQuantizer) else source
-    return (QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear)(layer, weight, quantize)  # type: ignore[arg-type]
+    if isinstance(source, ActivationQuantizer):
+        source = Input(source.scale, source.zero_point, source.levels)
+    return (QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear)(layer, weight, source)  # type: ignore[arg-type]
 
 
 def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -> None:

@@ -1,0 +1,35 @@
+"""`python -m lcomp.pack RUN`: a run's artifact as a packed network, `artifact.lcomp` beside it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lcomp.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Packs, and says where the bytes went; 1, with one line, where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m lcomp.pack", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or an ONNX file that lcomp exported")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the file to write")
+    given = parser.parse_args(arguments)
+    artifact = given.run / "artifact.onnx" if given.run.is_dir() else given.run
+    try:
+        if not artifact.is_file():
+            raise UserError(f"{artifact}: no such file; RUN is the folder of a run, or an ONNX file")
+        from lcomp.packed import SUFFIX, pack
+
+        path = given.out or artifact.with_suffix(SUFFIX)
+        parts = pack(artifact, path)
+    except UserError as error:
+        print(f"lcomp: {error}", file=sys.stderr)
+        return 1
+    print(f"{path}: {path.stat().st_size:,} bytes: " + ", ".join(f"{part} {n:,.0f}" for part, n in parts.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""Packed networks: everything that is needed to rebuild the logits, in as few bytes as it takes. See docs/format.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lcomp.errors import UserError
+from lcomp.files import write_atomically
+from lcomp.packed.artifact import from_onnx
+from lcomp.packed.file import HEADER, content, load, read, write
+
+__all__ = ["SUFFIX", "load", "pack"]
+SUFFIX = ".lcomp"
+
+
+def pack(artifact: Path, path: Path) -> dict[str, float]:
+    """Writes the packed form of an ONNX artifact to `path`, once it has been read back to the same bits.
+
+    Returns:
+        How many bytes each part takes: `header`, `structure`, `weights`, `scales`, `biases`; fractions are the coder's.
+
+    Raises:
+        UserError: the artifact has an operator or a setting that has no place in a packed network.
+    """
+    network = from_onnx(artifact)
+    writer = write(network)
+    made = content(writer)
+    try:
+        back = read(made)
+    except UserError as error:
+        raise UserError(f"{artifact}: has no packed form: {error}") from None
+    if not same(network, back):
+        raise RuntimeError(f"{artifact}: its packed form is another network; please report this")
+    write_atomically(path, made)
+    return {"header": HEADER} | {part: bits / 8 for part, bits in writer.spent.items()}
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks have the same tensors, bit for bit."""
+    states = one.state_dict(), other.state_dict()
+    return states[0].keys() == states[1].keys() and all(
+        a.dtype == b.dtype and torch.equal(bits(a), bits(b)) for a, b in zip(*(s.values() for s in states), strict=True)
+    )
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.view(torch.int32) if tensor.dtype == torch.float32 else tensor

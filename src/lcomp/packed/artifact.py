@@ -1,0 +1,287 @@
+"""An artifact's graph as steps: the operators that lcomp's exports are made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.packed.layers import Pair, Weight, both, convolution, linear
+from lcomp.packed.network import Clip, Constant, Join, Mean, Network, classes_of, output
+from lcomp.packed.operations import batch_norm, decimal
+from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, SharedWeight
+
+Settings = dict[str, Any]  # of a node
+JOINS = {"Add": "add", "Mul": "mul", "Sub": "sub", "Div": "div", "Concat": "concat"}
+
+
+def from_onnx(path: Path) -> Network:
+    """The network of an artifact, from its pixels to its logits.
+
+    Raises:
+        UserError: an operator or a setting that has no place in a packed network.
+    """
+    graph = onnx.load(path).graph
+    try:
+        return Translation(graph).network()
+    except UserError as error:
+        raise UserError(f"{path}: has no place in a packed network: {error}; docs/format.md lists what has") from None
+
+
+class Translation:
+    """A graph, translated node by node.
+
+    Attributes:
+        constants: arrays by name.
+        weights: what nodes decode from constants, by name.
+        producers: the node behind each name.
+        values: which step's output each name is, as in `Network`.
+        steps, sources: as in `Network`; `shapes` of the pixels and of what each step makes.
+        levels: of quantizers below 8 bits, by the name of what they read: a Clip that is their bound.
+    """
+
+    def __init__(self, graph: Any):
+        self.nodes = graph.node
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self.weights: dict[str, Weight] = {}
+        self.producers = {name: node for node in graph.node for name in node.output}
+        [pixels], [self.logits] = graph.input, graph.output
+        self.values = {pixels.name: 0}
+        self.steps: list[nn.Module] = []
+        self.sources: list[tuple[int, ...]] = []
+        self.shapes = [tuple(dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim[1:])]
+        self.levels = bounded(self.nodes, self.producers, self.constants)
+
+    def network(self) -> Network:
+        for node in self.nodes:
+            settings = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+            if node.op_type in JOINS:
+                join(self, node, settings)
+            elif node.op_type in NODES:
+                NODES[node.op_type](self, node, settings)
+            elif node.op_type in ALONE:
+                self.add(node, ALONE[node.op_type](settings))
+            else:
+                raise UserError(f"the operator {node.op_type}")
+        self.go_to(self.values[self.logits.name])
+        return Network(self.shapes[0], classes_of(self.shapes[-1]), self.steps, self.sources)
+
+    def add(self, node: Any, *steps: nn.Module, reads: str | None = None) -> None:
+        """Appends steps, one behind another: the first reads what the node reads first, the last makes its output."""
+        self.go_to(self.value(reads or node.input[0]))
+        for step in steps:
+            self.append(step, len(self.steps))
+        self.values[node.output[0]] = len(self.steps)
+
+    def append(self, step: nn.Module, *sources: int) -> None:
+        self.shapes.append(output(step, [self.shapes[source] for source in sources]))
+        self.steps.append(step)
+        self.sources.append(sources)
+
+    def go_to(self, value: int) -> None:
+        """Makes an earlier value the last one."""
+        if value != len(self.steps):
+            self.append(nn.Identity(), value)
+
+    def value(self, name: str) -> int:
+        if name not in self.values:
+            raise UserError(f"{name}, which is a constant where a computed value is expected")
+        return self.values[name]
+
+    def constant(self, name: str) -> Any:
+        if name not in self.constants:
+            raise UserError(f"{name}, which is computed where a constant is expected")
+        return self.constants[name]
+
+    def tensor(self, name: str) -> Tensor:
+        return torch.from_numpy(np.array(self.constant(name)))
+
+    def parameters(self, node: Any) -> tuple[Weight, Tensor | None]:
+        """The weight and the bias of a layer."""
+        _, weight, *bias = node.input
+        found = self.weights[weight] if weight in self.weights else self.tensor(weight)
+        return found, self.tensor(bias[0]) if bias else None
+
+
+def conv(to: Translation, node: Any, settings: Settings) -> None:
+    stride, dilation = settings["strides"], settings["dilations"]
+    if len(stride) != 2:
+        raise UserError("a convolution that is not two-dimensional")
+    layer = convolution(*to.parameters(node), both(stride), padding(settings), both(dilation), settings["group"])
+    to.add(node, layer)
+
+
+def gemm(to: Translation, node: Any, settings: Settings) -> None:
+    if [settings.get(key, 1) for key in ("alpha", "beta", "transB")] != [1, 1, 1] or settings.get("transA", 0):
+        raise UserError(f"a Gemm of settings {settings}")
+    to.add(node, linear(*to.parameters(node)))
+
+
+def join(to: Translation, node: Any, settings: Settings) -> None:
+    operator, names = JOINS[node.op_type], list(node.input)
+    if len(names) != 2 or settings.get("axis", 1) != 1:
+        raise UserError(f"a {node.op_type} of {len(names)} values along axis {settings.get('axis')}")
+    if operator in ("add", "mul") and names[0] in to.constants:
+        names.reverse()
+    if names[1] in to.constants:
+        to.add(node, Constant(operator, per_channel(to, *names)), reads=names[0])
+        return
+    one, other = (to.value(name) for name in names)
+    if len(to.steps) not in (one, other):
+        to.go_to(one)
+        one = len(to.steps)
+    to.append(Join(operator), one, other)
+    to.values[node.output[0]] = len(to.steps)
+
+
+def per_channel(to: Translation, value: str, name: str) -> Tensor:
+    """A constant beside a value, as one number or one for each channel."""
+    array, dimensions = to.constant(name), len(to.shapes[to.value(value)])
+    if array.size > 1 and array.shape[-dimensions:] != (array.size, *[1] * (dimensions - 1)):
+        raise UserError(f"a constant of shape {array.shape} beside a value of {dimensions} dimensions")
+    return torch.from_numpy(array.astype(np.float32).reshape(-1))
+
+
+def decoded_integers(to: Translation, node: Any, settings: Settings) -> None:
+    """DequantizeLinear: of a constant a weight, else the end of what quantizes a layer's input."""
+    stored, scale, zero_point = node.input
+    if stored in to.constants:
+        if to.constant(zero_point).any() or settings.get("axis", 1) != 0:
+            raise UserError("integer weights whose zero is not 0, or whose scales are not of output channels")
+        to.weights[node.output[0]] = IntegerWeight(to.tensor(stored), to.tensor(scale))
+        return
+    quantize = to.producers[stored]
+    if quantize.op_type == "DynamicQuantizeLinear":
+        to.add(node, DynamicInput(), reads=quantize.input[0])
+    else:
+        levels = to.levels.get(quantize.input[0], 255)
+        to.add(node, Input(to.tensor(scale), to.tensor(zero_point), levels), reads=quantize.input[0])
+
+
+def gather(to: Translation, node: Any, settings: Settings) -> None:
+    """A weight of shared values; those that it does not use are left out."""
+    codebook, indices = to.tensor(node.input[0]), to.tensor(to.producers[node.input[1]].input[0])
+    used, places = torch.cat([torch.zeros(1, dtype=torch.uint8), indices.flatten()]).unique(return_inverse=True)
+    to.weights[node.output[0]] = SharedWeight(places[1:].to(torch.uint8).view(indices.shape), codebook[used.int()])
+
+
+def clip(to: Translation, node: Any, settings: Settings) -> None:
+    low, high = bounds(node, to.constants)
+    if node.output[0] not in to.levels:
+        to.add(node, Clip(decimal(low), decimal(high)))
+    elif low == 0:
+        to.add(node, nn.ReLU())
+    else:
+        alias(to, node, settings)
+
+
+def alias(to: Translation, node: Any, settings: Settings) -> None:
+    """The node's output is what it reads."""
+    to.values[node.output[0]] = to.value(node.input[0])
+
+
+def nothing(to: Translation, node: Any, settings: Settings) -> None:
+    """The node that reads its output sees to it."""
+
+
+def reshape(to: Translation, node: Any, settings: Settings) -> None:
+    shape = to.shapes[to.value(node.input[0])]
+    if (node.op_type == "Reshape" and len(to.constant(node.input[1])) != 2) or settings.get("axis", 1) != 1:
+        raise UserError("a change of shape other than the flattening of an image")
+    alias(to, node, settings) if len(shape) == 1 else to.add(node, nn.Flatten())
+
+
+def mean(to: Translation, node: Any, settings: Settings) -> None:
+    axes = to.constant(node.input[1]).tolist() if len(node.input) > 1 else settings.get("axes", [2, 3])
+    dimensions = len(to.shapes[to.value(node.input[0])]) + 1
+    if dimensions != 4 or sorted(axis % dimensions for axis in axes) != [2, 3]:
+        raise UserError(f"a mean over axes {axes}")
+    to.add(node, Mean(), *([] if settings.get("keepdims", 1) else [nn.Flatten()]))
+
+
+def norm(to: Translation, node: Any, settings: Settings) -> None:
+    weight, bias, mean, variance = (to.tensor(name) for name in node.input[1:])
+    shape = to.shapes[to.value(node.input[0])]
+    to.add(node, batch_norm(shape, decimal(settings["epsilon"]), mean, variance, weight, bias))
+
+
+def bounds(node: Any, constants: dict[str, Any]) -> tuple[float, float]:
+    """What a Clip clips to."""
+    low, high = [*node.input[1:], "", ""][:2]
+    return float(constants[low]) if low else -np.inf, float(constants[high]) if high else np.inf
+
+
+def bounded(nodes: Any, producers: dict[str, Any], constants: dict[str, Any]) -> dict[str, int]:
+    """The levels of quantizers with less than 8 bits, by the name of the Clip that bounds what they read: it alone is
+    before each, from zero up or from nowhere, and to the value of the highest level."""
+    uses, found = Counter(name for node in nodes for name in node.input), {}
+    for node in nodes:
+        clip = producers.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        if clip is None or clip.op_type != "Clip" or uses[clip.output[0]] > 1:
+            continue
+        scale, zero_point = (constants[name] for name in node.input[1:])
+        low, high = bounds(clip, constants)
+        for levels in (2**bits - 1 for bits in range(1, 8)):
+            if low in (0, -np.inf) and np.float32(levels - int(zero_point)) * scale == np.float32(high):
+                found[clip.output[0]] = levels
+    return found
+
+
+def padding(settings: Settings) -> Pair:
+    """The padding on both sides, where they are alike."""
+    pads = settings.get("pads", [0, 0, 0, 0])
+    if pads[:2] != pads[2:] or settings.get("auto_pad", b"NOTSET") != b"NOTSET":
+        raise UserError(f"a padding of {pads}, {settings.get('auto_pad')}, which is not the same on both sides")
+    return both(pads[:2])
+
+
+def pool(kind: Callable[..., nn.Module], settings: Settings) -> nn.Module:
+    if any(dilation != 1 for dilation in settings.get("dilations", [])):
+        raise UserError("a pooling with dilation")
+    stride, kernel = settings.get("strides", [1, 1]), settings["kernel_shape"]
+    given = {"count_include_pad": bool(settings.get("count_include_pad", 0))} if kind is nn.AvgPool2d else {}
+    return kind(both(kernel), both(stride), padding(settings), ceil_mode=bool(settings.get("ceil_mode", 0)), **given)
+
+
+def hard_sigmoid(settings: Settings) -> nn.Module:
+    if not np.allclose([settings.get("alpha", 0.2), settings.get("beta", 0.5)], [1 / 6, 0.5]):
+        raise UserError(f"a hard sigmoid of settings {settings}")
+    return nn.Hardsigmoid()
+
+
+NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
+    "Conv": conv,
+    "Gemm": gemm,
+    "DequantizeLinear": decoded_integers,
+    "QuantizeLinear": nothing,
+    "DynamicQuantizeLinear": nothing,
+    "Cast": nothing,
+    "Gather": gather,
+    "Clip": clip,
+    "Identity": alias,
+    "Reshape": reshape,
+    "Flatten": reshape,
+    "ReduceMean": mean,
+    "GlobalAveragePool": mean,
+    "BatchNormalization": norm,
+}
+ALONE: dict[str, Callable[[Settings], nn.Module]] = {
+    "Relu": lambda settings: nn.ReLU(),
+    "MaxPool": lambda settings: pool(nn.MaxPool2d, settings),
+    "AveragePool": lambda settings: pool(nn.AvgPool2d, settings),
+    "HardSwish": lambda settings: nn.Hardswish(),
+    "HardSigmoid": hard_sigmoid,
+    "Sigmoid": lambda settings: nn.Sigmoid(),
+    "Tanh": lambda settings: nn.Tanh(),
+    "LeakyRelu": lambda settings: nn.LeakyReLU(decimal(settings.get("alpha", 0.01))),
+    "Elu": lambda settings: nn.ELU(decimal(settings.get("alpha", 1.0))),
+    "Gelu": lambda settings: nn.GELU(settings.get("approximate", b"none").decode()),
+}

@@ -1,0 +1,123 @@
+"""A network as one file, and back; docs/format.md describes it byte by byte.
+
+Nothing in a file is executed: it is numbers, and each step is one of a fixed list of kinds. Steps read earlier values
+only, so that there are no cycles; they do not nest; every count is checked before there is memory for it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+from torch import nn
+
+from lcomp.errors import UserError
+from lcomp.packed.coder import Reader, Table, Writer
+from lcomp.packed.network import Join, Network, Shape, checked, classes_of, output
+from lcomp.packed.operations import OPERATIONS
+
+MAGIC, VERSION = b"LC", 1
+HEADER = 7  # bytes: magic, version, CRC-32 of what follows
+MOST_SIDE = 1 << 16
+MOST_STEPS = 1 << 12
+NUMBERS_OF_A_BYTE = 1 << 14  # of a file's, at most: a thousand zeros can cost a bit
+COMMUTING = ("add", "mul")
+KINDS = 32  # of step: the end, those of OPERATIONS, and room for later ones
+STEP = Table([16, *(4 * operation.weight for operation in OPERATIONS), *[1] * (KINDS - 1 - len(OPERATIONS))])
+
+
+def write(network: Network) -> Writer:
+    """What `content` makes a file of.
+
+    Raises:
+        UserError: a step that has no place in a file.
+    """
+    io = Writer()
+    for side in network.input_shape:
+        io.number(side - 1)
+    for last, (step, sources) in enumerate(zip(network.steps, network.sources, strict=True)):
+        code = code_of(step)
+        io.symbol(STEP, code + 1)
+        OPERATIONS[code].write(io, step)
+        if isinstance(step, Join):
+            other = sources[0] if sources[1] == last else sources[1]
+            io.number(last - other)
+            if step.operator not in COMMUTING:
+                io.flag(sources[0] != last)
+        elif isinstance(step, nn.Identity):
+            io.number(last - sources[0])
+    io.symbol(STEP, 0)
+    return io
+
+
+def content(io: Writer) -> bytes:
+    """The whole file."""
+    body = io.content()
+    return MAGIC + bytes([VERSION]) + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def read(file: bytes) -> Network:
+    """The network of a file's content.
+
+    Raises:
+        UserError: it is no such file, of another version, or damaged.
+    """
+    if file[: len(MAGIC)] != MAGIC or len(file) < HEADER:
+        raise UserError("no packed network: its first two bytes are not LC")
+    if file[2] != VERSION:
+        raise UserError(f"a packed network of version {file[2]}; this lcomp reads version {VERSION}")
+    if zlib.crc32(file[HEADER:]).to_bytes(4, "little") != file[3:HEADER]:
+        raise UserError("a damaged packed network: the checksum is not that of its content")
+    try:
+        return read_body(Reader(file[HEADER:], len(file) * NUMBERS_OF_A_BYTE))
+    except UserError as error:
+        raise UserError(f"a damaged packed network: {error}") from None
+
+
+def read_body(io: Reader) -> Network:
+    shapes: list[Shape] = [checked(tuple(io.number(most=MOST_SIDE) + 1 for _ in range(3)))]
+    steps: list[nn.Module] = []
+    sources: list[tuple[int, ...]] = []
+    while code := io.symbol(STEP):
+        last = len(steps)
+        if last == MOST_STEPS:
+            raise UserError(f"more than {MOST_STEPS:,} steps")
+        if code > len(OPERATIONS):
+            raise UserError(f"a step of kind {code}, which this version does not know")
+        step = OPERATIONS[code - 1].read(io, shapes[last])
+        steps.append(step)
+        sources.append(sources_of(io, step, last))
+        shapes.append(output(step, [shapes[source] for source in sources[last]]))
+    io.end()
+    return Network(shapes[0], classes_of(shapes[-1]), steps, sources)
+
+
+def sources_of(io: Reader, step: nn.Module, last: int) -> tuple[int, ...]:
+    """What a step reads: the last value, beside it or in its place an earlier one."""
+    if isinstance(step, nn.Identity):
+        return (last - io.number(most=last),)
+    if isinstance(step, Join):
+        other = last - io.number(most=last)
+        return (other, last) if step.operator not in COMMUTING and io.flag() else (last, other)
+    return (last,)
+
+
+def code_of(step: nn.Module) -> int:
+    for code, operation in enumerate(OPERATIONS):
+        if isinstance(step, operation.kind):
+            return code
+    raise UserError(f"{type(step).__name__} has no place in a packed network")
+
+
+def load(path: Path | str) -> Network:
+    """The network in the file at `path`: pixels (N, C, H, W) in [0, 1] to logits (N, classes).
+
+    Raises:
+        UserError: there is no such file, or it is none of a packed network; the message names it.
+    """
+    try:
+        return read(Path(path).read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

@@ -1,0 +1,194 @@
+"""How convolutions and linear layers are written and read: geometry, weight, bias."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.packed.coder import FOUR, Coder, Integers, Reader, Table, Writer
+from lcomp.packed.tensors import integer_bits, kernels, read_floats, read_integers, write_floats, write_integers
+from lcomp.techniques.quantization.layers import (
+    CodedWeight,
+    IntegerWeight,
+    QuantizedConv2d,
+    QuantizedLinear,
+    SharedWeight,
+)
+
+Pair = tuple[int, int]
+Weight = Tensor | CodedWeight
+Convolution = nn.Conv2d | QuantizedConv2d
+Linear = nn.Linear | QuantizedLinear
+SQUARE = Table([7, 1])  # whether both numbers of a pair are one, or not
+MOST_CHANNELS = 1 << 16
+MOST_FAR = 1 << 10  # kernels, strides, paddings, dilations
+FLOATS, INTEGERS, SHARED = range(3)  # the forms of a weight
+
+
+def pair(io: Coder, values: Sequence[int] = (0, 0), least: int = 0) -> Pair:
+    """Two numbers from `least` up, mostly the same one."""
+    differ = io.symbol(SQUARE, int(values[0] != values[1]))
+    first = io.number(values[0] - least, MOST_FAR) + least
+    return first, io.number(values[1] - least, MOST_FAR) + least if differ else first
+
+
+def both(value: Any) -> Pair:
+    """A setting of torch's, one number for both directions or one for each."""
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def write_convolution(io: Writer, layer: Any) -> None:
+    outputs, _, *kernel = shape_of(layer.weight)
+    io.number(outputs - 1, MOST_CHANNELS)
+    pair(io, kernel, 1)
+    if io.flag((layer.stride, layer.padding, layer.dilation, layer.groups) != ((1, 1), (0, 0), (1, 1), 1)):
+        pair(io, layer.stride, 1)
+        pair(io, layer.padding)
+        pair(io, layer.dilation, 1)
+        io.number(layer.groups - 1, MOST_CHANNELS)
+    write_parameters(io, layer)
+
+
+def read_convolution(io: Reader, shape: Sequence[int]) -> Convolution:
+    if len(shape) != 3:
+        raise UserError(f"a convolution of a value of shape {tuple(shape)}")
+    outputs, kernel = io.number(most=MOST_CHANNELS) + 1, pair(io, least=1)
+    stride, padding, dilation, groups = (1, 1), (0, 0), (1, 1), 1
+    if io.flag():
+        stride, padding, dilation = pair(io, least=1), pair(io), pair(io, least=1)
+        groups = io.number(most=MOST_CHANNELS) + 1
+    if shape[0] % groups or outputs % groups:
+        raise UserError(f"a convolution of {shape[0]} channels to {outputs} in {groups} groups")
+    weight, bias = read_parameters(io, (outputs, shape[0] // groups, *kernel))
+    return convolution(weight, bias, stride, padding, dilation, groups)
+
+
+def write_linear(io: Writer, layer: Any) -> None:
+    io.number(shape_of(layer.weight)[0] - 1, MOST_CHANNELS)
+    write_parameters(io, layer)
+
+
+def read_linear(io: Reader, shape: Sequence[int]) -> Linear:
+    if len(shape) != 1:
+        raise UserError(f"a linear layer of a value of shape {tuple(shape)}")
+    return linear(*read_parameters(io, (io.number(most=MOST_CHANNELS) + 1, shape[0])))
+
+
+def convolution(
+    weight: Weight, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> Convolution:
+    """A convolution of a weight in any form."""
+    outputs, inputs, *kernel = shape_of(weight)
+    layer = nn.Conv2d(
+        inputs * groups, outputs, (kernel[0], kernel[1]), stride, padding, dilation, groups, False, device="meta"
+    )
+    layer.bias = None if bias is None else nn.Parameter(bias)
+    if isinstance(weight, CodedWeight):
+        return QuantizedConv2d(layer, weight, nn.Identity())
+    layer.weight = nn.Parameter(weight)
+    return layer
+
+
+def linear(weight: Weight, bias: Tensor | None) -> Linear:
+    """A linear layer of a weight in any form."""
+    outputs, inputs = shape_of(weight)
+    layer = nn.Linear(inputs, outputs, False, device="meta")
+    layer.bias = None if bias is None else nn.Parameter(bias)  # type: ignore[assignment]
+    if isinstance(weight, CodedWeight):
+        return QuantizedLinear(layer, weight, nn.Identity())
+    layer.weight = nn.Parameter(weight)
+    return layer
+
+
+def shape_of(weight: Weight) -> tuple[int, ...]:
+    return tuple((weight.integers if isinstance(weight, CodedWeight) else weight).shape)
+
+
+def write_parameters(io: Writer, layer: Any) -> None:
+    """A weight: its form, then floats; or whole numbers and the scales; or the values and which each weight takes. A
+    bias, if there is one."""
+    weight: Weight = layer.weight
+    form = INTEGERS if isinstance(weight, IntegerWeight) else SHARED if isinstance(weight, SharedWeight) else FLOATS
+    io.symbol(FOUR, form)
+    if isinstance(weight, IntegerWeight):
+        write_integer_weight(io.on("weights"), weight.integers)
+        write_floats(io.on("scales"), floats(weight.scale))
+    elif isinstance(weight, SharedWeight):
+        io.number(len(weight.codebook) - 1, 255)
+        write_floats(io.on("scales"), floats(weight.codebook))
+        write_integers(io.on("weights"), whole(weight.integers))
+    else:
+        assert isinstance(weight, Tensor)
+        write_floats(io.on("weights"), floats(weight))
+    if io.on("structure").flag(layer.bias is not None):
+        write_floats(io.on("biases"), floats(layer.bias))
+    io.on("structure")
+
+
+def read_parameters(io: Reader, shape: tuple[int, ...]) -> tuple[Weight, Tensor | None]:
+    form, count = io.symbol(FOUR), prod(shape)
+    weight: Weight
+    if form == INTEGERS:
+        weight = IntegerWeight(read_integer_weight(io, shape), read_tensor(io, shape[0]))
+    elif form == SHARED:
+        codebook = read_tensor(io, io.number(most=255) + 1)
+        indices = within(read_integers(io, count), 0, len(codebook) - 1)
+        weight = SharedWeight(torch.from_numpy(indices).to(torch.uint8).view(shape), codebook)
+    elif form == FLOATS:
+        weight = read_tensor(io, count).view(shape)
+    else:
+        raise UserError("a weight in a form that this version does not know")
+    return weight, read_tensor(io, shape[0]) if io.flag() else None
+
+
+def write_integer_weight(io: Writer, integers: Tensor) -> None:
+    """int8 weights; those of a convolution as planes, where that takes less."""
+    values = whole(integers)
+    if prod(integers.shape[2:]) > 1:
+        planes, most = values.reshape(-1, *integers.shape[2:]), int(np.abs(values).max())
+        trial = Writer()
+        kernels(trial, planes, most)
+        if io.flag(sum(trial.spent.values()) < integer_bits(values)):
+            io.number(most, 128)
+            kernels(io, planes, most)
+            return
+    write_integers(io, values)
+
+
+def read_integer_weight(io: Reader, shape: tuple[int, ...]) -> Tensor:
+    if prod(shape[2:]) > 1 and io.flag():
+        most = io.number(most=128)
+        io.claim(prod(shape) + 4 * most)
+        values = kernels(io, np.zeros((shape[0] * shape[1], *shape[2:]), np.int64), most)
+    else:
+        values = read_integers(io, prod(shape))
+    return torch.from_numpy(within(values, -128, 127)).to(torch.int8).view(shape)
+
+
+def read_tensor(io: Reader, count: int) -> Tensor:
+    return torch.from_numpy(read_floats(io, count))
+
+
+def floats(tensor: Tensor) -> Any:
+    return tensor.detach().flatten().numpy()
+
+
+def whole(tensor: Tensor) -> Integers:
+    return tensor.flatten().numpy().astype(np.int64)
+
+
+def within(values: Integers, least: int, most: int) -> Integers:
+    """`values`, where all lie between the two bounds.
+
+    Raises:
+        UserError: one does not.
+    """
+    if values.min() < least or values.max() > most:
+        raise UserError(f"a weight is stored as {values.min()} or {values.max()}: {least} to {most} can be")
+    return values

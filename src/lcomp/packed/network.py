@@ -1,0 +1,126 @@
+"""A network as a list of steps, the form between an ONNX graph and a packed file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.techniques.quantization.layers import DynamicInput
+
+Shape = tuple[int, ...]  # of a value, without the batch
+MOST_VALUES = 1 << 24  # of an image, between two steps
+OPERATORS = ("add", "mul", "sub", "div", "concat")
+
+
+class Network(nn.Module):
+    """Steps that are carried out one after another: pixels (N, C, H, W) in [0, 1] to logits (N, classes).
+
+    Args:
+        input_shape: (channels, height, width) of an image.
+        classes: how many logits there are.
+        steps: modules of one or two inputs.
+        sources: what each step reads: 0 is the pixels, k the output of the k-th step. No step reads a later one.
+    """
+
+    def __init__(
+        self, input_shape: Shape, classes: int, steps: Sequence[nn.Module], sources: Sequence[tuple[int, ...]]
+    ):
+        super().__init__()
+        self.input_shape, self.classes = tuple(input_shape), classes
+        self.steps, self.sources = nn.ModuleList(steps), list(sources)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = {source: number for number, sources in enumerate(self.sources) for source in sources}
+        values = {0: x}
+        for number, (step, sources) in enumerate(zip(self.steps, self.sources, strict=True)):
+            x = step(*(values[source] for source in sources))
+            values[number + 1] = x
+            for source in set(sources):
+                if last[source] == number:  # nothing reads it any more
+                    del values[source]
+        return x
+
+
+class Mean(nn.Module):
+    """The mean of each channel (N, C, H, W), as (N, C, 1, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4:
+            raise ValueError("no image")
+        return x.mean((-1, -2), keepdim=True)
+
+
+class Clip(nn.Module):
+    """Values between two bounds, either of which may be infinite."""
+
+    def __init__(self, low: float, high: float):
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(self.low, self.high)
+
+
+class Join(nn.Module):
+    """Two values, joined by one of `OPERATORS`; concatenated along the channels."""
+
+    def __init__(self, operator: str):
+        super().__init__()
+        self.operator = operator
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.operator == "concat":
+            return torch.cat([x, y], 1)
+        joined: Tensor = getattr(torch, self.operator)(x, y)
+        return joined
+
+
+class Constant(nn.Module):
+    """A value and constants, joined by one of `OPERATORS` but `concat`.
+
+    Args:
+        values: one for all channels, or one for each.
+    """
+
+    def __init__(self, operator: str, values: Tensor):
+        super().__init__()
+        self.operator = operator
+        self.register_buffer("values", values)
+        self.values: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = self.values.view(-1, *[1] * (x.dim() - 2)) if len(self.values) > 1 else self.values.squeeze()
+        joined: Tensor = getattr(torch, self.operator)(x, values)
+        return joined
+
+
+@torch.no_grad()
+def output(step: nn.Module, inputs: list[Shape]) -> Shape:
+    """The shape of what a step makes of values of these shapes, found with no image at all."""
+    if len({len(shape) for shape in inputs}) > 1:
+        raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
+    if isinstance(step, DynamicInput):  # looks for the range of its values
+        return inputs[0]
+    try:
+        return checked(tuple(step.eval()(*(torch.zeros(0, *shape) for shape in inputs)).shape[1:]))
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}") from None
+
+
+def checked(shape: Shape) -> Shape:
+    """`shape`, unless values of it would be empty or fill the memory."""
+    if not shape or not 0 < prod(shape) <= MOST_VALUES:
+        raise UserError(f"a value of shape {shape}: 1 to {MOST_VALUES:,} numbers can be in one")
+    return shape
+
+
+def classes_of(shape: Shape) -> int:
+    """How many logits a network has whose last value is of this shape."""
+    if len(shape) != 1:
+        raise UserError(f"a network that ends with values of shape {shape}, not with logits")
+    return shape[0]

@@ -1,0 +1,37 @@
+"""`python -m lcomp.unpack FILE --to onnx`: a packed network as an ONNX file beside it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lcomp.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Unpacks; 1, with one line, where that cannot be."""
+    parser = argparse.ArgumentParser(prog="python -m lcomp.unpack", description=__doc__)
+    parser.add_argument("file", type=Path, metavar="FILE", help="a packed network")
+    parser.add_argument("--to", choices=["onnx"], required=True, help="what it becomes")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the file to write, over what is there")
+    given = parser.parse_args(arguments)
+    path = given.out or given.file.with_suffix(f".{given.to}")
+    try:
+        if path.exists() and given.out is None:
+            raise UserError(f"{path}: is there already; name the file to write with --out")
+        from lcomp.export import export
+        from lcomp.packed import load
+
+        network = load(given.file)
+        export(network, path, network.input_shape, network.classes)
+    except UserError as error:
+        print(f"lcomp: {error}", file=sys.stderr)
+        return 1
+    print(f"{path}: {path.stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Networks for the tests of packed files: one with every kind of step, and one that no package defines."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lcomp.models.layers import Normalize
+from lcomp.packed.layers import convolution, linear
+from lcomp.packed.network import Clip, Constant, Join, Mean, Network
+from lcomp.packed.operations import batch_norm
+from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, SharedWeight
+
+
+def integer_weight(*shape):
+    values = torch.randint(-7, 8, shape, dtype=torch.int8)
+    return IntegerWeight(values, torch.rand(shape[0]) + 0.01)
+
+
+def shared_weight(*shape):
+    book = torch.cat([torch.zeros(1), torch.randn(6)])
+    return SharedWeight(torch.randint(0, 7, shape, dtype=torch.uint8), book)
+
+
+def drawn(norm):
+    for values in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
+        values.uniform_(0.5, 2)
+    return norm
+
+
+def every_kind() -> Network:
+    """A network of all kinds of step and all forms of weights, untrained."""
+    torch.manual_seed(0)
+    plain = [
+        Input(torch.tensor(1 / 255), torch.tensor(0.0), 255),
+        convolution(integer_weight(6, 1, 3, 3), torch.randn(6), (1, 1), (0, 0), (1, 1), 1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        Input(torch.tensor(0.3), torch.tensor(5.0), 15),
+        convolution(shared_weight(6, 2, 3, 2), None, (2, 1), (1, 0), (1, 2), 3),
+        nn.Hardswish(),
+        nn.AvgPool2d((1, 2), (1, 2), (0, 1), count_include_pad=False),
+        batch_norm((6, 1, 1), 1e-5, *torch.rand(4, 6)),
+        convolution(torch.randn(6, 6, 1, 1), torch.randn(6), (1, 1), (0, 0), (1, 1), 1),
+        nn.LeakyReLU(0.1),
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+        Clip(-1.5, float("inf")),
+        nn.ELU(0.7),
+        nn.GELU("tanh"),
+        nn.GELU(),
+        Constant("sub", torch.randn(6)),
+        Constant("div", torch.tensor([3.0])),
+        DynamicInput(),
+    ]
+    steps, sources = [*plain], [(number,) for number in range(len(plain))]
+
+    def add(step, *others):
+        steps.append(step)
+        sources.append(others or (len(steps) - 1,))
+
+    add(nn.Sigmoid())
+    add(Join("mul"), len(steps), len(steps) - 1)
+    add(nn.Identity(), 17)
+    add(nn.Tanh())
+    add(Join("sub"), len(steps) - 2, len(steps))
+    add(Join("concat"), len(steps), len(steps) - 1)
+    add(Mean())
+    add(nn.Hardsigmoid())
+    add(Join("add"), len(steps), len(steps))
+    add(nn.Flatten())
+    add(linear(integer_weight(9, 12), torch.randn(9)))
+    add(linear(torch.randn(7, 9), None))
+    return Network((1, 28, 28), 7, steps, sources)
+
+
+class Foreign(nn.Module):
+    """What a user may write: a padded first convolution, residual and gated branches, operators between layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.normalize, self.first = Normalize(), nn.Conv2d(1, 8, 3, stride=2, padding=1)
+        self.norm, self.branch = drawn(nn.BatchNorm2d(8)), nn.Conv2d(8, 8, (3, 1), padding="same", groups=2, bias=False)
+        self.gate, self.last, self.out = nn.Conv2d(8, 8, 1), nn.Conv2d(16, 12, 3), nn.Linear(12, 10)
+        self.pool, self.norm_of_values = nn.MaxPool2d(3, 2, 1), drawn(nn.BatchNorm1d(12))
+
+    def forward(self, x):
+        x = F.relu6(self.norm(F.leaky_relu(self.first(self.normalize(x)), 0.1)))
+        x = self.pool(x) if x.shape[-1] > 10 else x
+        y = F.silu(self.branch(x)) - x / 3
+        x = x + F.hardsigmoid(self.gate(y.mean((2, 3), keepdim=True))) * y
+        x = self.last(torch.cat([F.gelu(x), F.hardswish(x)], 1))
+        return self.out(self.norm_of_values(F.adaptive_avg_pool2d(torch.tanh(x), 1).flatten(1)) + 0.5)
