@@ -1,9 +1,11 @@
+import gc
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from torch import nn
@@ -29,6 +31,17 @@ LONG = (
 def pytest_collection_modifyitems(items):
     """The files that take longest first, so that of two workers neither is left with one of them alone."""
     items.sort(key=lambda item: LONG.index(name) if (name := item.path.stem[5:]) in LONG else len(LONG))
+
+
+def pytest_sessionstart():
+    torch.set_num_threads(
+        1
+    )  # of fixtures too: threads that wait for a core that another process has spin ten times as long
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # what was imported is no garbage, and takes a third of a second to look at
 
 
 @pytest.fixture(autouse=True)
@@ -63,18 +76,25 @@ QUIET = ["logger=none", "report=false"]
 @pytest.fixture(scope="session")
 def lcomp_in(cache):
     """Runs `python -m lcomp` in a folder, on a few digits of mnist5k, with one-epoch trainings, the session's cache of
-    baselines, no mirror and no report, unless the arguments say otherwise."""
+    baselines, no mirror and no report, unless the arguments say otherwise.
 
-    def runner(folder, wait=True):
+    What starts no process of its own, a run or a serial sweep, is forked from a process that has imported everything,
+    unless it is to be `fresh`; without `wait`, the fresh process is returned.
+    """
+
+    forked.start()
+
+    def runner(folder, wait=True, fresh=False):
         def call(*arguments):
             given = [*([] if has_data(arguments) else DIGITS), *SHORT, *QUIET, "trainer.max_epochs=1"]
             kept = [a for a in given if not any(own.startswith(a.partition("=")[0]) for own in arguments)]
-            command = [sys.executable, "-m", "lcomp", *arguments, *kept]
-            environment = {k: v for k, v in os.environ.items() if k != "LCOMP_DATA"}
             if not any(a.startswith("baseline.cache=") for a in arguments):
-                command.append(f"baseline.cache={cache}")
+                kept.append(f"baseline.cache={cache}")
+            environment = {k: v for k, v in os.environ.items() if k != "LCOMP_DATA"}
+            if wait and not fresh and ("-m" not in arguments or "launcher=serial" in arguments):
+                return forked.run(folder, [*arguments, *kept], environment)
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "lcomp", *arguments, *kept],
                 cwd=folder,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -84,8 +104,8 @@ def lcomp_in(cache):
             )
             if not wait:
                 return process
-            out, err = process.communicate(timeout=500)
-            return subprocess.CompletedProcess(command, process.returncode, out, err)
+            out, err = process.communicate(timeout=forked.SECONDS)
+            return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
         return call
 
