@@ -1,3 +1,4 @@
+import gc
 import os
 import shutil
 import signal
@@ -5,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from torch import nn
@@ -30,6 +32,17 @@ LONG = (
 def pytest_collection_modifyitems(items):
     """The files that take longest first, so that of two workers neither is left with one of them alone."""
     items.sort(key=lambda item: LONG.index(name) if (name := item.path.stem[5:]) in LONG else len(LONG))
+
+
+def pytest_sessionstart():
+    torch.set_num_threads(
+        1
+    )  # of fixtures too: threads that wait for a core that another process has spin ten times as long
+
+
+def pytest_collection_finish():
+    gc.collect()
+    gc.freeze()  # what was imported is no garbage, and takes a third of a second to look at
 
 
 @pytest.fixture(autouse=True)
@@ -69,18 +82,25 @@ QUIET = ["logger=none", "report=false"]
 @pytest.fixture(scope="session")
 def lcomp_in(cache):
     """Runs `python -m lcomp` in a folder, on a few digits of mnist5k, with one-epoch trainings, the session's cache of
-    baselines, no mirror and no report, unless the arguments say otherwise."""
+    baselines, no mirror and no report, unless the arguments say otherwise.
 
-    def runner(folder, wait=True):
+    What starts no process of its own, a run or a serial sweep, is forked from a process that has imported everything,
+    unless it is to be `fresh`; without `wait`, the fresh process is returned.
+    """
+
+    forked.start()
+
+    def runner(folder, wait=True, fresh=False):
         def call(*arguments):
             given = [*([] if has_data(arguments) else DIGITS), *SHORT, *QUIET, "trainer.max_epochs=1"]
             kept = [a for a in given if not any(own.startswith(a.partition("=")[0]) for own in arguments)]
-            command = [sys.executable, "-m", "lcomp", *arguments, *kept]
-            environment = {k: v for k, v in os.environ.items() if k != "LCOMP_DATA"}
             if not any(a.startswith("baseline.cache=") for a in arguments):
-                command.append(f"baseline.cache={cache}")
+                kept.append(f"baseline.cache={cache}")
+            environment = {k: v for k, v in os.environ.items() if k != "LCOMP_DATA"}
+            if wait and not fresh and ("-m" not in arguments or "launcher=serial" in arguments):
+                return forked.run(folder, [*arguments, *kept], environment)
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-m", "lcomp", *arguments, *kept],
                 cwd=folder,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -90,8 +110,8 @@ def lcomp_in(cache):
             )
             if not wait:
                 return process
-            out, err = process.communicate(timeout=500)
-            return subprocess.CompletedProcess(command, process.returncode, out, err)
+            out, err = process.communicate(timeout=forked.SECONDS)
+            return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
         return call
 
@@ -120,26 +140,49 @@ def browser():
         started.close()
 
 
-@pytest.fixture
-def opened(browser, request):
-    """Opens a report at a width, that of the module's `folder` unless another is named; every complaint of the page and
-    every request to anywhere fails the test."""
-    pages, said = [], []
+@pytest.fixture(scope="module")
+def complaints():
+    """What pages complained of, and what they asked for; emptied by each test that they fail."""
+    return []
 
-    def call(width=1280, path=None):
+
+@pytest.fixture
+def opened(browser, request, complaints):
+    """Opens a report at a width, that of the module's `folder` unless another is named, `whole` with all its charts,
+    which take seconds to draw; every complaint of the page and every request to anywhere fails the test."""
+    pages = []
+
+    def call(width=1280, path=None, whole=False):
         path = path or request.getfixturevalue("folder") / "report.html"
-        seen = browser.new_page(viewport={"width": width, "height": 900})
-        seen.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-        seen.on("pageerror", lambda error: said.append(str(error)))
-        local = ("data:", "blob:", f"file://{path}")
-        seen.on("request", lambda request: request.url.startswith(local) or said.append(request.url))
-        seen.goto(f"file://{path}")
-        seen.wait_for_selector("body[data-drawn=true]")
-        seen.evaluate("drawEverything()")
-        pages.append(seen)
-        return seen
+        pages.append(page_of(browser, path, complaints, width))
+        if whole:
+            pages[-1].evaluate("drawEverything()")
+        return pages[-1]
 
     yield call
     for seen in pages:
         seen.close()
+    said, complaints[:] = list(complaints), []
     assert said == []
+
+
+@pytest.fixture(scope="module")
+def left_alone(browser, request, complaints):
+    """The report of the module's `folder` with all its charts, for tests that change nothing in it."""
+    seen = page_of(browser, request.getfixturevalue("folder") / "report.html", complaints)
+    seen.evaluate("drawEverything()")
+    yield seen
+    seen.close()
+    assert complaints == []
+
+
+def page_of(browser, path, complaints, width=1280):
+    seen = browser.new_page(viewport={"width": width, "height": 900})
+    serious = ("error", "warning")
+    seen.on("console", lambda message: complaints.append(message.text) if message.type in serious else None)
+    seen.on("pageerror", lambda error: complaints.append(str(error)))
+    local = ("data:", "blob:", f"file://{path}")
+    seen.on("request", lambda request: request.url.startswith(local) or complaints.append(request.url))
+    seen.goto(f"file://{path}")
+    seen.wait_for_selector("body[data-drawn=true]")
+    return seen

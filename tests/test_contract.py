@@ -102,7 +102,7 @@ def keeps_its_promises(contract, *techniques):
     made = contract(*(override for technique in techniques for override in quick(*technique)))
     network, path = made.exports()
     packs(network, path)
-    cfg, families = made.composed(), dict(techniques)
+    cfg, families = made.cfg, dict(techniques)
     parameters = sum(p.numel() for p in network.parameters())
     outputs = [len(getattr(network, name).bias) for name in ("conv", "fc1", "fc2")]
     if families.get("prune") == "filter":  # half of the 20 channels gone, one of each layer left

@@ -109,15 +109,13 @@ def test_a_later_run_reads_the_cached_baseline_and_gives_the_same_artifact_seria
     sweep, lcomp_in, tmp_path_factory
 ):
     _, folder = sweep
-    elsewhere = [tmp_path_factory.mktemp("again"), tmp_path_factory.mktemp("parallel")]
-    same = ["data=mnist5k", f"baseline.cache={folder / 'own'}"]
-    running = [
-        lcomp_in(place, wait=False)("-m", "kd.temperature=8,1", *same) for place in elsewhere
-    ]  # at the same time
-    for process in running:
-        _, said = process.communicate(timeout=400)
-        assert process.returncode == 0, said
-        assert "training the baseline once" not in said
+    elsewhere = [tmp_path_factory.mktemp("parallel"), tmp_path_factory.mktemp("again")]
+    same = ["-m", "kd.temperature=8,1", "data=mnist5k", f"baseline.cache={folder / 'own'}"]
+    parallel = lcomp_in(elsewhere[0], wait=False)(*same, "launcher.workers=2")
+    serial = lcomp_in(elsewhere[1])(*same, "launcher=serial")  # at the same time
+    _, said = parallel.communicate(timeout=400)
+    assert parallel.returncode == serial.returncode == 0, said + serial.stderr
+    assert "training the baseline once" not in said + serial.stderr
 
     def artifacts(place):
         return {r["params"]["kd.temperature"]: r["artifact"]["sha256"] for r in records(place)}
@@ -127,11 +125,9 @@ def test_a_later_run_reads_the_cached_baseline_and_gives_the_same_artifact_seria
 
 def test_a_fresh_and_a_cached_baseline_lead_to_the_same_artifacts(lcomp_in, tmp_path_factory):
     fresh, cached = tmp_path_factory.mktemp("fresh"), tmp_path_factory.mktemp("cached")
-    sweep = ["-m", "quant=static,qat", "prune.sparsity=0.5"]
-    running = [lcomp_in(fresh, wait=False)(*sweep, "baseline.cache=own"), lcomp_in(cached, wait=False)(*sweep)]
-    for process in running:
-        _, said = process.communicate(timeout=400)
-        assert process.returncode == 0, said
+    sweep = ["-m", "quant=static,qat", "prune.sparsity=0.5", "launcher=serial"]
+    for done in (lcomp_in(fresh)(*sweep, "baseline.cache=own"), lcomp_in(cached)(*sweep)):
+        assert done.returncode == 0, done.stderr
     one, other = ([r["artifact"]["sha256"] for r in records(place)] for place in (fresh, cached))
     assert one == other and len(set(one)) == 2
 
@@ -139,7 +135,7 @@ def test_a_fresh_and_a_cached_baseline_lead_to_the_same_artifacts(lcomp_in, tmp_
 def test_teacher_by_path(sweep, lcomp, tmp_path):
     _, folder = sweep
     wrong = next(iter(folder.glob("multirun/sweep-*/0/checkpoint.ckpt")))
-    done = lcomp("-m", f"kd.teacher={wrong}", "model=small_cnn,lenet5")
+    done = lcomp("-m", f"kd.teacher={wrong}", "model=small_cnn,lenet5", "launcher=serial")
     good, bad = records(tmp_path)
     assert good["status"] == "ok" and good["steps"] == 43
     assert bad["status"] == "failed" and "not a checkpoint of LeNet5" in bad["error"] and done.returncode == 1
@@ -152,7 +148,7 @@ def test_a_run_whose_configuration_cannot_be_resolved_is_a_failed_run(lcomp, tmp
 
 
 def test_a_failed_run_does_not_stop_a_sweep_and_is_listed_at_its_end(lcomp, tmp_path):
-    done = lcomp("-m", "prune.sparsity=80,0.5", "trainer.max_epochs=1")
+    done = lcomp("-m", "prune.sparsity=80,0.5", "trainer.max_epochs=1", "launcher=serial")
     assert done.returncode == 1
     failed, finished = records(tmp_path)
     assert failed["status"] == "failed" and "0.8?" in failed["error"] and failed["steps"] == 0
@@ -171,7 +167,7 @@ def test_a_mistaken_value_ends_a_run_before_anything_is_trained(lcomp, tmp_path)
 
 
 def test_post_training_quantization_trains_nothing_and_keeps_integers(lcomp, tmp_path):
-    done = lcomp("-m", "quant=static,dynamic")
+    done = lcomp("-m", "quant=static,dynamic", "launcher=serial")
     assert done.returncode == 0, done.stderr
     for record in records(tmp_path):
         assert record["steps"] == 0 and record["metrics"]["file_bytes"] < 60_000

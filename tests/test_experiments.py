@@ -6,7 +6,7 @@ import pytest
 from lcomp import config, parts
 from lcomp.run import run
 
-STEPS = 10  # of an epoch here
+STEPS = 4  # of an epoch here
 EPOCHS = {  # the paper's, after its baseline's 10
     "paper_baseline": 0,
     "paper_prune_constant_50": 4,
@@ -25,20 +25,28 @@ def test_every_row_of_the_paper_is_counted():
     assert set(EPOCHS) == {path.stem for path in (config.folder() / "experiment").glob("paper_*.yaml")}
 
 
+@pytest.fixture(scope="module")
+def baselines(tmp_path_factory):
+    """(a cache for all rows, the steps of each baseline that was trained for it)"""
+    fit, steps = parts.fit, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "fit", lambda *given, **named: steps.append(fit(*given, **named)))
+        yield tmp_path_factory.mktemp("cache"), steps
+
+
 @pytest.mark.parametrize("name", EPOCHS)
-def test_a_row_takes_its_epochs_of_steps_from_a_baseline_of_ten(name, monkeypatch, tmp_path):
-    fit, of_baselines = parts.fit, []
-    monkeypatch.setattr(parts, "fit", lambda *given, **named: of_baselines.append(fit(*given, **named)))
+def test_a_row_takes_its_epochs_of_steps_from_the_one_baseline_of_ten(name, baselines, tmp_path):
+    cache, steps_of_baselines = baselines
     with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
         settings = [
             "data=mnist5k",
             f"data.epoch_examples={256 * STEPS}",
-            f"baseline.cache={tmp_path}",
+            f"baseline.cache={cache}",
             "measure.latency_runs=1",
             "progress=false",
         ]
         cfg = hydra.compose("config", [f"experiment={name}", *settings])
     result = run(cfg, tmp_path / "run", [])
     assert result.status == "ok", result.error
-    assert of_baselines == [10 * STEPS]
+    assert steps_of_baselines == [10 * STEPS]
     assert result.steps == EPOCHS[name] * STEPS

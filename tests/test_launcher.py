@@ -121,9 +121,10 @@ def test_an_impossible_number_of_workers_ends_the_command_with_one_line(lcomp):
 
 
 def test_impossible_numbers_of_threads_are_failed_runs(lcomp, tmp_path):
-    done = lcomp("-m", "threads=0,two")
+    done = lcomp("-m", "threads=0,two", "launcher=serial")
     assert done.returncode == 1 and done.stderr.count("must be a whole number, 1 or more") == 2
     assert [record["status"] for record in records(tmp_path)] == ["failed"] * 2
+    assert local.threads_of(OmegaConf.create({"threads": "two"})) == 1  # so that workers come to say the same
 
 
 def test_short_names_of_the_launcher_become_hydras():

@@ -130,7 +130,7 @@ def points(seen, chart="size"):
 
 
 def rows(seen):
-    seen.evaluate("drawEverything()")  # what is far from the window waits
+    seen.evaluate("refresh('runs')")  # what is far from the window waits
     return seen.locator("#table tbody tr").all_inner_texts()
 
 
@@ -144,8 +144,8 @@ def test_a_filter_changes_points_and_rows(opened):
     assert points(seen) == 2 and len(rows(seen)) == 1  # its run and its baseline
 
 
-def test_data_sets_are_shown_one_at_a_time(opened):
-    seen = opened()
+def test_data_sets_are_shown_one_at_a_time(left_alone):
+    seen = left_alone
     assert seen.get_by_label("Data set").input_value() == "mnist5k"  # the one with more runs
     assert not any("data=mnist" in row for row in rows(seen))
 
@@ -163,9 +163,8 @@ def test_a_sort_reorders_the_table_and_a_search_finds(opened):
     assert "UserError: <b>why</b> & so" in found
 
 
-def test_the_front_is_chosen_on_validation(opened, folder):
-    seen = opened()
-    line = seen.evaluate("document.getElementById('size').data.find(t => t.name === 'front')")
+def test_the_front_is_chosen_on_validation(left_alone, folder):
+    line = left_alone.evaluate("document.getElementById('size').data.find(t => t.name === 'front')")
     runs = [run for run in shown([folder]) if run.is_ok and run.result.dataset["name"] == "mnist5k"]
     expected = front(runs, "gzip_bytes")
     assert line["x"] == [run.result.metrics["gzip_bytes"] / 1000 for run in expected]
@@ -195,7 +194,7 @@ def test_what_a_configuration_says_stays_text(opened):
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_can_be_read(opened, width):
-    seen = opened(width)
+    seen = opened(width, whole=True)
     seen.wait_for_timeout(800)  # the drawing of parallel coordinates
     assert seen.evaluate("document.documentElement.scrollWidth") <= width
     found = seen.evaluate(OVERLAPS, SMALLEST)
@@ -205,7 +204,7 @@ def test_it_can_be_read(opened, width):
 
 
 def test_weights_and_curves(opened):
-    seen = opened()
+    seen = opened(whole=True)
     seen.get_by_label("Curve").select_option("train_loss")
     assert [0.9, 0.4] in seen.evaluate("document.getElementById('curves').data.map(t => t.y)")
     histogram = seen.evaluate("document.getElementById('histogram').data.map(t => t.y.reduce((a, b) => a + b))")
@@ -222,11 +221,11 @@ def test_parameters_have_a_line_over_the_means_of_seeds(folder):
 
 
 def test_a_thousand_runs_stay_small(tmp_path):
+    made = record(tmp_path / "made" / "0", choices={"quant": "qat"}, epochs=CURVES)
     for number in range(1000):
-        asked, params = ("quant=qat", f"quant.bits={2 + number % 7}", f"seed={number}"), {"quant.bits": 2 + number % 7}
-        made = record(
-            tmp_path / "made" / "0", *asked, choices={"quant": "qat"}, params=params, seed=number, epochs=CURVES
-        )
+        bits = 2 + number % 7
+        made.overrides, made.seed = ["quant=qat", f"quant.bits={bits}", f"seed={number}"], number
+        made.params = {"quant.bits": bits}
         made.write(tmp_path / "s" / str(number))
     path = write(read([tmp_path / "s"]), tmp_path / "s")
     assert path.stat().st_size < 8_000_000
@@ -241,8 +240,8 @@ def test_an_empty_folder_of_failures_still_makes_a_page(opened, tmp_path):
     assert "1 failed" in path.read_text() and len(rows(opened(path=path))) == 1
 
 
-def test_the_trade_off_says_what_each_point_is(opened):
-    seen = opened()
+def test_the_trade_off_says_what_each_point_is(left_alone):
+    seen = left_alone
     traces = {trace["name"]: trace for trace in seen.evaluate("document.getElementById('size').data")}
     assert seen.evaluate("document.getElementById('size').layout.xaxis.type") == "log"
     assert traces["baseline"]["marker"]["symbol"] == "diamond" and traces["baseline"]["x"] == [165.0]
@@ -250,8 +249,8 @@ def test_the_trade_off_says_what_each_point_is(opened):
     assert points(seen, "latency") == points(seen, "size")
 
 
-def test_parallel_coordinates_and_perturbed_accuracies_hold_the_figures(opened):
-    seen = opened()
+def test_parallel_coordinates_and_perturbed_accuracies_hold_the_figures(left_alone):
+    seen = left_alone
     [lines] = seen.evaluate("document.getElementById('coordinates').data")
     axes = {axis["label"]: axis["values"] for axis in lines["dimensions"]}
     assert {"sparsity", "bits", "temperature", "gzip'd KB", "test %"} <= set(axes)
@@ -272,7 +271,7 @@ def test_the_paper_s_tables_and_a_study_s_charts_are_in_the_page(opened, tmp_pat
     for number in range(4):
         trial = study.ask()
         study.tell(trial, trial.suggest_float("kd.temperature", 1, 10) + number)
-    seen = opened(path=write(read([tmp_path / "s"]), tmp_path / "s"))
+    seen = opened(path=write(read([tmp_path / "s"]), tmp_path / "s"), whole=True)
     assert (
         "distillation T = 1" in seen.locator("#paper").inner_text() and "97.69" in seen.locator("#paper").inner_text()
     )

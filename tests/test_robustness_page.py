@@ -53,7 +53,7 @@ def heat(seen):
 
 
 def test_the_map_holds_means_over_seeds_with_baselines_first_and_the_hardest_last(opened):
-    rows, drawn = heat(opened())
+    rows, drawn = heat(opened(whole=True))
     assert drawn["x"] == ["clean", "shear", "fog", "mean"]
     first, *rest = rows
     assert first == "baseline of lenet5 mnist5k"
@@ -66,7 +66,7 @@ def test_the_map_holds_means_over_seeds_with_baselines_first_and_the_hardest_las
 
 
 def test_the_map_shows_errors_over_the_own_baseline_s_or_over_another_s(opened):
-    seen = opened()
+    seen = opened(whole=True)
     seen.get_by_label("Show").select_option("errors over those of the own baseline")
     rows, drawn = heat(seen)
     assert list(rows)[2] == "model=lucky"
@@ -82,7 +82,7 @@ def test_the_map_shows_errors_over_the_own_baseline_s_or_over_another_s(opened):
 
 
 def test_the_map_takes_a_severity_their_mean_or_what_was_perturbed_by_name(opened):
-    seen = opened()
+    seen = opened(whole=True)
     seen.get_by_label("Severity").select_option("4")
     rows, drawn = heat(seen)
     assert drawn["x"] == ["clean", "fog", "mean"] and rows["model=bits_4"]["fog"] == pytest.approx(60)
@@ -95,7 +95,7 @@ def test_the_map_takes_a_severity_their_mean_or_what_was_perturbed_by_name(opene
 
 
 def test_errors_against_size_are_a_front_that_falls_and_is_chosen_on_validation(opened, folder):
-    seen = opened()
+    seen = opened(whole=True)
     traces = {trace["name"]: trace for trace in seen.evaluate("document.getElementById('errors').data")}
     runs = [run for run in shown([folder]) if run.is_ok]
     assert judged(runs) == "val_mce"
@@ -109,7 +109,7 @@ def test_errors_against_size_are_a_front_that_falls_and_is_chosen_on_validation(
 
 
 def test_errors_against_another_kind_of_baseline(opened):
-    seen = opened()
+    seen = opened(whole=True)
     seen.get_by_label("Against").select_option("model=plain")
     traces = {trace["name"]: trace for trace in seen.evaluate("document.getElementById('errors').data")}
     assert sorted(traces["baseline"]["y"]) == pytest.approx([0.5, 0.5, 1, 1])
@@ -120,7 +120,7 @@ def test_errors_against_another_kind_of_baseline(opened):
 
 
 def test_lost_images_have_pictures_answers_and_counts(opened):
-    seen = opened()
+    seen = opened(whole=True)
     shown = seen.locator("#gallery figure")
     assert shown.count() == 12  # of 200: those from 90 to 96 % right; what the networks of 90 % lose
     first = shown.first
@@ -158,7 +158,7 @@ def test_markdown_has_the_pictures_and_the_columns(folder):
 
 def test_a_report_without_robustness_says_nothing_of_it(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", choices=QAT, accuracy=0.95)
-    seen = opened(path=write(read([tmp_path / "s"]), tmp_path / "s"))
+    seen = opened(path=write(read([tmp_path / "s"], whole=True), tmp_path / "s"))
     assert [seen.locator(f"#{name}").is_visible() for name in ("mce", "perturbed", "pies", "runs")] == [False] * 3 + [
         True
     ]

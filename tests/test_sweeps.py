@@ -12,14 +12,18 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 from processes import family
-from test_launcher import FEW, leaves, records, seconds_of_processor, wait_for
+from test_launcher import leaves, records, seconds_of_processor, wait_for
 
 from lcomp import sweep
 from lcomp.errors import UserError
 from lcomp.result import Result
 from lcomp.search.study import counted
 
-SEARCH = ["-m", "hydra/sweeper=optuna", *FEW]
+SEARCH = ["-m", "hydra/sweeper=optuna", "trainer.max_epochs=1"]
+WORKERS, SERIAL = (
+    "launcher.workers=2",
+    "launcher=serial",
+)  # serial where the launcher makes no difference: it is cheaper
 
 
 def only_sweep(folder):
@@ -43,25 +47,25 @@ def kill_all(process):
 
 
 def test_a_grid_goes_on_where_it_was_killed(lcomp_in, tmp_path):
-    grid = ["-m", "kd.temperature=1,2,3,4", "launcher.workers=1", "trainer.max_epochs=1"]
-    process = lcomp_in(tmp_path, wait=False)(*grid)
+    grid = ["-m", "kd.temperature=1,2,3", "trainer.max_epochs=1"]
+    process = lcomp_in(tmp_path, wait=False)(*grid, "launcher.workers=1")
     wait_for(lambda: len(records(tmp_path)) >= 1)
     kill_all(process)
     kept = {path: path.read_text() for path in tmp_path.glob("multirun/*/*/result.json")}
-    done = lcomp_in(tmp_path)(*grid, "resume=last")
+    done = lcomp_in(tmp_path)(*grid, "resume=last", SERIAL)
     assert done.returncode == 0, done.stderr
-    assert f"{len(kept)} of 4 runs are finished" in done.stdout
+    assert f"{len(kept)} of 3 runs are finished" in done.stdout
     ok = [record for record in records(tmp_path) if record["status"] == "ok"]
-    assert sorted(record["params"]["kd.temperature"] for record in ok) == [1, 2, 3, 4]
+    assert sorted(record["params"]["kd.temperature"] for record in ok) == [1, 2, 3]
     assert all("latency_us_p50" in record["metrics"] for record in ok)
     for path, text in kept.items():  # the same run, its latencies apart
         before, after = json.loads(text), json.loads(path.read_text())
         assert before["artifact"] == after["artifact"] and after["seconds"].pop("latency") > 0
         assert before["seconds"] == after["seconds"]
     table = done.stdout[done.stdout.index("mnist5k: 3,500") :]
-    assert table.count("kd.temperature=") == 4
-    again = lcomp_in(tmp_path)(*grid, f"resume={only_sweep(tmp_path)}")
-    assert again.returncode == 0 and "4 of 4 runs are finished" in again.stdout
+    assert table.count("kd.temperature=") == 3
+    again = lcomp_in(tmp_path)(*grid, f"resume={only_sweep(tmp_path)}", SERIAL)
+    assert again.returncode == 0 and "3 of 3 runs are finished" in again.stdout
 
 
 def test_another_command_does_not_resume_a_sweep(lcomp_in, tmp_path):
@@ -79,14 +83,14 @@ def test_another_command_does_not_resume_a_sweep(lcomp_in, tmp_path):
 
 def test_nothing_to_resume_is_said(lcomp, tmp_path):
     for resume in ("last", str(tmp_path)):
-        done = lcomp("-m", "seed=0,1", f"resume={resume}")
+        done = lcomp("-m", "seed=0,1", f"resume={resume}", SERIAL)
         assert done.returncode == 1 and "resume=" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("search", [[], ["sweeper=optuna", "n_trials=2"]])
 def test_an_interrupted_sweep_says_how_to_go_on(lcomp_in, tmp_path, search):
-    command = ["-m", "kd.temperature=1,2", "launcher.workers=1", *search]
-    process = lcomp_in(tmp_path, wait=False)(*command)
+    command = ["-m", "kd.temperature=1,2", *search]
+    process = lcomp_in(tmp_path, wait=False)(*command, "launcher.workers=1")
     wait_for(lambda: [*tmp_path.glob("multirun/sweep-*/0/lcomp.log")])
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -94,7 +98,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(lcomp_in, tmp_path, search):
     resume = f"resume={only_sweep(tmp_path).relative_to(tmp_path)}"
     assert "kd.temperature=1,2 data=mnist5k" in err and resume in err
     assert [record["error"] for record in records(tmp_path)] == ["KeyboardInterrupt"]
-    done = lcomp_in(tmp_path)(*command, resume)
+    done = lcomp_in(tmp_path)(*command, resume, SERIAL)
     assert done.returncode == 0 and "0 of 2" in done.stdout, done.stderr
     assert [record["status"] for record in records(tmp_path)].count("ok") == 2
 
@@ -119,17 +123,17 @@ def test_an_equal_result_is_taken_unless_it_is_not_to_be(lcomp_in, tmp_path):
 
 def test_a_search_keeps_its_study_and_resumes_to_the_total(lcomp_in, tmp_path):
     command = [*SEARCH, "kd.temperature=tag(log,interval(1,10))"]
-    process = lcomp_in(tmp_path, wait=False)(*command, "n_trials=5")
-    wait_for(lambda: len(records(tmp_path)) >= 2)
+    process = lcomp_in(tmp_path, wait=False)(*command, "n_trials=4", WORKERS)
+    wait_for(lambda: len(records(tmp_path)) >= 1)
     kill_all(process)
     before = {trial.number: trial.values for trial in trials_in(tmp_path) if trial.state == TrialState.COMPLETE}
-    done = lcomp_in(tmp_path)(*command, "n_trials=6", "resume=last")
+    done = lcomp_in(tmp_path)(*command, "n_trials=5", "resume=last", SERIAL)
     assert done.returncode == 0, done.stderr
     trials = trials_in(tmp_path)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 5
     assert before.items() <= {trial.number: trial.values for trial in trials}.items()
     points = [tuple(trial.user_attrs["point"]) for trial in trials]
-    assert len(set(points)) == 6
+    assert len(set(points)) == 5
     for trial in trials:  # the run of a trial lies in the folder of its number
         record = json.loads((only_sweep(tmp_path) / str(trial.number) / "result.json").read_text())
         assert record["overrides"] == trial.user_attrs["point"]
@@ -137,25 +141,26 @@ def test_a_search_keeps_its_study_and_resumes_to_the_total(lcomp_in, tmp_path):
     assert "Best val_accuracy" in done.stdout
     best = yaml.safe_load((only_sweep(tmp_path) / "optimization_results.yaml").read_text())
     assert best["best_value"] == max(trial.value for trial in trials)
-    changed = lcomp_in(tmp_path)(*SEARCH, "kd.temperature=tag(log,interval(1,20))", "n_trials=6", "resume=last")
+    changed = lcomp_in(tmp_path)(*SEARCH, "kd.temperature=tag(log,interval(1,20))", "n_trials=5", "resume=last", SERIAL)
     assert changed.returncode == 1 and "kd.temperature: was" in changed.stderr and "20.0" in changed.stderr
 
 
 def test_a_worker_that_is_killed_costs_a_search_one_try(lcomp_in, tmp_path):
     lcomp_in(tmp_path)("trainer.max_epochs=1")  # the baseline is cached
-    process = lcomp_in(tmp_path, wait=False)(*SEARCH, "kd.temperature=interval(1,10)", "n_trials=4")
+    process = lcomp_in(tmp_path, wait=False)(*SEARCH, "kd.temperature=interval(1,10)", "n_trials=3", WORKERS)
     wait_for(lambda: [*tmp_path.glob("multirun/sweep-*/0/lcomp.log")])
     time.sleep(1)
     os.kill(max(leaves(process.pid), key=seconds_of_processor), signal.SIGKILL)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert [trial.state for trial in trials_in(tmp_path)] == [TrialState.COMPLETE] * 4
+    assert [trial.state for trial in trials_in(tmp_path)] == [TrialState.COMPLETE] * 3
     failed = [record for record in records(tmp_path) if record["status"] == "failed"]
     assert len(failed) == 1 and "SIGKILL" in failed[0]["error"]
 
 
 def test_a_finite_space_is_a_grid_and_a_failing_point_a_failed_trial(lcomp_in, tmp_path):
-    done = lcomp_in(tmp_path)(*SEARCH, "quant=none,static", "quant.bits=8,99", "n_trials=50", "max_failure_rate=0.9")
+    space = ["quant=none,static", "quant.bits=8,99", "n_trials=50"]
+    done = lcomp_in(tmp_path)(*SEARCH, *space, "max_failure_rate=0.9", SERIAL)
     trials = trials_in(tmp_path)
     assert len(trials) == 3, done.stdout + done.stderr
     states = {tuple(trial.user_attrs["point"])[:2]: trial.state for trial in trials}
@@ -166,7 +171,7 @@ def test_a_finite_space_is_a_grid_and_a_failing_point_a_failed_trial(lcomp_in, t
 
 def test_two_objectives_end_with_a_front(lcomp_in, tmp_path):
     both = ["objective=[val_accuracy,gzip_bytes]", "direction=[maximize,minimize]"]
-    done = lcomp_in(tmp_path)(*SEARCH, *both, "quant=static", "quant.bits=2,4,8", "n_trials=5")
+    done = lcomp_in(tmp_path)(*SEARCH, *both, "quant=static", "quant.bits=2,4,8", "n_trials=5", SERIAL)
     assert done.returncode == 0, done.stderr
     assert "Pareto front of val_accuracy and gzip_bytes" in done.stdout and "test accuracy" in done.stdout
     assert len(yaml.safe_load((only_sweep(tmp_path) / "optimization_results.yaml").read_text())["solutions"]) >= 1
@@ -182,7 +187,7 @@ def test_two_objectives_end_with_a_front(lcomp_in, tmp_path):
     ],
 )
 def test_what_a_search_refuses_leaves_nothing(lcomp, tmp_path, arguments, said):
-    done = lcomp(*SEARCH, *arguments)
+    done = lcomp(*SEARCH, SERIAL, *arguments)
     assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
     assert not records(tmp_path) and not [*tmp_path.glob("multirun/*/study.db")]
 
@@ -249,7 +254,7 @@ def test_a_folder_is_one_process_s_own(tmp_path):
 @pytest.mark.parametrize("search", ["pareto", "smallest"])
 def test_the_searches_that_are_ready(lcomp_in, tmp_path, search):
     kept = ["constraint.val_accuracy=0.1"] if search == "smallest" else []
-    done = lcomp_in(tmp_path)("-m", f"hparams_search={search}", *kept, "n_trials=3", "trainer.max_epochs=1", *FEW[1:])
+    done = lcomp_in(tmp_path)("-m", f"hparams_search={search}", *kept, "n_trials=3", "trainer.max_epochs=1", SERIAL)
     assert done.returncode == 0, done.stderr
     title = (
         "Best gzip_bytes, val_accuracy 0.1 kept" if search == "smallest" else "Pareto front of val_accuracy and gzip"

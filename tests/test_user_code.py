@@ -90,8 +90,9 @@ def record(folder):
     return json.loads(path.read_text())
 
 
-def test_a_users_network_is_pruned_and_quantized_in_one_fit(lcomp, tmp_path, site, monkeypatch):
+def test_a_users_network_is_pruned_and_quantized_in_one_fit(lcomp_in, tmp_path, site, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(site))
+    lcomp = lcomp_in(tmp_path, fresh=True)
     done = lcomp("model._target_=throwaway.network.Residual", "+model.width=6", "prune.sparsity=0.7", "quant.bits=8")
     assert done.returncode == 0, done.stderr
     metrics = record(tmp_path)["metrics"]

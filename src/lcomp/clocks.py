@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from lcomp.pool import pool_of
-from lcomp.sweep import configuration, runs
+from lcomp.sweep import Run, configuration, runs
 
 log = logging.getLogger("lcomp")
 
 
 def complete(folder: Path) -> None:
-    """Has a process of its own measure the latencies that records under `folder` lack; where it cannot, the record has
-    none."""
+    """Measures the latencies that records under `folder` lack; where that cannot be, the record has none.
+
+    A process of its own does it, unless this one has imported everything: it carried out the runs itself, in turn.
+    """
     lacking = [run for run in runs(folder) if run.result.status == "ok" and "latency_ratio" not in run.result.metrics]
-    if not lacking:
-        return
-    with pool_of(1) as pool:
-        for run in lacking:
-            try:
-                pool.schedule(clock, args=(configuration(run), run.folder.absolute())).result()
-            except Exception as error:  # a killed worker, a baseline that is gone
-                log.warning("%s: no latency could be measured (%s: %s)", run.folder, type(error).__name__, error)
+    if lacking and "lcomp.run" in sys.modules:
+        each(lacking, clock)
+    elif lacking:
+        with pool_of(1) as pool:
+            each(lacking, lambda cfg, folder: pool.schedule(clock, args=(cfg, folder)).result())
+
+
+def each(lacking: Sequence[Run], clock: Callable[[DictConfig, Path], None]) -> None:
+    for run in lacking:
+        try:
+            clock(configuration(run), run.folder.absolute())
+        except Exception as error:  # a killed worker, a baseline that is gone
+            log.warning("%s: no latency could be measured (%s: %s)", run.folder, type(error).__name__, error)
 
 
 def clock(cfg: DictConfig, folder: Path) -> None:

@@ -41,8 +41,8 @@ def is_secret(name: str, value: str) -> bool:
 
 def text(line: str) -> str:
     """A line of a log, an override, an error, with secrets hidden."""
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST and SECRET.search(name):
+    for name in filter(SECRET.search, os.environ):
+        if len(value := os.environ[name]) >= SHORTEST:
             line = line.replace(value, HIDDEN)
     line = IN_URL.sub(rf"\1{HIDDEN}@", line)
     return GIVEN.sub(hide, line)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,17 +89,18 @@ class TechniqueContract:
         assert session.run(None, {"pixels": np.zeros((7, *self.data.input_shape), np.float32)})[0].shape[0] == 7
         return network, path
 
-    def composed(self) -> DictConfig:
+    @cached_property
+    def cfg(self) -> DictConfig:
+        """What the overrides compose to."""
         with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
             return hydra.compose("config", [*self.overrides])
 
     def module(self) -> BaselineModule:
         """A small student with what the overrides choose."""
-        cfg = self.composed()
-        objective, techniques = parts.make_techniques(cfg)
+        objective, techniques = parts.make_techniques(self.cfg)
         torch.manual_seed(0)
         network = SmallCNN(num_classes=self.data.num_classes, input_shape=self.data.input_shape)
-        return parts.make_module(cfg, self.data, network, self.teacher, objective, techniques)
+        return parts.make_module(self.cfg, self.data, network, self.teacher, objective, techniques)
 
     def fit(
         self, module: BaselineModule, *callbacks: pl.Callback, ckpt_path: Path | None = None, **settings: Any
