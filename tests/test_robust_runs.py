@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from lcomp import config, corrupted, measure, mnist_c, parts
+from lcomp import config, corrupted, measure, mnist_c, parts, predictions
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
 from lcomp.errors import UserError
 from lcomp.mnist_c import MNISTC
-from lcomp.result import PREDICTIONS, Result
+from lcomp.result import Result
 from lcomp.run import describe, run
 
 ASKED = ["robustness=mnist_c", "robustness.attributions=20"]
@@ -73,8 +73,8 @@ def test_they_are_of_the_artifacts_own_answers(first):
     rises = [(one - clean) / (other - reference) for one, other in errors[""] if other > reference]
     assert own["relative_mce"] == pytest.approx(np.mean(rises))
     theirs = (folder / result.baseline_artifact["path"]).parent
-    kept = [np.load(place / PREDICTIONS) for place in (folder, theirs)]
-    (predicted, expected), labels = (one["predictions"] for one in kept), kept[0]["labels"]
+    kept = [predictions.read(place) for place in (folder, theirs)]
+    (predicted, expected), labels = (one.predictions for one in kept), kept[0].labels
     assert own["differing"] == (predicted != expected).mean() > 0
     assert own["pies"] == ((expected == labels) & (predicted != labels)).mean() > 0
     fall = (expected[labels == 3] == 3).mean() - (predicted[labels == 3] == 3).mean()
