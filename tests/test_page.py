@@ -135,7 +135,7 @@ def rows(seen):
 
 
 def test_a_filter_changes_points_and_rows(opened):
-    seen = opened()
+    seen = opened(whole=True)
     before, table = points(seen), len(rows(seen))
     seen.get_by_role("button", name="logit", exact=True).click()
     assert points(seen) == before - 6 and len(rows(seen)) == table - 6
@@ -151,7 +151,7 @@ def test_data_sets_are_shown_one_at_a_time(left_alone):
 
 
 def test_a_sort_reorders_the_table_and_a_search_finds(opened):
-    seen = opened()
+    seen = opened(whole=True)
     column = seen.locator("#table thead button", has_text="gzip KB")
     column.click()
     first = rows(seen)[0]
@@ -172,7 +172,7 @@ def test_the_front_is_chosen_on_validation(left_alone, folder):
 
 
 def test_a_click_opens_the_record_with_the_command(opened):
-    seen = opened()
+    seen = opened(whole=True)
     seen.locator("#table tbody tr", has_text="prune.sparsity=0.95").click()
     dialog = seen.locator("dialog[open]")
     assert "python -m lcomp prune=scheduled prune.sparsity=0.95" in dialog.inner_text()
@@ -184,7 +184,7 @@ def test_a_click_opens_the_record_with_the_command(opened):
 
 
 def test_what_a_configuration_says_stays_text(opened):
-    seen = opened()
+    seen = opened(whole=True)
     assert seen.evaluate("window.hacked") is None
     seen.get_by_role("searchbox").fill("<script>")
     assert len(rows(seen)) == 1 and "<script>window.hacked=1</script>" in rows(seen)[0]
@@ -237,7 +237,7 @@ def test_a_thousand_runs_stay_small(tmp_path):
 def test_an_empty_folder_of_failures_still_makes_a_page(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", status="failed", error="why", choices={"quant": "qat"})
     path = write(read([tmp_path / "s"]), tmp_path / "s")
-    assert "1 failed" in path.read_text() and len(rows(opened(path=path))) == 1
+    assert "1 failed" in path.read_text() and len(rows(opened(path=path, whole=True))) == 1
 
 
 def test_the_trade_off_says_what_each_point_is(left_alone):

@@ -158,7 +158,7 @@ def test_markdown_has_the_pictures_and_the_columns(folder):
 
 def test_a_report_without_robustness_says_nothing_of_it(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", choices=QAT, accuracy=0.95)
-    seen = opened(path=write(read([tmp_path / "s"], whole=True), tmp_path / "s"))
+    seen = opened(path=write(read([tmp_path / "s"]), tmp_path / "s"), whole=True)
     assert [seen.locator(f"#{name}").is_visible() for name in ("mce", "perturbed", "pies", "runs")] == [False] * 3 + [
         True
     ]
