@@ -25,7 +25,9 @@ def rounded(network: nn.Module, bias_bits: int | None = None, scale_bits: int | 
     for module in network.modules():
         if bias_bits and isinstance(module, LAYERS) and module.bias is not None:
             module.bias.copy_(on_grid(module.bias, bias_bits))
-        if scale_bits and isinstance(module, IntegerWeight | Input):
+        if scale_bits and isinstance(module, Input):
+            module.rescale(significant(module.scale, scale_bits))
+        if scale_bits and isinstance(module, IntegerWeight):
             module.scale.copy_(significant(module.scale, scale_bits))
         if scale_bits and isinstance(module, SharedWeight):
             module.codebook.copy_(significant(module.codebook, scale_bits))

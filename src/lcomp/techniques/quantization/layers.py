@@ -27,15 +27,16 @@ class Input(nn.Module):
     def __init__(self, scale: Tensor, zero_point: Tensor, levels: int):
         super().__init__()
         self.levels = levels
-        self.register_buffer("scale", scale.detach().clone())
+        self.register_buffer("scale", torch.zeros(()))
         self.register_buffer("zero_point", zero_point.detach().to(torch.uint8))
         self.scale: Tensor
         self.zero_point: Tensor
+        self.rescale(scale.detach())
 
-    @property
-    def highest(self) -> float:
-        """The value of the highest level."""
-        return float((self.levels - self.zero_point.float()) * self.scale)
+    def rescale(self, scale: Tensor) -> None:
+        """Takes another scale; the levels stay."""
+        self.scale.copy_(scale)
+        self.highest = float((self.levels - self.zero_point.float()) * self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.exporting:
