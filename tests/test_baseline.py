@@ -1,10 +1,10 @@
 """The cache of baselines: trained once, checked, trained again when damaged, safe among processes."""
 
 import json
-import subprocess
-import sys
-import textwrap
+import multiprocessing
+import time
 
+import forked
 import pytest
 import torch
 from torch import nn
@@ -90,25 +90,27 @@ def test_figures_are_measured_once_per_setting_and_artifact(tmp_path):
     assert len(measured) == 5
 
 
+def need_it(folder, number):
+    """One of three processes that begin together."""
+
+    def train(network):
+        with open(folder / "trainings", "a") as log:
+            log.write("x")
+        time.sleep(1.5)
+
+    (folder / f"ready-{number}").touch()
+    while len(list(folder.glob("ready-*"))) < 3:
+        time.sleep(0.01)
+    baseline.cached(folder, "one", nn.Linear(2, 2), train, lambda network, path: write_atomically(path, b"a"))
+
+
 def test_processes_that_need_it_at_once_train_it_once(tmp_path):
-    script = textwrap.dedent("""
-        import sys, time
-        from pathlib import Path
-        from torch import nn
-        from lcomp import baseline
-        from lcomp.files import write_atomically
-        folder = Path(sys.argv[1])
-        def train(network):
-            with open(folder / "trainings", "a") as log:
-                log.write("x")
-            time.sleep(1.5)
-        (folder / f"ready-{sys.argv[2]}").touch()
-        while len(list(folder.glob("ready-*"))) < 3:
-            time.sleep(0.01)
-        baseline.cached(folder, "one", nn.Linear(2, 2), train, lambda network, path: write_atomically(path, b"a"))
-    """)
-    running = [subprocess.Popen([sys.executable, "-c", script, tmp_path, str(n)]) for n in range(3)]
-    assert [process.wait(timeout=120) for process in running] == [0, 0, 0]
+    forked.start()
+    context = multiprocessing.get_context("forkserver")
+    running = [context.Process(target=need_it, args=(tmp_path, number)) for number in range(3)]
+    [process.start() for process in running]
+    [process.join(120) for process in running]
+    assert [process.exitcode for process in running] == [0, 0, 0]
     assert (tmp_path / "trainings").read_text() == "x"
 
 

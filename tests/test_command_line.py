@@ -9,21 +9,36 @@ from lcomp import command_line
 from lcomp.explain import explain
 
 RUN = """
-import sys
+import os, sys
 from lcomp.{module} import main
-sys.argv = ["lcomp"] + {arguments!r}
-try:
-    main()
-except SystemExit as exit:
-    print("exit code", exit.code)
-print("torch imported:", "torch" in sys.modules)
+for folder, arguments in {asked!r}:  # forked, so that what main needs is imported once
+    if os.fork():
+        os.wait()
+        continue
+    os.chdir(folder)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = ["lcomp", *arguments]
+    try:
+        main()
+    except SystemExit as exit:
+        print("exit code", exit.code)
+    print("torch imported:", "torch" in sys.modules)
+    break
 """
 
 
 def ask(folder, *arguments, module="__main__"):
-    code = RUN.format(module=module, arguments=list(arguments))
-    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120)
-    return done.stdout, done.stderr
+    """(standard output, standard error) of one command."""
+    [answer] = ask_each([folder], [arguments], module)
+    return answer
+
+
+def ask_each(folders, commands, module="__main__"):
+    """What `ask` gives, of each command in a folder of its own."""
+    asked = [(str(folder), list(arguments)) for folder, arguments in zip(folders, commands, strict=True)]
+    subprocess.run([sys.executable, "-c", RUN.format(module=module, asked=asked)], timeout=120, check=True)
+    return [tuple((folder / name).read_text() for name in ("out", "err")) for folder in folders]
 
 
 def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
@@ -43,45 +58,60 @@ def test_cfg_shows_the_composed_configuration(tmp_path):
     assert "torch imported: False" in seen and "prune.sparsity=0.9 chooses prune=scheduled" in said
 
 
-@pytest.mark.parametrize(
-    ("arguments", "answer"),
-    [
-        (["prune.sparsty=0.5"], "prune.sparsty: no such key; .*did you mean prune.sparsity?"),
-        (["prunne=scheduled"], "did you mean prune?"),
-        (
-            ["prune=schedled"],
-            "prune=schedled: no such choice; allowed are adaptive, constant, filter, .*did you mean sched",
-        ),
-        (["perturb=rotate"], "did you mean rotation?"),
-        (["perturb=[rotation,blur]"], "perturb=blur: no such choice"),
-        (["trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
-        (
-            ["prune=none", "prune.sparsity=0.5"],
-            "those with it are prune=adaptive, prune=constant, prune=filter",
-        ),
-        (["quant=static", "quant.freeze=0.5"], "those with it are quant=mixed, quant=noise, quant=qat"),
-        (
-            ["prune/schedule=cubc"],
-            "prune/schedule=cubc: no such choice; allowed are constant, cubic, exponential, iterative, linear",
-        ),
-        (["kd.temperature=1,3"], "add -m"),
-        (["kd.temperature"], "write key=value"),
-        (["-m", "kd=none,logit", "kd.temprature=1,3"], "did you mean kd.temperature?"),
-        (["-m", "modle=lenet5,small_cnn"], "did you mean model?"),
-    ],
-)
-def test_a_mistake_is_answered_in_one_line_with_the_nearest_right_word(tmp_path, arguments, answer):
-    seen, said = ask(tmp_path, *arguments)
+MISTAKES = [
+    (["prune.sparsty=0.5"], "prune.sparsty: no such key; .*did you mean prune.sparsity?"),
+    (["prunne=scheduled"], "did you mean prune?"),
+    (
+        ["prune=schedled"],
+        "prune=schedled: no such choice; allowed are adaptive, constant, filter, .*did you mean sched",
+    ),
+    (["perturb=rotate"], "did you mean rotation?"),
+    (["perturb=[rotation,blur]"], "perturb=blur: no such choice"),
+    (["trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
+    (
+        ["prune=none", "prune.sparsity=0.5"],
+        "those with it are prune=adaptive, prune=constant, prune=filter",
+    ),
+    (["quant=static", "quant.freeze=0.5"], "those with it are quant=mixed, quant=noise, quant=qat"),
+    (
+        ["prune/schedule=cubc"],
+        "prune/schedule=cubc: no such choice; allowed are constant, cubic, exponential, iterative, linear",
+    ),
+    (["kd.temperature=1,3"], "add -m"),
+    (["kd.temperature"], "write key=value"),
+    (["-m", "kd=none,logit", "kd.temprature=1,3"], "did you mean kd.temperature?"),
+    (["-m", "modle=lenet5,small_cnn"], "did you mean model?"),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """(folder, standard output, standard error) of each mistake."""
+    folders = [tmp_path_factory.mktemp("mistake") for _ in MISTAKES]
+    said = ask_each(folders, [arguments for arguments, _ in MISTAKES])
+    return [(folder, *streams) for folder, streams in zip(folders, said, strict=True)]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=lambda number: " ".join(MISTAKES[number][0]))
+def test_a_mistake_is_answered_in_one_line_with_the_nearest_right_word(answers, number):
+    folder, seen, said = answers[number]
     [line] = [line for line in said.splitlines() if line.startswith("lcomp: ")]
-    for part in answer.split(".*"):
+    for part in MISTAKES[number][1].split(".*"):
         assert part in line
     assert "Traceback" not in said
     assert "exit code 1" in seen and "torch imported: False" in seen
-    assert not list(tmp_path.glob("multirun/*/*/result.json"))
+    assert not list(folder.glob("multirun/*/*/result.json"))
 
 
-def test_summary_is_the_table_of_fig_9(tmp_path):
-    seen, _ = ask(tmp_path, "model=small_cnn", module="summary")
+@pytest.fixture(scope="module")
+def summaries(tmp_path_factory):
+    """What is said of a network, and of one that there is not."""
+    folders = [tmp_path_factory.mktemp("summary") for _ in range(2)]
+    return ask_each(folders, [["model=small_cnn"], ["model=lenet"]], module="summary")
+
+
+def test_summary_is_the_table_of_fig_9(summaries):
+    seen, _ = summaries[0]
     for layer, shape, parameters in (
         ("conv (Conv2d)", "(4, 26, 26)", "40"),
         ("pool (MaxPool2d)", "(4, 13, 13)", "0"),
@@ -93,8 +123,8 @@ def test_summary_is_the_table_of_fig_9(tmp_path):
         assert any(all(cell in line for cell in (layer, shape, parameters)) for line in seen.splitlines()), layer
 
 
-def test_summary_answers_mistakes_alike(tmp_path):
-    seen, said = ask(tmp_path, "model=lenet", module="summary")
+def test_summary_answers_mistakes_alike(summaries):
+    seen, said = summaries[1]
     assert "model=lenet: no such choice" in said and "did you mean lenet5?" in said and "exit code 1" in seen
 
 
