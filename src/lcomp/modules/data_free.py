@@ -151,20 +151,21 @@ class DataFreeModule(DistillationModule):
         images = self.generator(batch[0])
         logits, features = self.ask(images)
         seen, answers = (reversed_gradient(x, self.free.adversarial) for x in (images, logits))
-        loss = self.objective(self.network(seen), answers, logits.argmax(1))
-        loss = loss + self.free.generator_loss(logits, features)
+        loss = self.student_loss(seen, answers, batch[1][1:]) + self.free.generator_loss(logits, features)
         if self.free.replays:
-            loss = loss + self.replayed(batch[1][1:])
             self.memory.write(images.detach(), logits.detach(), batch[1][0])
         self._losses.append((loss.detach(), len(images)))
         return loss
 
-    def replayed(self, shares: Tensor) -> Tensor:
-        """The student's loss on images of the memory at `shares` (replays, N); each replay weighs as the new batch."""
-        if not self.memory.seen:
-            return shares.new_zeros(())
-        images, logits = self.memory.read(shares.flatten())
-        return self.free.replays * self.objective(self.network(images), logits, logits.argmax(1))
+    def student_loss(self, images: Tensor, answers: Tensor, shares: Tensor) -> Tensor:
+        """The student's loss on new images, and on those of the memory at `shares` (replays, N), each replay weighs as
+        the new ones do. It sees all of them at once: quantizers count what they see as one batch."""
+        if not self.free.replays or not self.memory.seen:
+            return self.objective(self.network(images), answers, answers.argmax(1))
+        earlier, logits = self.memory.read(shares.flatten())
+        new, old = self.network(torch.cat([images, earlier])).split([len(images), len(earlier)])
+        again = self.free.replays * self.objective(old, logits, logits.argmax(1))
+        return self.objective(new, answers, answers.argmax(1)) + again
 
     def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's logits (N, classes) and features (N, ...), through which gradients reach `images`."""
