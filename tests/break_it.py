@@ -582,7 +582,7 @@ BREAKS = [
 
 def broken(one: Break, folder: Path) -> tuple[bool, str]:
     """Whether the test fails on a copy of the project without the mechanism, and the line that says so."""
-    for part in ("src", "conf", "tests"):
+    for part in ("src", "conf", "tests", "docs"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / part, folder)
