@@ -39,7 +39,7 @@ def each(lacking: Sequence[Run], clock: Callable[[DictConfig, Path], None]) -> N
 def clock(cfg: DictConfig, folder: Path) -> None:
     from hydra.core.utils import setup_globals
 
-    from lcomp import run
+    from lcomp import comparison
 
     setup_globals()
-    run.clock(cfg, folder)
+    comparison.clock(cfg, folder)

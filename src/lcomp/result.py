@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,3 +108,13 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def seconds(result: Result, part: str) -> Iterator[None]:
+    """Notes the seconds that a part of the run takes."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        result.seconds[part] = time.monotonic() - start

