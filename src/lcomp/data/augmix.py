@@ -36,7 +36,7 @@ class AugMix:
     def __init__(
         self,
         operations: Sequence[str] = OPERATIONS,
-        severity: int = 5,
+        severity: int = 3,
         width: int = 1,
         depth: int = 3,
         alpha: float = 1.0,
