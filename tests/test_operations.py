@@ -118,6 +118,11 @@ def test_clutter_adds_another_images_strokes_inside_a_square(severity):
     assert 100 < brighter.sum() < 200  # of two greys the higher shows
 
 
+def test_clutter_changes_an_image_that_meets_itself():
+    image = torch.rand(1, 1, 10, 10, generator=seeded(1))
+    assert all(not torch.equal(apply("clutter", image, 5, seed), image) for seed in range(500))
+
+
 def test_none_of_them_is_one_of_mnist_cs():
     ours = [name for name, function in PERTURBATIONS.items() if function.__module__ == o.__name__]
     assert len(ours) == 6 and not set(ours) & set(CORRUPTIONS)

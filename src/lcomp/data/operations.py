@@ -99,8 +99,8 @@ def clutter(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Adds strokes: in a square of `PATCH_SHARE` of the side those of another image of the batch, moved at random, show
     besides (the lighter of both; after Yun et al. 2019). MNIST-C's lines add strokes too, though never a digit's."""
     order = torch.randperm(len(images), generator=generator)
-    down, across = (int(torch.randint(size, (), generator=generator)) for size in images.shape[2:])
-    others = images[order].roll((down, across), (2, 3))
+    moves = [1 + int(torch.randint(max(1, size - 1), (), generator=generator)) for size in images.shape[2:]]
+    others = images[order].roll(moves, (2, 3))  # moved, so that an image beside itself changes too
     return torch.where(patch(images, severity, generator), torch.maximum(images, others), images)
 
 
