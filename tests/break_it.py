@@ -472,6 +472,27 @@ BREAKS = [
         "test_lsq.py::test_forward_and_gradients_are_those_of_the_paper",
     ),
     Break(
+        "the price on bytes reaches the weights",
+        "techniques/quantization/entropy.py",
+        "    share = x - low\n",
+        "    share = (x - low).detach()\n",
+        "test_entropy.py::test_a_weight_is_pulled_to_the_level_that_others_have",
+    ),
+    Break(
+        "the price on bytes is the coder's",
+        "techniques/quantization/entropy.py",
+        "torch.lgamma(counts + 0.5)",
+        "torch.lgamma(counts + 1.0)",
+        "test_entropy.py::test_code_length_of_whole_levels_is_the_coders",
+    ),
+    Break(
+        "the price counts what masks leave",
+        "techniques/quantization/entropy.py",
+        "                weight = one(weight)\n",
+        "",
+        "test_entropy.py::test_the_price_counts_what_a_mask_leaves_and_begins_with_rounding",
+    ),
+    Break(
         "a gradient passes at the ends of an activation's range",
         "techniques/quantization/fake.py",
         "    return round_through(inside) * scale",

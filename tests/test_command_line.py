@@ -46,7 +46,7 @@ def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     for line in (
         "kd: attention, data_free, fitnets, logit, noisy_teacher, none, self_distillation, teacher_assistant, vid",
         "prune: adaptive, constant, filter, gated, layers, lottery_ticket, n_m, none, scheduled",
-        "quant: dynamic, hybrid, lsq, mixed, noise, none, qat, shared, static",
+        "quant: dynamic, entropy, hybrid, lsq, mixed, noise, none, qat, shared, static",
     ):
         assert line in seen
     assert "python -m lcomp -m kd.temperature=1,3,6,8" in seen and "torch imported: False" in seen

@@ -124,6 +124,7 @@ def keeps_its_promises(contract, *techniques):
             "shared": range(16, 32),
             "mixed": (1, 3, 7, 127),
             "lsq": range(2, 128),
+            "entropy": range(2, 8),
         }  # a learned step need not reach its end
         assert largest in within.get(families["quant"], (127,))
         weights = [torch.tensor(w) for w in integers]

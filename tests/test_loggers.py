@@ -41,6 +41,7 @@ def test_csv_and_the_record_hold_the_same_curves_masks_and_ranges_among_them(car
     result, folder = carried_out(*chosen, "logger=csv")
     assert result.status == "ok", result.error
     assert result.params["prune.sparsities.fc1"] == 0.95 and result.params["quant.grid"] == "Uniform"
+    assert result.params["pack.bias_bits"] is None
     with (folder / "csv" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     for name, values in result.epochs.items():

@@ -119,7 +119,8 @@ def params(cfg: DictConfig) -> dict[str, Any]:
 
     for family in FAMILIES:
         flatten(plain(cfg)[family], family)
-    flatten(plain(cfg)["robustness"], "robustness")
+    for group in ("robustness", "pack"):
+        flatten(plain(cfg)[group], group)
     for name, settings in plain(cfg)["perturb"].items():
         found |= {f"perturb.{name}.{key}": value for key, value in settings.items()}
     return found

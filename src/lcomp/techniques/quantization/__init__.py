@@ -1,6 +1,7 @@
 """Quantization = grid x range estimator x granularity."""
 
 from lcomp.techniques.quantization.dynamic import DynamicQuantization as DynamicQuantization
+from lcomp.techniques.quantization.entropy import EntropyRegularizedTraining as EntropyRegularizedTraining
 from lcomp.techniques.quantization.hybrid import HybridQuantization as HybridQuantization
 from lcomp.techniques.quantization.lsq import LearnedStepQuantization as LearnedStepQuantization
 from lcomp.techniques.quantization.mixed import MixedPrecision as MixedPrecision

@@ -24,13 +24,13 @@ def learned_round(x: Tensor, step: Tensor, lowest: Tensor | int, largest: Tensor
         lowest, largest: the least and the largest level.
         values: N, how many weights share the step, or how many features an example has.
     """
-    step = scaled_gradient(step, (values * float(largest)) ** -0.5)
+    step = slow(step, values, largest)
     return round_through((x / step).clamp(lowest, largest)) * step  # type: ignore[arg-type]
 
 
-def scaled_gradient(x: Tensor, factor: float) -> Tensor:
-    """x, whose gradient is `factor` times as large."""
-    return x.detach() + factor * (x - x.detach())
+def slow(step: Tensor, values: int, largest: Tensor | int) -> Tensor:
+    """The step, its gradient times 1 / sqrt(values largest)."""
+    return step.detach() + (values * float(largest)) ** -0.5 * (step - step.detach())
 
 
 def first_step(size: Tensor, count: Tensor, largest: float) -> Tensor:
@@ -62,6 +62,10 @@ class LearnedWeight(WeightQuantizer):
             return weight
         self.follow(weight)
         return learned_round(weight, self.log_step.exp(), -self.largest, self.largest, self.values)
+
+    def step(self) -> Tensor:
+        """The steps, with the gradient that `learned_round` gives them."""
+        return slow(self.log_step.exp(), self.values, self.largest)
 
     def integers(self, weight: Tensor) -> Tensor:
         self.follow(weight)
