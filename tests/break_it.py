@@ -467,7 +467,7 @@ BREAKS = [
     Break(
         "a learned step's gradient is scaled",
         "techniques/quantization/lsq.py",
-        "(values * float(largest)) ** -0.5",
+        "factor: float = (values * float(largest)) ** -0.5",
         "1.0",
         "test_lsq.py::test_forward_and_gradients_are_those_of_the_paper",
     ),

@@ -1,15 +1,14 @@
 """Entropy-regularised training: the loss has a price on the bytes that an entropy coder needs for the weights.
 
-Rate and distortion in one Lagrangian (Shannon 1959), as in entropy-penalized reparameterization (Oktay et al. 2020, eq. 4)
-and entropy-constrained training (Wiedemann et al. 2019). There the rate is that of a model of the weights' distribution that
-is learned beside them; here it is what this package's own adaptive coder takes, as a function of soft counts.
+Rate and distortion in one Lagrangian (Shannon 1959), as in entropy-penalized reparameterization (Oktay et al. 2020, eq.
+4) and entropy-constrained training (Wiedemann et al. 2019). There the rate is that of a model of the weights that is
+learned beside them; here it is what this package's own adaptive coder takes, as a function of soft counts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -27,8 +26,8 @@ KILOBYTE = 8_000  # bits
 def soft_counts(x: Tensor, largest: int) -> Tensor:
     """How many of `x` are at each level from -`largest` to `largest`, (2 `largest` + 1,).
 
-    A value between two levels counts at both, by its nearness (a triangular window, Ustinova & Lempitsky 2016, eq. 2), so
-    that a gradient reaches it; beyond the ends it counts at the end, without one.
+    A value between two levels counts at both, by its nearness (a triangular window, Ustinova & Lempitsky 2016, eq. 2),
+    so that a gradient reaches it; beyond the ends it counts at the end, without one.
     """
     x = x.flatten().clamp(-largest, largest) + largest
     low = x.detach().floor().clamp(max=2 * largest - 1)
@@ -88,7 +87,7 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         cost = self.kilobytes(network_of(pl_module))
         if self.rate and cost.requires_grad:
-            (self.rate * cost).backward()  # type: ignore[no-untyped-call]
+            (self.rate * cost).backward()
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         with torch.no_grad():

@@ -30,7 +30,8 @@ def learned_round(x: Tensor, step: Tensor, lowest: Tensor | int, largest: Tensor
 
 def slow(step: Tensor, values: int, largest: Tensor | int) -> Tensor:
     """The step, its gradient times 1 / sqrt(values largest)."""
-    return step.detach() + (values * float(largest)) ** -0.5 * (step - step.detach())
+    factor: float = (values * float(largest)) ** -0.5
+    return step.detach() + factor * (step - step.detach())
 
 
 def first_step(size: Tensor, count: Tensor, largest: float) -> Tensor:
