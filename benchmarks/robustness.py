@@ -20,13 +20,13 @@ from pathlib import Path
 
 import torch
 
-from lcomp import measure
 from lcomp.attributions import integrated_gradients
 from lcomp.corrupted import corrupted, images_of
 from lcomp.data import MNISTDataModule
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
 from lcomp.mnist_c import accuracy
 from lcomp.models import LeNet5
+from lcomp.runtimes import ONNXRuntime
 
 ROUNDS, STEPS, IMAGES, LOOKED_AT = 25, 211, 1_000, 25
 
@@ -45,7 +45,7 @@ def parts(paths, data):
     found = {"step": step}
     found["draw"] = lambda: [corrupted(clean, name, PUBLISHED[name]) for name in CORRUPTIONS]
     for name, path in zip(("baseline", "artifact"), paths, strict=True):
-        session = measure.session(path)
+        session = ONNXRuntime().session(path)
         found[name] = lambda session=session: accuracy(session, images.numpy(), labels.numpy())
     found["gradients"] = lambda: integrated_gradients(network, pixels[:LOOKED_AT], labels[:LOOKED_AT])
     return found

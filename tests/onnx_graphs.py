@@ -36,5 +36,6 @@ def integer_weights(path: Path) -> list:
 def logits(path: Path, pixels):
     """What ONNX Runtime answers, with exact integer kernels."""
     from lcomp import measure
+    from lcomp.runtimes import ONNXRuntime
 
-    return measure.logits(measure.session(path), pixels)
+    return measure.logits(ONNXRuntime().session(path), pixels)

@@ -12,6 +12,7 @@ from torch import nn
 from lcomp import config
 from lcomp.errors import UserError
 from lcomp.export import export
+from lcomp.runtimes import ONNXRuntime
 from lcomp.techniques.quantization import QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import AdditivePowerOfTwo, Binary, PowerOfTwo, Ternary, Uniform
@@ -144,7 +145,7 @@ def test_after_training_more_levels_cost_less_accuracy(digits, trained, tmp_path
         technique.prepare(network)
         network = technique.finalize(network, (batch[0] for batch in digits.train_dataloader()))
         export(network, tmp_path / f"{name}.onnx", (1, 28, 28), 10)
-        session, splits = measure.session(tmp_path / f"{name}.onnx"), measure.splits_of(digits)
+        session, splits = ONNXRuntime().session(tmp_path / f"{name}.onnx"), measure.splits_of(digits)
         own = measure.logits(session, splits.test.pixels)
         found[name] = measure.accuracy_and_loss(own, splits.test.labels)[0]
     assert found["uniform"] >= found["apot"] > found["binary"]

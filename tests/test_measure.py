@@ -11,6 +11,8 @@ from torch import nn
 from lcomp import measure, size
 from lcomp.export import export
 from lcomp.models import LeNet5, SmallCNN
+from lcomp.runtimes import ONNXRuntime
+from lcomp.runtimes.onnxruntime import inference_session
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def artifact(tmp_path):
 
 
 def test_sessions_ask_for_exact_integer_kernels_on_one_thread(artifact):
-    options = measure.session(artifact).get_session_options()
+    options = inference_session(artifact).get_session_options()
     assert options.get_session_config_entry("session.x64quantprecision") == "1"
     assert options.intra_op_num_threads == options.inter_op_num_threads == 1
 
@@ -66,7 +68,7 @@ def test_weights_count_integers_and_zeros():
 def agreement(path, network):
     pixels = np.random.default_rng(0).random((300, 1, 28, 28), np.float32)
     split = measure.Split(pixels, np.zeros(300, np.int64))
-    session = measure.session(path)
+    session = ONNXRuntime().session(path)
     own, expected = measure.logits(session, pixels), measure.answers(network, pixels)
     return measure.quality(session, measure.Splits(split, split), own, expected)
 
@@ -85,6 +87,6 @@ def test_an_artifact_agrees_with_its_own_network(tmp_path):
 
 def test_latencies_are_measured_for_each_artifact(artifact):
     pixels = np.zeros((300, 1, 28, 28), np.float32)
-    [one, other] = measure.latencies([measure.session(artifact)] * 2, pixels, 5)
+    [one, other] = measure.latencies([ONNXRuntime().session(artifact)] * 2, pixels, 5)
     for seen in (one, other):
         assert 0 < seen["latency_us_p50"] <= seen["latency_us_p90"] and seen["test_set_seconds"] > 0

@@ -2,17 +2,17 @@
 
 from types import SimpleNamespace
 
-import hydra
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from training import compose
 
-from lcomp import config, corrupted, measure, mnist_c, parts, predictions
+from lcomp import corrupted, measure, mnist_c, parts, predictions
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
 from lcomp.errors import UserError
 from lcomp.mnist_c import MNISTC
 from lcomp.result import Result
 from lcomp.run import describe, run
+from lcomp.runtimes import ONNXRuntime
 
 ASKED = ["robustness=mnist_c", "robustness.attributions=20"]
 OVER = [f"accuracy/mnist_c/{name}" for name in CORRUPTIONS]
@@ -23,14 +23,6 @@ NEW = {
     *("mce", "relative_mce", "val_mce", "ece", "differing", "pies", "attribution_correlation"),
 }
 EXACT = ("val_accuracy", "test_accuracy", "test_loss", "agreement", "parameters", "sparsity", "file_bytes", "macs")
-
-
-def compose(*overrides):
-    """(configuration, choices) of a short run on mnist5k."""
-    short = ["data=mnist5k", "data.epoch_examples=5400", "baseline.trainer.max_epochs=1", "logger=none"]
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
-        cfg = hydra.compose("config", [*short, *overrides], return_hydra_config=True)
-    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), config.choices(cfg.hydra)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +78,7 @@ def test_corruption_costs_accuracy_as_a_fresh_draw_of_it_does(first, digits):
     result, folder = first
     pixels = measure.split_of(digits.test_dataloader()).pixels
     changed = corrupted.corrupted(corrupted.images_of(pixels), "stripe", PUBLISHED["stripe"])
-    logits = measure.logits(measure.session(folder / "artifact.onnx"), changed.astype(np.float32) / 255)
+    logits = measure.logits(ONNXRuntime().session(folder / "artifact.onnx"), changed.astype(np.float32) / 255)
     seen = (logits.argmax(1) == digits.test.labels.numpy()).mean()
     assert result.metrics["accuracy/mnist_c/stripe"] == seen < result.metrics["test_accuracy"]
 
@@ -131,7 +123,7 @@ def splits(digits):
 
 
 def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tmp_path):
-    session = measure.session(first[1] / "artifact.onnx")
+    session = ONNXRuntime().session(first[1] / "artifact.onnx")
     for name in few:
         images = corrupted.published(corrupted.images_of(splits.test.pixels), name)
         (tmp_path / name).mkdir()
@@ -154,7 +146,7 @@ def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tm
 def test_severities_are_measured_each_and_mce_is_over_them(first, few, digits):
     asked = MNISTC(severities=[1, 4], attributions=0)
     both = measure.splits_of(digits)
-    session = measure.session(first[1] / "artifact.onnx")
+    session = ONNXRuntime().session(first[1] / "artifact.onnx")
     figures = asked.accuracies(session, both)
     expected = {f"accuracy/mnist_c/{name}{mark}" for name in few for mark in ("", ":1", ":4")}
     assert figures.keys() == expected | {f"val_accuracy/mnist_c/{name}" for name in few}

@@ -1,11 +1,15 @@
-"""Short trainings for the tests: bare Trainers on a few real digits."""
+"""Short trainings for the tests, on a few real digits: bare Trainers, and the configuration of a run."""
 
 import copy
 
+import hydra
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from lcomp import config
 
 QUIET = {
     "accelerator": "cpu",
@@ -49,3 +53,11 @@ def weights(network: nn.Module) -> dict[str, torch.Tensor]:
         for name, layer in network.named_modules()
         if isinstance(layer, nn.Conv2d | nn.Linear)
     }
+
+
+def compose(*overrides):
+    """(configuration, choices) of a short run on mnist5k."""
+    short = ["data=mnist5k", "data.epoch_examples=5400", "baseline.trainer.max_epochs=1", "logger=none"]
+    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+        cfg = hydra.compose("config", [*short, *overrides], return_hydra_config=True)
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), config.choices(cfg.hydra)

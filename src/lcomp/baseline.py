@@ -17,7 +17,7 @@ from torch import nn
 
 from lcomp.files import sha256, write_atomically
 from lcomp.identity import digest
-from lcomp.result import ENTRY, Curves
+from lcomp.result import ARTIFACT, ENTRY, Curves
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Baseline:
 
     @property
     def artifact(self) -> Path:
-        return self.folder / "artifact.onnx"
+        return self.folder / ARTIFACT
 
     def figures(self, setting: Any, measured: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Its figures under a measurement setting: read from the cache, or measured now and kept there."""
@@ -69,8 +69,8 @@ def cached(
             weights = BytesIO()
             torch.save(network.state_dict(), weights)
             write_atomically(folder / "weights.pt", weights.getvalue())
-            export(network, folder / "artifact.onnx")
-            hashes = {name: sha256(folder / name) for name in ("weights.pt", "artifact.onnx")}
+            export(network, folder / ARTIFACT)
+            hashes = {name: sha256(folder / name) for name in ("weights.pt", ARTIFACT)}
             entry = json.dumps({"seconds": seconds, "sha256": hashes, "epochs": curves})
             write_atomically(folder / ENTRY, entry.encode())
         entry_seconds = json.loads((folder / ENTRY).read_text())["seconds"]

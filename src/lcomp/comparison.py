@@ -19,7 +19,8 @@ from lcomp.environment import cpu
 from lcomp.files import sha256, write_atomically
 from lcomp.mnist_c import MNISTC
 from lcomp.predictions import Predictions
-from lcomp.result import FILE_NAME, Result, read, seconds
+from lcomp.result import ARTIFACT, FILE_NAME, Result, read, seconds
+from lcomp.runtimes import Runtime
 from lcomp.training import NotFinite
 
 Answers = NDArray[np.float32]  # logits (images, classes)
@@ -29,6 +30,7 @@ def compare(
     data: Any,
     splits: measure.Splits,
     robustness: MNISTC | None,
+    runtime: Runtime,
     baseline: Baseline,
     network: nn.Module,
     trained: Answers | None,
@@ -45,36 +47,39 @@ def compare(
     def figures(
         path: Path, network: nn.Module, trained: Answers | None, beside: Predictions | None = None
     ) -> dict[str, float]:
-        session = measure.session(path)
+        file = runtime.file(path)
+        session = runtime.session(file)
         own = measure.logits(session, splits.test.pixels)
         kept = predictions.of(own, splits.test.labels, splits.test.pixels, beside)
         write_atomically(path.parent / predictions.FILE, kept.packed())
         expected = measure.answers(network, splits.test.pixels) if trained is None else trained
-        found = measure.quality(session, splits, own, expected) | size.of_file(path) | size.of_packed(path)
+        found = measure.quality(session, splits, own, expected) | size.of_file(file) | size.of_packed(path)
         found |= size.of_graph(path) | size.of_network(network) | measure.robustness(session, perturbed)
         return found | (robustness.accuracies(session, splits) if robustness else {})
 
     artifact = baseline.artifact
-    setting = [evaluated, robustness.setting if robustness else None]
+    setting = [evaluated, robustness.setting if robustness else None, runtime.versions()]
     result.baseline = baseline.figures(setting, lambda: figures(artifact, baseline.network, None))
+    deployed, own_file = runtime.file(artifact), runtime.file(folder / ARTIFACT)
     result.baseline_artifact = {
-        "path": os.path.relpath(artifact.resolve(), folder.resolve()),
-        "sha256": sha256(artifact),
+        "path": os.path.relpath(deployed.resolve(), folder.resolve()),
+        "sha256": sha256(deployed),
     }
-    result.metrics = figures(folder / result.artifact["path"], network, trained, predictions.read(artifact.parent))
+    result.artifact = {"path": own_file.name, "sha256": sha256(own_file)}
+    result.metrics = figures(folder / ARTIFACT, network, trained, predictions.read(artifact.parent))
     if not math.isfinite(result.metrics["test_loss"]):
         raise NotFinite("the artifact's logits are not finite")
     if robustness:
-        base = robustness.measured(result.baseline, artifact, baseline.network, splits.test)
-        own = robustness.measured(result.metrics, folder / result.artifact["path"], network, splits.test)
+        base = robustness.measured(result.baseline, runtime.session(deployed), baseline.network, splits.test)
+        own = robustness.measured(result.metrics, runtime.session(own_file), network, splits.test)
         result.baseline |= robustness.beside(base, base, splits.test)
         result.metrics |= robustness.beside(own, base, splits.test)
 
 
-def measure_latencies(cfg: DictConfig, splits: measure.Splits, folder: Path, result: Result) -> None:
+def measure_latencies(cfg: DictConfig, runtime: Runtime, splits: measure.Splits, folder: Path, result: Result) -> None:
     """Measures latencies of the run's artifact and its baseline's, in turns, in this process."""
     sessions = [
-        measure.session(folder.resolve() / path["path"]) for path in (result.baseline_artifact, result.artifact)
+        runtime.session(folder.resolve() / path["path"]) for path in (result.baseline_artifact, result.artifact)
     ]
     base, own = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
     result.baseline |= base | {"latency_ratio": 1.0}
@@ -86,6 +91,6 @@ def clock(cfg: DictConfig, folder: Path) -> None:
     torch.set_num_threads(cfg.threads)
     result = read(folder / FILE_NAME)
     with seconds(result, "latency"):
-        measure_latencies(cfg, measure.splits_of(parts.make_data(cfg)), folder, result)
+        measure_latencies(cfg, parts.make_runtime(cfg), measure.splits_of(parts.make_data(cfg)), folder, result)
     result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)

@@ -13,7 +13,7 @@ from lcomp.errors import UserError, one_of
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
 Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
-GROUPS = ("data", "perturb", "model", "kd", "prune", "quant", "robustness")
+GROUPS = ("data", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
 
 
 def folder() -> Path:

@@ -5,29 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession, SessionOptions
 from torch import Tensor, nn
 
 from lcomp.data.perturbations import perturb
+from lcomp.runtimes import Session
 
 BATCH = 250
 WARM_UP = 20
-
-
-def session(path: Path) -> InferenceSession:
-    """The artifact in ONNX Runtime, on one CPU thread."""
-    options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Without VNNI, x64 kernels for uint8 x int8 saturate at 16 bits and change the logits; this picks exact ones.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    return InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 @dataclass(frozen=True)
@@ -57,9 +46,9 @@ def split_of(loader: Iterable[Sequence[Tensor]]) -> Split:
     return Split(np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches]))
 
 
-def logits(artifact: InferenceSession, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+def logits(artifact: Session, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """The artifact's logits (N, classes) for every image."""
-    return np.concatenate([artifact.run(None, {"pixels": batch})[0] for batch in batches_of(pixels)])
+    return np.concatenate([artifact(batch) for batch in batches_of(pixels)])
 
 
 def batches_of(pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -75,7 +64,7 @@ def accuracy_and_loss(values: NDArray[np.float32], labels: NDArray[np.int64]) ->
     return float((values.argmax(1) == labels).mean()), float(loss)
 
 
-def latencies(artifacts: Sequence[InferenceSession], pixels: NDArray[np.float32], runs: int) -> list[dict[str, float]]:
+def latencies(artifacts: Sequence[Session], pixels: NDArray[np.float32], runs: int) -> list[dict[str, float]]:
     """Latency of each artifact, their calls interleaved: batch 1 (median and 90th percentile, microseconds) and the
     whole set in batches of 250 (median of three passes, seconds)."""
     one = pixels[:1]
@@ -83,7 +72,7 @@ def latencies(artifacts: Sequence[InferenceSession], pixels: NDArray[np.float32]
     for turn in range(WARM_UP + runs):
         for artifact, seen in zip(artifacts, single, strict=True):
             start = time.perf_counter_ns()
-            artifact.run(None, {"pixels": one})
+            artifact(one)
             if turn >= WARM_UP:
                 seen.append((time.perf_counter_ns() - start) / 1e3)
     batches = batches_of(pixels)
@@ -92,7 +81,7 @@ def latencies(artifacts: Sequence[InferenceSession], pixels: NDArray[np.float32]
         for artifact, seen in zip(artifacts, whole, strict=True):
             start = time.perf_counter_ns()
             for batch in batches:
-                artifact.run(None, {"pixels": batch})
+                artifact(batch)
             seen.append((time.perf_counter_ns() - start) / 1e9)
     return [
         {
@@ -112,7 +101,7 @@ def answers(network: nn.Module, pixels: NDArray[np.float32]) -> NDArray[np.float
 
 
 def quality(
-    artifact: InferenceSession, splits: Splits, own: NDArray[np.float32], expected: NDArray[np.float32]
+    artifact: Session, splits: Splits, own: NDArray[np.float32], expected: NDArray[np.float32]
 ) -> dict[str, float]:
     """Accuracy on both splits, loss on the test split, and how well the artifact's `own` logits there match the
     `expected` ones: share of equal predictions, largest difference of a logit."""
@@ -127,7 +116,7 @@ def quality(
     }
 
 
-def robustness(artifact: InferenceSession, perturbed: Mapping[str, Split]) -> dict[str, float]:
+def robustness(artifact: Session, perturbed: Mapping[str, Split]) -> dict[str, float]:
     """Accuracy on each perturbed split, as `accuracy/<key>`."""
     return {
         f"accuracy/{key}": accuracy_and_loss(logits(artifact, split.pixels), split.labels)[0]

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
 from lcomp import attributions, measure, robustness
@@ -21,6 +20,7 @@ from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED, corrupt
 from lcomp.data.mnist_c_files import load
 from lcomp.errors import UserError
 from lcomp.measure import Split
+from lcomp.runtimes import Session
 
 Labels = NDArray[np.int64]
 
@@ -92,7 +92,7 @@ class MNISTC:
         """What an artifact's figures depend on beside itself and the clean data."""
         return {"severities": sorted(self.severities), "attributions": self.attributions, "files": self.content}
 
-    def accuracies(self, artifact: InferenceSession, splits: measure.Splits) -> dict[str, float]:
+    def accuracies(self, artifact: Session, splits: measure.Splits) -> dict[str, float]:
         """Of the test split as `accuracy/mnist_c/<corruption>`, with `:<severity>` where severities were asked for; of
         the validation split, under the computed corruptions, as `val_accuracy/mnist_c/<corruption>`."""
         test, validation = images_of(splits.test.pixels), images_of(splits.validation.pixels)
@@ -114,9 +114,9 @@ class MNISTC:
         found = load(self.files, name)
         return found[0].numpy(), found[1].numpy()
 
-    def measured(self, figures: Mapping[str, float], artifact: Path, network: nn.Module, test: Split) -> Measured:
+    def measured(self, figures: Mapping[str, float], artifact: Session, network: nn.Module, test: Split) -> Measured:
         """An artifact and the network that it was exported from, ready to be compared."""
-        logits = measure.logits(measure.session(artifact), test.pixels)
+        logits = measure.logits(artifact, test.pixels)
         images, labels = self.looked_at(test)
         looks = attributions.integrated_gradients(network, images, labels) if self.attributions else None
         return Measured(figures, logits, looks)
@@ -157,6 +157,6 @@ def errors_of(figures: Mapping[str, float], kind: str, marks: Sequence[str]) -> 
     return {name: [1 - figures[f"{kind}/mnist_c/{name}{mark}"] for mark in marks] for name in CORRUPTIONS}
 
 
-def accuracy(artifact: InferenceSession, images: Bytes, labels: Labels) -> float:
+def accuracy(artifact: Session, images: Bytes, labels: Labels) -> float:
     """Share of right answers (0 to 1) on images given as bytes."""
     return measure.accuracy_and_loss(measure.logits(artifact, np.divide(images, 255, dtype=np.float32)), labels)[0]

@@ -23,6 +23,7 @@ from lcomp.mnist_c import MNISTC
 from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.modules.distillation import Objective
 from lcomp.result import Curves
+from lcomp.runtimes import Runtime
 from lcomp.techniques.distillation import Ensemble
 from lcomp.techniques.technique import Technique
 from lcomp.training import Epochs, fit, load_checkpoint
@@ -81,6 +82,19 @@ def make_robustness(cfg: DictConfig, data: Any) -> MNISTC | None:
         return None
     made: MNISTC = build(cfg.robustness, "robustness", files=getattr(data, "mnist_c_root", None))
     made.check(data.input_shape)
+    return made
+
+
+def make_runtime(cfg: DictConfig) -> Runtime:
+    """The engine that runs the artifact and the baseline's.
+
+    Raises:
+        UserError: it is something else, or a package that it needs is missing.
+    """
+    made = build(cfg.runtime, "runtime")
+    if not isinstance(made, Runtime):
+        raise UserError(f"runtime._target_={cfg.runtime._target_}: not a Runtime of lcomp.runtimes")
+    made.versions()
     return made
 
 

@@ -16,6 +16,7 @@ from lcomp.redact import redacted
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
+ARTIFACT = "artifact.onnx"  # the exported network; what an engine makes of it lies beside it
 METRICS = (  # that a search may choose on: of validation images, or of the artifact as it lies there
     "val_accuracy",
     "val_mce",

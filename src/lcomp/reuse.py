@@ -28,7 +28,7 @@ def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = (
             continue
         found = read(path)
         files = [path.parent / str(found.artifact.get("path"))]
-        files += [file for kind in ("*.lcomp", "*.ckpt", "*.npz") for file in path.parent.glob(kind)]
+        files += [file for kind in ("*.onnx", "*.lcomp", "*.ckpt", "*.npz") for file in path.parent.glob(kind)]
         measured = all(f"accuracy/{name}" in found.metrics for name in evaluated)
         if found.status != "ok" or not measured or not files[0].is_file():
             continue

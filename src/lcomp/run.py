@@ -19,15 +19,14 @@ from lcomp.comparison import compare, measure_latencies
 from lcomp.environment import environment
 from lcomp.errors import Pruned, UserError
 from lcomp.export import export
-from lcomp.files import sha256
 from lcomp.mirror import Mirror, resolved
 from lcomp.mnist_c import MNISTC
 from lcomp.packed.rounding import rounded
-from lcomp.result import Result, seconds
+from lcomp.result import ARTIFACT, Result, seconds
+from lcomp.runtimes import Runtime
 from lcomp.training import Epochs, NotFinite, Report, fit, save
 
 log = logging.getLogger(__name__)
-ARTIFACT = "artifact.onnx"
 
 
 def run(
@@ -99,7 +98,8 @@ def carry_out(
         data = parts.make_data(cfg)
         student = parts.make_network(config.student(cfg), data, links.student_seed(cfg))
         robustness = parts.make_robustness(cfg, data)
-        describe(cfg, data, robustness, result)
+        runtime = parts.make_runtime(cfg)
+        describe(cfg, data, robustness, runtime, result)
         if equals and reuse.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
             return
         for technique in techniques:
@@ -133,12 +133,11 @@ def carry_out(
 
         with seconds(result, "export"):
             export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")
-        result.artifact = {"path": ARTIFACT, "sha256": sha256(folder / ARTIFACT)}
         with seconds(result, "measure"):
             splits = measure.splits_of(data)
-            compare(data, splits, robustness, baseline, network, trained, folder, result)
+            compare(data, splits, robustness, runtime, baseline, network, trained, folder, result)
             if timed:
-                measure_latencies(cfg, splits, folder, result)
+                measure_latencies(cfg, runtime, splits, folder, result)
 
 
 def warn_of_unused(overrides: list[str]) -> None:
@@ -148,14 +147,16 @@ def warn_of_unused(overrides: list[str]) -> None:
         log.warning("nothing trains in this run: %s has no effect (baseline.trainer is the baseline's)", unused[0])
 
 
-def describe(cfg: DictConfig, data: Any, robustness: MNISTC | None, result: Result) -> None:
-    """Names the data and the experiment in the record."""
+def describe(cfg: DictConfig, data: Any, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
+    """Names the data, the engine and the experiment in the record."""
     result.dataset = identity.dataset(data)
+    result.environment["versions"] |= runtime.versions()
     log_names.dataset = result.dataset["name"]
     defining = config.without(cfg, "logger") | {
         "student": config.plain(config.student(cfg)),
         "links": [config.plain(link) for link in config.links(cfg)],
         "teacher": parts.teacher_identity(cfg),
+        "runtime_versions": runtime.versions(),
         "mnist_c": robustness.content if robustness else None,
     }
     result.config_hash = identity.config_hash(defining, result.dataset["sha256"])

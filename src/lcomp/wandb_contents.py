@@ -38,7 +38,7 @@ def baseline_of(result: Result, epochs: Curves) -> Result:
         dataset=result.dataset,
         environment=result.environment,
         metrics=result.baseline,
-        artifact={"path": "artifact.onnx", "sha256": result.baseline_artifact["sha256"]},
+        artifact=result.baseline_artifact | {"path": Path(result.baseline_artifact["path"]).name},
         seconds={"train": result.seconds.get("baseline", 0.0)},
         epochs=epochs,
     )

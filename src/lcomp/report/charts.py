@@ -13,7 +13,7 @@ from lcomp.redact import redacted
 from lcomp.report import pies
 from lcomp.report.runs import Group, Shown, baselines, by_dataset, front, groups, kinds, link, numbers, value
 from lcomp.report.weights import histogram, mask, weights
-from lcomp.result import FILE_NAME, baseline_curves
+from lcomp.result import ARTIFACT, FILE_NAME, baseline_curves
 
 CURVES = 60  # runs whose curves are kept in the page, the best on validation
 PICTURED = 12  # runs whose weights are
@@ -193,8 +193,8 @@ def pictured(runs: Sequence[Shown], ids: Mapping[Shown, int]) -> list[dict[str, 
         if run.result.techniques == "baseline" or len(found) == PICTURED:
             continue
         try:
-            after = weights(run.folder / run.result.artifact["path"])
-            before = weights(run.baseline_folder / "artifact.onnx")
+            after = weights(run.folder / ARTIFACT)
+            before = weights(run.baseline_folder / ARTIFACT)
         except (OSError, KeyError, ValueError, DecodeError):  # moved, cleared away or damaged since
             continue
         if not after or not before:

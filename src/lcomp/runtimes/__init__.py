@@ -1,0 +1,8 @@
+"""Engines that run artifacts: each makes its own file of the ONNX artifact, and answers images on one CPU thread."""
+
+from lcomp.runtimes.litert import LiteRT as LiteRT
+from lcomp.runtimes.onnxruntime import ONNXRuntime as ONNXRuntime
+from lcomp.runtimes.openvino import OpenVINO as OpenVINO
+from lcomp.runtimes.runtime import Runtime as Runtime
+from lcomp.runtimes.runtime import Session as Session
+from lcomp.runtimes.torch import Torch as Torch

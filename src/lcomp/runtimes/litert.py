@@ -1,0 +1,145 @@
+"""LiteRT (formerly TensorFlow Lite): its own file, with the artifact's integers, scales and zero points."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.files import write_atomically
+from lcomp.packed.artifact import from_onnx
+from lcomp.packed.network import Network
+from lcomp.runtimes.runtime import Runtime, Session
+from lcomp.techniques.quantization.layers import CodedWeight, DynamicInput, Input, IntegerWeight
+
+LEAST, MOST = -128, 127  # of int8, in which LiteRT has activations: those of ONNX, less 128
+
+
+class LiteRT(Runtime):
+    """Converts the artifact with litert-torch; answers one image at a time, the batch that the file is made for."""
+
+    packages = ("ai-edge-litert", "litert-torch")
+    suffix = ".tflite"
+
+    def convert(self, artifact: Path, path: Path) -> None:
+        with_decomposed_quantizers(from_onnx(artifact))  # what cannot be translated is said here
+        # In a process of its own: the converter brings JAX along, sets loggers, and speaks to standard error.
+        command = [sys.executable, "-m", "lcomp.runtimes.litert", str(artifact), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"{artifact}: litert-torch cannot translate it: {cause}")
+
+    def session(self, path: Path) -> Session:
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(str(path), num_threads=1)
+        interpreter.allocate_tensors()
+        [read], [written] = interpreter.get_input_details(), interpreter.get_output_details()
+        pixels_at, logits_at = read["index"], written["index"]
+
+        def one(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+            interpreter.set_tensor(pixels_at, pixels)
+            interpreter.invoke()
+            logits: NDArray[np.float32] = interpreter.get_tensor(logits_at)
+            return logits
+
+        def answer(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+            if len(pixels) == 1:
+                return one(pixels)
+            return np.concatenate([one(pixels[place : place + 1]) for place in range(len(pixels))])
+
+        return answer
+
+
+def flatbuffer(network: Network) -> bytes:
+    """The file of a network of floats and of decomposed quantizers."""
+    import litert_torch
+    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    integers = PT2EQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    example = (torch.zeros(1, *network.input_shape),)
+    content: bytes = litert_torch.convert(
+        network, example, quant_config=QuantConfig(pt2e_quantizer=integers)
+    ).model_content()
+    return content
+
+
+def with_decomposed_quantizers(network: Network) -> Network:
+    """The network, its quantizers as the operators that litert-torch translates.
+
+    Raises:
+        UserError: a quantizer that measures each batch, which LiteRT has not.
+    """
+    for name, module in list(network.named_modules()):
+        if isinstance(module, DynamicInput):
+            raise UserError("runtime=litert: has no activations quantized by their own range; choose quant=static")
+        if isinstance(module, Input):
+            network.set_submodule(name, Decomposed(module, of_pixels=name == "steps.0"))
+        elif isinstance(module, IntegerWeight):
+            network.set_submodule(name, DecomposedWeight(module))
+        elif isinstance(module, CodedWeight):
+            network.set_submodule(name, Given(module()))
+    return network
+
+
+class Decomposed(nn.Module):
+    """`Input` in quantized_decomposed operators.
+
+    Args:
+        of_pixels: a ReLU is before it, which changes no pixel: LiteRT would take int8 pixels otherwise.
+    """
+
+    def __init__(self, quantizer: Input, of_pixels: bool):
+        super().__init__()
+        self.scale, self.zero_point = float(quantizer.scale), int(quantizer.zero_point) + LEAST
+        self.highest = quantizer.highest if quantizer.levels < 255 else None
+        self.of_pixels = of_pixels
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.relu() if self.of_pixels else x
+        x = x if self.highest is None else x.clamp(max=self.highest)
+        grid = (self.scale, self.zero_point, LEAST, MOST, torch.int8)
+        integers = torch.ops.quantized_decomposed.quantize_per_tensor(x, *grid)
+        decoded: Tensor = torch.ops.quantized_decomposed.dequantize_per_tensor(integers, *grid)
+        return decoded
+
+
+class DecomposedWeight(nn.Module):
+    """`IntegerWeight` in quantized_decomposed operators, which the converter folds back into the same integers."""
+
+    def __init__(self, weight: IntegerWeight):
+        super().__init__()
+        self.register_buffer("weight", weight())
+        self.register_buffer("scale", weight.scale)
+        self.register_buffer("zero_point", weight.zero_point.long())
+
+    def forward(self) -> Tensor:
+        grid = (self.scale, self.zero_point, 0, LEAST + 1, MOST, torch.int8)
+        integers = torch.ops.quantized_decomposed.quantize_per_channel(self.weight, *grid)
+        decoded: Tensor = torch.ops.quantized_decomposed.dequantize_per_channel(integers, *grid)
+        return decoded
+
+
+class Given(nn.Module):
+    """A weight that is what it is."""
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self) -> Tensor:
+        weight: Tensor = self.weight  # type: ignore[assignment]
+        return weight
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:])
+    write_atomically(target, flatbuffer(with_decomposed_quantizers(from_onnx(source))))

@@ -1,0 +1,59 @@
+"""What an engine is to lcomp."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcomp.errors import UserError
+
+Session = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # pixels (N, C, H, W) in [0, 1] to logits (N, classes)
+
+
+class Runtime(ABC):
+    """An engine: what it deploys, and how that is run.
+
+    Attributes:
+        packages: distributions that it is made of; a record names their versions.
+        suffix: of the file that it deploys.
+    """
+
+    packages: ClassVar[tuple[str, ...]]
+    suffix: ClassVar[str] = ".onnx"
+
+    def versions(self) -> dict[str, str]:
+        """Of its packages.
+
+        Raises:
+            UserError: one is not installed.
+        """
+        try:
+            return {package: version(package) for package in self.packages}
+        except PackageNotFoundError as error:
+            name = type(self).__name__.lower()
+            raise UserError(f"runtime={name}: needs a package: pip install 'lcomp[{name}]'") from error
+
+    def file(self, artifact: Path) -> Path:
+        """The file that this engine deploys, made beside the ONNX `artifact` unless it is there already.
+
+        Raises:
+            UserError: the artifact has an operator that the engine, or the way there, does not know.
+        """
+        path = artifact.with_suffix(self.suffix)
+        if path != artifact and not (path.exists() and path.stat().st_mtime_ns >= artifact.stat().st_mtime_ns):
+            self.convert(artifact, path)
+        return path
+
+    def convert(self, artifact: Path, path: Path) -> None:
+        """Writes the engine's own file, whole or not at all."""
+        raise NotImplementedError(f"{type(self).__name__} deploys the ONNX file itself")
+
+    @abstractmethod
+    def session(self, path: Path) -> Session:
+        """That file, ready to answer images on one CPU thread."""
