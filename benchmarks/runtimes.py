@@ -1,7 +1,8 @@
 """Every engine on the artifacts of finished runs, one thread, interleaved in one process: docs/runtimes.md.
 
-    python -m lcomp -m seed=0 trainer.max_epochs=10 'experiment=glob(runtime_*)'
-    python benchmarks/runtimes.py multirun/sweep-*/*/ --rounds 2000
+    python -m lcomp -m seed=0 experiment=robustness_static_8,robustness_filter,robustness_student_t4
+    python -m lcomp seed=0 experiment=robustness_filter quant=static
+    python benchmarks/runtimes.py RUN RUN RUN RUN --rounds 2000
 
 Each round asks every engine for one image through every artifact, in an order drawn anew; then the whole test split in
 batches of 250 (LiteRT: image by image), five times. PyTorch's eager network of the baseline is what ratios are over.
@@ -114,9 +115,10 @@ def main():
 
 
 def label(result):
-    """A run by its experiment, or by its techniques."""
-    asked = [override.partition("=")[2] for override in result.overrides if override.startswith("experiment=")]
-    return asked[0].removeprefix("runtime_") if asked else result.techniques
+    """A run by what was asked for."""
+    idle = ("seed", "logger", "report", "progress", "launcher")
+    asked = [override for override in result.overrides if override.partition("=")[0].partition(".")[0] not in idle]
+    return ", ".join(override.removeprefix("experiment=") for override in asked) or "baseline"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
+import onnx
 import pytest
 import torch
 
 from lcomp import graph
-from lcomp.models import LeNet5, SmallCNN, mobilenet_v3_small, resnet18
+from lcomp.errors import UserError
+from lcomp.export import export
+from lcomp.models import ConvNet, LeNet5, SmallCNN, mobilenet_v3_small, resnet18
 from lcomp.models.layers import PooledReLU
 
 
@@ -43,3 +46,30 @@ def test_networks_of_torchvision_take_pixels_of_any_small_image(make, parameters
     [(convolution, normalize)] = graph.foldable(network).items()
     assert convolution.rpartition(".")[0] == normalize.rpartition(".")[0]
     assert all(m.momentum == 0.1 for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+
+
+@pytest.mark.parametrize(
+    ("settings", "parameters"),
+    [({}, 2_906), ({"head": "linear"}, 2_906 + 8 * 160), ({"channels": [4], "pools": [], "kernel": 5}, 100 + 8 + 50)],
+)
+def test_a_net_of_convolutions_has_the_layers_that_it_is_asked_for(settings, parameters, tmp_path):
+    network = ConvNet(**settings).eval()
+    assert sum(p.numel() for p in network.parameters()) == parameters  # 36 of them scale batch norms
+    assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    assert ConvNet(num_classes=7, input_shape=(3, 32, 32), **settings).eval()(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    operators = [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
+    assert "BatchNormalization" not in operators and "Sub" not in operators  # both are folded
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"head": "max"}, "model.head=max"),
+        ({"pools": [4]}, r"model.pools=\[4\]: convolutions are counted from 1 to 3"),
+        ({"pools": [1, 2, 3], "kernel": 5}, "nothing is left of images of shape"),
+    ],
+)
+def test_a_net_of_convolutions_that_cannot_be_is_refused(settings, said):
+    with pytest.raises(UserError, match=said):
+        ConvNet(**settings)

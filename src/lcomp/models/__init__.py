@@ -1,5 +1,6 @@
 """Plain networks: pixels in [0, 1] to logits."""
 
+from lcomp.models.conv_net import ConvNet as ConvNet
 from lcomp.models.lenet5 import LeNet5 as LeNet5
 from lcomp.models.small_cnn import SmallCNN as SmallCNN
 from lcomp.models.torchvision_networks import mobilenet_v3_small as mobilenet_v3_small
