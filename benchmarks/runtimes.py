@@ -2,10 +2,11 @@
 
     python -m lcomp -m seed=0 experiment=robustness_static_8,robustness_filter,robustness_student_t4
     python -m lcomp seed=0 experiment=robustness_filter quant=static
-    python benchmarks/runtimes.py RUN RUN RUN RUN --rounds 2000
+    python benchmarks/runtimes.py RUN RUN RUN RUN
 
-Each round asks every engine for one image through every artifact, in an order drawn anew; then the whole test split in
-batches of 250 (LiteRT: image by image), five times. PyTorch's eager network of the baseline is what ratios are over.
+Each round asks every engine about one image through every artifact, in an order drawn anew, 100 times in a row after 20
+that warm its caches up; then the whole test split in batches of 250 (LiteRT: image by image), five times. PyTorch's
+eager network of the baseline is what ratios are over.
 """
 
 import argparse
@@ -29,7 +30,7 @@ ENGINES = {
     "litert": runtimes.LiteRT,
     "torch": runtimes.Torch,
 }
-PASSES = 5
+WARM_UP, CALLS, PASSES = 20, 100, 5
 
 
 def eager(weights):
@@ -66,7 +67,7 @@ def sessions(folders, names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--rounds", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=30)
     given = parser.parse_args()
     torch.set_num_threads(1)
     folders = [folder for folder in given.runs if (folder / FILE_NAME).is_file()]
@@ -78,14 +79,15 @@ def main():
 
     single = [[] for _ in asked]
     order = list(range(len(asked)))
-    for turn in range(-50, given.rounds):
+    for _ in range(given.rounds):
         random.shuffle(order)
         for place in order:
             session = asked[place][2]
-            start = time.perf_counter_ns()
-            session(one)
-            if turn >= 0:
-                single[place].append((time.perf_counter_ns() - start) / 1e3)
+            for call in range(WARM_UP + CALLS):
+                start = time.perf_counter_ns()
+                session(one)
+                if call >= WARM_UP:
+                    single[place].append((time.perf_counter_ns() - start) / 1e3)
     whole = [[] for _ in asked]
     for _ in range(PASSES):
         for place in order:
