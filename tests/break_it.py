@@ -151,7 +151,7 @@ BREAKS = [
     ),
     Break(
         "exact integer kernels",
-        "measure.py",
+        "runtimes/onnxruntime.py",
         'options.add_session_config_entry("session.x64quantprecision", "1")',
         'options.add_session_config_entry("session.x64quantprecision", "0")',
         "test_measure.py::test_sessions_ask_for_exact_integer_kernels_on_one_thread",

@@ -209,7 +209,8 @@ def test_the_files_content_is_part_of_the_experiment(digits):
     hashes = []
     for content in (None, "a", "b"):
         result = Result()
-        describe(compose("robustness=mnist_c")[0], digits, SimpleNamespace(content=content), result)
+        asked = SimpleNamespace(content=content)
+        describe(compose("robustness=mnist_c")[0], digits, asked, ONNXRuntime(), result)
         hashes.append(result.config_hash)
     assert len(set(hashes)) == 3
 

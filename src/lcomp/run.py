@@ -99,6 +99,7 @@ def carry_out(
         student = parts.make_network(config.student(cfg), data, links.student_seed(cfg))
         robustness = parts.make_robustness(cfg, data)
         runtime = parts.make_runtime(cfg)
+        result.environment["versions"] |= runtime.versions()
         describe(cfg, data, robustness, runtime, result)
         if equals and reuse.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
             return
@@ -150,7 +151,6 @@ def warn_of_unused(overrides: list[str]) -> None:
 def describe(cfg: DictConfig, data: Any, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
     result.dataset = identity.dataset(data)
-    result.environment["versions"] |= runtime.versions()
     log_names.dataset = result.dataset["name"]
     defining = config.without(cfg, "logger") | {
         "student": config.plain(config.student(cfg)),
