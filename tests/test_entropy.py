@@ -120,6 +120,25 @@ def test_the_price_counts_what_a_mask_leaves_and_begins_with_rounding(digits):
     assert technique.scalars(network)["weights_kilobytes"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_negative_price_is_refused():
-    with pytest.raises(UserError, match=r"quant.rate=-1: what 1,000 bytes add to the loss, 0 or more"):
-        EntropyRegularizedTraining(rate=-1)
+@pytest.mark.parametrize("rate", [-1, math.nan, math.inf])
+def test_a_price_that_cannot_be_is_refused(rate):
+    with pytest.raises(UserError, match=rf"quant.rate={rate}: what 1,000 bytes add to the loss, 0 or more"):
+        EntropyRegularizedTraining(rate=rate)
+
+
+class Counting(EntropyRegularizedTraining):
+    """Counts how often the price is computed."""
+
+    paid = 0
+
+    def kilobytes(self, network):
+        self.paid += 1
+        return EntropyRegularizedTraining.kilobytes(network)
+
+
+@pytest.mark.parametrize(("batches", "steps"), [(1, 4), (2, 2)])
+def test_the_price_is_paid_once_a_step_however_many_batches_it_has(digits, batches, steps):
+    technique = Counting(4, rate=1.0)
+    module = BaselineModule(SmallCNN(), [technique], learning_rate=0.003)
+    train(module, digits, steps=4, accumulate_grad_batches=batches)
+    assert technique.paid == steps

@@ -59,6 +59,7 @@ def exported(digits, tmp_path_factory):
     return found
 
 
+SUFFIXES = {"litert": ".tflite", "torch": ".lcomp"}
 CASES = [
     (engine, technique)
     for engine in ENGINES
@@ -77,7 +78,7 @@ def test_every_engine_gives_the_logits_of_the_network(exported, digits, engine, 
             runtime.file(artifact)
         return
     file = runtime.file(artifact)
-    assert file.suffix == runtime.suffix and file.is_file()
+    assert file.suffix == SUFFIXES.get(engine, ".onnx") and file.is_file()
     session = runtime.session(file)
     own, expected = measure.logits(session, pixels), measure.answers(network, pixels)
     assert own.shape == (300, 10) and own.dtype == np.float32
@@ -112,9 +113,7 @@ def test_litert_keeps_the_integers_of_the_artifact(exported):
     stored = [interpreter.get_tensor(t["index"]) for t in tensors if t["quantization_parameters"]["scales"].size > 1]
     seen = sorted(sorted(np.abs(w.astype(int)).ravel().tolist()) for w in stored)
     expected = sorted(sorted(np.abs(w.astype(int)).ravel().tolist()) for w in integer_weights(artifact))
-    assert [len(w) for w in seen] == [len(w) for w in expected][: len(seen)] or len(seen) >= 4
-    kinds = [d["op_name"] for d in interpreter._get_ops_details()]
-    assert all(weights in expected for weights in seen) and "DEPTHWISE_CONV_2D" in kinds
+    assert len(seen) == 4 and all(weights in expected for weights in seen)  # the last layer's output is float
 
 
 def test_openvino_computes_with_integers(exported):

@@ -11,6 +11,7 @@ from lcomp.environment import cpu
 from lcomp.result import FILE_NAME, LATENCIES, Result, read
 
 TAKEN = ("params", "environment", "metrics", "baseline", "artifact", "seconds", "steps", "epochs")
+KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz")  # files beside the record that the new one has too
 
 
 def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = ()) -> bool:
@@ -27,10 +28,10 @@ def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = (
         if f'"{result.config_hash}"' not in text or f'"{result.code_hash}"' not in text:
             continue
         found = read(path)
-        files = [path.parent / str(found.artifact.get("path"))]
-        files += [file for kind in ("*.onnx", "*.lcomp", "*.ckpt", "*.npz") for file in path.parent.glob(kind)]
+        artifact = path.parent / str(found.artifact.get("path"))
+        files = {artifact, *(file for kind in KEPT for file in path.parent.glob(kind))}
         measured = all(f"accuracy/{name}" in found.metrics for name in evaluated)
-        if found.status != "ok" or not measured or not files[0].is_file():
+        if found.status != "ok" or not measured or not artifact.is_file():
             continue
         for file in files:
             link(file, folder / file.name)

@@ -25,7 +25,8 @@ class ConvNet(nn.Module):
         mean, std: of the training pixels, for the normalization; 0 and 1 leave pixels as they are.
 
     Raises:
-        UserError: another head, a pooling after no convolution, or nothing left of the image.
+        UserError: another head, no convolution, one without a channel or a row, a pooling after no convolution, or
+            nothing left of the image.
     """
 
     memory_format = torch.channels_last  # in training: convolutions and pooling take half the time
@@ -43,6 +44,8 @@ class ConvNet(nn.Module):
     ):
         super().__init__()
         one_of("model.head", head, ("mean", "linear"))
+        if not channels or min(*channels, kernel, 1) < 1:
+            raise UserError(f"model.channels={list(channels)}, model.kernel={kernel}: whole numbers from 1 up")
         if not set(pools) <= set(range(1, len(channels) + 1)):
             raise UserError(f"model.pools={list(pools)}: convolutions are counted from 1 to {len(channels)}")
         before, side = input_shape[0], list(input_shape[1:])

@@ -15,13 +15,13 @@ from lcomp.errors import UserError
 from lcomp.files import write_atomically
 from lcomp.packed.artifact import from_onnx
 from lcomp.packed.network import Network
-from lcomp.runtimes.runtime import Runtime, Session
+from lcomp.runtimes.runtime import Converting, Session
 from lcomp.techniques.quantization.layers import CodedWeight, DynamicInput, Input, IntegerWeight
 
 LEAST, MOST = -128, 127  # of int8, in which LiteRT has activations: those of ONNX, less 128
 
 
-class LiteRT(Runtime):
+class LiteRT(Converting):
     """Converts the artifact with litert-torch; answers one image at a time, the batch that the file is made for."""
 
     packages = ("ai-edge-litert", "litert-torch")

@@ -21,11 +21,9 @@ class Runtime(ABC):
 
     Attributes:
         packages: distributions that it is made of; a record names their versions.
-        suffix: of the file that it deploys.
     """
 
     packages: ClassVar[tuple[str, ...]]
-    suffix: ClassVar[str] = ".onnx"
 
     def versions(self) -> dict[str, str]:
         """Of its packages.
@@ -40,20 +38,34 @@ class Runtime(ABC):
             raise UserError(f"runtime={name}: needs a package: pip install 'lcomp[{name}]'") from error
 
     def file(self, artifact: Path) -> Path:
-        """The file that this engine deploys, made beside the ONNX `artifact` unless it is there already.
+        """The file that this engine deploys: the ONNX `artifact` itself."""
+        return artifact
+
+    @abstractmethod
+    def session(self, path: Path) -> Session:
+        """That file, ready to answer images on one CPU thread."""
+
+
+class Converting(Runtime):
+    """An engine that deploys a file of its own, beside the ONNX artifact.
+
+    Attributes:
+        suffix: of that file.
+    """
+
+    suffix: ClassVar[str]
+
+    def file(self, artifact: Path) -> Path:
+        """The engine's own file, made unless it is there already.
 
         Raises:
             UserError: the artifact has an operator that the engine, or the way there, does not know.
         """
         path = artifact.with_suffix(self.suffix)
-        if path != artifact and not (path.exists() and path.stat().st_mtime_ns >= artifact.stat().st_mtime_ns):
+        if not (path.exists() and path.stat().st_mtime_ns >= artifact.stat().st_mtime_ns):
             self.convert(artifact, path)
         return path
 
+    @abstractmethod
     def convert(self, artifact: Path, path: Path) -> None:
         """Writes the engine's own file, whole or not at all."""
-        raise NotImplementedError(f"{type(self).__name__} deploys the ONNX file itself")
-
-    @abstractmethod
-    def session(self, path: Path) -> Session:
-        """That file, ready to answer images on one CPU thread."""

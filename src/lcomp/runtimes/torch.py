@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from lcomp import packed
 from lcomp.packed.network import Network
-from lcomp.runtimes.runtime import Runtime, Session
+from lcomp.runtimes.runtime import Converting, Session
 from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
 
 FLOATS: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")  # outputs as they are: no scale, no zero point
 
 
-class Torch(Runtime):
+class Torch(Converting):
     """Runs the network of the packed file, operator by operator."""
 
     packages = ("torch",)
@@ -72,24 +72,18 @@ class IntegerLayer(nn.Module):
         self.scale, self.zero_point, self.levels = float(quantize.scale), int(quantize.zero_point), quantize.levels
         self.w_scale, self.bias = layer.weight.scale, layer.bias
         self.w_zero = torch.zeros(len(self.w_scale), dtype=torch.int64)
-        self.weight = self.prepared(layer, layer.weight.integers.contiguous())
-
-    def prepared(self, layer: QuantizedConv2d | QuantizedLinear, integers: Tensor) -> Tensor:
-        """The weight in oneDNN's own layout."""
-        raise NotImplementedError
 
     def integers(self, x: Tensor) -> Tensor:
         return x.div(self.scale).round_().add_(self.zero_point).clamp_(0, self.levels).to(torch.uint8)
 
 
 class IntegerConv2d(IntegerLayer):
-    def prepared(self, layer: QuantizedConv2d | QuantizedLinear, integers: Tensor) -> Tensor:
-        assert isinstance(layer, QuantizedConv2d)
-        assert not isinstance(layer.padding, str)
+    def __init__(self, layer: QuantizedConv2d, quantize: Input):
+        super().__init__(layer, quantize)
+        assert isinstance(layer.weight, IntegerWeight) and not isinstance(layer.padding, str)
         self.geometry = (list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups)
-        prepack = torch.ops.onednn.qconv_prepack
-        found: Tensor = prepack(integers, self.w_scale, self.scale, self.zero_point, *self.geometry, None)
-        return found
+        given = (layer.weight.integers.contiguous(), self.w_scale, self.scale, self.zero_point)
+        self.weight: Tensor = torch.ops.onednn.qconv_prepack(*given, *self.geometry, None)  # in oneDNN's own layout
 
     def forward(self, x: Tensor) -> Tensor:
         inputs = (self.integers(x), self.scale, self.zero_point)
@@ -99,9 +93,10 @@ class IntegerConv2d(IntegerLayer):
 
 
 class IntegerLinear(IntegerLayer):
-    def prepared(self, layer: QuantizedConv2d | QuantizedLinear, integers: Tensor) -> Tensor:
-        found: Tensor = torch.ops.onednn.qlinear_prepack(integers, None)
-        return found
+    def __init__(self, layer: QuantizedLinear, quantize: Input):
+        super().__init__(layer, quantize)
+        assert isinstance(layer.weight, IntegerWeight)
+        self.weight: Tensor = torch.ops.onednn.qlinear_prepack(layer.weight.integers.contiguous(), None)
 
     def forward(self, x: Tensor) -> Tensor:
         inputs = (self.integers(x), self.scale, self.zero_point)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -77,14 +78,15 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
         exclude: Sequence[str] = (),
     ):
         super().__init__(bits, activation_bits, begin, granularity, exclude)
-        if rate < 0:
+        if not 0 <= rate < math.inf:
             raise UserError(f"quant.rate={rate}: what 1,000 bytes add to the loss, 0 or more; 0.01 is usual")
         self.rate = rate
 
     def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
         return PricedWeight(weight, grid, self.granularity)
 
-    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        # Here, not after each backward pass: once a step, however many batches it has, and unscaled.
         cost = self.kilobytes(network_of(pl_module))
         if self.rate and cost.requires_grad:
             (self.rate * cost).backward()
