@@ -5,6 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from training import compose, train
 
 from lcomp import measure, packed, runtimes
@@ -37,6 +38,11 @@ def made(name):
             "torch": runtimes.Torch}[name]()  # fmt: skip
 
 
+def signed():
+    """A network whose linear layer reads values of both signs, so that zero is not the lowest integer."""
+    return nn.Sequential(nn.Conv2d(1, 4, 5, stride=3), nn.Flatten(), nn.Linear(256, 10))
+
+
 @pytest.fixture(scope="module")
 def exported(digits, tmp_path_factory):
     """By technique: the finalized network, and its artifact."""
@@ -44,13 +50,15 @@ def exported(digits, tmp_path_factory):
     for name, techniques in {
         "fp32": [],
         "int8": [QuantizationAwareTraining(8)],
+        "signed": [QuantizationAwareTraining(8)],
         "bits": [Pruning(0.5, end=0.5, interval=2), QuantizationAwareTraining(3, 4)],
         "hybrid": [HybridQuantization(8)],
         "dynamic": [DynamicQuantization(8)],
         "shared": [WeightSharing(4, begin=0.5)],
     }.items():
         torch.manual_seed(0)
-        module = BaselineModule(LeNet5(), techniques, learning_rate=0.003)
+        network = signed() if name == "signed" else LeNet5()
+        module = BaselineModule(network, techniques, learning_rate=0.003)
         train(module, digits, steps=20)
         network = module.finalize(module.calibration(digits))
         path = tmp_path_factory.mktemp(name) / "artifact.onnx"
@@ -63,10 +71,10 @@ SUFFIXES = {"litert": ".tflite", "torch": ".lcomp"}
 CASES = [
     (engine, technique)
     for engine in ENGINES
-    for technique in ("fp32", "int8", "bits", "hybrid", "dynamic", "shared")
+    for technique in ("fp32", "int8", "signed", "bits", "hybrid", "dynamic", "shared")
     if engine != "litert" or technique not in ("hybrid", "shared")  # a conversion takes ten seconds
 ]
-CLOSE = {"int8": 0.05, "bits": 0.2, "dynamic": 0.05}  # an integer kernel may round a half otherwise
+CLOSE = {"int8": 0.05, "signed": 0.05, "bits": 0.2, "dynamic": 0.05}  # an integer kernel may round a half otherwise
 
 
 @pytest.mark.parametrize(("engine", "technique"), CASES)
