@@ -149,6 +149,15 @@ def test_unknown_student_is_refused_with_the_nearest():
         config.student(compose("kd=logit", "kd.student=smallcnn"))
 
 
+def test_a_student_with_a_defaults_list_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults: [lenet5]\nhidden: [8, 8]\n")
+    composed = compose("kd=logit", "kd.student=mine")
+    monkeypatch.setattr(config, "folder", lambda: tmp_path)
+    with pytest.raises(UserError, match=r"kd.student=mine: .*mine.yaml has a defaults list.*write its keys out"):
+        config.student(composed)
+
+
 class Own:
     """Somebody's network with arguments of LeNet-5's names."""
 

@@ -146,12 +146,14 @@ def model(key: str, name: str, *words: str) -> DictConfig:
     """The file of conf/model that `key` names.
 
     Raises:
-        UserError: there is none; `words` are what else is allowed.
+        UserError: there is none (`words` are what else is allowed), or it is not whole by itself.
     """
     path = folder() / "model" / f"{name}.yaml"
     one_of(key, name, [*words, *sorted(p.stem for p in path.parent.glob("*.yaml"))])
     loaded = OmegaConf.load(path)
     assert isinstance(loaded, DictConfig)
+    if "defaults" in loaded:
+        raise UserError(f"{key}={name}: {path} has a defaults list, but is read alone here; write its keys out")
     return loaded
 
 
