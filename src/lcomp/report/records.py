@@ -1,0 +1,44 @@
+"""The records: the least bytes of a packed file that a test accuracy was reached in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lcomp.report.paper import Run
+from lcomp.report.rows import Row
+from lcomp.report.sheet import Sheet
+from lcomp.report.statistics import spread
+
+HEADINGS = ("row", "n", "test acc %", "worst", "packed bytes", "most", "parameters", "training s")
+NOTE = "packed bytes: of artifact.lcomp, whole: everything that rebuilds the logits. worst, most: of all seeds."
+ROWS = [
+    Row("record_lenet5", "LeNet-5"),
+    Row("record_1kb", "four convolutions, 1 KB"),
+    Row("record_2kb", "four convolutions, 2 KB"),
+    Row("record_8kb", "four wider convolutions, 8 KB"),
+]
+
+
+def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
+    """One table; none, where no record was run."""
+    body = [cells(row, found[row.name]) for row in ROWS if found.get(row.name)]
+    return [Sheet("Records: accuracy of the smallest packed files", HEADINGS, body, [NOTE])] if body else []
+
+
+def cells(row: Row, runs: Sequence[Run]) -> list[str]:
+    """A row: mean ± standard deviation over its seeds, and the worst of them."""
+    results = [run.result for run in runs]
+    accuracy, size, parameters = (
+        [result.metrics[key] for result in results if key in result.metrics]
+        for key in ("test_accuracy", "packed_bytes", "parameters")
+    )
+    return [
+        row.label,
+        str(len(runs)),
+        spread([100 * value for value in accuracy], 2),
+        f"{100 * min(accuracy):.2f}",
+        spread(size, 0),
+        f"{max(size):.0f}" if size else "",
+        spread(parameters, 0),
+        spread([result.seconds.get("train", 0.0) for result in results], 0),
+    ]
