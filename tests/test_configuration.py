@@ -136,6 +136,7 @@ def test_an_impossible_ensemble_is_refused(overrides, words):
         (["kd=logit", "kd.alpha=true"], "kd.alpha=True: must be a number"),
         (["prune=scheduled", "prune.exclude=conv1"], "prune.exclude=conv1: must be a list"),
         (["prune=scheduled", "prune.schedule=linear"], "prune.schedule=linear: must be a choice of a file"),
+        (["experiment=paper_kd_t1", "kd=none"], "kd.temperature.*: set, but nothing takes them, as with kd=none"),
         (["prune=scheduled", "prune.sparsity=80"], r"prune.sparsity=80: .*0\.8\?"),
     ],
 )

@@ -39,10 +39,15 @@ def build(node: DictConfig | dict[str, Any], group: str, **given: Any) -> Any:
         given: further arguments, passed where the constructor names them.
 
     Raises:
-        UserError: the class cannot be imported, or not be made from these keys.
+        UserError: there is no class, it cannot be imported, or not be made from these keys.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    target = plain["_target_"]
+    target = plain.get("_target_")
+    if target is None:
+        keys = ", ".join(f"{group}.{key}" for key in plain)
+        raise UserError(
+            f"{keys}: set, but nothing takes them, as with {group}=none; choose another {group}, or leave them out"
+        )
     try:
         made: Callable[..., Any] = hydra.utils.get_object(target)
         parameters = inspect.signature(made).parameters
