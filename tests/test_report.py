@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from records import experiment as write
 
 from lcomp import config
-from lcomp.report import robustness, survey
+from lcomp.report import records, robustness, survey
 from lcomp.report.paper import load, sheets
 from lcomp.report.rows import DIFFERENCES, TABLES
 from lcomp.report.sheet import Sheet
@@ -23,7 +23,7 @@ def test_every_row_of_the_report_is_an_experiment():
     files = {path.stem for path in (config.folder() / "experiment").glob("*.yaml")}
     rows = [
         row.name
-        for rows in [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS))]
+        for rows in [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS)), records.ROWS]
         for row in rows
     ]
     assert set(rows) == files
@@ -48,6 +48,15 @@ def test_surveys_baseline_costs_its_own_training(tmp_path):
     write(tmp_path, "survey_baseline", 0, 0.9)
     [table] = survey.sheets(load(tmp_path))
     assert dict(zip(table.headings, table.rows[1], strict=True))["training s"] == "75"
+
+
+def test_records_show_the_worst_seed_and_the_largest_file(tmp_path):
+    for seed, accuracy, size in ((0, 0.991, 1_100), (1, 0.993, 1_200)):
+        write(tmp_path, "record_1kb", seed, accuracy, test_accuracy=accuracy, packed_bytes=size)
+    [table] = records.sheets(load(tmp_path))
+    [row] = [dict(zip(table.headings, row, strict=True)) for row in table.rows]
+    assert (row["test acc %"], row["worst"]) == ("99.20 ± 0.14", "99.10")
+    assert (row["packed bytes"], row["most"]) == ("1150 ± 71", "1200")
 
 
 def test_rows_hold_the_papers_figures_beside_mean_spread_and_n(tmp_path):

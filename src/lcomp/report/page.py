@@ -14,7 +14,7 @@ from typing import Any
 import plotly.offline
 from jinja2 import Environment, StrictUndefined
 
-from lcomp.report import charts, paper, robustness, study, survey
+from lcomp.report import charts, paper, records, robustness, study, survey
 from lcomp.report.rows import TABLES
 from lcomp.report.runs import Shown
 from lcomp.report.sheet import Sheet
@@ -91,16 +91,18 @@ def origin(runs: Sequence[Shown]) -> str:
 
 
 def sheets(folders: Sequence[Path]) -> list[Sheet]:
-    """The paper's tables, those of its survey and of robustness, where their experiments were run on one data set."""
+    """The tables of the paper, of its survey, of robustness and of records whose experiments ran on one data set."""
     found: dict[str, list[paper.Run]] = {}
     for name, runs in ((name, runs) for folder in folders for name, runs in paper.load(folder).items()):
         seeds = {run.result.seed: run for run in [*found.get(name, []), *runs]}
         found[name] = [seeds[seed] for seed in sorted(seeds)]
-    tables = [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS))]
+    tables = [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS)), records.ROWS]
     rows = {row.name for table in tables for row in table}
     found = {name: runs for name, runs in found.items() if name.partition(paper.ON)[0] in rows}
     names = {run.result.dataset["sha256"]: run.result.dataset["name"] for runs in found.values() for run in runs}
     if len(names) > 1:
         several = ", ".join(sorted(names.values()))
         log.warning("runs of several data sets (%s): no tables of the paper; name a folder of one", several)
-    return paper.sheets(found) + survey.sheets(found) + robustness.sheets(found) if len(names) == 1 else []
+    if len(names) != 1:
+        return []
+    return [sheet for part in (paper, survey, robustness, records) for sheet in part.sheets(found)]
