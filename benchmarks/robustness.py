@@ -7,10 +7,10 @@ fifteen corruptions of 10,000 test and 6,000 validation images. A process draws 
 once. An epoch is one of Trainer.fit, validation included, of LeNet-5 in float and under quant=qat; the least of three.
 
 Intel Xeon (AVX512-VNNI), two cores with other work beside, artifacts of LeNet-5 in float and after quant=qat: an epoch
-3.6 s in float, 5.8 s of qat; drawing the test split 2.0 s, inference on it 2.2 s in float and 5.0 s in int8 (exact kernels),
-validation six tenths of that; integrated gradients 0.4 s for each network. So drawing and both inferences on the test
-split cost a float artifact 1.75 epochs, an int8 one 1.6 to 1.7 epochs of qat, 2.5 in float; all of it, as a sweep's later
-run pays it, 1.2, 1.5 and 2.5.
+3.6 s in float, 5.8 s of qat; drawing the test split 2.0 s, inference on it 2.2 s in float and 5.0 s in int8 (exact
+kernels), validation six tenths of that; integrated gradients 0.4 s for each network. So drawing and both inferences on
+the test split cost a float artifact 1.75 epochs, an int8 one 1.6 to 1.7 epochs of qat, 2.5 in float; all of it, as a
+sweep's later run pays it, 1.2, 1.5 and 2.5.
 """
 
 import os
