@@ -57,7 +57,7 @@ def draw(rows, path):
         size, accuracy = (statistics.fmean(values) for values in zip(*found, strict=True))
         axes.scatter(size, accuracy, s=80, color=dots.get_facecolor(), alpha=1)
         label = f"{name.removeprefix('record_')}: {size:.2f} KB, {accuracy:.2f} %"
-        axes.annotate(label, (size, accuracy), xytext=(8, -12), textcoords="offset points", fontsize=8)
+        axes.annotate(label, (size, accuracy), xytext=(-8, 8), textcoords="offset points", fontsize=8, ha="right")
     for label, (size, accuracy) in PUBLISHED.items():
         axes.scatter(size / 1_000, accuracy, marker="x", s=60, color="black")
         axes.annotate(
