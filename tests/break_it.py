@@ -634,20 +634,6 @@ BREAKS = [
         "test_sensitivity.py::test_a_layer_that_nothing_reads_costs_nothing_and_others_do",
     ),
     Break(
-        "of equal values in a pooling's window one has the gradient",
-        "models/pooling.py",
-        "ctx.save_for_backward(bottom > top, right > left)",
-        "ctx.save_for_backward(bottom >= top, right > left)",
-        "test_models.py::test_pooling_by_halves_gives_the_gradient_to_one_of_equals",
-    ),
-    Break(
-        "a left out row of a pooling has no gradient",
-        "models/pooling.py",
-        "found.select(dim, -1).zero_()",
-        "found.select(dim, -1).fill_(1)",
-        "test_models.py::test_pooling_by_halves_is_torchs",
-    ),
-    Break(
         "the records' table shows the largest file",
         "report/records.py",
         'f"{max(size):.0f}" if size else ""',

@@ -7,7 +7,6 @@ from lcomp.errors import UserError
 from lcomp.export import export
 from lcomp.models import ConvNet, LeNet5, SmallCNN, mobilenet_v3_small, resnet18
 from lcomp.models.layers import PooledReLU
-from lcomp.models.pooling import MaxPool2x2
 
 
 @pytest.mark.parametrize(("network", "parameters"), [(LeNet5, 44_426), (SmallCNN, 11_042)])
@@ -36,27 +35,6 @@ def test_pooling_before_or_after_the_relu_is_the_same_function_with_the_same_gra
         gradients.append(leaf.grad)
     assert torch.equal(*outputs) and torch.equal(*gradients)
     assert torch.equal(outputs[0], torch.nn.functional.max_pool2d(x.relu(), 2))
-
-
-@pytest.mark.parametrize("shape", [(3, 5, 7, 9), (2, 6, 28, 28), (1, 1, 2, 3), (2, 16, 4, 4)])
-@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_pooling_by_halves_is_torchs(shape, memory_format):
-    x = torch.randn(shape).contiguous(memory_format=memory_format)
-    expected, own = x.clone().requires_grad_(), x.clone().requires_grad_()
-    pooled, by_halves = torch.nn.functional.max_pool2d(expected, 2), MaxPool2x2()(own)
-    gradient = torch.randn_like(pooled)
-    pooled.backward(gradient)
-    by_halves.backward(gradient)
-    assert torch.equal(pooled, by_halves) and torch.equal(expected.grad, own.grad)
-    assert by_halves.stride() == pooled.stride() and own.grad.stride() == expected.grad.stride()
-
-
-def test_pooling_by_halves_gives_the_gradient_to_one_of_equals():
-    x = torch.full((1, 3, 4, 5), 0.5, requires_grad=True)
-    MaxPool2x2()(x).sum().backward()
-    ones = torch.zeros(4, 5)
-    ones[::2, 0:4:2] = 1
-    assert torch.equal(x.grad, ones.expand(1, 3, 4, 5))
 
 
 @pytest.mark.parametrize(("make", "parameters"), [(resnet18, 11_172_810), (mobilenet_v3_small, 1_527_818)])

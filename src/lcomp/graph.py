@@ -15,12 +15,10 @@ PIXELS = "pixels"
 
 
 class LayerTracer(fx.Tracer):
-    """Traces a network down to its convolutions, linear layers, poolings and `Normalize`."""
+    """Traces a network down to its convolutions, linear layers and `Normalize`."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d | nn.Linear | nn.MaxPool2d | Normalize) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        return isinstance(m, nn.Conv2d | nn.Linear | Normalize) or super().is_leaf_module(m, module_qualified_name)
 
 
 def calls(network: nn.Module) -> dict[fx.Node, nn.Module]:

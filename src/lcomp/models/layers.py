@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lcomp.models.pooling import MaxPool2x2
-
 
 class Normalize(nn.Module):
     """(x - mean) / std, as buffers: a network takes pixels, and so does its artifact."""
@@ -28,7 +26,7 @@ class PooledReLU(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool, self.relu = MaxPool2x2(), nn.ReLU()
+        self.pool, self.relu = nn.MaxPool2d(2), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.relu(self.pool(x)) if self.training else self.pool(self.relu(x))
