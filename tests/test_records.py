@@ -13,7 +13,7 @@ from lcomp.data import MNISTDataModule
 
 FOLDER = Path(__file__).parents[1] / "records"
 MNIST = Path(os.environ.get("LCOMP_DATA", "data"))
-ROWS = list(csv.DictReader((FOLDER / "records.csv").open()))
+ROWS = list(csv.DictReader((FOLDER / "records.csv").read_text().splitlines()))
 every = pytest.mark.parametrize("row", ROWS, ids=lambda row: row["file"])
 
 
