@@ -60,13 +60,11 @@ def draw(rows, path):
         axes.annotate(label, (size, accuracy), xytext=(-8, 8), textcoords="offset points", fontsize=8, ha="right")
     for label, (size, accuracy) in PUBLISHED.items():
         axes.scatter(size / 1_000, accuracy, marker="x", s=60, color="black")
-        axes.annotate(
-            label, (size / 1_000, accuracy), xytext=(-8, 8), textcoords="offset points", fontsize=8, ha="right"
-        )
+        axes.annotate(label, (size / 1_000, accuracy), xytext=(8, -12), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel="KB of the packed file (1 KB = 1000 bytes)", ylabel="MNIST test accuracy, %")
     axes.set_xticks([0.5, 1, 2, 3, 5, 8, 13], ["0.5", "1", "2", "3", "5", "8", "13"])
     axes.minorticks_off()
-    axes.set_xlim(0.5, 20)
+    axes.set_xlim(0.5, 30)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
 
