@@ -56,6 +56,20 @@ def digits() -> MNISTDataModule:
 
 
 @pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder that holds all of MNIST."""
+    root = Path(os.environ.get("LCOMP_DATA", "data"))
+    if not (root / "MNIST" / "raw").is_dir():
+        pytest.skip(f"MNIST is not under {root}; set LCOMP_DATA to test with all of it")
+    return root
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_root) -> MNISTDataModule:
+    return MNISTDataModule(root=mnist_root, download=False)
+
+
+@pytest.fixture(scope="session")
 def trained(digits) -> nn.Module:
     """LeNet-5 after two epochs on mnist5k; not to be changed."""
     torch.manual_seed(0)

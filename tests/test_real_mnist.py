@@ -1,9 +1,5 @@
 """All of MNIST, where LCOMP_DATA points to it."""
 
-import os
-from pathlib import Path
-
-import pytest
 import torch
 
 from lcomp.data import MNISTDataModule
@@ -11,24 +7,14 @@ from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule
 from lcomp.training import fit
 
-ROOT = Path(os.environ.get("LCOMP_DATA", "data"))
-pytestmark = pytest.mark.skipif(
-    not (ROOT / "MNIST" / "raw").is_dir(), reason=f"MNIST is not under {ROOT}; set LCOMP_DATA to test with all of it"
-)
 
-
-@pytest.fixture(scope="module")
-def mnist():
-    return MNISTDataModule(root=ROOT, download=False)
-
-
-def test_split_is_disjoint_and_whole(mnist):
+def test_split_is_disjoint_and_whole(mnist, mnist_root):
     assert mnist.name == "mnist"
     assert torch.bincount(mnist.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     together = torch.bincount(mnist.train.labels) + torch.bincount(mnist.validation.labels)
     assert together.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert len(mnist.train) == 54_000 and len(mnist.validation) == 6_000
-    again, other = (MNISTDataModule(root=ROOT, download=False, seed=seed) for seed in (0, 1))
+    again, other = (MNISTDataModule(root=mnist_root, download=False, seed=seed) for seed in (0, 1))
     assert torch.equal(again.train.labels, mnist.train.labels) and not torch.equal(
         other.train.labels, mnist.train.labels
     )

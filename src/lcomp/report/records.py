@@ -13,9 +13,9 @@ HEADINGS = ("row", "n", "test acc %", "worst", "packed bytes", "most", "paramete
 NOTE = "packed bytes: of artifact.lcomp, whole: everything that rebuilds the logits. worst, most: of all seeds."
 ROWS = [
     Row("record_lenet5", "LeNet-5"),
-    Row("record_1kb", "four convolutions, 1 KB"),
-    Row("record_2kb", "four convolutions, 2 KB"),
-    Row("record_8kb", "four wider convolutions, 8 KB"),
+    Row("record_1kb", "four convolutions, about 1 KB"),
+    Row("record_2kb", "four convolutions, about 2 KB"),
+    Row("record_8kb", "four wider convolutions, about 8 KB"),
 ]
 
 
