@@ -10,8 +10,8 @@ measurement of every artifact included: one thread for a run, one worker of one 
 AMD EPYC (AVX2), two cores, one round: a baseline of 10 epochs 156 s by hand, 62 s with lcomp on one thread (2.5 times),
 and 194 s against 53 s with --threads 2 (3.6 times), in 1.19 times the memory; the sweep with --epochs 2, 312 s against
 74 s (4.2 times), the two sides a few minutes apart; with 10 epochs 1755 s against 279 s (6.3 times), with other work
-beside both. Intel Xeon (AVX-512), two cores, one quiet round: a baseline 89 s against 50 s (1.8 times), with --threads 2
-87 s against 36.5 s (2.4 times); the sweep with --epochs 10, 682 s against 158 s (4.3 times).
+beside both. Intel Xeon (AVX-512), two cores, one quiet round: a baseline 89 s against 50 s (1.8 times), with
+--threads 2 87 s against 36.5 s (2.4 times); the sweep with --epochs 10, 682 s against 158 s (4.3 times).
 """
 
 import argparse
