@@ -53,9 +53,9 @@ def shuffle(choice: Tensor, reach: int, height: int, width: int) -> Tensor:
     for drawn in choice:
         for down, right in waves:
             here = (height - reach - down) * width + width - reach - right
-            there = here[:, None] + partner[drawn[down, right].long()]
-            own, other = order[here], order.gather(0, there)
-            order[here] = other
+            there = here[:, None] + partner.take(drawn[down, right].long())
+            own, other = order.index_select(0, here), order.gather(0, there)
+            order.index_copy_(0, here, other)
             order.scatter_(0, there, own)
     return order.T
 
@@ -80,10 +80,10 @@ def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     padded = F.pad(images[order], (0, int(right.max()), -low, high), mode="replicate")
     blurred = torch.zeros_like(images)
     for weight, across, along in zip((weights / weights.sum()).tolist(), right, down - low, strict=True):
-        lines, lengths = torch.stack([across, along]).unique_consecutive(dim=1, return_counts=True)
+        lines, lengths = (width * along + across).unique_consecutive(return_counts=True)
         start = 0
-        for x, y, length in zip(*lines.tolist(), lengths.tolist(), strict=True):
-            end = start + length
+        for line, length in zip(lines.tolist(), lengths.tolist(), strict=True):
+            (y, x), end = divmod(line, width), start + length
             blurred[start:end].add_(padded[start:end, :, y : y + height, x : x + width], alpha=weight)
             start = end
     return torch.empty_like(images).index_copy_(0, order, blurred).clamp_(0, 1)

@@ -105,18 +105,18 @@ def thin(down: Tensor, across: Tensor, size: Tensor) -> Tensor:
     width = size.shape[3]
     inside = torch.zeros_like(size, dtype=torch.bool)
     inside[..., 1:-1, 1:-1] = size[..., 1:-1, 1:-1] >= WEAK
-    place = inside.flatten().nonzero().squeeze(1)
-    down, across, size = (part.flatten() for part in (down, across, size))
-    y, x, own = down[place], across[place], size[place]
-    up, left = torch.where(y < 0, -width, width), torch.where(x < 0, -1, 1)
+    place = inside.flatten().nonzero().squeeze(1).int()
+    size = size.flatten()
+    y, x, own = (part.flatten().index_select(0, place) for part in (down, across, size))
+    up, left = torch.where(y < 0, -width, width).int(), torch.where(x < 0, -1, 1).int()
     steep = y.abs() >= x.abs()
     straight, diagonal = torch.where(steep, up, left), up + left
     share = torch.where(steep, x / y, y / x).abs_()
     highest = torch.ones_like(place, dtype=torch.bool)
     for sign in (1, -1):
-        highest &= share * size[place + sign * diagonal] + (1 - share) * size[place + sign * straight] <= own
-    inside.view(-1)[place] = highest
-    return inside
+        far, near = (size.index_select(0, place + sign * way) for way in (diagonal, straight))
+        highest &= share * far + (1 - share) * near <= own
+    return inside.masked_scatter(inside, highest)
 
 
 def connected(seeds: Tensor, mask: Tensor) -> Tensor:
