@@ -1,5 +1,6 @@
 """The modules and techniques in bare Trainers and in other people's modules; the README's code as it stands."""
 
+import copy
 import math
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from lcomp.data import MNISTDataModule
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, DistillationModule
-from lcomp.techniques.distillation import LogitDistillation
+from lcomp.techniques.distillation import Ensemble, LogitDistillation
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import QuantizationAwareTraining
 
@@ -51,6 +52,17 @@ def test_teacher_is_frozen_and_no_part_of_the_checkpoint(digits, trained):
     assert all(torch.equal(before[key], value) for key, value in trained.state_dict().items())
     assert not any("teacher" in key for key in module.state_dict())
     assert sum(p.numel() for group in trainer.optimizers[0].param_groups for p in group["params"]) == 11_042
+
+
+def test_teachers_lie_as_they_prefer_while_they_teach_and_as_they_were_afterwards(digits, trained):
+    teachers = [trained, copy.deepcopy(trained)]
+
+    class Look(pl.Callback):
+        def on_train_batch_start(self, *_):
+            assert all(one.conv2.weight.is_contiguous(memory_format=torch.channels_last) for one in teachers)
+
+    train(DistillationModule(SmallCNN(), Ensemble(teachers, 3.0), LogitDistillation()), digits, callbacks=[Look()])
+    assert all(p.is_contiguous() for one in teachers for p in one.parameters())
 
 
 def test_carried_logits_are_the_teachers(digits, trained):

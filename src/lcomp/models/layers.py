@@ -21,15 +21,15 @@ class Normalize(nn.Module):
 
 
 class PooledReLU(nn.Module):
-    """The maximum over 2x2 windows of ReLU(x). The two commute, gradients included: training pools first, which leaves
-    a quarter of the ReLUs; an artifact has ReLU first, which runtimes fuse into the convolution before it."""
+    """The maximum over 2x2 windows of ReLU(x). The two commute, gradients included: torch pools first, which leaves a
+    quarter of the ReLUs; an artifact has ReLU first, which runtimes fuse into the convolution before it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pool, self.relu = nn.MaxPool2d(2), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.relu(self.pool(x)) if self.training else self.pool(self.relu(x))
+        y: Tensor = self.pool(self.relu(x)) if torch.compiler.is_exporting() else self.relu(self.pool(x))
         return y
 
 

@@ -52,8 +52,14 @@ class DistillationModule(BaselineModule):
         if isinstance(objective, Distillation):
             objective.prepare(network, teacher, input_shape, seed)
 
+    def on_fit_start(self) -> None:
+        for network in self.teacher.modules():  # the members of an ensemble too; `fit` does this for the student
+            if hasattr(network, "memory_format"):
+                network.to(memory_format=network.memory_format)  # type: ignore[call-overload]
+
     def on_fit_end(self) -> None:
-        self.teacher.cpu()  # it is no submodule: Lightning does not see that it followed the batches
+        # It is no submodule: neither Lightning nor `fit` sees that it followed the batches.
+        self.teacher.cpu().to(memory_format=torch.contiguous_format)
 
     @property
     def teacher(self) -> nn.Module:
