@@ -2,7 +2,7 @@
 
     python benchmarks/matrix.py [FOLDER]      # a sweep of its own; with FOLDER, the tables of one that has run
 
-A run takes 100 steps of 32 images from the cached baseline, kd=data_free, whose images are drawn, 20 of 256: enough to
+A run takes 100 steps of 32 images from the cached baseline, kd=data_free, whose images are drawn, 10 of 256: enough to
 show that the choices work together, not which is best.
 Tables of test accuracy (%) in Markdown, one for each kd; docs/matrix.md holds what it printed.
 """
@@ -21,7 +21,7 @@ from lcomp.result import FILE_NAME, Result, read
 
 SETTINGS = ("data=mnist5k", "data.batch_size=32", "trainer.max_epochs=1")
 QUIET = ("logger=none", "report=false", "measure.latency_runs=1")
-DRAWN, STEPS, STEPS_DRAWN = "data_free", 100, 20
+DRAWN, STEPS, STEPS_DRAWN = "data_free", 100, 10
 
 
 def choices(family: str) -> list[str]:
