@@ -28,6 +28,7 @@ PUBLISHED = {  # bytes, test accuracy in percent
     "BitNetMCU, 9.3 kB": (9_300, 99.44),
     "BitNetMCU, 13.0 kB": (13_000, 99.58),
 }
+ABOVE, BELOW = {"xytext": (-8, 8), "ha": "right"}, {"xytext": (10, -6), "ha": "left"}  # where no other point is
 
 
 def collect(folders):
@@ -57,10 +58,11 @@ def draw(rows, path):
         size, accuracy = (statistics.fmean(values) for values in zip(*found, strict=True))
         axes.scatter(size, accuracy, s=80, color=dots.get_facecolor(), alpha=1)
         label = f"{name.removeprefix('record_')}: {size:.2f} KB, {accuracy:.2f} %"
-        axes.annotate(label, (size, accuracy), xytext=(-8, 8), textcoords="offset points", fontsize=8, ha="right")
+        place = BELOW if name == "record_lenet5" else ABOVE
+        axes.annotate(label, (size, accuracy), textcoords="offset points", fontsize=8, **place)
     for label, (size, accuracy) in PUBLISHED.items():
         axes.scatter(size / 1_000, accuracy, marker="x", s=60, color="black")
-        axes.annotate(label, (size / 1_000, accuracy), xytext=(8, -12), textcoords="offset points", fontsize=8)
+        axes.annotate(label, (size / 1_000, accuracy), xytext=(8, 5), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel="KB of the packed file (1 KB = 1000 bytes)", ylabel="MNIST test accuracy, %")
     axes.set_xticks([0.5, 1, 2, 3, 5, 8, 13], ["0.5", "1", "2", "3", "5", "8", "13"])
     axes.minorticks_off()
