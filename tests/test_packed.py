@@ -225,6 +225,7 @@ def test_values_that_no_weight_takes_are_left_out(tmp_path):
 
 
 @given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20), st.integers(2, 12))
+@example([1.5], 3)
 @unhurried
 def test_rounded_biases_are_whole_multiples_and_near(values, bits):
     values = torch.tensor(values)

@@ -38,7 +38,8 @@ def on_grid(values: Tensor, bits: int) -> Tensor:
     """`values` at the nearest whole multiples, from -(2^(bits-1) - 1) to 2^(bits-1) - 1, of the smallest power of two
     whose multiples reach that far."""
     most = 2 ** (bits - 1) - 1
-    _, exponent = torch.frexp(values.abs().max() / most)  # 2^exponent is above it
+    fraction, exponent = torch.frexp(values.abs().max() / most)
+    exponent -= (fraction == 0.5).int()  # 2^exponent is above it, or it
     whole = torch.ldexp(values, -exponent).round().clamp(-most, most)
     return torch.ldexp(whole, exponent) + 0.0  # no minus zero, which is no whole number
 
