@@ -53,6 +53,8 @@ def row(metrics, base):
 
 
 def main():
+    """Prints the table; returns how many rows miss an aim: 60 % of the MACs, 99 % agreement, logits within 1e-3."""
+    missed = 0
     table = Table(
         *COLUMNS, title="shares of the baseline's; agreement and largest difference of a logit with the network"
     )
@@ -64,10 +66,11 @@ def main():
                 if quant == "none":
                     table.add_row(model, "baseline", *row(base, base), f"{result['seconds']['baseline']:.0f}")
                 table.add_row(model, f"filter, quant={quant}", *row(metrics, base), f"{result['seconds']['train']:.0f}")
-                assert metrics["macs"] <= 0.6 * base["macs"] and metrics["agreement"] >= 0.99
-                assert quant == "qat" or metrics["logit_difference"] <= 1e-3
+                kept = metrics["macs"] <= 0.6 * base["macs"] and metrics["agreement"] >= 0.99
+                missed += not (kept and (quant == "qat" or metrics["logit_difference"] <= 1e-3))
     Console(width=140).print(table)
+    return missed
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
