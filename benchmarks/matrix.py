@@ -12,7 +12,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lcomp import config
@@ -32,13 +32,17 @@ def choices(family: str) -> list[str]:
 
 def run(folder: Path) -> int:
     """Sweeps over all choices, in two sweeps under `folder`; the exit code, not 0 where a run failed."""
-    codes = []
-    for part, drawn, steps in (("data", False, STEPS), ("drawn", True, STEPS_DRAWN)):
-        kds = [kd for kd in choices("kd") if (kd == DRAWN) == drawn]
-        matrix = [f"{family}={','.join(choices(family) if family != 'kd' else kds)}" for family in config.FAMILIES]
-        own = (f"data.epoch_examples={32 * steps}", f"hydra.sweep.dir={folder / part}")
-        codes.append(subprocess.run([sys.executable, "-m", "lcomp", "-m", *matrix, *SETTINGS, *QUIET, *own]).returncode)
-    return max(codes)
+    drawn = {"kd": [DRAWN]}, STEPS_DRAWN
+    data = {"kd": [kd for kd in choices("kd") if kd != DRAWN]}, STEPS
+    codes = [sweep(folder / name, *part) for name, part in (("data", data), ("drawn", drawn))]
+    return int(any(codes))
+
+
+def sweep(folder: Path, chosen: Mapping[str, Sequence[str]], steps: int) -> int:
+    """Sweeps over all choices of every family that is not in `chosen`; returns the exit code."""
+    matrix = [f"{family}={','.join(chosen.get(family, choices(family)))}" for family in config.FAMILIES]
+    own = (f"data.epoch_examples={32 * steps}", f"hydra.sweep.dir={folder}")
+    return subprocess.run([sys.executable, "-m", "lcomp", "-m", *matrix, *SETTINGS, *QUIET, *own]).returncode
 
 
 def sheets(results: Sequence[Result]) -> list[Sheet]:

@@ -101,6 +101,27 @@ BREAKS = [
         "test_training.py::test_moments_in_a_checkpoint_lie_as_its_weights_do",
     ),
     Break(
+        "teachers that lie as they prefer",
+        "modules/distillation.py",
+        'if hasattr(network, "memory_format"):',
+        "if False:",
+        "test_modules.py::test_teachers_lie_as_they_prefer_while_they_teach_and_as_they_were_afterwards",
+    ),
+    Break(
+        "ReLUs behind their convolutions in an artifact",
+        "models/layers.py",
+        "if torch.compiler.is_exporting() else",
+        "if False else",
+        "test_export.py::test_an_artifact_has_each_relu_behind_its_convolution",
+    ),
+    Break(
+        "the unit of rounded biases",
+        "packed/rounding.py",
+        "exponent -= (fraction == 0.5).int()",
+        "pass",
+        "test_packed.py::test_rounded_biases_are_whole_multiples_and_near",
+    ),
+    Break(
         "networks that flatten by view",
         "training.py",
         'getattr(network_of(module), "memory_format", torch.contiguous_format)',

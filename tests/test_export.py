@@ -24,6 +24,12 @@ def test_the_same_network_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_an_artifact_has_each_relu_behind_its_convolution(tmp_path):
+    export(LeNet5(), tmp_path / "a.onnx", (1, 28, 28), 10)  # where runtimes fuse it; torch pools first
+    order = [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
+    assert order[:6] == ["Conv", "Relu", "MaxPool"] * 2
+
+
 def test_folding_the_normalization_changes_no_logit():
     torch.manual_seed(0)
     network, pixels = LeNet5(), torch.rand(5, 1, 28, 28)
