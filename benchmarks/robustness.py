@@ -44,7 +44,7 @@ def parts(baseline, artifact, data):
         drawn.update({name: corrupted(clean, name, PUBLISHED[name]) for name in CORRUPTIONS})
 
     def inference(path):
-        session = ONNXRuntime().session(path)
+        session = ONNXRuntime().session_for_many(path)
         return lambda: [accuracy(session, changed, labels.numpy()) for changed in drawn.values()]
 
     return {

@@ -661,6 +661,34 @@ BREAKS = [
         'f"{min(size):.0f}" if size else ""',
         "test_report.py::test_records_show_the_worst_seed_and_the_largest_file",
     ),
+    Break(
+        "pixels of a block are in the channels that the widened weight expects",
+        "space_to_depth.py",
+        "wide[rows, BLOCK * p + q,",
+        "wide[rows, BLOCK * q + p,",
+        "test_space_to_depth.py::test_a_rewritten_convolution_gives_the_same_outputs",
+    ),
+    Break(
+        "scales and biases go with each group of outputs",
+        "space_to_depth.py",
+        "np.tile(self.constants[other.input[at]], GROUPS)",
+        "np.repeat(self.constants[other.input[at]], GROUPS)",
+        "test_space_to_depth.py::test_integers_stay_integers_and_logits_the_same_bits",
+    ),
+    Break(
+        "no convolution of floats is rewritten where answers must keep their bits",
+        "space_to_depth.py",
+        "if place.of_integers or not integers_only]",
+        "if True]",
+        "test_space_to_depth.py::test_floats_stay_as_they_are_where_only_integers_may_change",
+    ),
+    Break(
+        "a baseline's cached figures are those of the file that is deployed",
+        "comparison.py",
+        ' | {"space_to_depth": runtime.space_to_depth}',
+        "",
+        "test_runtimes.py::test_a_run_deploys_a_rewritten_artifact_beside_a_rewritten_baseline",
+    ),
 ]
 
 

@@ -31,11 +31,11 @@ ENGINES = {
 }  # and what it imports
 
 
-def made(name):
+def made(name, **settings):
     if importlib.util.find_spec(ENGINES[name]) is None:
         pytest.skip(f"{ENGINES[name]} is not installed")
     return {"onnxruntime": runtimes.ONNXRuntime, "openvino": runtimes.OpenVINO, "litert": runtimes.LiteRT,
-            "torch": runtimes.Torch}[name]()  # fmt: skip
+            "torch": runtimes.Torch}[name](**settings)  # fmt: skip
 
 
 def signed():
@@ -95,6 +95,27 @@ def test_every_engine_gives_the_logits_of_the_network(exported, digits, engine, 
     assert (own.argmax(1) == expected.argmax(1)).mean() >= (1 if step < 0.01 else 0.98)
     one = session(pixels[7:8])
     assert np.abs(one - own[7:8]).max() < step * np.abs(expected).max()
+
+
+REWRITTEN = [
+    (engine, technique)
+    for engine in ("onnxruntime", "openvino", "litert")
+    for technique in ("fp32", "int8", "bits", "hybrid", "dynamic", "shared")
+    if engine != "litert" or technique in ("fp32", "int8")
+]
+
+
+@pytest.mark.parametrize(("engine", "technique"), REWRITTEN)
+def test_a_rewritten_artifact_gives_the_logits_of_the_artifact(exported, digits, engine, technique):
+    plain, rewriting = made(engine), made(engine, space_to_depth=True)
+    artifact = exported[technique][1]
+    pixels = measure.split_of(digits.test_dataloader()).pixels[:300]
+    file = rewriting.file(artifact)
+    assert file.name == "artifact.space_to_depth" + SUFFIXES.get(engine, ".onnx") and file != plain.file(artifact)
+    own, expected = (measure.logits(runtime.session(runtime.file(artifact)), pixels) for runtime in (rewriting, plain))
+    if technique == "int8":
+        assert np.array_equal(own, expected)
+    assert np.abs(own - expected).max() < CLOSE.get(technique, 1e-4) * np.abs(expected).max()
 
 
 def test_answers_do_not_change_with_the_next_question(exported, digits):
@@ -173,6 +194,29 @@ def test_a_run_measures_its_engines_file_beside_the_baselines(tmp_path):
     for name in ("val_accuracy", "test_accuracy", "macs", "packed_bytes"):
         assert result.metrics[name] == pytest.approx(other.metrics[name], abs=0.002)
     assert result.baseline["latency_ratio"] == 1 and result.metrics["latency_us_p50"] > other.metrics["latency_us_p50"]
+
+
+def test_a_run_deploys_a_rewritten_artifact_beside_a_rewritten_baseline(tmp_path):
+    found = {}
+    for rewritten in ("false", "true"):
+        overrides = [
+            f"runtime.space_to_depth={rewritten}",
+            "quant=static",
+            f"baseline.cache={tmp_path / 'cache'}",
+            "measure.latency_runs=3",
+        ]
+        cfg, choices = compose(*overrides)
+        found[rewritten] = run(cfg, tmp_path / rewritten, overrides, choices)
+        assert found[rewritten].status == "ok", found[rewritten].error
+    plain, result = found["false"], found["true"]
+    assert result.params["runtime.space_to_depth"] is True and result.config_hash != plain.config_hash
+    assert result.artifact["path"] == "artifact.space_to_depth.onnx"
+    assert result.baseline_artifact["path"].endswith("/artifact.space_to_depth.onnx")
+    file = tmp_path / "true" / "artifact.space_to_depth.onnx"
+    assert result.metrics["file_bytes"] == file.stat().st_size > plain.metrics["file_bytes"]
+    assert result.baseline["file_bytes"] > plain.baseline["file_bytes"]  # its cached figures are of the other file
+    for name in ("val_accuracy", "test_accuracy", "macs", "packed_bytes", "parameters"):
+        assert result.metrics[name] == plain.metrics[name]
 
 
 def test_a_file_is_made_once_and_again_when_the_artifact_is_new(exported, tmp_path):

@@ -55,10 +55,11 @@ def compare(
         expected = measure.answers(network, splits.test.pixels) if trained is None else trained
         found = measure.quality(session, splits, own, expected) | size.of_file(file) | size.of_packed(path)
         found |= size.of_graph(path) | size.of_network(network) | measure.robustness(session, perturbed)
-        return found | (robustness.accuracies(session, splits) if robustness else {})
+        return found | (robustness.accuracies(runtime.session_for_many(file), splits) if robustness else {})
 
     artifact = baseline.artifact
-    setting = [evaluated, robustness.setting if robustness else None, runtime.versions()]
+    engine = runtime.versions() | {"space_to_depth": runtime.space_to_depth}
+    setting = [evaluated, robustness.setting if robustness else None, engine]
     result.baseline = baseline.figures(setting, lambda: figures(artifact, baseline.network, None))
     deployed, own_file = runtime.file(artifact), runtime.file(folder / ARTIFACT)
     result.baseline_artifact = {

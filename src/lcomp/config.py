@@ -119,7 +119,7 @@ def params(cfg: DictConfig) -> dict[str, Any]:
 
     for family in FAMILIES:
         flatten(plain(cfg)[family], family)
-    for group in ("robustness", "pack"):
+    for group in ("robustness", "pack", "runtime"):
         flatten(plain(cfg)[group], group)
     for name, settings in plain(cfg)["perturb"].items():
         found |= {f"perturb.{name}.{key}": value for key, value in settings.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,31 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from lcomp import space_to_depth
 from lcomp.errors import UserError
 from lcomp.packed.alone import ALONE, Settings, padding
 from lcomp.packed.layers import Weight, both, convolution, linear
-from lcomp.packed.network import Clip, Constant, Join, Mean, Network, classes_of, output
+from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean, Network, classes_of, output
 from lcomp.packed.operations import batch_norm, decimal
 from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
 JOINS = {"Add": "add", "Mul": "mul", "Sub": "sub", "Div": "div", "Concat": "concat"}
 
 
-def from_onnx(path: Path) -> Network:
+def from_onnx(path: Path, rewritten: bool = False) -> Network:
     """The network of an artifact, from its pixels to its logits.
+
+    Args:
+        rewritten: of what `lcomp.space_to_depth` makes of the artifact.
 
     Raises:
         UserError: an operator or a setting that has no place in a packed network.
     """
-    graph = onnx.load(path).graph
+    model = onnx.load(path)
+    if rewritten:
+        space_to_depth.fold(model)
     try:
-        return Translation(graph).network()
+        return Translation(model.graph).network()
     except UserError as error:
         raise UserError(f"{path}: has no place in a packed network: {error}; docs/format.md lists what has") from None
 
@@ -159,11 +166,16 @@ def decoded_integers(to: Translation, node: Any, settings: Settings) -> None:
         to.weights[node.output[0]] = IntegerWeight(to.tensor(stored), to.tensor(scale))
         return
     quantize = to.producers[stored]
+    moves: list[nn.Module] = []
+    while quantize.op_type in MOVES:
+        moves = MOVES[quantize.op_type]() + moves
+        quantize = to.producers[quantize.input[0]]
     if quantize.op_type == "DynamicQuantizeLinear":
-        to.add(node, DynamicInput(), reads=quantize.input[0])
+        make: Callable[[], nn.Module] = DynamicInput
     else:
-        levels = to.levels.get(quantize.input[0], 255)
-        to.add(node, Input(to.tensor(scale), to.tensor(zero_point), levels), reads=quantize.input[0])
+        make = partial(Input, to.tensor(scale), to.tensor(zero_point), to.levels.get(quantize.input[0], 255))
+    again = [make()] if moves else []  # of the same integers, which a runtime that sees both never decodes between
+    to.add(node, make(), *moves, *again, reads=quantize.input[0])
 
 
 def gather(to: Translation, node: Any, settings: Settings) -> None:
@@ -197,6 +209,13 @@ def reshape(to: Translation, node: Any, settings: Settings) -> None:
     if (node.op_type == "Reshape" and len(to.constant(node.input[1])) != 2) or settings.get("axis", 1) != 1:
         raise UserError("a change of shape other than the flattening of an image")
     alias(to, node, settings) if len(shape) == 1 else to.add(node, nn.Flatten())
+
+
+def move(to: Translation, node: Any, settings: Settings) -> None:
+    """Of floats a step; of integers nothing, as `decoded_integers` sees to it."""
+    source = to.producers[node.input[0]].input[0] if node.op_type == "Max" else node.input[0]
+    if source in to.values:
+        to.add(node, *MOVES[node.op_type](), reads=source)
 
 
 def mean(to: Translation, node: Any, settings: Settings) -> None:
@@ -235,6 +254,11 @@ def bounded(nodes: Any, producers: dict[str, Any], constants: dict[str, Any]) ->
     return found
 
 
+MOVES: dict[str, Callable[[], list[nn.Module]]] = {  # of `lcomp.space_to_depth`; they may be between integers
+    "SpaceToDepth": lambda: [Blocks()],
+    "Split": lambda: [],
+    "Max": lambda: [GroupMaximum()],
+}
 NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
     "Conv": conv,
     "Gemm": gemm,
@@ -243,6 +267,9 @@ NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
     "DynamicQuantizeLinear": nothing,
     "Cast": nothing,
     "Gather": gather,
+    "SpaceToDepth": move,
+    "Split": nothing,
+    "Max": move,
     "Clip": clip,
     "Identity": alias,
     "Reshape": reshape,

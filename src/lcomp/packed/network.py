@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
@@ -44,6 +45,24 @@ class Network(nn.Module):
                 if last[source] == number:  # nothing reads it any more
                     del values[source]
         return x
+
+
+class Blocks(nn.Module):
+    """The four pixels of each 2x2 block as channels: (N, 1, H, W) to (N, 4, H/2, W/2). Not in packed files, nor is
+    `GroupMaximum`: see `lcomp.space_to_depth`. Both are in steps that LiteRT has kernels for."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        return x.view(n, h // 2, 2, w // 2, 2).permute(0, 1, 3, 2, 4).reshape(n, h // 2, w // 2, 4).permute(0, 3, 1, 2)
+
+
+class GroupMaximum(nn.Module):
+    """The maximum over four groups of channels: (N, 4C, H, W) to (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        groups = x.reshape(n, 4, c // 4, h * w).permute(0, 2, 3, 1)
+        return F.max_pool2d(groups, (1, 4)).reshape(n, c // 4, h, w)
 
 
 class Mean(nn.Module):

@@ -22,15 +22,23 @@ LEAST, MOST = -128, 127  # of int8, in which LiteRT has activations: those of ON
 
 
 class LiteRT(Converting):
-    """Converts the artifact with litert-torch; answers one image at a time, the batch that the file is made for."""
+    """Converts the artifact with litert-torch; answers one image at a time, the batch that the file is made for.
+
+    Args:
+        space_to_depth: convert what `lcomp.space_to_depth` makes of the artifact.
+    """
 
     packages = ("ai-edge-litert", "litert-torch")
-    suffix = ".tflite"
+
+    def __init__(self, space_to_depth: bool = False):
+        self.space_to_depth = space_to_depth
+        self.suffix = ".space_to_depth.tflite" if space_to_depth else ".tflite"
 
     def convert(self, artifact: Path, path: Path) -> None:
-        with_decomposed_quantizers(from_onnx(artifact))  # what cannot be translated is said here
+        rewritten = ["rewritten"] * self.space_to_depth
+        translated(artifact, *rewritten)  # what cannot be translated is said here
         # In a process of its own: the converter brings JAX along, sets loggers, and speaks to standard error.
-        command = [sys.executable, "-m", "lcomp.runtimes.litert", str(artifact), str(path)]
+        command = [sys.executable, "-m", "lcomp.runtimes.litert", str(artifact), str(path), *rewritten]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -56,6 +64,11 @@ class LiteRT(Converting):
             return np.concatenate([one(pixels[place : place + 1]) for place in range(len(pixels))])
 
         return answer
+
+
+def translated(artifact: Path, *rewritten: str) -> Network:
+    """The network of an artifact, or of what `lcomp.space_to_depth` makes of it, ready to be converted."""
+    return with_decomposed_quantizers(from_onnx(artifact, rewritten=bool(rewritten)))
 
 
 def flatbuffer(network: Network) -> bytes:
@@ -141,5 +154,5 @@ class Given(nn.Module):
 
 
 if __name__ == "__main__":
-    source, target = map(Path, sys.argv[1:])
-    write_atomically(target, flatbuffer(with_decomposed_quantizers(from_onnx(source))))
+    source, target, *rewritten = sys.argv[1:]
+    write_atomically(Path(target), flatbuffer(translated(Path(source), *rewritten)))

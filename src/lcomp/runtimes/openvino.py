@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lcomp.runtimes.runtime import Runtime, Session
+from lcomp.runtimes.runtime import ReadsONNX, Session
 
 SETTINGS = {  # one thread, and float32 where nothing was quantized: bfloat16 is the default on some processors
     "INFERENCE_NUM_THREADS": 1,
@@ -19,7 +19,7 @@ SETTINGS = {  # one thread, and float32 where nothing was quantized: bfloat16 is
 }
 
 
-class OpenVINO(Runtime):
+class OpenVINO(ReadsONNX):
     """Runs the ONNX file, compiled for each batch size that it is asked with."""
 
     packages = ("openvino",)

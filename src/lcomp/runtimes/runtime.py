@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from lcomp import space_to_depth
 from lcomp.errors import UserError
+from lcomp.files import write_atomically
 
 Session = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # pixels (N, C, H, W) in [0, 1] to logits (N, classes)
 
@@ -21,9 +24,11 @@ class Runtime(ABC):
 
     Attributes:
         packages: distributions that it is made of; a record names their versions.
+        space_to_depth: whether what it deploys was rewritten as `lcomp.space_to_depth` describes.
     """
 
     packages: ClassVar[tuple[str, ...]]
+    space_to_depth = False
 
     def versions(self) -> dict[str, str]:
         """Of its packages.
@@ -45,6 +50,10 @@ class Runtime(ABC):
     def session(self, path: Path) -> Session:
         """That file, ready to answer images on one CPU thread."""
 
+    def session_for_many(self, path: Path) -> Session:
+        """The same answers to the bit, from what answers many images sooner."""
+        return self.session(path)
+
 
 class Converting(Runtime):
     """An engine that deploys a file of its own, beside the ONNX artifact.
@@ -53,7 +62,7 @@ class Converting(Runtime):
         suffix: of that file.
     """
 
-    suffix: ClassVar[str]
+    suffix: str
 
     def file(self, artifact: Path) -> Path:
         """The engine's own file, made unless it is there already.
@@ -69,3 +78,24 @@ class Converting(Runtime):
     @abstractmethod
     def convert(self, artifact: Path, path: Path) -> None:
         """Writes the engine's own file, whole or not at all."""
+
+
+class ReadsONNX(Converting):
+    """An engine that deploys the ONNX artifact as it is, or rewritten.
+
+    Args:
+        space_to_depth: deploy what `lcomp.space_to_depth` makes of it.
+    """
+
+    suffix = ".space_to_depth.onnx"
+
+    def __init__(self, space_to_depth: bool = False):
+        self.space_to_depth = space_to_depth
+
+    def file(self, artifact: Path) -> Path:
+        return super().file(artifact) if self.space_to_depth else artifact
+
+    def convert(self, artifact: Path, path: Path) -> None:
+        model = onnx.load(artifact)
+        space_to_depth.fold(model)
+        write_atomically(path, model.SerializeToString(deterministic=True))
