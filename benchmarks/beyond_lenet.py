@@ -29,6 +29,7 @@ from rich.table import Table
 SETTING = [
     "data=mnist5k", "data.batch_size=32", "data.epoch_examples=6400", "baseline.trainer.max_epochs=1",
     "trainer.max_epochs=1", "prune=filter", "prune.sparsity=0.5", "logger=none", "report=false", "threads=1",
+    *(f"{part}.{key}" for part in ("trainer", "baseline.trainer") for key in ("learning_rate=0.003", "schedule=cosine")),
 ]  # fmt: skip
 COLUMNS = ("network", "", "test accuracy", "parameters", "MACs", "file", "latency", "agreement", "logits", "seconds")
 

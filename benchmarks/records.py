@@ -4,7 +4,7 @@
     python benchmarks/records.py multirun/SWEEP
 
 Copies the artifact.lcomp of every run of an experiment record_* to records/, writes what they reach to
-records/records.csv, and the front to docs/images/records.png.
+records/records.csv, and the front to docs/images/records.png. Files of other experiments and seeds stay.
 """
 
 import csv
@@ -44,7 +44,13 @@ def collect(folders):
         figures = (result.metrics[key] for key in ("val_accuracy", "test_accuracy"))
         shares = [f"{100 * figure:.2f}" for figure in figures]
         rows.append([name, result.name, result.seed, len(content), *shares, hashlib.sha256(content).hexdigest()])
-    return sorted(rows)
+    return rows
+
+
+def table():
+    """The rows that there are, by file."""
+    path = ROOT / "records" / "records.csv"
+    return {row[0]: row for row in [*csv.reader(path.read_text().splitlines())][1:]} if path.is_file() else {}
 
 
 def draw(rows, path):
@@ -75,14 +81,15 @@ def main():
     if not sys.argv[1:]:
         sys.exit(__doc__)
     (ROOT / "records").mkdir(exist_ok=True)
-    rows = collect(sys.argv[1:])
-    if not rows:
+    known, found = table(), collect(sys.argv[1:])
+    if not found:
         sys.exit(f"{', '.join(sys.argv[1:])}: no finished run of an experiment record_* in it")
+    rows = sorted((known | {row[0]: row for row in found}).values())
     with (ROOT / "records" / "records.csv").open("w", newline="") as file:
         headings = ["file", "experiment", "seed", "bytes", "validation_accuracy", "test_accuracy", "sha256"]
         csv.writer(file, lineterminator="\n").writerows([headings, *rows])
     draw(rows, ROOT / "docs" / "images" / "records.png")
-    print(f"{len(rows)} files in records/")
+    print(f"{len(found)} of {len(rows)} files in records/ are new")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ the baseline's inference on them and the artifact's, each whole, one after anoth
 least of three rounds. The baseline's is done once and kept in its cache; a process draws once. Validation images, which
 a search chooses on, come to six tenths of that; integrated gradients are of 100 images.
 
-Intel Xeon (AVX512-VNNI), nothing beside, LeNet-5 in float and int8, seconds: an epoch 3.2 to 3.3, drawing 1.6, the
-baseline 1.8, the artifact 1.9 in float and 4.7 to 5.5 in int8 (exact kernels), gradients 0.4. In epochs: an artifact
-1.1 and 1.9 to 2.2; with its baseline, the first time, 1.6 and 2.5 to 2.7; where the images are drawn 0.6 and 1.4 to
-1.7.
+Intel Xeon (AVX512-VNNI), nothing beside, LeNet-5 in float and int8, seconds: an epoch 3.4, drawing 1.7, the baseline
+1.8, the artifact 1.9 in float and 2.6 in int8 (4.7 to 5.5 in the form of its file), gradients 0.4. In epochs: an
+artifact 1.1 and 1.3; with its baseline, the first time, 1.6 and 1.8; where the images are drawn 0.6 and 0.8.
 """
 
 import os

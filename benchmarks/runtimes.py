@@ -13,6 +13,7 @@ import argparse
 import os
 import random
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,11 @@ from lcomp.result import ARTIFACT, FILE_NAME, read
 
 ENGINES = {
     "onnxruntime": runtimes.ONNXRuntime,
+    "onnxruntime, space-to-depth": partial(runtimes.ONNXRuntime, space_to_depth=True),
     "openvino": runtimes.OpenVINO,
+    "openvino, space-to-depth": partial(runtimes.OpenVINO, space_to_depth=True),
     "litert": runtimes.LiteRT,
+    "litert, space-to-depth": partial(runtimes.LiteRT, space_to_depth=True),
     "torch": runtimes.Torch,
 }
 WARM_UP, CALLS, PASSES = 20, 100, 5

@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from lcomp import runtimes
+from lcomp import packed, runtimes
+from lcomp.errors import UserError
+from lcomp.export import export
+from lcomp.modules import BaselineModule
+from lcomp.packed.artifact import from_onnx
 from lcomp.runtimes.onnxruntime import inference_session
 from lcomp.space_to_depth import fold, widened
+from lcomp.techniques.quantization import DynamicQuantization, StaticQuantization, WeightSharing
 
 ZERO = numpy_helper.from_array(np.array(0, np.uint8), "zero")
 
@@ -117,32 +122,69 @@ def test_a_convolution_that_does_not_fit_stays_as_it_is(other):
     assert fold(made) is False and made.SerializeToString(deterministic=True) == before
 
 
-def test_floats_stay_as_they_are_where_only_integers_may_change():
+def test_floats_stay_as_they_are_where_bits_must_not_change():
     made = model(np.ones((3, 1, 3, 3), np.float32))
-    assert fold(made, integers_only=True) is False and fold(made) is True
+    assert fold(made, exactly=True) is False and fold(made) is True
 
 
-def quantized_path(tmp_path, kind):
-    """A small network after a technique, exported."""
-    from lcomp.export import export
-    from lcomp.modules import BaselineModule
-    from lcomp.techniques.quantization import StaticQuantization, WeightSharing
-
+def exported(tmp_path, technique=None, network=None):
+    """A small network after a technique, exported, and pixels for it."""
     torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(1, 3, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5)
-    )
-    technique = StaticQuantization(8) if kind == "int8" else WeightSharing(3, begin=0)
-    module = BaselineModule(network, [technique])
-    technique.prepare(network)
-    pixels = torch.rand(64, 1, 12, 12)
+    network = network or small()
+    module = BaselineModule(network, [technique] if technique else [])
+    pixels = torch.rand(300, 1, 12, 12)
+    if technique:
+        technique.prepare(network)
     path = tmp_path / "artifact.onnx"
     export(module.finalize([pixels]), path, (1, 12, 12), 5)
     return path, pixels.numpy()
 
 
+def small():
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5)
+    )
+
+
+def serial():
+    """Two convolutions that read one channel."""
+    two = [layer for n in (1, 3) for layer in (nn.Conv2d(n // 3 or 1, n, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))]
+    return nn.Sequential(*two, nn.Flatten(), nn.Linear(27, 5))
+
+
+class Branches(nn.Module):
+    """Two convolutions of the pixels, one of them without pooling."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.last = nn.Conv2d(1, 3, 5), nn.Conv2d(1, 3, 3), nn.Linear(348, 5)
+
+    def forward(self, x):
+        pooled = nn.functional.max_pool2d(self.a(x).relu(), 2)
+        return self.last(torch.cat([pooled.flatten(1), self.b(x).relu().flatten(1)], 1))
+
+
+class Maxout(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.last = nn.Conv2d(1, 4, 5), nn.Conv2d(1, 4, 5), nn.Linear(256, 5)
+
+    def forward(self, x):
+        return self.last(torch.maximum(self.a(x), self.b(x)).flatten(1))
+
+
+class Halves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.last = nn.Conv2d(1, 8, 5), nn.Linear(256, 5)
+
+    def forward(self, x):
+        one, other = self.a(x).chunk(2, 1)
+        return self.last((one * other.sigmoid()).flatten(1))
+
+
 def test_integers_stay_integers_and_logits_the_same_bits(tmp_path):
-    path, pixels = quantized_path(tmp_path, "int8")
+    path, pixels = exported(tmp_path, StaticQuantization(8))
     engine = runtimes.ONNXRuntime(space_to_depth=True)
     file = engine.file(path)
     assert file.name == "artifact.space_to_depth.onnx"
@@ -156,11 +198,51 @@ def test_integers_stay_integers_and_logits_the_same_bits(tmp_path):
     assert (expected.std(0) > 0.01).all()  # the images differ in them
     assert np.array_equal(engine.session(file)(pixels), expected)
     assert np.array_equal(plain.session_for_many(path)(pixels), expected)
-    assert fold(onnx.load(path), integers_only=True) is True
+    assert fold(onnx.load(path), exactly=True) is True
+
+
+@pytest.mark.parametrize(
+    "technique",
+    [StaticQuantization(8, exclude=["3"]), StaticQuantization(8, activation_bits=4), DynamicQuantization(8)],
+    ids=["next layer float", "4-bit activations", "dynamic"],
+)
+def test_what_runtimes_compute_with_floats_keeps_its_bits_too(tmp_path, technique):
+    """Of integers, but not fused into a kernel for them."""
+    path, pixels = exported(tmp_path, technique)
+    assert fold(onnx.load(path), exactly=True) is False and fold(onnx.load(path)) is True
+    engine = runtimes.ONNXRuntime()
+    assert np.array_equal(engine.session_for_many(path)(pixels), engine.session(path)(pixels))
+
+
+@pytest.mark.parametrize("technique", [None, StaticQuantization(8)], ids=["float", "int8"])
+@pytest.mark.parametrize("network", [serial, Branches])
+def test_several_convolutions_of_one_channel(tmp_path, network, technique):
+    path, pixels = exported(tmp_path, technique, network())
+    plain, engine = runtimes.ONNXRuntime(), runtimes.ONNXRuntime(space_to_depth=True)
+    kinds = [node.op_type for node in onnx.load(engine.file(path)).graph.node]
+    assert kinds.count("SpaceToDepth") == (2 if network is serial else 1)
+    expected = plain.session(path)(pixels)
+    assert np.array_equal(plain.session_for_many(path)(pixels), expected)
+    assert np.allclose(engine.session(engine.file(path))(pixels), expected, atol=0.01)
+
+
+def test_an_artifact_with_nothing_to_rewrite_is_deployed_as_it_is_and_the_log_says_so(tmp_path, caplog):
+    path, pixels = exported(tmp_path, network=Maxout())
+    engine = runtimes.ONNXRuntime(space_to_depth=True)
+    file = engine.file(path)
+    assert "no convolution of one channel before a 2x2 max-pooling" in caplog.text
+    assert np.array_equal(engine.session(file)(pixels), runtimes.ONNXRuntime().session(path)(pixels))
+
+
+@pytest.mark.parametrize(("network", "operator"), [(Maxout, "Max"), (Halves, "Split")])
+def test_other_maxima_and_splits_have_no_packed_form(tmp_path, network, operator):
+    path, _ = exported(tmp_path, network=network())
+    with pytest.raises(UserError, match=f"the operator {operator};"):
+        from_onnx(path)
 
 
 def test_indices_of_shared_weights_are_widened_with_the_one_of_zero(tmp_path):
-    path, pixels = quantized_path(tmp_path, "shared")
+    path, pixels = exported(tmp_path, WeightSharing(3, begin=0))
     assert "Gather" in [node.op_type for node in onnx.load(path).graph.node]
     engine = runtimes.ONNXRuntime(space_to_depth=True)
     assert "SpaceToDepth" in [node.op_type for node in onnx.load(engine.file(path)).graph.node]
@@ -170,10 +252,8 @@ def test_indices_of_shared_weights_are_widened_with_the_one_of_zero(tmp_path):
 
 def test_steps_of_a_rewritten_artifact_give_its_logits(tmp_path):
     """What LiteRT's file is made of."""
-    from lcomp.packed.artifact import from_onnx
-
-    for kind in ("int8", "shared"):
-        path, pixels = quantized_path(tmp_path, kind)
+    for technique in (StaticQuantization(8), WeightSharing(3, begin=0)):
+        path, pixels = exported(tmp_path, technique)
         expected = runtimes.ONNXRuntime().session(path)(pixels)
         network = from_onnx(path, rewritten=True)
         assert [type(step).__name__ for step in network.steps].count("GroupMaximum") == 1
@@ -183,10 +263,7 @@ def test_steps_of_a_rewritten_artifact_give_its_logits(tmp_path):
 
 
 def test_a_rewritten_artifact_has_no_packed_form(tmp_path):
-    from lcomp import packed
-    from lcomp.errors import UserError
-
-    path, _ = quantized_path(tmp_path, "int8")
+    path, _ = exported(tmp_path, StaticQuantization(8))
     file = runtimes.ONNXRuntime(space_to_depth=True).file(path)
     with pytest.raises(UserError, match="Blocks has no place in a packed network"):
         packed.pack(file, tmp_path / "artifact.lcomp")

@@ -34,11 +34,9 @@ def from_onnx(path: Path, rewritten: bool = False) -> Network:
     Raises:
         UserError: an operator or a setting that has no place in a packed network.
     """
-    model = onnx.load(path)
-    if rewritten:
-        space_to_depth.fold(model)
+    graph = (space_to_depth.rewritten(path) if rewritten else onnx.load(path)).graph
     try:
-        return Translation(model.graph).network()
+        return Translation(graph).network()
     except UserError as error:
         raise UserError(f"{path}: has no place in a packed network: {error}; docs/format.md lists what has") from None
 
@@ -51,6 +49,7 @@ class Translation:
         weights: what nodes decode from constants, by name.
         producers: the node behind each name.
         values: which step's output each name is, as in `Network`.
+        moves: of integers, by the name of what they make: what they read, and their step.
         steps, sources: as in `Network`; `shapes` of the pixels and of what each step makes.
         levels: of quantizers below 8 bits, by the name of what they read: a Clip that is their bound.
     """
@@ -59,6 +58,7 @@ class Translation:
         self.nodes = graph.node
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self.weights: dict[str, Weight] = {}
+        self.moves: dict[str, tuple[str, nn.Module]] = {}
         self.producers = {name: node for node in graph.node for name in node.output}
         [pixels], [self.logits] = graph.input, graph.output
         self.values = {pixels.name: 0}
@@ -165,11 +165,11 @@ def decoded_integers(to: Translation, node: Any, settings: Settings) -> None:
             raise UserError("integer weights whose zero is not 0, or whose scales are not of output channels")
         to.weights[node.output[0]] = IntegerWeight(to.tensor(stored), to.tensor(scale))
         return
-    quantize = to.producers[stored]
     moves: list[nn.Module] = []
-    while quantize.op_type in MOVES:
-        moves = MOVES[quantize.op_type]() + moves
-        quantize = to.producers[quantize.input[0]]
+    while stored in to.moves:
+        stored, step = to.moves[stored]
+        moves.insert(0, step)
+    quantize = to.producers[stored]
     if quantize.op_type == "DynamicQuantizeLinear":
         make: Callable[[], nn.Module] = DynamicInput
     else:
@@ -211,11 +211,32 @@ def reshape(to: Translation, node: Any, settings: Settings) -> None:
     alias(to, node, settings) if len(shape) == 1 else to.add(node, nn.Flatten())
 
 
-def move(to: Translation, node: Any, settings: Settings) -> None:
-    """Of floats a step; of integers nothing, as `decoded_integers` sees to it."""
-    source = to.producers[node.input[0]].input[0] if node.op_type == "Max" else node.input[0]
+def blocks(to: Translation, node: Any, settings: Settings) -> None:
+    if settings["blocksize"] != 2:
+        raise UserError(f"a SpaceToDepth of blocks of {settings['blocksize']}")
+    move(to, node, Blocks(), node.input[0])
+
+
+def maximum(to: Translation, node: Any, settings: Settings) -> None:
+    """Over four groups of channels, and over nothing else."""
+    split = to.producers.get(node.input[0])
+    if split is None or split.op_type != "Split" or len(node.input) != 4 or node.input != split.output:
+        raise UserError("the operator Max")
+    move(to, node, GroupMaximum(), split.input[0])
+
+
+def split(to: Translation, node: Any, settings: Settings) -> None:
+    """The maximum over its groups sees to it."""
+    if not any(other.op_type == "Max" and other.input == node.output for other in to.nodes):
+        raise UserError("the operator Split")
+
+
+def move(to: Translation, node: Any, step: nn.Module, source: str) -> None:
+    """A step of `lcomp.space_to_depth`: of floats one like others, of integers one that `decoded_integers` adds."""
     if source in to.values:
-        to.add(node, *MOVES[node.op_type](), reads=source)
+        to.add(node, step, reads=source)
+    else:
+        to.moves[node.output[0]] = source, step
 
 
 def mean(to: Translation, node: Any, settings: Settings) -> None:
@@ -254,11 +275,6 @@ def bounded(nodes: Any, producers: dict[str, Any], constants: dict[str, Any]) ->
     return found
 
 
-MOVES: dict[str, Callable[[], list[nn.Module]]] = {  # of `lcomp.space_to_depth`; they may be between integers
-    "SpaceToDepth": lambda: [Blocks()],
-    "Split": lambda: [],
-    "Max": lambda: [GroupMaximum()],
-}
 NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
     "Conv": conv,
     "Gemm": gemm,
@@ -267,9 +283,9 @@ NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
     "DynamicQuantizeLinear": nothing,
     "Cast": nothing,
     "Gather": gather,
-    "SpaceToDepth": move,
-    "Split": nothing,
-    "Max": move,
+    "SpaceToDepth": blocks,
+    "Split": split,
+    "Max": maximum,
     "Clip": clip,
     "Identity": alias,
     "Reshape": reshape,

@@ -35,10 +35,10 @@ class LiteRT(Converting):
         self.suffix = ".space_to_depth.tflite" if space_to_depth else ".tflite"
 
     def convert(self, artifact: Path, path: Path) -> None:
-        rewritten = ["rewritten"] * self.space_to_depth
-        translated(artifact, *rewritten)  # what cannot be translated is said here
+        translated(artifact, self.space_to_depth)  # what cannot be translated is said here
         # In a process of its own: the converter brings JAX along, sets loggers, and speaks to standard error.
-        command = [sys.executable, "-m", "lcomp.runtimes.litert", str(artifact), str(path), *rewritten]
+        command = [sys.executable, "-m", "lcomp.runtimes.litert", str(artifact), str(path)]
+        command += ["space_to_depth"] * self.space_to_depth
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             cause = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -66,9 +66,9 @@ class LiteRT(Converting):
         return answer
 
 
-def translated(artifact: Path, *rewritten: str) -> Network:
+def translated(artifact: Path, rewritten: bool) -> Network:
     """The network of an artifact, or of what `lcomp.space_to_depth` makes of it, ready to be converted."""
-    return with_decomposed_quantizers(from_onnx(artifact, rewritten=bool(rewritten)))
+    return with_decomposed_quantizers(from_onnx(artifact, rewritten))
 
 
 def flatbuffer(network: Network) -> bytes:
@@ -154,5 +154,5 @@ class Given(nn.Module):
 
 
 if __name__ == "__main__":
-    source, target, *rewritten = sys.argv[1:]
-    write_atomically(Path(target), flatbuffer(translated(Path(source), *rewritten)))
+    source, target, *settings = sys.argv[1:]
+    write_atomically(Path(target), flatbuffer(translated(Path(source), "space_to_depth" in settings)))

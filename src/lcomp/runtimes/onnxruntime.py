@@ -21,8 +21,8 @@ class ONNXRuntime(ReadsONNX):
 
     def session_for_many(self, path: Path) -> Session:
         model = onnx.load(path)
-        folded = space_to_depth.fold(model, integers_only=True)  # sums of integers are the same in any order
-        return asking(inference_session(model.SerializeToString())) if folded else self.session(path)
+        found = space_to_depth.fold(model, exactly=True)
+        return asking(inference_session(model.SerializeToString())) if found else self.session(path)
 
 
 def asking(session: InferenceSession) -> Session:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from lcomp import space_to_depth
@@ -96,6 +95,4 @@ class ReadsONNX(Converting):
         return super().file(artifact) if self.space_to_depth else artifact
 
     def convert(self, artifact: Path, path: Path) -> None:
-        model = onnx.load(artifact)
-        space_to_depth.fold(model)
-        write_atomically(path, model.SerializeToString(deterministic=True))
+        write_atomically(path, space_to_depth.rewritten(artifact).SerializeToString(deterministic=True))
