@@ -113,7 +113,7 @@ def test_a_rewritten_artifact_gives_the_logits_of_the_artifact(exported, digits,
     file = rewriting.file(artifact)
     assert file.name == "artifact.space_to_depth" + SUFFIXES.get(engine, ".onnx") and file != plain.file(artifact)
     own, expected = (measure.logits(runtime.session(runtime.file(artifact)), pixels) for runtime in (rewriting, plain))
-    if technique == "int8":
+    if technique == "int8" and engine != "openvino":  # which chooses kernels by processor and shape
         assert np.array_equal(own, expected)
     assert np.abs(own - expected).max() < CLOSE.get(technique, 1e-4) * np.abs(expected).max()
 
