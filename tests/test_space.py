@@ -1,5 +1,7 @@
 """The space of a search in Hydra's grammar."""
 
+from itertools import combinations, product
+
 import pytest
 from optuna.distributions import CategoricalDistribution as Choice
 from optuna.distributions import FloatDistribution as Float
@@ -103,3 +105,14 @@ def test_a_grid_is_composed_once_for_each_value_beside_each_choice():
     assert len(chosen) == 2 * (9 + 5 - 1)
     assert {(point[0], o) for point in grid for o in point} == {(point[0], o) for point in chosen for o in point}
     assert covering([[]]) == [[]]
+
+
+def test_of_a_grid_of_choices_each_pair_is_composed():
+    choices = {"kd": 6, "prune": 8, "quant": 9}
+    grid = [
+        [f"{group}={n}" for group, n in zip(choices, p, strict=True)] for p in product(*map(range, choices.values()))
+    ]
+    chosen = covering(grid)
+    assert len(chosen) < len(grid) / 2
+    pairs = {pair for point in grid for pair in combinations(point, 2)}
+    assert {pair for point in chosen for pair in combinations(point, 2)} == pairs

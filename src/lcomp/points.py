@@ -14,13 +14,13 @@ def key(point: Iterable[str]) -> tuple[str, ...]:
 
 
 def covering(points: Iterable[Sequence[str]]) -> list[Sequence[str]]:
-    """Points in which each override stands beside each combination of choices that it is swept with: if these can be
-    composed, all can."""
-    seen: set[tuple[tuple[str, ...], str]] = set()
+    """Points in which each override stands beside each choice that it is swept with: a key is one of a single group, so
+    if these can be composed, all can."""
+    seen: set[tuple[str, str]] = set()
     chosen = []
     for point in points:
-        choices = tuple(override for override in point if is_choice(override))
-        pairs = {(choices, override) for override in point}
+        choices = [override for override in point if is_choice(override)] or [""]
+        pairs = {(choice, override) for choice in choices for override in point}
         if not pairs <= seen or not point:
             seen |= pairs
             chosen.append(point)
