@@ -29,6 +29,7 @@ PUBLISHED = {  # bytes, test accuracy in percent
     "BitNetMCU, 13.0 kB": (13_000, 99.58),
 }
 ABOVE, BELOW = {"xytext": (-8, 8), "ha": "right"}, {"xytext": (10, -6), "ha": "left"}  # where no other point is
+CROSS = {"xytext": (0, -15), "ha": "center"}
 
 
 def collect(folders):
@@ -68,7 +69,7 @@ def draw(rows, path):
         axes.annotate(label, (size, accuracy), textcoords="offset points", fontsize=8, **place)
     for label, (size, accuracy) in PUBLISHED.items():
         axes.scatter(size / 1_000, accuracy, marker="x", s=60, color="black")
-        axes.annotate(label, (size / 1_000, accuracy), xytext=(8, 5), textcoords="offset points", fontsize=8)
+        axes.annotate(label, (size / 1_000, accuracy), textcoords="offset points", fontsize=8, **CROSS)
     axes.set(xscale="log", xlabel="KB of the packed file (1 KB = 1000 bytes)", ylabel="MNIST test accuracy, %")
     axes.set_xticks([0.5, 1, 2, 3, 5, 8, 13], ["0.5", "1", "2", "3", "5", "8", "13"])
     axes.minorticks_off()

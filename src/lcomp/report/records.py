@@ -15,7 +15,7 @@ ROWS = [
     Row("record_lenet5", "LeNet-5"),
     Row("record_1kb", "four convolutions, about 1 KB"),
     Row("record_2kb", "four wider convolutions, about 2 KB"),
-    Row("record_8kb", "four wider convolutions, about 7 KB"),
+    Row("record_8kb", "four wider convolutions, about 8 KB"),
 ]
 
 
