@@ -171,19 +171,17 @@ def test_torch_multiplies_integers(exported):
     assert layers[1].integers(torch.rand(1, 6, 12, 12) * 9 - 3).dtype == torch.uint8
 
 
+def static(folder, override):
+    """The record of a short run with int8 after training, in a folder named after the override's value."""
+    overrides = [override, "quant=static", f"baseline.cache={folder / 'cache'}", "measure.latency_runs=3"]
+    cfg, choices = compose(*overrides)
+    result = run(cfg, folder / override.partition("=")[2], overrides, choices)
+    assert result.status == "ok", result.error
+    return result
+
+
 def test_a_run_measures_its_engines_file_beside_the_baselines(tmp_path):
-    found = {}
-    for engine in ("torch", "onnxruntime"):
-        overrides = [
-            f"runtime={engine}",
-            "quant=static",
-            f"baseline.cache={tmp_path / 'cache'}",
-            "measure.latency_runs=3",
-        ]
-        cfg, choices = compose(*overrides)
-        found[engine] = run(cfg, tmp_path / engine, overrides, choices)
-        assert found[engine].status == "ok", found[engine].error
-    result, other = found["torch"], found["onnxruntime"]
+    result, other = (static(tmp_path, f"runtime={engine}") for engine in ("torch", "onnxruntime"))
     assert (result.choices["runtime"], other.choices["runtime"]) == ("torch", "onnxruntime")
     assert result.config_hash != other.config_hash
     assert result.artifact["path"] == "artifact.lcomp" and other.artifact["path"] == "artifact.onnx"
@@ -197,18 +195,7 @@ def test_a_run_measures_its_engines_file_beside_the_baselines(tmp_path):
 
 
 def test_a_run_deploys_a_rewritten_artifact_beside_a_rewritten_baseline(tmp_path):
-    found = {}
-    for rewritten in ("false", "true"):
-        overrides = [
-            f"runtime.space_to_depth={rewritten}",
-            "quant=static",
-            f"baseline.cache={tmp_path / 'cache'}",
-            "measure.latency_runs=3",
-        ]
-        cfg, choices = compose(*overrides)
-        found[rewritten] = run(cfg, tmp_path / rewritten, overrides, choices)
-        assert found[rewritten].status == "ok", found[rewritten].error
-    plain, result = found["false"], found["true"]
+    plain, result = (static(tmp_path, f"runtime.space_to_depth={chosen}") for chosen in ("false", "true"))
     assert result.params["runtime.space_to_depth"] is True and result.config_hash != plain.config_hash
     assert result.artifact["path"] == "artifact.space_to_depth.onnx"
     assert result.baseline_artifact["path"].endswith("/artifact.space_to_depth.onnx")

@@ -1,6 +1,6 @@
 """The kinds of step that a packed network can have, and how each is written and read.
 
-Another kind needs one more row in `OPERATIONS`, at its end, and its translation in `artifact`.
+Another kind needs one more row in `OPERATIONS`, at its end, and its translation in `nodes` or `alone`.
 """
 
 from __future__ import annotations

@@ -1,60 +1,19 @@
-"""Space-to-depth: a convolution that reads one channel, carried out at half the resolution on four.
-
-Kernels for integers copy what is under a filter together channel by channel, and multiply four channels and more at
-once; of a single one they use a quarter or less. So every 2x2 block of pixels becomes four channels, the four outputs
-under a window of the pooling behind the convolution become four groups of channels, and the pooling becomes the maximum
-over these groups. Each output is the same sum beside products with zero, so integers stay what they are. Makers of
-accelerators advise it ("Use Space-to-depth transformation where possible", Qualcomm's HTP guidelines); the pooling that
-goes into it is ours.
-"""
+"""Where in a graph a convolution can work on blocks of pixels."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-log = logging.getLogger(__name__)
 BLOCK = 2  # pixels of a block's side, and of the pooling's
-GROUPS = BLOCK * BLOCK
 MONOTONE = ("Relu", "Clip", "QuantizeLinear")  # a maximum may as well be taken after them
 FUSED = (["MaxPool", "QuantizeLinear"], ["Relu", "MaxPool", "QuantizeLinear"])  # into one kernel for integers
-
-
-def rewritten(artifact: Path) -> onnx.ModelProto:
-    """The artifact with its convolutions of one channel rewritten; says so in the log where it has none."""
-    model = onnx.load(artifact)
-    if not fold(model):
-        log.warning("%s: no convolution of one channel before a 2x2 max-pooling; deployed as it is", artifact)
-    return model
-
-
-def fold(model: onnx.ModelProto, exactly: bool = False) -> bool:
-    """Rewrites every convolution that reads one channel and that a 2x2 max-pooling follows.
-
-    Args:
-        model: an export of lcomp, changed in place.
-        exactly: leave alone what runtimes may compute with floats, whose sums depend on their order.
-
-    Returns:
-        Whether there was such a convolution: of stride 1, even height and width before and after it.
-    """
-    found = False
-    while place := Graph(model).first(exactly):
-        rewrite(model.graph, place)
-        found = True
-    if found:
-        onnx.checker.check_model(model, full_check=True)
-    return found
 
 
 @dataclass(frozen=True)
@@ -145,66 +104,6 @@ class Graph:
 
     def is_number(self, name: str) -> bool:
         return name in self.constants and self.constants[name].size == 1
-
-
-def rewrite(graph: Any, place: Place) -> None:
-    """Makes `place` what the module's first lines describe."""
-    arrays, convolution = constants(graph), place.convolution
-
-    def give(node: Any, slot: int, array: NDArray[Any]) -> None:
-        name = f"{node.output[0]}.{slot}.widened"
-        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        node.input[slot] = name
-
-    stored, slot = place.stored
-    weight, pads = widened(arrays[stored.input[slot]], place.padding)
-    give(stored, slot, weight)
-    for node, slot in place.per_channel:
-        if arrays[node.input[slot]].ndim:
-            give(node, slot, np.tile(arrays[node.input[slot]], GROUPS))
-    kept = [attribute for attribute in convolution.attribute if attribute.name not in ("kernel_shape", "pads")]
-    del convolution.attribute[:]
-    own = [helper.make_attribute("kernel_shape", weight.shape[2:]), helper.make_attribute("pads", pads)]
-    convolution.attribute.extend([*kept, *own])
-
-    blocks = f"{convolution.output[0]}.blocks"
-    before = helper.make_node("SpaceToDepth", [place.reader.input[0]], [blocks], blocksize=BLOCK)
-    place.reader.input[0] = blocks
-    end, last = place.behind[-1].output[0], convolution
-    for node in place.behind:
-        if node.op_type != "MaxPool":
-            node.input[0], last = last.output[0], node
-    if last.output[0] == end:
-        last.output[0] = f"{end}.groups"
-    groups = [f"{end}.{number}" for number in range(GROUPS)]
-    split = helper.make_node("Split", [last.output[0]], groups, axis=1, num_outputs=GROUPS)
-    nodes = list(graph.node)
-    nodes.insert(nodes.index(place.reader), before)
-    nodes.insert(nodes.index(place.behind[-1]) + 1, split)
-    nodes.insert(nodes.index(split) + 1, helper.make_node("Max", groups, [end]))
-    nodes.remove(next(node for node in place.behind if node.op_type == "MaxPool"))
-    used = {name for node in nodes for name in node.input}
-    tensors = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(tensors)
-
-
-def widened(weight: NDArray[Any], padding: tuple[int, int]) -> tuple[NDArray[Any], list[int]]:
-    """The weight (outputs, 1, height, width) over blocks: (4 outputs, 4, ...), and the padding as ONNX has it.
-
-    Group 2 i + j of the outputs is that of the convolution's outputs at (2 y + i, 2 x + j), channel 2 i + j the pixels
-    there; a tap a rows below such an output's first pixel lies in the block (i + a - padding) // 2.
-    """
-    outputs, _, *kernel = weight.shape
-    reach = [((-pad) // BLOCK, (BLOCK + size - 2 - pad) // BLOCK) for size, pad in zip(kernel, padding, strict=True)]
-    wide = np.zeros((GROUPS * outputs, GROUPS, *(last - first + 1 for first, last in reach)), weight.dtype)
-    for group, (i, j) in enumerate(product(range(BLOCK), repeat=2)):
-        for a, b in product(*map(range, kernel)):
-            (y, p), (x, q) = divmod(i + a - padding[0], BLOCK), divmod(j + b - padding[1], BLOCK)
-            rows = slice(group * outputs, (group + 1) * outputs)
-            wide[rows, BLOCK * p + q, y - reach[0][0], x - reach[1][0]] = weight[:, 0, a, b]
-    return wide, [-first for first, _ in reach] * 2
 
 
 def constants(graph: Any) -> dict[str, NDArray[Any]]:
