@@ -101,7 +101,7 @@ def test_a_price_lowers_the_bytes_and_a_higher_one_more(digits):
     for rate in (0.0, 0.3, 3.0):
         module, seen = trained(digits, EntropyRegularizedTraining(4, rate=rate))
         assert seen[-1] > 0
-        integers = [module.finalize().get_submodule(name).weight.integers for name in ("conv", "fc1", "fc2")]
+        integers = [module.finalize().get_submodule(name).coded.integers for name in ("conv", "fc1", "fc2")]
         bits = sum(adaptive_bits(np.unique(i.numpy(), return_counts=True)[1]) for i in integers)
         assert bits / 8_000 < 1.1 * seen[-1]  # levels that nothing is at cost a little
         sizes.append(bits)

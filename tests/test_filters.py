@@ -197,7 +197,7 @@ def test_quantizers_stand_on_the_smaller_layers(digits, criterion):
     assert left(cut) == {"conv": 2, "fc1": 8, "fc2": 10} and cut.fc1.weight.shape == (8, 338)
     assert torch.equal(parametrization(cut.fc1, WeightQuantizer).scale, scales[rows])
     assert len(cut.fc1._forward_pre_hooks) == len(cut.fc2._forward_pre_hooks) == 1
-    integers = module.techniques[1].finalize(cut).fc1.weight.integers
+    integers = module.techniques[1].finalize(cut).fc1.coded.integers
     assert integers.shape == (8, 338) and int(integers.abs().max()) == 127
 
 

@@ -160,7 +160,7 @@ def test_steps_learn_from_begin_on_and_pruned_weights_stay_zero(digits):
     masks = {name: layer.parametrizations.weight[0].mask for name, layer in layers(module.network)}
     network = module.finalize()
     for name, zero in zeros.items():
-        integer = network.get_submodule(name).weight
+        integer = network.get_submodule(name).coded
         assert not integer.integers[~masks[name]].any() and torch.equal(integer.integers == 0, zero)
         std = LeNet5().normalize.std if name == "conv" else 1.0  # the normalization is folded into the first layer
         assert torch.allclose(integer.scale * std, steps[name].flatten(), rtol=1e-5)

@@ -109,7 +109,7 @@ def test_widths_by_hand_reach_the_integers_of_other_techniques(kind):
         else enabled(technique, network)
     )
     largest = {
-        name: int(layer.weight.integers.abs().max())
+        name: int(layer.coded.integers.abs().max())
         for name, layer in network.named_children()
         if hasattr(layer, "quantize_input")
     }
@@ -119,6 +119,8 @@ def test_widths_by_hand_reach_the_integers_of_other_techniques(kind):
 def enabled(technique, network):
     from lcomp.techniques.quantization.static import enable_weights
 
+    technique.observe(network, True)
+    network(torch.rand(4, 1, 28, 28))
     enable_weights(network)
     return technique.finalize(network)
 

@@ -217,7 +217,7 @@ def test_values_that_no_weight_takes_are_left_out(tmp_path):
     network = compressed(LeNet5(), Pruning(0.9), WeightSharing(8, begin=1))
     export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
     made = from_onnx(tmp_path / "a.onnx")
-    books = [step.weight for step in made.steps if hasattr(step, "weight")]
+    books = [step.coded for step in made.steps if hasattr(step, "coded")]
     assert all(len(book.codebook) == len(book.integers.unique()) for book in books)
     assert len(books[0].codebook) < 100  # of the 256 that the artifact has
     pixels = torch.rand(9, 1, 28, 28)

@@ -72,8 +72,8 @@ def test_a_plain_reader_finds_every_number_of_every_kind_of_step():
     found = {"weight": 0, "integers": 0, "scales": 0, "codebook": 0, "bias": 0}
     for (_, settings), step in zip(steps, network.steps, strict=True):
         state = dict(step.state_dict())
-        theirs = {"weight": "weight", "integers": "weight.integers", "scales": "weight.scale", "bias": "bias"}
-        for name, own in (theirs | {"codebook": "weight.codebook"}).items():
+        theirs = {"weight": "weight", "integers": "coded.integers", "scales": "coded.scale", "bias": "bias"}
+        for name, own in (theirs | {"codebook": "coded.codebook"}).items():
             if name in settings:
                 assert settings[name] == state[own].flatten().tolist(), (name, step)
                 found[name] += 1

@@ -126,7 +126,7 @@ def test_a_window_between_two_steps_still_observes_once(digits):
     module = BaselineModule(SmallCNN(), [QuantizationAwareTraining(8, begin=0.51, freeze=0.54)])
     train(module, digits)
     assert all(float(q.high) > 0 for q in quantizers(module.network, ActivationQuantizer))
-    assert all(layer.weight.integers.abs().max() == 127 for layer in (module.finalize().fc1, module.network.fc2))
+    assert all(layer.coded.integers.abs().max() == 127 for layer in (module.finalize().fc1, module.network.fc2))
 
 
 def test_validation_leaves_the_ranges_alone(digits):

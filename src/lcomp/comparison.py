@@ -43,6 +43,7 @@ def compare(
     """
     evaluated = getattr(data, "eval_perturbations", {})
     perturbed = measure.perturbed(splits.test, evaluated)
+    example = torch.from_numpy(splits.test.pixels[:2])
 
     def figures(
         path: Path, network: nn.Module, trained: Answers | None, beside: Predictions | None = None
@@ -54,7 +55,7 @@ def compare(
         write_atomically(path.parent / predictions.FILE, kept.packed())
         expected = measure.answers(network, splits.test.pixels) if trained is None else trained
         found = measure.quality(session, splits, own, expected) | size.of_file(file) | size.of_packed(path)
-        found |= size.of_graph(path) | size.of_network(network) | measure.robustness(session, perturbed)
+        found |= size.of_graph(path) | size.of_network(network, example) | measure.robustness(session, perturbed)
         return found | (robustness.accuracies(runtime.session_for_many(file), splits) if robustness else {})
 
     artifact = baseline.artifact

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
@@ -61,7 +62,7 @@ def export(
         exporter_log.setLevel(level)
     assert program is not None
     model = strip(program.model_proto)
-    own_zero_points(model)
+    own_decoders(model)
     gather(model)
     for key, value in {
         "classes": json.dumps(classes),
@@ -73,18 +74,53 @@ def export(
     write_atomically(Path(path), model.SerializeToString(deterministic=True))
 
 
-def own_zero_points(model: onnx.ModelProto) -> None:
-    """Gives every DequantizeLinear a zero point of its own: the exporter shares equal ones, and ONNX Runtime 1.32 then
-    fails on processors without VNNI ("Attempt to replace the existing tensor") when asked for exact kernels."""
+def own_decoders(model: onnx.ModelProto) -> None:
+    """Gives every reader of integer weights a DequantizeLinear of its own, and that a zero point of its own. ONNX
+    Runtime 1.32 converts weights and zero points of int8 in place, and fails ("Attempt to replace the existing tensor")
+    on one that it meets twice; the exporter shares what is equal.
+
+    Weights that a network uses in several places stand in the file once: from the second place on they are read through
+    a Reshape to their own shape, which a runtime computes as it loads the file.
+    """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    taken: set[str] = set()
-    for node in model.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in constants:
-            if node.input[2] in taken:
-                own = model.graph.initializer.add()
-                own.CopyFrom(constants[node.input[2]])
-                own.name = node.input[2] = f"{node.input[0]}.zero_point"
-            taken.add(node.input[2])
+    decoders = {
+        node.output[0]: node
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in constants
+    }
+    read: set[str] = set()  # outputs of decoders, weights and zero points that are somebody's already
+    nodes: list[onnx.NodeProto] = []
+    for reader in model.graph.node:
+        if reader.output[0] in decoders:
+            continue  # stands before its reader
+        for place, name in enumerate(reader.input):
+            if name in decoders:
+                nodes += decoder(model, decoders[name], read)
+                reader.input[place] = nodes[-1].output[0]
+        nodes.append(reader)
+    made = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(made)
+
+
+def decoder(model: onnx.ModelProto, shared: onnx.NodeProto, read: set[str]) -> list[onnx.NodeProto]:
+    """`shared` for its first reader; for another one a copy, behind a Reshape where the weights were read before."""
+    own = onnx.NodeProto.FromString(shared.SerializeToString())
+    weight, _, zero_point = own.input
+    made = [own]
+    if weight in read:
+        again = f"{weight}.again{sum(name.startswith(f'{weight}.again') for name in read)}"
+        dims = next(tensor.dims for tensor in model.graph.initializer if tensor.name == weight)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(dims, np.int64), f"{again}.shape"))
+        made.insert(0, onnx.helper.make_node("Reshape", [weight, f"{again}.shape"], [again], again))
+        read.add(again)
+        own.input[0], own.output[0], own.name = again, f"{again}.decoded", f"{again}.decoded"
+    if zero_point in read:
+        zeros = model.graph.initializer.add()
+        zeros.CopyFrom(next(tensor for tensor in model.graph.initializer if tensor.name == zero_point))
+        zeros.name = own.input[2] = f"{own.input[0]}.zero_point"
+    read |= {weight, own.input[2]}
+    return made
 
 
 def gather(model: onnx.ModelProto) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from torch import fx, nn
 
 from lcomp.models.layers import Normalize
+from lcomp.techniques import inspection
+from lcomp.techniques.inspection import Calls
 
 log = logging.getLogger(__name__)
 PIXELS = "pixels"
@@ -36,30 +39,67 @@ def sources(network: nn.Module) -> dict[str, str]:
     """What each convolution or linear layer reads, where that is the network's input (`PIXELS`) or a `Normalize` of the
     network's input that nothing else reads (its name)."""
     traced, found = calls(network), {}
+    once = called_once(traced)
     for node, module in traced.items():
         source = node.args[0] if node.args else None
-        if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(source, fx.Node):
+        if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(source, fx.Node) and str(node.target) in once:
             if is_input(source):
                 found[str(node.target)] = PIXELS
-            elif isinstance(traced.get(source), Normalize) and len(source.users) == 1 and is_input(source.args[0]):
+            elif (
+                isinstance(traced.get(source), Normalize)
+                and str(source.target) in once
+                and len(source.users) == 1
+                and is_input(source.args[0])
+            ):
                 found[str(node.target)] = str(source.target)
     return found
 
 
-def batch_norms(network: nn.Module) -> dict[str, str]:
-    """The batch norm that alone reads a convolution's or a linear layer's output, by the layer's name; each of the two
-    is called once, and its running statistics are its own."""
-    traced = calls(network)
-    times = Counter(str(node.target) for node in traced)
+def batch_norms(network: nn.Module, observed: Calls | None = None) -> dict[str, str]:
+    """The batch norm that folds into a convolution or a linear layer, by the layer's name: it alone reads the layer's
+    output, over the axis that the layer writes, and its running statistics are its own.
+
+    Args:
+        observed: says which linear layers read vectors (N, C); without it a batch norm behind one stays.
+    """
+    traced, alone = calls(network), changeable(network)
+    once = called_once(traced)
     found = {}
-    for node, module in traced.items():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.running_var is not None:
+    for node, norm in traced.items():
+        if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d) and norm.running_var is not None and node.args:
             source = node.args[0]
             assert isinstance(source, fx.Node)
-            alone = len(source.users) == 1 and times[str(source.target)] == times[str(node.target)] == 1
-            if alone and isinstance(traced.get(source), nn.Conv2d | nn.Linear):
-                found[str(source.target)] = str(node.target)
+            name, layer = str(source.target), traced.get(source)
+            vectors = observed is not None and observed.ranks.get(name) == 2
+            same_axis = isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and vectors)
+            plain = name in alone and not inspection.hooked(norm)
+            if same_axis and plain and len(source.users) == 1 and {name, str(node.target)} <= once:
+                found[name] = str(node.target)
     return found
+
+
+def called_once(traced: Mapping[fx.Node, nn.Module]) -> set[str]:
+    """The modules that are called at one place of a trace, and whose tensors nothing else there reads."""
+    times = Counter(str(node.target) for node in traced)
+    graph = next(iter(traced)).graph if traced else fx.Graph()
+    read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+    read |= {name.partition(".parametrizations.")[0] for name in times if ".parametrizations." in name}
+    return {name for name, count in times.items() if count == 1 and name not in read}
+
+
+def changeable(network: nn.Module) -> set[str]:
+    """The layers whose weight may be replaced by a multiple of it: they compute as their kind does, have no hooks but a
+    quantizer's, and share their weight with nothing."""
+    shared = inspection.shared_with(network)
+    return {
+        name
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+        and name not in shared
+        and inspection.stored(layer)
+        and not inspection.hooked(layer, own=[quantize_input])
+        and inspection.computes_as_its_kind(layer)
+    }
 
 
 def is_input(node: Any) -> bool:
@@ -68,11 +108,14 @@ def is_input(node: Any) -> bool:
 
 def foldable(network: nn.Module) -> dict[str, str]:
     """The layers into which the `Normalize` that feeds them folds exactly (nothing is padded), with its name."""
-    modules = dict(network.named_modules())
+    modules, alone = dict(network.named_modules()), changeable(network)
     return {
         layer: source
         for layer, source in sources(network).items()
-        if source != PIXELS and not any(padding(modules[layer]))
+        if source != PIXELS
+        and layer in alone
+        and not any(padding(modules[layer]))
+        and not inspection.hooked(modules[source], own=[quantize_input])
     }
 
 
@@ -85,3 +128,13 @@ def replace(network: nn.Module, name: str, module: nn.Module) -> None:
     """Puts `module` in the place of the submodule called `name`."""
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, module)
+
+
+def quantize_input(
+    module: nn.Module, arguments: tuple[Any, ...], settings: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A forward pre-hook: the input, given by its place or by its name, goes through `module.input_quantizer`."""
+    quantizer: Any = module.input_quantizer
+    if arguments:
+        return (quantizer(arguments[0]), *arguments[1:]), settings
+    return arguments, settings | {"input": quantizer(settings["input"])}

@@ -40,6 +40,12 @@ def splits_of(data: Any) -> Splits:
     return Splits(split_of(data.val_dataloader()), split_of(data.test_dataloader()))
 
 
+def example_of(data: Any) -> Tensor:
+    """A few pixels (N, C, H, W) of the validation split, to ask networks with."""
+    pixels: Tensor = next(iter(data.val_dataloader()))[0][:2]
+    return pixels
+
+
 def split_of(loader: Iterable[Sequence[Tensor]]) -> Split:
     """Every batch of a loader, in its order."""
     batches = [(batch[0].numpy(), batch[1].numpy()) for batch in loader]

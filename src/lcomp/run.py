@@ -103,8 +103,9 @@ def carry_out(
         describe(cfg, data, robustness, runtime, result)
         if equals and reuse.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
             return
+        example = measure.example_of(data)
         for technique in techniques:
-            technique.check(student)
+            technique.check(student, example)
 
         loaded = parts.load_teacher(cfg, data, objective)
         baseline = parts.make_baseline(cfg, data)

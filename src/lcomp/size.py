@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from lcomp import packed, stream
 from lcomp.errors import UserError
+from lcomp.techniques.inspection import used_tensors
 from lcomp.techniques.pruning.adaptive import pq_index
 from lcomp.techniques.quantization.layers import CodedWeight
 
 log = logging.getLogger(__name__)
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # operators whose second input may be a weight
 
 
 def of_file(path: Path) -> dict[str, int]:
@@ -41,7 +43,8 @@ def of_packed(path: Path) -> dict[str, int]:
 
 def of_graph(path: Path) -> dict[str, Any]:
     """Operations and memory of one image, from the graph: multiply-accumulates of its convolutions and linear layers;
-    weights plus the largest set of live activations, in bytes."""
+    weights plus the largest set of live activations, in bytes. And the share of zeros among the weights of layers as
+    the file has them, each counted once."""
     model = onnx.load(path)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
@@ -52,8 +55,10 @@ def of_graph(path: Path) -> dict[str, Any]:
 
     for node in graph.node:  # a decoded weight is a constant too: its integers count, its float copy does not
         stored = node.input[1 if node.op_type == "Gather" else 0] if node.input else ""
-        if node.op_type in ("DequantizeLinear", "Cast", "Gather") and set(node.input) <= set(constants):
+        if node.op_type in ("DequantizeLinear", "Cast", "Gather", "Reshape") and set(node.input) <= set(constants):
             constants[node.output[0]] = constants[stored]
+    read = {name for node in graph.node if node.op_type in LAYERS for name in node.input[1:2] if name in constants}
+    layers = {constants[name].name: numpy_helper.to_array(constants[name]) for name in read}
 
     def shape(name: str) -> list[int]:
         if name in constants:
@@ -81,26 +86,28 @@ def of_graph(path: Path) -> dict[str, Any]:
         live |= set(node.output) - set(constants)
         largest = max(largest, sum(nbytes(name) for name in live if name in values))
         live = {name for name in live if last_use.get(name, -1) > index}
-    return {"macs": macs, "memory_bytes": sum(w.nbytes for w in weights.values()) + largest}
+    copied = [node.input[0] for node in graph.node if node.op_type == "Reshape" and node.input[0] in weights]
+    held = sum(weight.nbytes for weight in weights.values()) + sum(weights[name].nbytes for name in copied)
+    zeros = sum(weight.size - int(np.count_nonzero(weight)) for weight in layers.values())
+    sparsity = zeros / max(1, sum(weight.size for weight in layers.values()))
+    return {"macs": macs, "memory_bytes": held + largest, "sparsity": sparsity}
 
 
-def of_network(network: nn.Module) -> dict[str, float]:
-    """Parameters (integer weights too), those that are not zero, the share of zeros among the weights of layers, these
-    weights' PQ Index, and the bytes of its entropy-coded state."""
-    matrices: list[Tensor] = []
-    others: list[Tensor] = []
-    for module in network.modules():
-        if isinstance(module, CodedWeight):
-            matrices.append(module.integers)
-        for parameter in module.parameters(recurse=False):
-            (matrices if parameter.dim() > 1 else others).append(parameter.detach())
-    values = [module() for module in network.modules() if isinstance(module, CodedWeight)]
-    values += [parameter for parameter in network.parameters() if parameter.dim() > 1]
-    zeros = sum(t.numel() - int(t.count_nonzero()) for t in matrices)
+def of_network(network: nn.Module, example: Tensor) -> dict[str, float]:
+    """Parameters (integer weights too), those that are not zero, the PQ Index of the weights of layers, and the bytes
+    of its entropy-coded state; of what the network's forward uses, what layers share counted once.
+
+    Args:
+        example: a batch (N, C, H, W) to ask it with.
+    """
+    used = used_tensors(network, example)
+    coded = {id(m.integers): m for m in network.modules() if isinstance(m, CodedWeight) and id(m.integers) in used}
+    own = [parameter.detach() for parameter in network.parameters() if id(parameter) in used]
+    stored = [module.integers for module in coded.values()] + own
+    matrices = [module() for module in coded.values()] + [parameter for parameter in own if parameter.dim() > 1]
     return {
-        "parameters": sum(t.numel() for t in matrices + others),
-        "nonzero_parameters": sum(int(t.count_nonzero()) for t in matrices + others),
-        "sparsity": zeros / sum(t.numel() for t in matrices),
-        "pq_index": pq_index(torch.cat([value.detach().float().flatten() for value in values])),
+        "parameters": sum(t.numel() for t in stored),
+        "nonzero_parameters": sum(int(t.count_nonzero()) for t in stored),
+        "pq_index": pq_index(torch.cat([weight.detach().float().flatten() for weight in matrices])),
         "stream_bytes": len(stream.encode(network.state_dict())),
     }

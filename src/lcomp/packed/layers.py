@@ -113,7 +113,7 @@ def shape_of(weight: Weight) -> tuple[int, ...]:
 def write_parameters(io: Writer, layer: Any) -> None:
     """A weight: its form, then floats; or whole numbers and the scales; or the values and which each weight takes. A
     bias, if there is one."""
-    weight: Weight = layer.weight
+    weight: Weight = getattr(layer, "coded", layer.weight)
     form = INTEGERS if isinstance(weight, IntegerWeight) else SHARED if isinstance(weight, SharedWeight) else FLOATS
     io.symbol(FOUR, form)
     if isinstance(weight, IntegerWeight):

@@ -111,6 +111,9 @@ def nothing(to: Translation, node: Any, settings: Settings) -> None:
 
 
 def reshape(to: Translation, node: Any, settings: Settings) -> None:
+    if node.input[0] in to.constants:
+        to.constants[node.output[0]] = to.constant(node.input[0]).reshape(to.constant(node.input[1]))
+        return
     shape = to.shapes[to.value(node.input[0])]
     if (node.op_type == "Reshape" and len(to.constant(node.input[1])) != 2) or settings.get("axis", 1) != 1:
         raise UserError("a change of shape other than the flattening of an image")

@@ -45,7 +45,7 @@ def with_integer_kernels(network: Network) -> Network:
     readers: list[list[nn.Module]] = [[] for _ in range(len(steps) + 1)]
     for number, sources in enumerate(network.sources):
         layer, before = steps[number], steps[sources[0] - 1] if sources[0] else None
-        if isinstance(before, Input) and isinstance(getattr(layer, "weight", None), IntegerWeight):
+        if isinstance(before, Input) and isinstance(getattr(layer, "coded", None), IntegerWeight):
             if isinstance(layer, QuantizedConv2d):
                 steps[number] = IntegerConv2d(layer, before)
             elif isinstance(layer, QuantizedLinear):
@@ -68,9 +68,9 @@ class IntegerLayer(nn.Module):
 
     def __init__(self, layer: QuantizedConv2d | QuantizedLinear, quantize: Input):
         super().__init__()
-        assert isinstance(layer.weight, IntegerWeight)
+        assert isinstance(layer.coded, IntegerWeight)
         self.scale, self.zero_point, self.levels = float(quantize.scale), int(quantize.zero_point), quantize.levels
-        self.w_scale, self.bias = layer.weight.scale, layer.bias
+        self.w_scale, self.bias = layer.coded.scale, layer.bias
         self.w_zero = torch.zeros(len(self.w_scale), dtype=torch.int64)
 
     def integers(self, x: Tensor) -> Tensor:
@@ -80,9 +80,9 @@ class IntegerLayer(nn.Module):
 class IntegerConv2d(IntegerLayer):
     def __init__(self, layer: QuantizedConv2d, quantize: Input):
         super().__init__(layer, quantize)
-        assert isinstance(layer.weight, IntegerWeight) and not isinstance(layer.padding, str)
+        assert isinstance(layer.coded, IntegerWeight) and not isinstance(layer.padding, str)
         self.geometry = (list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups)
-        given = (layer.weight.integers.contiguous(), self.w_scale, self.scale, self.zero_point)
+        given = (layer.coded.integers.contiguous(), self.w_scale, self.scale, self.zero_point)
         self.weight: Tensor = torch.ops.onednn.qconv_prepack(*given, *self.geometry, None)  # in oneDNN's own layout
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,8 +95,8 @@ class IntegerConv2d(IntegerLayer):
 class IntegerLinear(IntegerLayer):
     def __init__(self, layer: QuantizedLinear, quantize: Input):
         super().__init__(layer, quantize)
-        assert isinstance(layer.weight, IntegerWeight)
-        self.weight: Tensor = torch.ops.onednn.qlinear_prepack(layer.weight.integers.contiguous(), None)
+        assert isinstance(layer.coded, IntegerWeight)
+        self.weight: Tensor = torch.ops.onednn.qlinear_prepack(layer.coded.integers.contiguous(), None)
 
     def forward(self, x: Tensor) -> Tensor:
         inputs = (self.integers(x), self.scale, self.zero_point)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -13,10 +14,16 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, nearest
+from lcomp.techniques import inspection
+from lcomp.techniques.inspection import Calls
+from lcomp.techniques.inspection import Layer as Layer
 
 log = logging.getLogger(__name__)
-Layer = nn.Conv2d | nn.Linear
 P = TypeVar("P", bound=nn.Module)
+
+
+class Parametrization(nn.Module):
+    """Base of what techniques register on a weight, above whatever the network came with."""
 
 
 class Technique(pl.Callback):
@@ -32,6 +39,7 @@ class Technique(pl.Callback):
     starts_fresh = False  # True: it trains from weights drawn from the seed, not from the trained baseline
     restarts: tuple[float, ...] = ()  # shares of training at which the learning rate's schedule begins anew
     settled = 0.0  # share of training after which validation sees a network of the kind that is exported
+    calls: Calls | None = None  # what the network's forward does with its layers, once an example is there to ask with
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
@@ -50,8 +58,28 @@ class Technique(pl.Callback):
         """
         raise NotImplementedError
 
-    def check(self, network: nn.Module) -> None:
-        """Raises UserError where the technique cannot act on `network`."""
+    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+        """Raises UserError where the technique cannot act on `network`.
+
+        Args:
+            example: a batch of pixels (N, C, H, W) to ask the network with.
+        """
+        if example is not None:
+            self.calls = inspection.observed_calls(network, example)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.calls is None:
+            try:
+                self.calls = inspection.observed_calls(network_of(pl_module), pixels_of(pl_module, batch)[:2])
+            except Exception as error:  # whatever a foreign module raises that is not called with pixels alone
+                log.info("%s cannot be asked which layers it uses (%s): all are", type(pl_module).__name__, error)
+                self.calls = Calls.of_all(network_of(pl_module))
+            self.meet(network_of(pl_module))
+
+    def meet(self, network: nn.Module) -> None:
+        """Acts on what the first training batch has shown of the network, where `check` had no example to learn it."""
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         """What a user may want to watch over the epochs, such as `sparsity/fc1`; cheap, and without effect."""
@@ -91,6 +119,50 @@ def layers(network: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[st
             yield name, module
 
 
+def acted_on(
+    network: nn.Module,
+    family: str,
+    exclude: Sequence[str],
+    reason: Callable[[str, Layer], str | None],
+    calls: Calls | None,
+) -> tuple[dict[str, Layer], dict[str, str]]:
+    """The layers that a family acts on, by name, and why it leaves others as they are.
+
+    Args:
+        exclude: patterns of names that the user excludes: they need no reason.
+        reason: the family's own for leaving a layer alone, or None.
+        calls: what the network's forward does, where that is known.
+
+    Raises:
+        UserError: no layer is left.
+    """
+    candidates, shared = dict(layers(network, exclude)), inspection.shared_with(network)
+    reasons: dict[str, str] = {}
+    for name, layer in candidates.items():
+        if not inspection.stored(layer):
+            found: str | None = "a hook computes its weight (torch.nn.utils.prune, weight_norm); make that permanent"
+        elif calls is not None and name not in calls.read:
+            found = "the network's forward does not use it"
+        else:
+            found = reason(name, layer)
+        if found:
+            reasons[name] = found
+    fit = {f"{name}.weight" for name in candidates if name not in reasons}
+    while apart := {name: shared[name] for name in candidates if apart_from(fit, name, shared)}:
+        for name, others in apart.items():
+            reasons[name] = f"its weight is {', '.join(others)} too"
+            fit.discard(f"{name}.weight")
+    if candidates and not fit:
+        listed = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+        raise UserError(f"{family}: no layer of {type(network).__name__} can be acted on ({listed})")
+    return {name: layer for name, layer in candidates.items() if name not in reasons}, reasons
+
+
+def apart_from(fit: Collection[str], name: str, shared: Mapping[str, Sequence[str]]) -> bool:
+    """Whether a layer is fit but shares its weight with something that is not."""
+    return f"{name}.weight" in fit and not set(shared.get(name, ())) <= set(fit)
+
+
 def check_patterns(network: nn.Module, patterns: Sequence[str], key: str) -> None:
     """Raises UserError for a pattern that matches no layer, or a network without any."""
     names = [name for name, _ in layers(network)]
@@ -103,16 +175,28 @@ def check_patterns(network: nn.Module, patterns: Sequence[str], key: str) -> Non
             raise UserError(f"{key}: '{pattern}' matches no layer; the layers are {', '.join(names)}{hint}")
 
 
-def warn_of_others(network: nn.Module, family: str) -> None:
-    """Names the weights that no technique acts on: those of layers that are neither Conv2d nor Linear."""
+def warn_of_others(network: nn.Module, family: str, left_alone: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Names the weights that no technique acts on: those of layers in `left_alone`, with the reason, and those that
+    neither a Conv2d nor a Linear holds."""
     known = {name for name, _ in layers(network)}
     others = [
         name
-        for name, module in network.named_modules()
-        if name not in known and ".parametrizations." not in name and any(p.dim() > 1 for p in module.parameters(False))
+        for path, module in network.named_modules()
+        if path not in known and ".parametrizations." not in f".{path}."
+        for name in weights_of(path, module)
     ]
     if others:
         log.warning("%s acts on Conv2d and Linear layers; left as they are: %s", family, ", ".join(others))
+    for name, reason in left_alone.items():
+        log.warning("%s leaves %s as it is: %s", family, name, reason)
+
+
+def weights_of(path: str, module: nn.Module) -> list[str]:
+    """What to call the matrices that `module` holds itself: by its own name, or by theirs where it holds layers too."""
+    names = [name for name, parameter in module.named_parameters(recurse=False) if parameter.dim() > 1]
+    if path and names and not any(module.children()):
+        return [path]
+    return [f"{path}.{name}".lstrip(".") for name in names]
 
 
 def chain(layer: nn.Module) -> list[nn.Module]:
@@ -138,20 +222,27 @@ def original(layer: nn.Module) -> Tensor:
     return weight
 
 
-@torch.no_grad()
-def remove_parametrization(layer: nn.Module, kind: type[nn.Module], bake: bool) -> None:
-    """Takes the parametrization of that kind off the layer's weight and leaves the others in place.
+def beneath(layer: nn.Module, kind: type[nn.Module]) -> Tensor:
+    """The weight as the first parametrization of that kind is given it; the weight in force, where there is none."""
+    weights, ones = inspection.stored(layer), chain(layer)
+    with inspection.evaluating(nn.ModuleList(ones)):  # a parametrization of the user's own may learn when it is asked
+        for one in ones:
+            if isinstance(one, kind):
+                break
+            weights = [one(*weights)]
+    return weights[0]
 
-    Args:
-        bake: apply it to the weight beneath once and for all; only right for the first one in the chain.
-    """
-    ones, weight = chain(layer), original(layer).detach().clone()
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
-    for one in ones:
-        if isinstance(one, kind):
-            weight = one(weight) if bake else weight
-        else:
-            parametrize.register_parametrization(layer, "weight", one, unsafe=True)
+
+@torch.no_grad()
+def bake(layer: nn.Module, kind: type[nn.Module]) -> None:
+    """Makes the parametrization of that kind, and those beneath it, permanent: the weight then is what they gave; those
+    above it stay."""
+    ones = chain(layer)
+    last = next(number for number, one in enumerate(ones) if isinstance(one, kind))
+    weight = ones[last](beneath(layer, kind)).detach().clone()
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=len(inspection.stored(layer)) > 1)
+    for one in ones[last + 1 :]:
+        parametrize.register_parametrization(layer, "weight", one, unsafe=True)
     original(layer).copy_(weight)
 
 

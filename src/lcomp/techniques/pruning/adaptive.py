@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lcomp.errors import UserError
+from lcomp.techniques.pruning.mask import Mask
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.technique import original, share_of_training
+from lcomp.techniques.technique import beneath, share_of_training
 
 
 def pq_index(values: Tensor, p: float = 0.5, q: float = 1.0) -> float:
@@ -79,7 +80,7 @@ class AdaptivePruning(Pruning):
         """One round."""
         for group in [self.masked] if self.scope == "global" else [[layer] for layer in self.masked]:
             masks = [self.mask_of(layer).mask for layer in group]
-            left = torch.cat([original(layer)[mask] for layer, mask in zip(group, masks, strict=True)])
+            left = torch.cat([beneath(layer, Mask)[mask] for layer, mask in zip(group, masks, strict=True)])
             total = sum(mask.numel() for mask in masks)
             gone = total - left.numel() + to_prune(left, self.p, self.q, self.eta, self.gamma, self.beta)
             self.shrink(group, min(self.sparsity, gone / total))

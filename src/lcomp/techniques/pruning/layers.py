@@ -30,7 +30,7 @@ class LayerPruning(Technique):
     def __init__(self, layers: Sequence[str] = ()):
         self.layers = tuple(layers)
 
-    def check(self, network: nn.Module) -> None:
+    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
         names = [name for name, _ in network.named_modules() if name]
         for layer in self.layers:
             if layer not in names:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from lcomp.techniques.technique import Parametrization
 
 
-class Mask(nn.Module):
+class Mask(Parametrization):
     """A parametrization that zeroes the weights where its boolean buffer `mask` (the weight's shape) is false.
 
     Args:

@@ -12,18 +12,23 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, one_of
+from lcomp.techniques import inspection
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import Observing
 from lcomp.techniques.pruning.mask import Mask, shrink
 from lcomp.techniques.technique import (
     Layer,
+    Parametrization,
     Technique,
+    acted_on,
+    bake,
+    beneath,
+    chain,
     check_patterns,
     check_window,
     layers,
     original,
     parametrization,
-    remove_parametrization,
     share_of_training,
     total_steps,
     warn_of_others,
@@ -81,25 +86,61 @@ class Pruning(Technique):
         self.interval, self.schedule, self.criterion = interval, schedule, criterion
         self.scope, self.exclude, self.sparsities = scope, tuple(exclude), dict(sparsities or {})
 
-    def check(self, network: nn.Module) -> None:
+    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+        super().check(network, example)
         check_patterns(network, self.exclude, "prune.exclude")
         check_patterns(network, list(self.sparsities), "prune.sparsities")
+        _, left_alone = self.acted_on(network)
+        for pattern in self.sparsities:
+            for name, reason in left_alone.items():
+                if fnmatch(name, pattern):
+                    raise UserError(f"prune.sparsities.{pattern}: {name} cannot be pruned ({reason})")
+
+    def acted_on(self, network: nn.Module) -> tuple[dict[str, Layer], dict[str, str]]:
+        """The layers to prune, by name, and why others are left alone."""
+        return acted_on(network, "prune", self.exclude, self.reason_against, self.calls)
+
+    def reason_against(self, name: str, layer: Layer) -> str | None:
+        """Why the layer cannot be pruned."""
+        foreign = any(not isinstance(one, Parametrization) for one in chain(layer))
+        if foreign and isinstance(self.criterion, Observing):
+            return "something else is parametrized on its weight, and the criterion needs the gradient of a plain one"
+        if not inspection.keeps_zeros(layer):
+            return "what it computes has no zeros where its weight has"
+        return None
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
-        warn_of_others(network, "prune")
-        self.ranked = self.masked = [layer for _, layer in layers(network, self.exclude)]
-        self.own = [self.own_sparsity(name) for name, _ in layers(network, self.exclude)]
-        for layer in self.masked:
-            self.mask(layer)
+        found, left_alone = self.acted_on(network)
+        warn_of_others(network, "prune", left_alone)
+        masks: dict[int, Mask] = {}
+        for layer in found.values():
+            self.mask(layer, masks)
+        self.select(found)
 
-    def mask(self, layer: Layer) -> None:
-        """Registers a mask on the layer's weight, once."""
+    def select(self, found: Mapping[str, Layer]) -> None:
+        """Ranks these layers from now on; those that share a weight have one mask, and count once."""
+        once = {id(self.mask_of(layer)): name for name, layer in reversed(list(found.items()))}
+        names = [name for name in found if once[id(self.mask_of(found[name]))] == name]
+        self.ranked = self.masked = [found[name] for name in names]
+        self.own = [self.own_sparsity(name) for name in names]
+
+    def meet(self, network: nn.Module) -> None:
+        self.select(self.acted_on(network)[0])
+
+    def mask(self, layer: Layer, masks: dict[int, Mask] | None = None) -> None:
+        """Registers a mask on the layer's weight, once.
+
+        Args:
+            masks: those of weights so far, by the weight's id.
+        """
         if parametrization(layer, Mask) is None:
-            if parametrize.is_parametrized(layer, "weight"):
+            if any(isinstance(one, Parametrization) for one in chain(layer)):
                 raise UserError("prune: masks go beneath whatever else acts on the weights: name Pruning first")
             known = self.criterion.statistic(layer.weight) if isinstance(self.criterion, Observing) else None
-            parametrize.register_parametrization(layer, "weight", Mask(layer.weight, known), unsafe=True)
+            [*_, last] = inspection.stored(layer)
+            made = ({} if masks is None else masks).setdefault(id(last), Mask(layer.weight, known))
+            parametrize.register_parametrization(layer, "weight", made, unsafe=True)
 
     def own_sparsity(self, name: str) -> float | None:
         """The sparsity that was asked for that layer alone, if one was."""
@@ -108,6 +149,7 @@ class Pruning(Technique):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if not isinstance(self.criterion, Observing):
             self.act(trainer)
 
@@ -168,15 +210,17 @@ class Pruning(Technique):
         return shrink(masks, scores, sparsity)
 
     def scores(self, layer: Layer) -> Tensor:
-        weight = original(layer)
+        weight = beneath(layer, Mask)
         if isinstance(self.criterion, Observing):
             mask = self.mask_of(layer)
             return self.criterion.scores(weight, mask.statistic, mask.mask)
         return self.criterion(weight)
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
-        masks = {name: self.mask_of(layer).mask for name, layer in layers(network, self.exclude)}
-        kept, weights = sum(int(m.sum()) for m in masks.values()), sum(m.numel() for m in masks.values())
+        found = {name: parametrization(layer, Mask) for name, layer in layers(network, self.exclude)}
+        masks = {name: mask.mask for name, mask in found.items() if mask is not None}
+        once = {id(mask): mask for mask in masks.values()}.values()
+        kept, weights = sum(int(m.sum()) for m in once), sum(m.numel() for m in once)
         return {"sparsity": 1 - kept / weights} | {
             f"sparsity/{name}": 1 - int(mask.sum()) / mask.numel() for name, mask in masks.items()
         }
@@ -190,5 +234,5 @@ class Pruning(Technique):
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
         for _, layer in layers(network):
             if parametrization(layer, Mask) is not None:
-                remove_parametrization(layer, Mask, bake=True)
+                bake(layer, Mask)
         return network

@@ -19,7 +19,7 @@ from lcomp.errors import UserError
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.lsq import LearnedStepQuantization, LearnedWeight
-from lcomp.techniques.technique import chain, layers, network_of, original
+from lcomp.techniques.technique import beneath, layers, network_of, parametrization
 
 KILOBYTE = 8_000  # bits
 
@@ -99,11 +99,16 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
     def kilobytes(network: nn.Module) -> Tensor:
         """What the weights that are rounded take; zero before any is."""
         found = torch.zeros(())
-        for _, layer in layers(network):
-            weight = original(layer)
-            for one in chain(layer):
-                if isinstance(one, PricedWeight):
-                    found = found + one.bits(weight) / KILOBYTE if one.enabled else found
-                    break
-                weight = one(weight)
+        for weight, one in priced(network).values():
+            found = found + one.bits(weight) / KILOBYTE if one.enabled else found
         return found
+
+
+def priced(network: nn.Module) -> dict[int, tuple[Tensor, PricedWeight]]:
+    """Each weight that has a price, as its quantizer is given it; one that layers share once."""
+    found = {}
+    for _, layer in layers(network):
+        one = parametrization(layer, PricedWeight)
+        if one is not None and id(one) not in found:
+            found[id(one)] = beneath(layer, PricedWeight), one
+    return found

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lcomp.errors import UserError
 from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.ranges import Estimator, least_error, min_max
+from lcomp.techniques.technique import Parametrization
 
 
 def round_through(x: Tensor) -> Tensor:
@@ -15,7 +16,7 @@ def round_through(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-class WeightQuantizer(nn.Module):
+class WeightQuantizer(Parametrization):
     """A parametrization: weights at the levels of a grid, scaled by output channel or, with granularity `tensor`, all
     alike.
 

@@ -120,12 +120,14 @@ class QuantizedConv2d(nn.Module):
     """A convolution with stored integers for weights; the bias stays float.
 
     Args:
+        coded: the weight as it is stored; `weight` is the float tensor that it stands for, for whoever reads it.
         quantize_input: what the input goes through first; `nn.Identity` leaves it float.
     """
 
-    def __init__(self, layer: nn.Conv2d, weight: CodedWeight, quantize_input: nn.Module):
+    def __init__(self, layer: nn.Conv2d, coded: CodedWeight, quantize_input: nn.Module):
         super().__init__()
-        self.weight, self.quantize_input, self.bias = weight, quantize_input, layer.bias
+        self.coded, self.quantize_input, self.bias = coded, quantize_input, layer.bias
+        self.in_channels, self.out_channels, self.kernel_size = layer.in_channels, layer.out_channels, layer.kernel_size
         self.stride, self.padding, self.dilation, self.groups = (
             layer.stride,
             layer.padding,
@@ -133,20 +135,31 @@ class QuantizedConv2d(nn.Module):
             layer.groups,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.quantize_input(x)
-        return F.conv2d(x, self.weight(), self.bias, self.stride, self.padding, self.dilation, self.groups)
+    @property
+    def weight(self) -> Tensor:
+        weight: Tensor = self.coded()
+        return weight
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = self.quantize_input(input)
+        return F.conv2d(x, self.coded(), self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class QuantizedLinear(nn.Module):
     """A linear layer with stored integers for weights, see `QuantizedConv2d`."""
 
-    def __init__(self, layer: nn.Linear, weight: CodedWeight, quantize_input: nn.Module):
+    def __init__(self, layer: nn.Linear, coded: CodedWeight, quantize_input: nn.Module):
         super().__init__()
-        self.weight, self.quantize_input, self.bias = weight, quantize_input, layer.bias
+        self.coded, self.quantize_input, self.bias = coded, quantize_input, layer.bias
+        self.in_features, self.out_features = layer.in_features, layer.out_features
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(self.quantize_input(x), self.weight(), self.bias)
+    @property
+    def weight(self) -> Tensor:
+        weight: Tensor = self.coded()
+        return weight
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(self.quantize_input(input), self.coded(), self.bias)
 
 
 def symbolic(op: str, inputs: tuple[Tensor, ...], dtype: torch.dtype, shape: torch.Size, **attributes: Any) -> Tensor:

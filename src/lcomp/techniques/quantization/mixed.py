@@ -19,6 +19,8 @@ from lcomp.techniques.quantization.quantization import first_fit
 from lcomp.techniques.quantization.ranges import Estimator
 from lcomp.techniques.technique import (
     Layer,
+    Parametrization,
+    chain,
     layers,
     network_of,
     original,
@@ -107,9 +109,14 @@ class MixedPrecision(QuantizationAwareTraining):
     def grid_of(self, name: str) -> Grid:
         return WidthOf({bits: self.grids[bits] for bits in self.allowed(name)})
 
-    def check(self, network: nn.Module) -> None:
-        super().check(network)
-        sizes = {name: layer.weight.numel() for name, layer in layers(network, self.exclude)}
+    def reason_against(self, name: str, layer: Layer) -> str | None:
+        if any(not isinstance(one, Parametrization) for one in chain(layer)):
+            return "something else is parametrized on its weight, and sensitivities need the gradient of a plain one"
+        return super().reason_against(name, layer)
+
+    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+        super().check(network, example)
+        sizes = {name: layer.weight.numel() for name, layer in self.acted_on(network)[0].items()}
         least = sum(size * min(self.allowed(name)) for name, size in sizes.items()) / 8
         if self.budget is not None and self.budget < least:
             raise UserError(f"quant.budget={self.budget:g}: the least that these widths allow is {least:g} bytes")

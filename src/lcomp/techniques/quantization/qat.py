@@ -51,16 +51,15 @@ class QuantizationAwareTraining(Quantization):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         progress, network = share_of_training(trainer), network_of(pl_module)
-        activations = quantizers(network, ActivationQuantizer)
-        observed = all(activation.seen for activation in activations)  # at least one step, however narrow the window
-        enabled, frozen = progress >= self.begin, progress >= self.freeze and observed
-        for weight in quantizers(network, WeightQuantizer):
+        enabled, over = progress >= self.begin, progress >= self.freeze
+        for weight in quantizers(network, WeightQuantizer):  # each for a step at least, however narrow the window
+            weight.frozen.fill_(over and bool(weight.enabled))
             weight.enabled.fill_(enabled)
-            weight.frozen.fill_(frozen)
-        for activation in activations:
+        for activation in quantizers(network, ActivationQuantizer):
             activation.enabled.fill_(enabled)
-            activation.observing.fill_(enabled and not frozen)
+            activation.observing.fill_(enabled and not (over and bool(activation.seen)))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.observe(network_of(pl_module), False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from torch.nn.utils import parametrize
 from lcomp import graph
 from lcomp.errors import UserError, one_of
 from lcomp.models.layers import Normalize, folded_bias
+from lcomp.techniques import inspection
+from lcomp.techniques.inspection import Calls
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
@@ -20,14 +23,17 @@ from lcomp.techniques.quantization.ranges import Estimator, MeanSquaredError, mi
 from lcomp.techniques.technique import (
     Layer,
     Technique,
+    acted_on,
+    beneath,
     check_patterns,
     layers,
-    original,
     parametrization,
     warn_of_others,
 )
 
+log = logging.getLogger(__name__)
 V = TypeVar("V")
+MOST_BIAS = 2**30  # of an integer bias, half of what 32 bits hold: runtimes add the products to it
 PIXEL_BITS = 8  # pixels are bytes: eight bits lose nothing, fewer would blind the network
 
 
@@ -86,18 +92,33 @@ class Quantization(Technique):
         self.bits, self.activation_bits, self.granularity = bits, activation_bits, granularity
         self.exclude = tuple(exclude)
 
-    def check(self, network: nn.Module) -> None:
+    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+        super().check(network, example)
         check_layers(network, self.exclude, self.bits_of)
+        _, left_alone = self.acted_on(network)
+        check_own_widths(self.bits_of, left_alone)
+
+    def acted_on(self, network: nn.Module) -> tuple[dict[str, Layer], dict[str, str]]:
+        """The layers to quantize, by name, and why others are left alone."""
+        return acted_on(network, "quant", self.exclude, self.reason_against, self.calls)
+
+    def reason_against(self, name: str, layer: Layer) -> str | None:
+        """Why the layer cannot be quantized."""
+        return reason_against(name, layer, self.calls)
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
-        warn_of_others(network, "quant")
+        found, left_alone = self.acted_on(network)
+        warn_of_others(network, "quant", left_alone)
         sources, foldable = graph.sources(network), graph.foldable(network)
-        for name, layer in layers(network, self.exclude):
+        quantizers: dict[int, WeightQuantizer] = {}  # one for each weight, which layers may share
+        for name, layer in found.items():
             if parametrization(layer, WeightQuantizer) is not None:
                 continue
-            quantizer = self.weight_quantizer(layer.weight, self.grid_of(name))
-            parametrize.register_parametrization(layer, "weight", quantizer, unsafe=True)
+            [*_, last] = inspection.stored(layer)
+            if id(last) not in quantizers:
+                quantizers[id(last)] = self.weight_quantizer(layer.weight, self.grid_of(name))
+            parametrize.register_parametrization(layer, "weight", quantizers[id(last)], unsafe=True)
             pixels = name in foldable or sources.get(name) == graph.PIXELS
             self.attach_input(network.get_submodule(foldable.get(name, name)), pixels)
 
@@ -121,24 +142,52 @@ class Quantization(Technique):
         module.input_quantizer = (
             ActivationQuantizer(PIXEL_BITS, self.range) if pixels else self.activation_quantizer(self.activation_bits)
         )
-        module.register_forward_pre_hook(quantize_input)
+        module.register_forward_pre_hook(graph.quantize_input, with_kwargs=True)
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
-        foldable, batch_norms = graph.foldable(network), graph.batch_norms(network)
+        foldable, batch_norms = graph.foldable(network), graph.batch_norms(network, self.calls)
+        weights: dict[int, IntegerWeight] = {}  # of each quantizer, which layers may share
         for name, layer in list(layers(network)):
             quantizer = parametrization(layer, WeightQuantizer)
             if quantizer is None:
                 continue
             owner = network.get_submodule(foldable.get(name, name))
-            quantized = integer_layer(layer, quantizer, owner)
+            if isinstance(owner.input_quantizer, ActivationQuantizer) and not owner.input_quantizer.seen:
+                log.warning("quant leaves %s as it is: nothing passed it, so that its input has no range", name)
+                leave_float(layer, owner)
+                continue
+            if id(quantizer) not in weights:
+                integers = quantizer.integers(beneath(layer, WeightQuantizer))
+                weights[id(quantizer)] = IntegerWeight(integers, quantizer.scale)
+            quantized = integer_layer(layer, weights[id(quantizer)], owner)
             graph.replace(network, name, quantized)
             if name in batch_norms:
                 fold_batch_norm(quantized, network.get_submodule(batch_norms[name]))
                 graph.replace(network, batch_norms[name], nn.Identity())
             if owner is not layer:
                 graph.replace(network, foldable[name], nn.Identity())
+            keep_biases_in_reach(quantized)
         return network
+
+
+def reason_against(name: str, layer: Layer, calls: Calls | None) -> str | None:
+    """Why integers cannot take the place of the layer's weight."""
+    if inspection.hooked(layer, own=[graph.quantize_input]):
+        return "it has hooks of its own"
+    if not inspection.computes_as_its_kind(layer):
+        return f"it does not compute as a {'Conv2d' if isinstance(layer, nn.Conv2d) else 'Linear'} does"
+    if calls is not None and name not in calls.ranks:
+        return "its weight is read, but the layer itself is not called"
+    return None
+
+
+def check_own_widths(own: Mapping[str, Any], left_alone: Mapping[str, str]) -> None:
+    """Raises UserError where a width is asked for a layer that stays float."""
+    for pattern in own:
+        for name, reason in left_alone.items():
+            if fnmatch(name, pattern):
+                raise UserError(f"quant.bits_of.{pattern}: {name} cannot be quantized ({reason})")
 
 
 def own_grid(grid: Callable[[int], Grid], pattern: str, bits: int) -> Grid:
@@ -163,17 +212,9 @@ def first_fit(patterns: Mapping[str, V], name: str, otherwise: V) -> V:
     return next((value for pattern, value in patterns.items() if fnmatch(name, pattern)), otherwise)
 
 
-def quantize_input(module: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
-    """A forward pre-hook."""
-    quantizer: Any = module.input_quantizer
-    return (quantizer(arguments[0]),)
-
-
-def integer_layer(layer: Layer, quantizer: WeightQuantizer, owner: nn.Module) -> QuantizedConv2d | QuantizedLinear:
+def integer_layer(layer: Layer, weight: IntegerWeight, owner: nn.Module) -> QuantizedConv2d | QuantizedLinear:
     """The integer form of `layer`; `owner`, which holds its input's quantizer, is the layer itself or the
     normalization to fold into it."""
-    integers = quantizer.integers(original(layer))
-    weight = IntegerWeight(integers, quantizer.scale)
     if isinstance(owner, Normalize):
         weight.scale.div_(owner.std)
         layer.bias = folded_bias(owner, weight(), layer.bias)
@@ -181,6 +222,33 @@ def integer_layer(layer: Layer, quantizer: WeightQuantizer, owner: nn.Module) ->
     if isinstance(source, ActivationQuantizer):
         source = Input(source.scale, source.zero_point, source.levels)
     return (QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear)(layer, weight, source)  # type: ignore[arg-type]
+
+
+def leave_float(layer: Layer, owner: nn.Module) -> None:
+    """Takes the quantizers off a layer and off what holds its input's."""
+    weight = beneath(layer, WeightQuantizer).detach().clone()
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=len(inspection.stored(layer)) > 1)
+    layer.weight.copy_(weight)
+    del owner.input_quantizer
+    for key, hook in list(owner._forward_pre_hooks.items()):
+        if hook is graph.quantize_input:
+            del owner._forward_pre_hooks[key], owner._forward_pre_hooks_with_kwargs[key]
+
+
+def keep_biases_in_reach(layer: QuantizedConv2d | QuantizedLinear) -> None:
+    """Coarsens the scales of channels whose bias, in units of input scale times weight scale, is beyond an integer of
+    32 bits, as which runtimes add it: a batch norm leaves a nearly dead channel a tiny scale and a bias of any size."""
+    if layer.bias is None or not isinstance(layer.quantize_input, Input):
+        return
+    assert isinstance(layer.coded, IntegerWeight)
+    least = layer.bias.abs() / (layer.quantize_input.scale * MOST_BIAS)
+    scale, integers = layer.coded.scale, layer.coded.integers
+    beyond = scale < least
+    if beyond.any():
+        coarser = torch.where(beyond, scale / least.clamp(min=torch.finfo(least.dtype).tiny), 1.0)
+        rounded = (integers * coarser.view(-1, *[1] * (integers.dim() - 1))).round()
+        integers.copy_(rounded)
+        scale.copy_(torch.maximum(scale, least))
 
 
 def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -> None:
@@ -191,10 +259,10 @@ def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -
     gain = (norm.running_var + norm.eps).rsqrt()
     if norm.weight is not None:
         gain = gain * norm.weight
-    assert isinstance(layer.weight, IntegerWeight)
-    integers = layer.weight.integers
+    assert isinstance(layer.coded, IntegerWeight)
+    integers = layer.coded.integers
     integers.mul_(gain.sign().to(integers.dtype).view(-1, *[1] * (integers.dim() - 1)))
-    layer.weight.scale.mul_(gain.abs().where(gain != 0, 1.0))
+    layer.coded.scale.mul_(gain.abs().where(gain != 0, 1.0))
     bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
     layer.bias = nn.Parameter(bias * gain + (0.0 if norm.bias is None else norm.bias))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,10 +14,14 @@ from torch.nn.utils import parametrize
 from lcomp import graph
 from lcomp.errors import UserError
 from lcomp.models.layers import Normalize, folded_bias
+from lcomp.techniques import inspection
 from lcomp.techniques.quantization.layers import QuantizedConv2d, QuantizedLinear, SharedWeight
-from lcomp.techniques.quantization.quantization import check_layers, first_fit
+from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_fit, reason_against
 from lcomp.techniques.technique import (
+    Layer,
+    Parametrization,
     Technique,
+    acted_on,
     layers,
     network_of,
     parametrization,
@@ -27,7 +32,7 @@ from lcomp.techniques.technique import (
 ITERATIONS = 300  # of Lloyd's algorithm at most; LeNet-5's layers need fewer
 
 
-class Codebook(nn.Module):
+class Codebook(Parametrization):
     """A parametrization: weights replaced by the layer's values, once `share` has found these; zeros stay zero.
 
     Which weight takes which value is then fixed, and the values learn: the gradient of one is the sum over its weights
@@ -110,20 +115,32 @@ class WeightSharing(Technique):
         self.bits, self.begin, self.exclude, self.bits_of = bits, begin, tuple(exclude), dict(bits_of or {})
         self.settled, self.trains = begin, begin < 1
 
-    def check(self, network: nn.Module) -> None:
+    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+        super().check(network, example)
         check_layers(network, self.exclude, self.bits_of)
+        _, left_alone = self.acted_on(network)
+        check_own_widths(self.bits_of, left_alone)
+
+    def acted_on(self, network: nn.Module) -> tuple[dict[str, Layer], dict[str, str]]:
+        """The layers whose weights are shared, by name, and why others are left alone."""
+        return acted_on(network, "quant", self.exclude, partial(reason_against, calls=self.calls), self.calls)
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
-        warn_of_others(network, "quant")
-        for name, layer in layers(network, self.exclude):
+        found, left_alone = self.acted_on(network)
+        warn_of_others(network, "quant", left_alone)
+        codebooks: dict[int, Codebook] = {}  # one for each weight, which layers may share
+        for name, layer in found.items():
             if parametrization(layer, Codebook) is None:
-                codebook = Codebook(layer.weight.detach(), first_fit(self.bits_of, name, self.bits))
-                parametrize.register_parametrization(layer, "weight", codebook, unsafe=True)
+                [*_, last] = inspection.stored(layer)
+                if id(last) not in codebooks:
+                    codebooks[id(last)] = Codebook(layer.weight.detach(), first_fit(self.bits_of, name, self.bits))
+                parametrize.register_parametrization(layer, "weight", codebooks[id(last)], unsafe=True)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if share_of_training(trainer) >= self.begin and self.trains:
             share(network_of(pl_module))
 
@@ -136,11 +153,12 @@ class WeightSharing(Technique):
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
         share(network)
         foldable = graph.foldable(network)
+        stored: dict[int, SharedWeight] = {}  # of each codebook, which layers may share
         for name, layer in list(layers(network)):
             codebook = parametrization(layer, Codebook)
             if codebook is None:
                 continue
-            weight = codebook.stored(layer.weight)
+            weight = stored.setdefault(id(codebook), codebook.stored(layer.weight))
             source = network.get_submodule(foldable[name]) if name in foldable else None
             if (
                 isinstance(source, Normalize) and source.std.numel() == 1

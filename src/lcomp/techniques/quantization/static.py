@@ -12,7 +12,7 @@ from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuanti
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
 from lcomp.techniques.quantization.ranges import Estimator, min_max
-from lcomp.techniques.technique import layers, original, parametrization
+from lcomp.techniques.technique import beneath, layers, parametrization
 
 
 class StaticQuantization(Quantization):
@@ -70,5 +70,5 @@ def enable_weights(network: nn.Module) -> None:
     for _, layer in layers(network):
         quantizer = parametrization(layer, WeightQuantizer)
         if quantizer is not None:
-            quantizer.observe(original(layer))
+            quantizer.observe(beneath(layer, WeightQuantizer))
             quantizer.enabled.fill_(True)

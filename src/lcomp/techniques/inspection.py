@@ -1,0 +1,239 @@
+"""What the layers of a network compute, and when: asked of the layers themselves, since a type promises neither.
+
+A subclass of Conv2d may compute with another weight than it stores, a hook may change what a layer gives, two layers
+may share a weight, and a layer may never be called. A technique acts on a layer only where that does what it says.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.overrides import TorchFunctionMode
+
+Layer = nn.Conv2d | nn.Linear
+TOLERANCE = 1e-4  # of a layer's output, relative to the largest
+PROBED = 32  # examples that a probe has at most, each for a channel or feature of its own
+
+
+@dataclass
+class Calls:
+    """What one forward pass did.
+
+    Attributes:
+        ranks: of the input of each layer that was called, by name, at its first call; 2 for a batch of vectors.
+        read: names of the layers whose weight something read, be it the layer's own forward.
+    """
+
+    ranks: dict[str, int] = field(default_factory=dict)
+    read: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of_all(cls, network: nn.Module) -> Calls:
+        """As if every layer were called, with an input of unknown rank."""
+        names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+        return cls(dict.fromkeys(names, 0), set(names))
+
+
+def observed_calls(network: nn.Module, example: Tensor) -> Calls:
+    """What a forward pass of `network` in evaluation mode does with its convolutions and linear layers.
+
+    The network, its modes and torch's random state are as before.
+
+    Args:
+        example: a batch (N, C, H, W).
+    """
+    found = Calls()
+    named = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
+            given = [value for value in (*arguments, *settings.values()) if isinstance(value, Tensor)]
+            found.ranks.setdefault(name, given[0].dim() if given else 0)
+
+        return hook
+
+    handles = [module.register_forward_pre_hook(note(name), with_kwargs=True) for name, module in named.items()]
+    try:
+        used = used_tensors(network, example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    found.read = {name for name, module in named.items() if not used.isdisjoint(map(id, stored(module)))}
+    return found
+
+
+def used_tensors(network: nn.Module, example: Tensor) -> set[int]:
+    """The ids of all tensors that a forward pass in evaluation mode hands to a function of torch's."""
+    seen = Seen()
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    with evaluating(network), torch.random.fork_rng(devices=[]), torch.no_grad(), seen:
+        network(example.to(device))
+    return seen.ids
+
+
+class Seen(TorchFunctionMode):
+    """While it lasts, keeps the ids of all tensors that functions of torch's are given; asking for a property, such as
+    a dtype, is no use of a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[int] = set()
+        self.kept: list[Tensor] = []  # alive, so that no id is given twice
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") != "__get__" or isinstance(output, Tensor):
+            for tensor in tensors((args, kwargs)):
+                if id(tensor) not in self.ids:
+                    self.ids.add(id(tensor))
+                    self.kept.append(tensor)
+        return output
+
+
+def tensors(values: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and dictionaries."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, dict):
+        yield from tensors(tuple(values.values()))
+    elif isinstance(values, tuple | list):
+        for value in values:
+            yield from tensors(value)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Within it, every module of `network` is in evaluation mode; then in the one that it had."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def stored(layer: nn.Module) -> list[Tensor]:
+    """The tensors that the layer's weight is made of: itself, or what lies beneath its parametrizations."""
+    if parametrize.is_parametrized(layer, "weight"):
+        assert isinstance(layer.parametrizations, nn.ModuleDict)
+        return list(layer.parametrizations["weight"].parameters(recurse=False))
+    weight = layer._parameters.get("weight")
+    return [] if weight is None else [weight]
+
+
+def shared_with(network: nn.Module) -> dict[str, list[str]]:
+    """For each layer whose weight other modules hold too: the weight's names in these, such as `decoder.weight`."""
+    holders: dict[int, list[tuple[str, str]]] = {}
+    for name, module in network.named_modules():
+        inner = name.partition(".parametrizations.")[0].removesuffix(".parametrizations")
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                holders.setdefault(id(parameter), []).append((inner, "weight" if inner != name else key))
+    found: dict[str, list[str]] = {}
+    for places in holders.values():
+        for name, key in places if len(places) > 1 else ():
+            if key == "weight":
+                found[name] = [f"{other}.{what}".lstrip(".") for other, what in places if other != name]
+    return found
+
+
+def computes_as_its_kind(layer: Layer) -> bool:
+    """Whether the layer gives what a plain convolution or linear layer with its weight, bias and geometry gives."""
+    return is_stock(layer) or agrees(layer, lambda own, x: (plain(own, x), own(x)))
+
+
+def keeps_zeros(layer: Layer) -> bool:
+    """Whether what the layer computes has a zero wherever its weight has one, whatever else it does with the weight."""
+    return is_stock(layer) or agrees(layer, response_beyond_zeros)
+
+
+def is_stock(layer: Layer) -> bool:
+    """Whether nothing in the layer's class, or in itself, replaces torch's own way of computing."""
+    kind = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
+    names = [name for name in ("__call__", "forward", "_conv_forward") if hasattr(kind, name)]
+    own = any(name in vars(layer) for name in names)
+    return not own and all(getattr(type(layer), name) is getattr(kind, name) for name in names)
+
+
+def agrees(layer: Layer, compare: Callable[[Layer, Tensor], tuple[Tensor, Any]]) -> bool:
+    """Whether the two tensors that `compare` makes of the layer, drawn weights in it, and an input are alike; false for
+    a layer that takes other inputs than its kind."""
+    drawn = torch.Generator().manual_seed(0)
+    own = copy.deepcopy(layer).eval().cpu()
+    own._forward_pre_hooks.clear()
+    own._forward_hooks.clear()
+    with torch.no_grad():
+        for tensor in stored(own):  # weights that are zero so far would hide what is done with them
+            tensor.add_(torch.randn(tensor.shape, generator=drawn).to(tensor))
+        try:
+            expected, seen = compare(own, probe(own, drawn))
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):  # whatever its forward raises
+            return False
+    if not isinstance(seen, Tensor) or seen.shape != expected.shape:
+        return False
+    return bool((expected - seen).abs().max() <= TOLERANCE * expected.abs().max())
+
+
+def response_beyond_zeros(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Ones, and one plus the layer's answers (relative to the largest) to single inputs to which a plain layer with
+    every second weight zero has no answer."""
+    weight = layer.weight.detach().clone()
+    weight.view(-1)[::2] = 0
+    parametrize.register_parametrization(layer, "weight", Given(weight), unsafe=True)
+    single = torch.zeros_like(x)
+    middle = [size // 2 for size in x.shape[2:]]
+    for number in range(len(x)):
+        single[(number, number % x.shape[1], *middle)] = 1
+    silent = plain(layer, single, bias=False) == 0
+    answer = layer.forward(single) - layer.forward(torch.zeros_like(x))
+    beyond = torch.where(silent, answer, 0.0) / answer.abs().max()
+    return torch.ones_like(beyond), 1 + beyond
+
+
+class Given(nn.Module):
+    """A parametrization that gives a weight of its own."""
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self, original: Tensor) -> Tensor:
+        weight: Tensor = self.weight  # type: ignore[assignment]
+        return weight
+
+
+def probe(layer: Layer, drawn: torch.Generator) -> Tensor:
+    """A batch that a layer of its kind takes: (N, features), or (N, channels, H, W) wider than its kernel."""
+    if isinstance(layer, nn.Linear):
+        shape: list[int] = [min(PROBED, layer.in_features), layer.in_features]
+    else:
+        steps = zip(layer.kernel_size, layer.dilation, layer.stride, strict=True)
+        sizes = [2 * dilation * (kernel - 1) + stride for kernel, dilation, stride in steps]
+        shape = [min(PROBED, layer.in_channels), layer.in_channels, *sizes]
+    return torch.randn(shape, generator=drawn).to(next(iter(stored(layer)), torch.zeros(())))
+
+
+def plain(layer: Layer, x: Tensor, bias: bool = True) -> Tensor:
+    """What a layer of its kind gives for `x`."""
+    offset = layer.bias if bias else None
+    if isinstance(layer, nn.Linear):
+        return F.linear(x, layer.weight, offset)
+    if layer.padding_mode != "zeros":
+        x = F.pad(x, layer._reversed_padding_repeated_twice, layer.padding_mode)
+        return F.conv2d(x, layer.weight, offset, layer.stride, 0, layer.dilation, layer.groups)
+    return F.conv2d(x, layer.weight, offset, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def hooked(module: nn.Module, own: Collection[Callable[..., Any]] = ()) -> bool:
+    """Whether something is called before or after the module's forward, other than what is in `own`."""
+    hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+    return any(hook not in own for hook in hooks)
