@@ -7,6 +7,7 @@ import copy
 import io
 import json
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ def export(
         exporter_log.setLevel(level)
     assert program is not None
     model = strip(program.model_proto)
+    name_weights(model)
     own_decoders(model)
     gather(model)
     for key, value in {
@@ -72,6 +74,16 @@ def export(
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
     write_atomically(Path(path), model.SerializeToString(deterministic=True))
+
+
+def name_weights(model: onnx.ModelProto) -> None:
+    """Calls what a layer's weight is stored as by that: `conv1.weight.integers`."""
+    parts = re.compile(r"\.coded(?=\.(integers|scale|zero_point|codebook)$)")
+    for tensor in model.graph.initializer:
+        tensor.name = parts.sub(".weight", tensor.name)
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = parts.sub(".weight", name)
 
 
 def own_decoders(model: onnx.ModelProto) -> None:
