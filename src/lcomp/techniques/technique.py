@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, nearest
+from lcomp.techniques.schedule import Candidates, Scheduled
 
 log = logging.getLogger(__name__)
 Layer = nn.Conv2d | nn.Linear
 P = TypeVar("P", bound=nn.Module)
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning, whose weights are float32
 
 
-class Technique(pl.Callback):
+class Technique(Scheduled):
     """Base of the techniques.
 
     `prepare` registers parametrizations and hooks as the identity; it runs in `setup`, before the optimizer exists, so
@@ -28,13 +30,18 @@ class Technique(pl.Callback):
     """
 
     stage = 0  # order in which techniques prepare and finalize; a later one preserves what an earlier one did
-    trains = True  # False: the technique acts after training, and a run with nothing else trains nothing
     starts_fresh = False  # True: it trains from weights drawn from the seed, not from the trained baseline
     restarts: tuple[float, ...] = ()  # shares of training at which the learning rate's schedule begins anew
-    settled = 0.0  # share of training after which validation sees a network of the kind that is exported
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
+            if str(trainer.precision) not in PRECISIONS:
+                raise UserError(
+                    f"precision={trainer.precision}: techniques keep weights, masks and ranges in float32; "
+                    f"{', '.join(PRECISIONS)} do"
+                )
+            if not any(isinstance(one, Candidates) for one in trainer.callbacks):  # type: ignore[attr-defined]
+                trainer.callbacks.append(Candidates())  # type: ignore[attr-defined]
             self.prepare(network_of(pl_module))
 
     def prepare(self, network: nn.Module) -> None:
@@ -49,6 +56,10 @@ class Technique(pl.Callback):
             calibration: batches of training pixels (N, C, H, W), read only by techniques that need them.
         """
         raise NotImplementedError
+
+    def unfinished(self, network: nn.Module) -> str:
+        """What training has left undone of what was asked, for a warning; empty where nothing."""
+        return ""
 
     def check(self, network: nn.Module) -> None:
         """Raises UserError where the technique cannot act on `network`."""
@@ -66,6 +77,10 @@ def finalize(network: nn.Module, callbacks: Iterable[pl.Callback], calibration: 
         calibration: batches of training pixels, for techniques that observe ranges after training.
     """
     techniques = [callback for callback in callbacks if isinstance(callback, Technique)]
+    for technique in techniques:
+        undone = technique.unfinished(network)
+        if undone:
+            log.warning("the network is not what was asked for: %s; train until the schedules have ended", undone)
     for technique in sorted(techniques, key=lambda technique: technique.stage):
         network = technique.finalize(network, calibration)
     return network.eval()
@@ -153,22 +168,3 @@ def remove_parametrization(layer: nn.Module, kind: type[nn.Module], bake: bool) 
         else:
             parametrize.register_parametrization(layer, "weight", one, unsafe=True)
     original(layer).copy_(weight)
-
-
-def share_of_training(trainer: pl.Trainer) -> float:
-    """How much of training is done, 0 to 1, before the coming step."""
-    total = total_steps(trainer)
-    return min(1.0, trainer.global_step / total)
-
-
-def total_steps(trainer: pl.Trainer) -> int:
-    total = trainer.estimated_stepping_batches
-    if total == float("inf") or total <= 0:
-        raise UserError("a schedule needs an end: give the Trainer max_epochs or max_steps, and a sized DataLoader")
-    return int(total)
-
-
-def check_window(begin_key: str, begin: float, end_key: str, end: float) -> None:
-    """Raises UserError, naming the two keys, unless 0 <= begin <= end <= 1."""
-    if not 0 <= begin <= end <= 1:
-        raise UserError(f"{begin_key}={begin}, {end_key}={end}: shares of training, in this order, from 0 to 1")

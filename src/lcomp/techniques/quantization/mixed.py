@@ -17,14 +17,8 @@ from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.qat import MOVING_AVERAGE, QuantizationAwareTraining
 from lcomp.techniques.quantization.quantization import first_fit
 from lcomp.techniques.quantization.ranges import Estimator
-from lcomp.techniques.technique import (
-    Layer,
-    layers,
-    network_of,
-    original,
-    parametrization,
-    share_of_training,
-)
+from lcomp.techniques.schedule import Window, begun
+from lcomp.techniques.technique import Layer, layers, network_of, original, parametrization
 
 MEAN_BITS = 4  # what a budget of null comes to
 
@@ -141,9 +135,13 @@ class MixedPrecision(QuantizationAwareTraining):
     ) -> None:
         network = network_of(pl_module)
         parts = self.parts(network)
-        if share_of_training(trainer) >= self.begin and not all(quantizer.enabled for _, _, quantizer in parts):
+        if begun(trainer, self.begin) and not all(quantizer.enabled for _, _, quantizer in parts):
             self.choose(network)
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
+        otherwise = "widths are chosen by the gradients of too few steps"
+        return [Window(f"quant.begin={self.begin:.3g}", 0.0, self.begin, 2, otherwise), *super().windows(trainer)]
 
     @torch.no_grad()
     def choose(self, network: nn.Module) -> None:

@@ -15,14 +15,8 @@ from lcomp.errors import UserError
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques.quantization.layers import QuantizedConv2d, QuantizedLinear, SharedWeight
 from lcomp.techniques.quantization.quantization import check_layers, first_fit
-from lcomp.techniques.technique import (
-    Technique,
-    layers,
-    network_of,
-    parametrization,
-    share_of_training,
-    warn_of_others,
-)
+from lcomp.techniques.schedule import Window, begun
+from lcomp.techniques.technique import Technique, layers, network_of, parametrization, warn_of_others
 
 ITERATIONS = 300  # of Lloyd's algorithm at most; LeNet-5's layers need fewer
 
@@ -124,8 +118,11 @@ class WeightSharing(Technique):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if share_of_training(trainer) >= self.begin and self.trains:
+        if self.trains and begun(trainer, self.begin):
             share(network_of(pl_module))
+
+    def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
+        return [Window(f"quant.begin={self.begin:.3g}", self.begin, 1.0, 1, "the values learn in the last step alone")]
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         """How many values each layer uses."""
