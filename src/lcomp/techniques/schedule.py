@@ -77,7 +77,10 @@ class Candidates(pl.Callback):
             self.begin_anew(trainer)
         elif trainer.should_stop and not self.said:
             self.said = True
-            log.warning("stopping early is held back to step %d, when the techniques' schedules have ended", self.end)
+            log.warning(
+                "stopping early is held back to step %d, when the techniques' schedules have ended",
+                min(self.end, total_steps(trainer)),
+            )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.end is None:

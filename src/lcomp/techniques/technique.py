@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import TypeVar
 
 import pytorch_lightning as pl
@@ -40,6 +42,13 @@ class Technique(Scheduled):
                     f"precision={trainer.precision}: techniques keep weights, masks and ranges in float32; "
                     f"{', '.join(PRECISIONS)} do"
                 )
+            for name, layer in layers(network_of(pl_module)):
+                if original(layer).dtype not in (torch.float32, torch.float64):
+                    kind = str(original(layer).dtype).removeprefix("torch.")
+                    raise UserError(
+                        f"{name} has weights in {kind}: call .float() on the network; precision=bf16-mixed "
+                        "computes in 16 bits and keeps weights in 32"
+                    )
             if not any(isinstance(one, Candidates) for one in trainer.callbacks):  # type: ignore[attr-defined]
                 trainer.callbacks.append(Candidates())  # type: ignore[attr-defined]
             self.prepare(network_of(pl_module))
@@ -84,6 +93,39 @@ def finalize(network: nn.Module, callbacks: Iterable[pl.Callback], calibration: 
     for technique in sorted(techniques, key=lambda technique: technique.stage):
         network = technique.finalize(network, calibration)
     return network.eval()
+
+
+def load_checkpoint(path: str | Path, module: nn.Module, techniques: Sequence[pl.Callback] = ()) -> nn.Module:
+    """`module` with the state of a checkpoint of Lightning's that was trained under `techniques`, as training left it:
+    for `finalize`, or to validate. Nothing in the file is executed.
+
+    Args:
+        module: a fresh LightningModule of that kind, or its network alone.
+        techniques: those of the training, with the same settings and in the same order; a `BaselineModule` knows them.
+
+    Raises:
+        UserError: the file cannot be read so, or its weights are not those of `module` under `techniques`.
+    """
+    techniques = techniques or getattr(module, "techniques", ())
+    for technique in techniques:
+        if isinstance(technique, Technique):
+            technique.prepare(network_of(module))  # type: ignore[arg-type]
+    try:
+        state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+        if not isinstance(module, pl.LightningModule):
+            own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+            state = own or state
+        module.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such checkpoint") from error
+    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        named = ", ".join(type(technique).__name__ for technique in techniques) or "no technique"
+        unreadable = isinstance(error, pickle.UnpicklingError)
+        cause = "it cannot be read without executing code" if unreadable else " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: not of {type(module).__name__} under {named}; name all, as in training ({cause})"
+        ) from error
+    return module
 
 
 def network_of(module: pl.LightningModule) -> nn.Module:

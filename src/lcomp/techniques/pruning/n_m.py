@@ -44,6 +44,9 @@ class NMPruning(Pruning):
         super().__init__(1 - n / m, 0.0, begin, end, interval, schedules.linear, criterion, "layer", exclude=exclude)
         self.needed = m - n  # a weight of each group after another
 
+    def asked(self, name: str, mask: Tensor) -> float:
+        return len(mask) * (mask[0].numel() // self.m) * (self.m - self.n)
+
     def shrunk(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
         gone = min(self.m - self.n, int(sparsity * self.m + 1e-6))
         return [self.patterned(mask, score, gone) for mask, score in zip(masks, scores, strict=True)]

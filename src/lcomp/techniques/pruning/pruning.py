@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, one_of
+from lcomp.techniques.gradients import gradient
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import Observing
 from lcomp.techniques.pruning.mask import Mask, shrink
-from lcomp.techniques.schedule import Window, check_window, share_of_training, total_steps
+from lcomp.techniques.schedule import Window, check_window, first_step, share_of_training, total_steps
 from lcomp.techniques.technique import (
     Layer,
     Technique,
@@ -116,14 +117,15 @@ class Pruning(Technique):
         if not isinstance(self.criterion, Observing):
             return
         for layer in self.masked:
-            gradient = original(layer).grad
-            if gradient is not None:
-                self.criterion.observe(self.mask_of(layer).statistic, original(layer).detach(), gradient)
+            found = gradient(layer, trainer, optimizer)
+            if found is not None:
+                self.criterion.observe(self.mask_of(layer).statistic, original(layer).detach(), found)
         self.act(trainer)
 
     def every(self, trainer: pl.Trainer) -> int:
         """Optimizer steps between two updates: `interval`, or less where the window is too short for it."""
-        window = int((self.end - self.begin) * total_steps(trainer))
+        total = total_steps(trainer)
+        window = first_step(self.end, total) - first_step(self.begin, total)
         if window // self.interval >= self.needed:
             return self.interval
         return min(self.interval, max(1, window // max(UPDATES, self.needed)))
@@ -196,17 +198,19 @@ class Pruning(Technique):
         }
 
     def unfinished(self, network: nn.Module) -> str:
-        sizes = [
-            (self.own_sparsity(name), mask.mask)
-            for name, layer in layers(network, self.exclude)
-            if (mask := parametrization(layer, Mask))
-        ]
-        asked = sum((self.sparsity if own is None else own) * mask.numel() for own, mask in sizes)
-        gone = sum(mask.numel() - int(mask.sum()) for _, mask in sizes)
-        if gone >= asked - len(sizes):  # each layer may be rounded by itself
+        masks = {
+            name: mask.mask for name, layer in layers(network, self.exclude) if (mask := parametrization(layer, Mask))
+        }
+        asked = sum(self.asked(name, mask) for name, mask in masks.items())
+        gone, total = sum(int((~mask).sum()) for mask in masks.values()), sum(mask.numel() for mask in masks.values())
+        if gone >= asked - len(masks) / 2:  # each layer may be rounded by itself
             return ""
-        total = sum(mask.numel() for _, mask in sizes)
-        return f"prune.sparsity: {gone / total:.3g} of the weights are zero, and {asked / total:.3g} were to be"
+        return f"prune.sparsity: {gone / total:.3g} of the weights are zero, of {asked / total:.3g} that were to be"
+
+    def asked(self, name: str, mask: Tensor) -> float:
+        """How many weights of the layer of that name are to be zero in the end; on average, where ranked together."""
+        own = self.own_sparsity(name)
+        return (self.sparsity if own is None else own) * mask.numel()
 
     @staticmethod
     def mask_of(layer: nn.Module) -> Mask:

@@ -129,6 +129,11 @@ class WeightSharing(Technique):
         named = ((name, parametrization(layer, Codebook)) for name, layer in layers(network, self.exclude))
         return {f"values/{name}": int(book.indices.unique().count_nonzero()) for name, book in named if book}
 
+    def unfinished(self, network: nn.Module) -> str:
+        books = [book for _, layer in layers(network) if (book := parametrization(layer, Codebook))]
+        late = self.trains and books and not any(book.enabled for book in books)
+        return f"quant.begin={self.begin:.3g}: training ended before it, and no value has learned" if late else ""
+
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
         share(network)
