@@ -7,7 +7,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision as Autocast
 from test_schedule import right
 from torch import nn
 from torch.nn.utils import parametrize
-from training import train
+from training import Watch, train
 
 from lcomp.errors import UserError
 from lcomp.models import SmallCNN
