@@ -17,8 +17,9 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from lcomp.report.writing import read, write
 from records import record
+
+from lcomp.report.writing import read, write
 
 RUNS, EPOCHS, OPENED = 1000, 10, 5
 CHOICES = [

@@ -1,6 +1,7 @@
 """The table of the study of robustness, of records whose figures can be checked by hand."""
 
 import pytest
+from records import experiment as write
 
 from lcomp.report import robustness, wandb_report
 from lcomp.report.line import line
@@ -8,7 +9,6 @@ from lcomp.report.page import sheets
 from lcomp.report.paper import load
 from lcomp.report.runs import shown
 from lcomp.result import FILE_NAME, perturbations, read
-from records import experiment as write
 
 
 def corrupted(fog, zigzag, **more):
