@@ -19,7 +19,8 @@ from torch import nn
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
 from lcomp.modules.baseline import BaselineModule
-from lcomp.techniques.technique import Technique, network_of, share_of_training, total_steps
+from lcomp.techniques.schedule import share_of_training, total_steps
+from lcomp.techniques.technique import Technique, network_of
 
 CHECKPOINT = "checkpoint.ckpt"
 Report = Callable[[int, float], None]

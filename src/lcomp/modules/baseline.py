@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, one_of
-from lcomp.techniques.technique import Technique, finalize, total_steps
+from lcomp.techniques.schedule import Window, total_steps, warn_of_short
+from lcomp.techniques.technique import Technique, finalize
 
 
 class BaselineModule(pl.LightningModule):
@@ -83,6 +85,17 @@ class BaselineModule(pl.LightningModule):
             optimizer, lambda step: self.share_of_rate(step / total, 1 / total)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        warn_of_short(self.windows(), self.trainer)
+
+    def windows(self) -> list[Window]:
+        """In which parts of training something acts that is no technique; a part between two restarts has its own."""
+        ends = sorted({0.0, 1.0, *(share for technique in self.techniques for share in technique.restarts)})
+        shortest = min(end - begin for begin, end in pairwise(ends))
+        otherwise = "the learning rate does not rise step by step"
+        rise = Window(f"trainer.warmup={self.warmup:.3g}", 0.0, self.warmup * shortest, 2, otherwise)
+        return [rise] if self.warmup else []
 
     def share_of_rate(self, progress: float, step: float) -> float:
         """The learning rate as a share of its highest, 0 to 1, after `progress` of training; a step is `step` of it.

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from lcomp.modules.baseline import BaselineModule
 from lcomp.techniques.distillation import Distillation
-from lcomp.techniques.technique import Technique, share_of_training
+from lcomp.techniques.schedule import Window, share_of_training
+from lcomp.techniques.technique import Technique
 
 
 class Objective(Protocol):
@@ -68,6 +69,10 @@ class DistillationModule(BaselineModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if isinstance(self.objective, Distillation) and self.objective.ends:
             self._progress = share_of_training(self.trainer)
+
+    def windows(self) -> list[Window]:
+        ending = self.objective.windows if isinstance(self.objective, Distillation) else []
+        return [*super().windows(), *ending]
 
     def loss(self, x: Tensor, labels: Tensor, *extra: Any) -> Tensor:
         with self.watching():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -17,16 +19,18 @@ from lcomp.errors import UserError, nearest
 from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.inspection import Layer as Layer
+from lcomp.techniques.schedule import Candidates, Scheduled
 
 log = logging.getLogger(__name__)
 P = TypeVar("P", bound=nn.Module)
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning, whose weights are float32
 
 
 class Parametrization(nn.Module):
     """Base of what techniques register on a weight, above whatever the network came with."""
 
 
-class Technique(pl.Callback):
+class Technique(Scheduled):
     """Base of the techniques.
 
     `prepare` registers parametrizations and hooks as the identity; it runs in `setup`, before the optimizer exists, so
@@ -35,14 +39,26 @@ class Technique(pl.Callback):
     """
 
     stage = 0  # order in which techniques prepare and finalize; a later one preserves what an earlier one did
-    trains = True  # False: the technique acts after training, and a run with nothing else trains nothing
     starts_fresh = False  # True: it trains from weights drawn from the seed, not from the trained baseline
     restarts: tuple[float, ...] = ()  # shares of training at which the learning rate's schedule begins anew
-    settled = 0.0  # share of training after which validation sees a network of the kind that is exported
     calls: Calls | None = None  # what the network's forward does with its layers, once an example is there to ask with
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
+            if str(trainer.precision) not in PRECISIONS:
+                raise UserError(
+                    f"precision={trainer.precision}: techniques keep weights, masks and ranges in float32; "
+                    f"{', '.join(PRECISIONS)} do"
+                )
+            for name, layer in layers(network_of(pl_module)):
+                if original(layer).dtype not in (torch.float32, torch.float64):
+                    kind = str(original(layer).dtype).removeprefix("torch.")
+                    raise UserError(
+                        f"{name} has weights in {kind}: call .float() on the network; precision=bf16-mixed "
+                        "computes in 16 bits and keeps weights in 32"
+                    )
+            if not any(isinstance(one, Candidates) for one in trainer.callbacks):  # type: ignore[attr-defined]
+                trainer.callbacks.append(Candidates())  # type: ignore[attr-defined]
             self.prepare(network_of(pl_module))
 
     def prepare(self, network: nn.Module) -> None:
@@ -57,6 +73,10 @@ class Technique(pl.Callback):
             calibration: batches of training pixels (N, C, H, W), read only by techniques that need them.
         """
         raise NotImplementedError
+
+    def unfinished(self, network: nn.Module) -> str:
+        """What training has left undone of what was asked, for a warning; empty where nothing."""
+        return ""
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
         """Raises UserError where the technique cannot act on `network`.
@@ -94,9 +114,46 @@ def finalize(network: nn.Module, callbacks: Iterable[pl.Callback], calibration: 
         calibration: batches of training pixels, for techniques that observe ranges after training.
     """
     techniques = [callback for callback in callbacks if isinstance(callback, Technique)]
+    for technique in techniques:
+        undone = technique.unfinished(network)
+        if undone:
+            log.warning("the network is not what was asked for: %s; train until the schedules have ended", undone)
     for technique in sorted(techniques, key=lambda technique: technique.stage):
         network = technique.finalize(network, calibration)
     return network.eval()
+
+
+def load_checkpoint(path: str | Path, module: nn.Module, techniques: Sequence[pl.Callback] = ()) -> nn.Module:
+    """`module` with the state of a checkpoint of Lightning's that was trained under `techniques`, as training left it:
+    for `finalize`, or to validate. Nothing in the file is executed.
+
+    Args:
+        module: a fresh LightningModule of that kind, or its network alone.
+        techniques: those of the training, with the same settings and in the same order; a `BaselineModule` knows them.
+
+    Raises:
+        UserError: the file cannot be read so, or its weights are not those of `module` under `techniques`.
+    """
+    techniques = techniques or getattr(module, "techniques", ())
+    for technique in techniques:
+        if isinstance(technique, Technique):
+            technique.prepare(network_of(module))  # type: ignore[arg-type]
+    try:
+        state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+        if not isinstance(module, pl.LightningModule):
+            own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+            state = own or state
+        module.load_state_dict(state)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such checkpoint") from error
+    except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        named = ", ".join(type(technique).__name__ for technique in techniques) or "no technique"
+        unreadable = isinstance(error, pickle.UnpicklingError)
+        cause = "it cannot be read without executing code" if unreadable else " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: not of {type(module).__name__} under {named}; name all, as in training ({cause})"
+        ) from error
+    return module
 
 
 def network_of(module: pl.LightningModule) -> nn.Module:
@@ -244,22 +301,3 @@ def bake(layer: nn.Module, kind: type[nn.Module]) -> None:
     for one in ones[last + 1 :]:
         parametrize.register_parametrization(layer, "weight", one, unsafe=True)
     original(layer).copy_(weight)
-
-
-def share_of_training(trainer: pl.Trainer) -> float:
-    """How much of training is done, 0 to 1, before the coming step."""
-    total = total_steps(trainer)
-    return min(1.0, trainer.global_step / total)
-
-
-def total_steps(trainer: pl.Trainer) -> int:
-    total = trainer.estimated_stepping_batches
-    if total == float("inf") or total <= 0:
-        raise UserError("a schedule needs an end: give the Trainer max_epochs or max_steps, and a sized DataLoader")
-    return int(total)
-
-
-def check_window(begin_key: str, begin: float, end_key: str, end: float) -> None:
-    """Raises UserError, naming the two keys, unless 0 <= begin <= end <= 1."""
-    if not 0 <= begin <= end <= 1:
-        raise UserError(f"{begin_key}={begin}, {end_key}={end}: shares of training, in this order, from 0 to 1")

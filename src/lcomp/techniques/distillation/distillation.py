@@ -12,6 +12,7 @@ from lcomp.errors import UserError
 from lcomp.techniques.distillation.features import FeatureObjective, as_maps, caught
 from lcomp.techniques.distillation.logit import LogitDistillation
 from lcomp.techniques.distillation.noisy_teacher import TeacherNoise
+from lcomp.techniques.schedule import Window
 
 Watched = tuple[dict[str, FeatureObjective], dict[str, Tensor], dict[str, Tensor]]  # objectives in force, and features
 
@@ -57,6 +58,15 @@ class Distillation(nn.Module):
     def ends(self) -> bool:
         """Whether an objective is switched off while training goes on."""
         return any(one.until < 1 for one in self.parts.values())
+
+    @property
+    def windows(self) -> list[Window]:
+        """In which parts of training objectives act that are switched off."""
+        ending = {name: one.until for name, one in self.parts.items() if one.until < 1}
+        return [
+            Window(f"kd.objectives.{name}.until={until:.3g}", 0.0, until, 2, "the objective acts in one step alone")
+            for name, until in ending.items()
+        ]
 
     def prepare(self, student: nn.Module, teacher: nn.Module, input_shape: Sequence[int] | None, seed: int = 0) -> None:
         """Makes what the objectives learn; before the optimizer exists, and without drawing from global random state.

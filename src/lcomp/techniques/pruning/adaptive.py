@@ -6,12 +6,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.pruning.mask import Mask
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.technique import beneath, share_of_training
+from lcomp.techniques.schedule import share_of_training
+from lcomp.techniques.technique import beneath
 
 
 def pq_index(values: Tensor, p: float = 0.5, q: float = 1.0) -> float:
@@ -69,8 +70,11 @@ class AdaptivePruning(Pruning):
 
     def act(self, trainer: pl.Trainer) -> None:
         progress = share_of_training(trainer)
-        if trainer.global_step % self.interval == 0 and self.begin <= progress < self.end:
+        if trainer.global_step % self.every(trainer) == 0 and self.begin <= progress < self.end:
             self.take()
+
+    def unfinished(self, network: nn.Module) -> str:
+        return ""  # the weights decide
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Nothing to catch up with: the weights decide."""

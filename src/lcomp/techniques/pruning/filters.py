@@ -133,6 +133,21 @@ class FilterPruning(Pruning):
         scores[scores.argmax()] = torch.inf
         return scores
 
+    def unfinished(self, network: nn.Module) -> str:
+        groups = self.groups or ()  # of a checkpoint that was loaded, known when it is cut
+        asked = (
+            sum(
+                min(self.sparsity if own is None else own, 1 - 1 / one.size) * one.size
+                for one, own in zip(groups, self.own, strict=True)
+            )
+            if groups
+            else 0
+        )
+        gone, total = sum(int((~self.kept(one)).sum()) for one in groups), sum(one.size for one in groups)
+        if gone >= asked - len(groups) / 2:
+            return ""
+        return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {asked / total:.3g} that were to be"
+
     def scalars(self, network: nn.Module) -> dict[str, float]:
         found: dict[str, float] = {}
         kept = [self.kept(group) for group in self.groups or ()]

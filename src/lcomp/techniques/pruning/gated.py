@@ -3,13 +3,15 @@ not being affected" (the paper, section VI.A)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.technique import share_of_training, total_steps
+from lcomp.techniques.schedule import Window, share_of_training, total_steps
 
 STATE = ("reached", "best", "is_open", "last_step")  # in a checkpoint
 
@@ -34,12 +36,25 @@ class GatedPruning(Pruning):
     def act(self, trainer: pl.Trainer) -> None:
         step, progress = trainer.global_step, share_of_training(trainer)
         acted = step == self.last_step  # several batches can make one step
-        if acted or step % self.interval or not self.begin <= progress < self.end or not self.is_open:
+        if acted or step % self.every(trainer) or not self.begin <= progress < self.end or not self.is_open:
             return
         self.last_step = step
-        updates = max(1, int((self.end - self.begin) * total_steps(trainer)) // self.interval)
+        updates = max(1, int((self.end - self.begin) * total_steps(trainer)) // self.every(trainer))
         self.reached = min(self.sparsity, self.reached + (self.sparsity - self.initial_sparsity) / updates)
         self.prune(self.reached)
+
+    def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
+        epochs = trainer.check_val_every_n_epoch or 1
+        first = (epochs - 1) * trainer.num_training_batches + (trainer.val_check_batch or 0)
+        steps = first // trainer.accumulate_grad_batches if trainer.enable_validation else total_steps(trainer)
+        otherwise = "no validation comes before it ends, and the gate never closes"
+        gate = Window(
+            f"prune.monitor={self.monitor}", 0.0, self.end, int(min(steps, total_steps(trainer))) + 1, otherwise
+        )
+        return [*super().windows(trainer), gate]
+
+    def unfinished(self, network: nn.Module) -> str:
+        return ""  # the gate decides
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Nothing to catch up with: the gate decides."""

@@ -14,7 +14,8 @@ from lcomp.errors import UserError
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import Observing
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.technique import network_of, original, total_steps
+from lcomp.techniques.schedule import Window, total_steps
+from lcomp.techniques.technique import network_of, original
 
 EARLY = "early/"  # buffers of the network: what each of its parameters and buffers was at `rewind`
 ROUND = "lottery_round"  # buffer of the network: rounds that are over; -1 until the early weights are kept
@@ -78,6 +79,15 @@ class LotteryTicket(Pruning):
             self.end_round(network)
             for optimizer in trainer.optimizers:
                 optimizer.state.clear()
+
+    def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
+        otherwise = "rounds fall together, and nothing is learned between them"
+        return [Window(f"prune.rounds={self.rounds}", 0.0, 1.0, self.rounds + 1, otherwise)]
+
+    def unfinished(self, network: nn.Module) -> str:
+        over = max(0, int(network.get_buffer(ROUND))) if hasattr(network, ROUND) else self.rounds
+        rounds = f"prune.rounds: {over} of {self.rounds} are over" if over < self.rounds else ""
+        return ", ".join(filter(None, [rounds, super().unfinished(network)]))
 
     def act(self, trainer: pl.Trainer) -> None:
         """Nothing between rounds; these end before a forward pass, whatever the criterion, since a gradient at the

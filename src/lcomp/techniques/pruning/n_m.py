@@ -42,6 +42,10 @@ class NMPruning(Pruning):
             raise UserError(f"prune.n={n}, prune.m={m}: how many weights stay of how many, such as 2 and 4")
         self.n, self.m = n, m
         super().__init__(1 - n / m, 0.0, begin, end, interval, schedules.linear, criterion, "layer", exclude=exclude)
+        self.needed = m - n  # a weight of each group after another
+
+    def asked(self, name: str, mask: Tensor) -> float:
+        return len(mask) * (mask[0].numel() // self.m) * (self.m - self.n)
 
     def shrunk(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
         gone = min(self.m - self.n, int(sparsity * self.m + 1e-6))

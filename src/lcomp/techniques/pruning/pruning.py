@@ -13,9 +13,11 @@ from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, one_of
 from lcomp.techniques import inspection
+from lcomp.techniques.gradients import gradient
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import Observing
 from lcomp.techniques.pruning.mask import Mask, shrink
+from lcomp.techniques.schedule import Window, check_window, first_step, share_of_training, total_steps
 from lcomp.techniques.technique import (
     Layer,
     Parametrization,
@@ -25,14 +27,13 @@ from lcomp.techniques.technique import (
     beneath,
     chain,
     check_patterns,
-    check_window,
     layers,
     original,
     parametrization,
-    share_of_training,
-    total_steps,
     warn_of_others,
 )
+
+UPDATES = 10  # where `interval` leaves fewer updates in a window than its schedule needs, it has so many
 
 
 class Pruning(Technique):
@@ -42,7 +43,7 @@ class Pruning(Technique):
         sparsity: share of zeros at the end, 0 to below 1; reached exactly, to one weight.
         initial_sparsity: share of zeros when the schedule begins.
         begin, end: the schedule's window, as shares of training.
-        interval: optimizer steps between two updates of the masks.
+        interval: optimizer steps between two updates of the masks; fewer in a window that is too short for it.
         schedule: (progress, initial, final) to a sparsity, see `schedules`.
         criterion: weight to scores, or an `Observing` one, see `criteria`.
         scope: `global`, all weights ranked together, or `layer`, every layer to the same sparsity.
@@ -84,6 +85,7 @@ class Pruning(Technique):
         self.sparsity, self.initial_sparsity, self.begin, self.end = sparsity, initial_sparsity, begin, end
         self.settled = end
         self.interval, self.schedule, self.criterion = interval, schedule, criterion
+        self.needed = schedules.updates(schedule, initial_sparsity, sparsity)
         self.scope, self.exclude, self.sparsities = scope, tuple(exclude), dict(sparsities or {})
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
@@ -157,17 +159,31 @@ class Pruning(Technique):
         if not isinstance(self.criterion, Observing):
             return
         for layer in self.masked:
-            gradient = original(layer).grad
-            if gradient is not None:
-                self.criterion.observe(self.mask_of(layer).statistic, original(layer).detach(), gradient)
+            found = gradient(layer, trainer, optimizer)
+            if found is not None:
+                self.criterion.observe(self.mask_of(layer).statistic, original(layer).detach(), found)
         self.act(trainer)
+
+    def every(self, trainer: pl.Trainer) -> int:
+        """Optimizer steps between two updates: `interval`, or less where the window is too short for it."""
+        total = total_steps(trainer)
+        window = first_step(self.end, total) - first_step(self.begin, total)
+        if window // self.interval >= self.needed:
+            return self.interval
+        return min(self.interval, max(1, window // max(UPDATES, self.needed)))
+
+    def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
+        if self.begin == self.end:
+            return ()
+        otherwise = f"masks are updated every {self.every(trainer)} instead, and at the window's end"
+        return [Window(f"prune.interval={self.interval}", self.begin, self.end, self.needed, otherwise, self.interval)]
 
     def act(self, trainer: pl.Trainer) -> None:
         """Updates the masks, if the coming optimizer step is one at which the schedule says so."""
         total, progress = total_steps(trainer), share_of_training(trainer)
         before_end = progress < self.end
         first_after = (trainer.global_step - 1) / total < self.end <= progress
-        if progress >= self.begin and (first_after or (before_end and trainer.global_step % self.interval == 0)):
+        if progress >= self.begin and (first_after or (before_end and trainer.global_step % self.every(trainer) == 0)):
             window = (progress - self.begin) / (self.end - self.begin) if before_end else 1.0
             self.prune(self.schedule(window, self.initial_sparsity, self.sparsity))
 
@@ -224,6 +240,24 @@ class Pruning(Technique):
         return {"sparsity": 1 - kept / weights} | {
             f"sparsity/{name}": 1 - int(mask.sum()) / mask.numel() for name, mask in masks.items()
         }
+
+    def unfinished(self, network: nn.Module) -> str:
+        ranked = {id(self.mask_of(layer)) for layer in self.masked}
+        masks = {
+            name: mask.mask
+            for name, layer in layers(network, self.exclude)
+            if (mask := parametrization(layer, Mask)) and id(mask) in ranked
+        }
+        asked = sum(self.asked(name, mask) for name, mask in masks.items())
+        gone, total = sum(int((~mask).sum()) for mask in masks.values()), sum(mask.numel() for mask in masks.values())
+        if gone >= asked - len(masks) / 2:  # each layer may be rounded by itself
+            return ""
+        return f"prune.sparsity: {gone / total:.3g} of the weights are zero, of {asked / total:.3g} that were to be"
+
+    def asked(self, name: str, mask: Tensor) -> float:
+        """How many weights of the layer of that name are to be zero in the end; on average, where ranked together."""
+        own = self.own_sparsity(name)
+        return (self.sparsity if own is None else own) * mask.numel()
 
     @staticmethod
     def mask_of(layer: nn.Module) -> Mask:

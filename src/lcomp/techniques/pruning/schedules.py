@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+SMOOTH = 2  # updates that a schedule without steps needs: it then acts within its window, not at the end alone
+
+
+def updates(schedule: Callable[[float, float, float], float], initial: float, final: float) -> int:
+    """How many updates within its window the schedule needs: one for each of its steps, `SMOOTH` where it has none."""
+    coarse, fine = (len({schedule(part / parts, initial, final) for part in range(parts)}) for parts in (500, 1000))
+    return coarse if coarse == fine else SMOOTH
+
 
 def constant(progress: float, initial: float, final: float) -> float:
     """The final sparsity from the first step."""

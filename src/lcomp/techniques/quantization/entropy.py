@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.gradients import gradient_scale
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.lsq import LearnedStepQuantization, LearnedWeight
@@ -89,7 +90,7 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
         # Here, not after each backward pass: once a step, however many batches it has, and unscaled.
         cost = self.kilobytes(network_of(pl_module))
         if self.rate and cost.requires_grad:
-            (self.rate * cost).backward()
+            (self.rate * gradient_scale(trainer, optimizer) * cost).backward()
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         with torch.no_grad():

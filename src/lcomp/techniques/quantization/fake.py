@@ -49,7 +49,7 @@ class WeightQuantizer(Parametrization):
             return weight
         if self.training and not self.frozen:
             self.observe(weight.detach())
-        return self.rounded(weight, self.scale)
+        return self.rounded(weight, self.scale.clone())  # the layer may be called again before the backward pass
 
     def rounded(self, weight: Tensor, scale: Tensor) -> Tensor:
         """`weight` at the grid's levels times `scale`."""
@@ -115,10 +115,10 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.observing:
-            self.observe(x.detach())
+            self.observe(x.detach().float())
         if not self.enabled:
             return x
-        return fake_quantize(x, self.scale, self.zero_point, self.levels)
+        return fake_quantize(x.float(), self.scale, self.zero_point, self.levels).to(x.dtype)
 
     def observe(self, x: Tensor) -> None:
         self.refuse_signs(x)

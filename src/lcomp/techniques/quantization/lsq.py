@@ -110,13 +110,13 @@ class LearnedActivation(ActivationQuantizer):
         if not self.enabled:
             return x
         if not self.seen:
-            self.observe(x.detach())
+            self.observe(x.detach().float())
         lowest, largest = -self.zero, self.levels - self.zero
         if self.training:
             step = self.scale.detach()
             self.low.copy_(lowest * step)
             self.high.copy_(largest * step)
-        return learned_round(x, self.scale, lowest, largest, x[0].numel())
+        return learned_round(x.float(), self.scale, lowest, largest, x[0].numel()).to(x.dtype)
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:

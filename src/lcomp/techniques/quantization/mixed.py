@@ -12,21 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.gradients import gradient
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.qat import MOVING_AVERAGE, QuantizationAwareTraining
 from lcomp.techniques.quantization.quantization import first_fit
 from lcomp.techniques.quantization.ranges import Estimator
-from lcomp.techniques.technique import (
-    Layer,
-    Parametrization,
-    chain,
-    layers,
-    network_of,
-    original,
-    parametrization,
-    share_of_training,
-)
+from lcomp.techniques.schedule import Window, begun
+from lcomp.techniques.technique import Layer, Parametrization, chain, layers, network_of, parametrization
 
 MEAN_BITS = 4  # what a budget of null comes to
 
@@ -138,19 +131,23 @@ class MixedPrecision(QuantizationAwareTraining):
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         for _, layer, quantizer in self.parts(network_of(pl_module)):
-            gradient = original(layer).grad
-            if gradient is not None and not quantizer.enabled:
+            found = gradient(layer, trainer, optimizer)
+            if found is not None and not quantizer.enabled:
                 quantizer.steps.add_(1)
-                quantizer.squares.lerp_(gradient.square(), 1 / float(quantizer.steps))
+                quantizer.squares.lerp_(found.square(), 1 / float(quantizer.steps))
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         network = network_of(pl_module)
         parts = self.parts(network)
-        if share_of_training(trainer) >= self.begin and not all(quantizer.enabled for _, _, quantizer in parts):
+        if begun(trainer, self.begin) and not all(quantizer.enabled for _, _, quantizer in parts):
             self.choose(network)
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
+
+    def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
+        otherwise = "widths are chosen by the gradients of too few steps"
+        return [Window(f"quant.begin={self.begin:.3g}", 0.0, self.begin, 2, otherwise), *super().windows(trainer)]
 
     @torch.no_grad()
     def choose(self, network: nn.Module) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import nn
+from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
 from lcomp.techniques.quantization.ranges import Estimator, MovingAverage
-from lcomp.techniques.technique import check_window, network_of, share_of_training
+from lcomp.techniques.schedule import Window, begun, check_window, share_of_training
+from lcomp.techniques.technique import network_of
 
 MOVING_AVERAGE = MovingAverage()
 
@@ -52,14 +53,32 @@ class QuantizationAwareTraining(Quantization):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        progress, network = share_of_training(trainer), network_of(pl_module)
-        enabled, over = progress >= self.begin, progress >= self.freeze
-        for weight in quantizers(network, WeightQuantizer):  # each for a step at least, however narrow the window
-            weight.frozen.fill_(over and bool(weight.enabled))
+        network, enabled = network_of(pl_module), begun(trainer, self.begin)
+        late = share_of_training(trainer) >= self.freeze  # what is observed then was never before: a step, at the least
+        for weight in quantizers(network, WeightQuantizer):
+            weight.frozen.fill_(late and bool(weight.enabled))
             weight.enabled.fill_(enabled)
         for activation in quantizers(network, ActivationQuantizer):
             activation.enabled.fill_(enabled)
-            activation.observing.fill_(enabled and not (over and bool(activation.seen)))
+            activation.observing.fill_(enabled and not (late and bool(activation.seen)))
+
+    def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
+        key = f"quant.begin={self.begin:.3g}" + ("" if self.learns_steps else f", quant.freeze={self.freeze:.3g}")
+        return [Window(key, self.begin, self.freeze, 1, "one step alone sets scales and ranges")]
+
+    def unfinished(self, network: nn.Module) -> str:
+        inputs = {name: one for name, one in network.named_modules() if isinstance(one, ActivationQuantizer)}
+        unseen = [name.removesuffix(".input_quantizer") for name, one in inputs.items() if not one.seen]
+        return f"quant: the inputs of {', '.join(unseen)} have no range, for no step called them" if unseen else ""
+
+    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+        weights = quantizers(network, WeightQuantizer)
+        if weights and not any(weight.enabled for weight in weights):
+            raise UserError(
+                f"quant.begin={self.begin:.3g}: training ended before it, and neither scales nor ranges are known; "
+                "train on, or quantize after training (quant=static)"
+            )
+        return super().finalize(network, calibration)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.observe(network_of(pl_module), False)

@@ -17,6 +17,7 @@ from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques import inspection
 from lcomp.techniques.quantization.layers import QuantizedConv2d, QuantizedLinear, SharedWeight
 from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_fit, reason_against
+from lcomp.techniques.schedule import Window, begun
 from lcomp.techniques.technique import (
     Layer,
     Parametrization,
@@ -25,7 +26,6 @@ from lcomp.techniques.technique import (
     layers,
     network_of,
     parametrization,
-    share_of_training,
     warn_of_others,
 )
 
@@ -141,13 +141,21 @@ class WeightSharing(Technique):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        if share_of_training(trainer) >= self.begin and self.trains:
+        if self.trains and begun(trainer, self.begin):
             share(network_of(pl_module))
+
+    def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
+        return [Window(f"quant.begin={self.begin:.3g}", self.begin, 1.0, 1, "the values learn in the last step alone")]
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         """How many values each layer uses."""
         named = ((name, parametrization(layer, Codebook)) for name, layer in layers(network, self.exclude))
         return {f"values/{name}": int(book.indices.unique().count_nonzero()) for name, book in named if book}
+
+    def unfinished(self, network: nn.Module) -> str:
+        books = [book for _, layer in layers(network) if (book := parametrization(layer, Codebook))]
+        late = self.trains and books and not any(book.enabled for book in books)
+        return f"quant.begin={self.begin:.3g}: training ended before it, and no value has learned" if late else ""
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
