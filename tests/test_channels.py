@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from test_filters import drawn, left, pruned
 from torch import nn
+from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
 from lcomp.models import ConvNet, LeNet5, mobilenet_v3_small, resnet18
@@ -97,7 +98,7 @@ KEPT = {  # the stem stays, the layer that reads it can lose its own filters
     "weight elsewhere": lambda: Between(lambda net, x: x * net.stem.weight.mean()),
     "written numbers": lambda: Between(lambda net, x: x.reshape(len(x), 8, -1).view(len(x), 8, 14, 14)),
     "not alone": lambda: Between(single),
-    "hidden": lambda: Between(lambda net, x: x + net.a * shuffled(x, 2), a=nn.Parameter(torch.zeros(()))),
+    "hidden": lambda: Between(lambda net, x: x + net.a * x.flip(1), a=nn.Parameter(torch.zeros(()))),
 }
 
 
@@ -167,8 +168,12 @@ def test_a_network_that_cannot_lose_filters_is_refused_before_training(make):
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("make", [LeNet5, ConvNet, networks.Gated])
-def test_the_check_changes_nothing(make, caplog):
+def noisy():
+    return Between(lambda net, x: x * (1 + torch.randn(len(x), 1, 1, 1)))
+
+
+@pytest.mark.parametrize("make", [LeNet5, ConvNet, networks.Gated, noisy])
+def test_the_check_changes_nothing(make):
     network = drawn(make).train()
     state, drawn_next = copy.deepcopy(network.state_dict()), torch.get_rng_state()
     pruning = FilterPruning(0.5)
@@ -176,6 +181,21 @@ def test_the_check_changes_nothing(make, caplog):
     assert torch.equal(torch.get_rng_state(), drawn_next) and network.training and pruning.groups is None
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     assert not any("parametrizations" in name for name, _ in network.named_modules())
+
+
+class Positive(nn.Module):
+    def forward(self, bias):
+        return bias.exp()
+
+
+def test_a_parametrized_bias_is_refused_and_left():
+    network = drawn(CUT["nothing"])
+    parametrize.register_parametrization(network.stem, "bias", Positive())
+    with torch.no_grad():
+        expected = network(PIXELS)
+        with pytest.raises(UserError, match=r"Between fails without its filters \(.*; name the layers"):
+            FilterPruning(0.5).check(network, PIXELS)
+        assert torch.equal(network(PIXELS), expected) and isinstance(network.stem.weight, nn.Parameter)
 
 
 def test_what_stays_whole_is_named_once(caplog):
@@ -258,6 +278,11 @@ def test_a_block_of_two_names_is_removed():
         assert torch.allclose(network(PIXELS), expected)
 
 
+class Scaled(nn.Module):
+    def forward(self, x, by=1.0):
+        return x * by
+
+
 def held():
     network = block()
     network.act = lambda net, x, hidden=[network.a]: hidden[0](x)
@@ -283,6 +308,7 @@ def watched_inside():
         (lambda: Between(lambda net, x: net.a(x)[0], a=nn.MaxPool2d(1, return_indices=True)), "a gives a tuple"),
         (lambda: Between(lambda net, x: net.a(input=x), a=conv()), "a is not called with one tensor alone"),
         (lambda: Between(lambda net, x: F.conv2d(x, net.a.weight), a=conv()), "cannot do without a .*no attribute"),
+        (lambda: Between(lambda net, x: net.a(x, by=2.0), a=Scaled()), "a is not called with one tensor alone"),
         (watched_inside, "a hook on a.0 would go with a; remove it first"),
         (held, "cannot do without a .*its forward does not call a"),
         (listed, "cannot do without a .*reaches a by another way than its name"),

@@ -183,23 +183,27 @@ class FilterPruning(Pruning):
         kept = [self.kept(group) for group in self.groups]
         expected = answers(network, self.example)
         network = super().finalize(network)
+        try:
+            self.remove(network, kept, masks)
+            seen = answers(network, self.example)
+        except Exception as error:  # whatever torch-pruning or a user's forward raises when filters are missing
+            raise self.wrong(network, f"fails without its filters ({first_line(error)})") from error
+        if not equal(expected, seen):
+            raise self.wrong(network, "computes something else without its filters than with them zeroed")
+        return network
+
+    def remove(self, network: nn.Module, kept: Sequence[Tensor], masks: Mapping[str, Tensor]) -> None:
+        """Cuts what the masks closed, and the parametrizations with it."""
+        assert self.groups is not None
         others = {layer: take_off(layer) for layer in self.named.values()}
         cut(network, self.groups, kept)
         for (layer, ones), mask in zip(others.items(), masks.values(), strict=True):
             put_on(layer, ones, mask)
-        self.compare(network, expected)
-        return network
 
-    def compare(self, network: nn.Module, expected: Tensor) -> None:
-        """Raises UserError unless the network without filters gives the logits that it gave with them zeroed."""
-        cause = "computes something else without its filters than with them zeroed"
-        try:
-            if equal(expected, answers(network, self.example)):
-                return
-        except Exception as error:  # whatever a user's forward raises when filters are missing
-            cause = f"fails without its filters ({first_line(error)})"
-        advice = "name the layers whose filters must stay in prune.exclude"
-        raise UserError(f"prune=filter: {type(network).__name__} {cause}; {advice}")
+    @staticmethod
+    def wrong(network: nn.Module, what: str) -> UserError:
+        kind, advice = type(network).__name__, "name the layers whose filters must stay in prune.exclude"
+        return UserError(f"prune=filter: {kind} {what}; {advice}")
 
 
 def take_off(layer: Layer) -> list[nn.Module]:
