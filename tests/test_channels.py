@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 from lcomp.errors import UserError
 from lcomp.models import ConvNet, LeNet5, mobilenet_v3_small, resnet18
 from lcomp.techniques.pruning import FilterPruning, LayerPruning
+from lcomp.techniques.pruning.trial import apart
 from lcomp.techniques.technique import layers
 
 PIXELS = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(1))
@@ -320,3 +321,11 @@ def test_a_block_that_cannot_go_is_refused_before_training(make, message):
     with pytest.raises(UserError, match=message):
         LayerPruning(["a"]).check(network, PIXELS)
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+def test_a_copy_that_stands_apart_can_lose_its_parametrizations():
+    network = drawn(networks.SpectralNormalized)
+    with torch.no_grad():
+        expected = network(PIXELS)
+        parametrize.remove_parametrizations(apart(network).c1, "weight")
+        assert torch.equal(network(PIXELS), expected)
