@@ -460,8 +460,8 @@ BREAKS = [
     Break(
         "a cut network is the masked one",
         "techniques/pruning/filters.py",
-        "kept = [self.kept(group) for group in self.groups]\n        network",
-        "kept = [self.kept(group).flip(0) for group in self.groups]\n        network",
+        "kept = [self.kept(group) for group in self.groups]\n        expected",
+        "kept = [self.kept(group).flip(0) for group in self.groups]\n        expected",
         "test_filters.py::test_the_cut_network_computes_what_the_masked_one_did",
     ),
     Break(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from lcomp.mnist_c import MNISTC
 from lcomp.packed.rounding import rounded
 from lcomp.result import ARTIFACT, Result, seconds
 from lcomp.runtimes import Runtime
+from lcomp.techniques.inspection import apart
 from lcomp.training import Epochs, NotFinite, Report, fit, save
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def carry_out(
         if chain:
             result.seconds["assistants"] = sum(link.seconds for link in chain)
         fresh = not config.starts_from_baseline(cfg) or any(technique.starts_fresh for technique in techniques)
-        network = student if fresh else copy.deepcopy(baseline.network)
+        network = student if fresh else apart(baseline.network)
         module = parts.make_module(cfg, data, network, teacher, objective, techniques)
         with seconds(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):

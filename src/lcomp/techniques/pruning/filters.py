@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
@@ -13,14 +14,17 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
+from lcomp.techniques.inspection import apart, stored
 from lcomp.techniques.pruning import channels, criteria, schedules
-from lcomp.techniques.pruning.channels import Channels
 from lcomp.techniques.pruning.criteria import Observing
+from lcomp.techniques.pruning.groups import Channels, close, cut
 from lcomp.techniques.pruning.mask import shrink
 from lcomp.techniques.pruning.pruning import Pruning
+from lcomp.techniques.pruning.trial import answers, equal, first_line
 from lcomp.techniques.technique import Layer, chain, layers, network_of, original, pixels_of, warn_of_others
 
 log = logging.getLogger(__name__)
+IMAGES = 8  # on which the network without filters is held against the one with them zeroed
 
 
 class FilterPruning(Pruning):
@@ -29,7 +33,8 @@ class FilterPruning(Pruning):
 
     Filters that a residual stream, a depthwise convolution or a product ties together are one channel: they go together
     and count once. A channel's score is the sum of the criterion's scores over its filters, relative to the mean over
-    its group. The network's outputs stay, and at least one channel of each group.
+    its group. The network's outputs stay, and at least one channel of each group. A group that the network cannot do
+    without in part (its channels are mixed, or split into heads) stays whole, and its layers are named.
 
     Args:
         sparsity: share of the channels that are gone at the end, 0 to below 1; reached exactly, to one channel.
@@ -39,8 +44,9 @@ class FilterPruning(Pruning):
         others: as in `Pruning`.
 
     Raises:
-        UserError: what `Pruning` refuses; with the first batch: a network that cannot be traced or cut, or a name in
-            `sparsities` of a layer whose outputs must stay.
+        UserError: what `Pruning` refuses; in `check` with images, or else with the first batch: a network that cannot
+            be traced or cut, or a name in `sparsities` of a layer whose outputs must stay; in `finalize`: a network
+            that computes something else without its filters than with them zeroed.
     """
 
     def __init__(
@@ -60,10 +66,37 @@ class FilterPruning(Pruning):
             sparsity, initial_sparsity, begin, end, interval, schedule, criterion, scope, sparsities, exclude
         )
         self.groups: list[Channels] | None = None  # known with the first image
+        self.example = torch.empty(0)
+        self.named_whole: set[str] = set()
+
+    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+        """Raises UserError where the technique cannot act on `network`; with images (N, C, H, W) it prunes, cuts and
+        compares a copy."""
+        super().check(network, example)
+        for name, layer in layers(network):
+            if not stored(layer):
+                raise UserError(f"prune=filter: a hook computes the weight of {name}; make that permanent first")
+        if example is not None:
+            trial, technique = apart(network), copy.copy(self)
+            technique.criterion = criteria.magnitude
+            technique.attach(trial)
+            technique.find(trial, example)
+            technique.prune(self.sparsity)
+            technique.finalize(trial)
+
+    def reason_against(self, name: str, layer: Layer) -> str | None:
+        return None  # whether filters can go is tried out
+
+    def meet(self, network: nn.Module) -> None:
+        """Groups of channels are ranked, which `find` learns of."""
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
         warn_of_others(network, "prune")
+        self.attach(network)
+
+    def attach(self, network: nn.Module) -> None:
+        """Registers the masks."""
         self.named, self.groups = dict(layers(network)), None
         self.masked = list(self.named.values())  # excluded ones too: they read what others no longer write
         for layer in self.masked:
@@ -73,16 +106,20 @@ class FilterPruning(Pruning):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self.groups is None:
-            self.find(network_of(pl_module), pixels_of(pl_module, batch)[:1])
+            self.find(network_of(pl_module), pixels_of(pl_module, batch))
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def find(self, network: nn.Module, example: Tensor) -> None:
-        """Learns from an image (1, C, H, W) which channels can only go together."""
-        self.groups, whole = channels.find(network, example, self.exclude)
-        if whole:
-            log.warning("prune=filter keeps the filters of %s: something mixes their channels", ", ".join(whole))
+        """Learns from images (N, C, H, W) which channels can only go together."""
+        self.example = example[:IMAGES].detach().cpu().clone()
+        self.groups, whole = channels.find(network, self.example, self.exclude)
+        reason = f"{', '.join(whole)}: something mixes their channels"
         if not self.groups:
-            raise UserError(f"prune=filter: {type(network).__name__} has no filter that could go")
+            cause = f"; it keeps those of {reason}" if whole else ""
+            raise UserError(f"prune=filter: {type(network).__name__} has no filter that could go{cause}")
+        if not set(whole) <= self.named_whole:
+            log.warning("prune=filter keeps the filters of %s", reason)
+            self.named_whole |= set(whole)
         tied = {place.module for group in self.groups for place in group.filters}
         filters = [name for name, _ in layers(network) if name in tied]
         for pattern in self.sparsities:
@@ -109,16 +146,17 @@ class FilterPruning(Pruning):
         least = 1 - len(group) / sum(one.size for one in group)  # one of each must stay
         masks = {name: self.mask_of(layer).mask.clone() for name, layer in self.named.items()}
         for one, keeps in zip(group, shrink(kept, scores, min(sparsity, least)), strict=True):
-            channels.close(masks, one, keeps)
+            close(masks, one, keeps)
         for name, layer in self.named.items():
             self.update(layer, masks[name])
 
     def kept(self, group: Channels) -> Tensor:
-        """(size,): which of the group's channels are left, as the mask of its first layer says."""
-        place = group.filters[0]
-        rows = self.mask_of(self.named[place.module]).mask.flatten(1).any(1)
-        kept = torch.ones(group.size, dtype=torch.bool, device=rows.device)
-        kept[place.channels] = rows[place.positions]
+        """(size,): which of the group's channels are left, as the masks of its layers say."""
+        kept = torch.ones(group.size, dtype=torch.bool)
+        for place in group.filters:
+            rows = self.mask_of(self.named[place.module]).mask.flatten(1).any(1)
+            kept = kept.to(rows.device)
+            kept[place.channels] = rows[place.positions]
         return kept
 
     def importance(self, group: Channels, kept: Tensor) -> Tensor:
@@ -162,18 +200,35 @@ class FilterPruning(Pruning):
         if all(bool(mask.all()) for mask in masks.values()):
             return super().finalize(network)
         if self.groups is None:
-            example = next((pixels[:1] for pixels in calibration), None)
+            example = next(iter(calibration), None)
             if example is None:
                 raise UserError("prune=filter needs an image to trace: finalize(calibration=batches of pixels)")
             self.find(network, example)
         assert self.groups is not None
         kept = [self.kept(group) for group in self.groups]
+        expected = answers(network, self.example)
         network = super().finalize(network)
+        try:
+            self.remove(network, kept, masks)
+            seen = answers(network, self.example)
+        except Exception as error:  # whatever torch-pruning or a user's forward raises when filters are missing
+            raise self.wrong(network, f"fails without its filters ({first_line(error)})") from error
+        if not equal(expected, seen):
+            raise self.wrong(network, "computes something else without its filters than with them zeroed")
+        return network
+
+    def remove(self, network: nn.Module, kept: Sequence[Tensor], masks: Mapping[str, Tensor]) -> None:
+        """Cuts what the masks closed, and the parametrizations with it."""
+        assert self.groups is not None
         others = {layer: take_off(layer) for layer in self.named.values()}
-        channels.cut(network, self.groups, kept)
+        cut(network, self.groups, kept)
         for (layer, ones), mask in zip(others.items(), masks.values(), strict=True):
             put_on(layer, ones, mask)
-        return network
+
+    @staticmethod
+    def wrong(network: nn.Module, what: str) -> UserError:
+        kind, advice = type(network).__name__, "name the layers whose filters must stay in prune.exclude"
+        return UserError(f"prune=filter: {kind} {what}; {advice}")
 
 
 def take_off(layer: Layer) -> list[nn.Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,19 +11,23 @@ from torch import Tensor, nn
 
 from lcomp import graph
 from lcomp.errors import UserError, nearest
+from lcomp.techniques.pruning.channels import is_own
+from lcomp.techniques.pruning.trial import first_line, logits
 from lcomp.techniques.technique import Technique
 
 
 class LayerPruning(Technique):
-    """Puts an identity in the place of named submodules, before training; what is left fine-tunes.
+    """Puts an identity in the place of named submodules, before training; what is left fine-tunes. A submodule's own
+    forward hooks go over to the identity.
 
     Args:
         layers: names of submodules that take one tensor and give one of the same shape, such as a residual block
             `layer1.1`.
 
     Raises:
-        UserError: a name of no submodule, or of one inside another; with the first batch: a submodule whose output has
-            another shape than its input.
+        UserError: a name of no submodule, of one inside another, or of one that holds hooks; in `check` with images, or
+            else with the first batch: a submodule that does not give one tensor of the shape that it takes; in `check`
+            also a network that fails without it.
     """
 
     stage = 1
@@ -31,27 +36,87 @@ class LayerPruning(Technique):
         self.layers = tuple(layers)
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
-        names = [name for name, _ in network.named_modules() if name]
+        """Raises UserError where the technique cannot act on `network`; with images (N, C, H, W) it tries a copy."""
+        names = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
         for layer in self.layers:
             if layer not in names:
                 raise UserError(f"prune.layers: {layer} is no part of {type(network).__name__}{nearest(layer, names)}")
             for other in self.layers:
                 if layer.startswith(f"{other}."):
                     raise UserError(f"prune.layers: {layer} goes with {other}; name one of them")
+            for inner, module in network.get_submodule(layer).named_modules():
+                hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+                if inner and not all(is_own(hook) for hook in hooks):
+                    raise UserError(f"prune.layers: a hook on {layer}.{inner} would go with {layer}; remove it first")
+        if example is not None:
+            self.try_out(network, example)
+
+    def try_out(self, network: nn.Module, example: Tensor) -> None:
+        """Raises UserError unless a copy without the layers gives as many logits, and calls what stands for them."""
+        whole, less = (copy.deepcopy(network).cpu().eval() for _ in range(2))
+        self.prepare(less)
+        before, calls = watched(whole, self.layers, example.cpu())
+        cause = ""
+        try:
+            after, left = watched(less, self.layers, example.cpu())
+            if after.shape != before.shape:
+                cause = f"it gives {tuple(after.shape)}, not {tuple(before.shape)}"
+            for name in self.layers:
+                if not calls[name]:
+                    cause = f"its forward does not call {name}"
+                elif left[name] != calls[name]:
+                    cause = f"its forward reaches {name} by another way than its name"
+        except UserError:
+            raise
+        except Exception as error:  # whatever a user's forward raises without a layer
+            cause = first_line(error)
+        if cause:
+            names = ", ".join(self.layers)
+            raise UserError(f"prune.layers: {type(network).__name__} cannot do without {names} ({cause}); name others")
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
         for name in self.layers:
             removed = network.get_submodule(name)
             if not isinstance(removed, nn.Identity):
-                identity = nn.Identity()
-                identity.register_forward_pre_hook(SameShape(name, removed))
-                graph.replace(network, name, identity)
+                identity = standing_for(removed, name)
+                for other, module in list(network.named_modules(remove_duplicate=False)):
+                    if module is removed:
+                        graph.replace(network, other, identity)
 
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
         for name in self.layers:
-            network.get_submodule(name)._forward_pre_hooks.clear()
+            hooks = network.get_submodule(name)._forward_pre_hooks
+            for key in [key for key, hook in hooks.items() if isinstance(hook, SameShape)]:
+                del hooks[key]
         return network
+
+
+def standing_for(removed: nn.Module, name: str) -> nn.Identity:
+    """An identity that checks its first input and carries the user's hooks of what it replaces."""
+    identity = nn.Identity()
+    identity.register_forward_pre_hook(SameShape(name, removed), with_kwargs=True)
+    for key, hook in removed._forward_pre_hooks.items():
+        if not is_own(hook):
+            identity.register_forward_pre_hook(hook, with_kwargs=key in removed._forward_pre_hooks_with_kwargs)
+    for key, hook in removed._forward_hooks.items():
+        if not is_own(hook):
+            identity.register_forward_hook(hook, with_kwargs=key in removed._forward_hooks_with_kwargs)
+    return identity
+
+
+def watched(network: nn.Module, names: Sequence[str], example: Tensor) -> tuple[Tensor, dict[str, int]]:
+    """The logits, and how often each of the named submodules is called for them."""
+    calls = dict.fromkeys(names, 0)
+
+    def count(name: str) -> Any:
+        return lambda module, arguments, output: calls.update({name: calls[name] + 1})
+
+    handles = [network.get_submodule(name).register_forward_hook(count(name)) for name in names]
+    seen = logits(network, example)
+    for handle in handles:
+        handle.remove()
+    return seen, calls
 
 
 class SameShape:
@@ -61,14 +126,16 @@ class SameShape:
         self.name, self.removed = name, [removed]
 
     @torch.no_grad()
-    def __call__(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         if not self.removed:
             return
-        removed, shapes = self.removed.pop().eval(), "it takes several inputs"
-        if len(arguments) == 1:
-            seen = removed(arguments[0])
-            same = isinstance(seen, Tensor) and seen.shape == arguments[0].shape
-            if same:
+        removed = self.removed.pop().eval()
+        if named or len(arguments) != 1 or not isinstance(arguments[0], Tensor):
+            cause = "is not called with one tensor alone"
+        else:
+            seen = removed.to(arguments[0].device)(arguments[0])
+            if isinstance(seen, Tensor) and seen.shape == arguments[0].shape:
                 return
             shapes = f"{tuple(arguments[0].shape[1:])} to {tuple(getattr(seen, 'shape', ()))[1:]}"
-        raise UserError(f"prune.layers: {self.name} changes the shape ({shapes}); only what keeps it can be removed")
+            cause = f"changes the shape ({shapes})" if isinstance(seen, Tensor) else f"gives a {type(seen).__name__}"
+        raise UserError(f"prune.layers: {self.name} {cause}; only what gives the shape that it takes can be removed")

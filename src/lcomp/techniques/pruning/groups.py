@@ -1,0 +1,160 @@
+"""Groups of channels that can only go together: their places in a network, their masks, their removal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a group's channels lie in one module.
+
+    Args:
+        module: its name in the network.
+        positions: (k,) indices along the module's outputs or inputs.
+        channels: (k,) the group's channel at each of them; a flattened channel has several.
+        remove: takes positions out of the module, in place.
+    """
+
+    module: str
+    positions: Tensor
+    channels: Tensor
+    remove: Callable[[nn.Module, list[int]], Any]
+
+
+@dataclass
+class Channels:
+    """A group of channels: one can go only where it goes in all of these places.
+
+    Args:
+        size: how many channels there are.
+        filters: the layers whose outputs they are, more than one where a residual stream or a product ties them.
+        readers: the layers whose inputs they are.
+        others: batch norms and the like.
+    """
+
+    size: int
+    filters: list[Place] = field(default_factory=list)
+    readers: list[Place] = field(default_factory=list)
+    others: list[Place] = field(default_factory=list)
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the layers whose outputs the channels are."""
+        return list(dict.fromkeys(place.module for place in self.filters))
+
+
+Shared = dict[str, str]  # a layer whose weight another has too, by name: the first of those that have it
+Spot = tuple[str, str, int]  # (role, module or the first that shares its weight, position)
+
+
+def sharing(network: nn.Module) -> Shared:
+    """Which layers hold one weight."""
+    holders = defaultdict(list)
+    for name, module in network.named_modules():
+        weight = module._parameters.get("weight")
+        if weight is not None:
+            holders[weight].append(name)
+    return {name: names[0] for names in holders.values() if len(names) > 1 for name in names}
+
+
+def spots(group: Channels, shared: Shared) -> Iterable[tuple[Spot, int]]:
+    """Every place that a channel of `group` takes, with the channel."""
+    for role, places in (("filter", group.filters), ("reader", group.readers), ("other", group.others)):
+        for place in places:
+            name = shared.get(place.module, place.module)
+            for position, channel in zip(place.positions.tolist(), place.channels.tolist(), strict=True):
+                yield (role, name, position), channel
+
+
+def components(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
+    """The connected component, from 0 in the order of its first member, of each of `count` things."""
+    parents = list(range(count))
+
+    def root(one: int) -> int:
+        while parents[one] != one:
+            parents[one] = one = parents[parents[one]]
+        return one
+
+    for one, other in links:
+        low, high = sorted((root(one), root(other)))
+        parents[high] = low
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(root(one), len(numbers)) for one in range(count)]
+
+
+def clusters(groups: Sequence[Channels], shared: Shared) -> list[list[int]]:
+    """Which of `groups`, by number, layers with one weight tie together."""
+    first: dict[Spot, int] = {}
+    links = [
+        (first.setdefault(spot, number), number)
+        for number, group in enumerate(groups if shared else ())
+        for spot, _ in spots(group, shared)
+        if spot[1] in shared
+    ]
+    found: dict[int, list[int]] = defaultdict(list)
+    for number, component in enumerate(components(len(groups), links)):
+        found[component].append(number)
+    return list(found.values())
+
+
+def merged(groups: Sequence[Channels], shared: Shared) -> Channels:
+    """One group of the channels of several, in which those that take one place are one channel."""
+    first: dict[Spot, int] = {}
+    starts = [0, *accumulate(group.size for group in groups)]
+    links = [
+        (first.setdefault(spot, start + channel), start + channel)
+        for start, group in zip(starts, groups, strict=False)
+        for spot, channel in spots(group, shared)
+    ]
+    number = torch.tensor(components(starts[-1], links))
+    one = Channels(int(number.max()) + 1)
+    for start, group in zip(starts, groups, strict=False):
+        for mine, theirs in ((one.filters, group.filters), (one.readers, group.readers), (one.others, group.others)):
+            mine += [replace(place, channels=number[start + place.channels]) for place in theirs]
+    return Channels(one.size, together(one.filters), together(one.readers), together(one.others))
+
+
+def together(places: Iterable[Place]) -> list[Place]:
+    """One place for each module and what is taken out of it, each position once."""
+    found: dict[Any, dict[int, int]] = defaultdict(dict)
+    for place in places:
+        found[place.module, place.remove] |= dict(zip(place.positions.tolist(), place.channels.tolist(), strict=True))
+    return [
+        Place(module, torch.tensor(list(channels)), torch.tensor(list(channels.values())), remove)
+        for (module, remove), channels in found.items()
+    ]
+
+
+def cut(network: nn.Module, groups: Sequence[Channels], kept: Sequence[Tensor]) -> None:
+    """Takes channels out of a plain `network`, in place.
+
+    Args:
+        kept: for each group a boolean tensor (size,); false takes a channel away.
+    """
+    shared = sharing(network)
+    gone: dict[Any, set[int]] = defaultdict(set)
+    for group, keeps in zip(groups, kept, strict=True):
+        for place in (*group.filters, *group.readers, *group.others):
+            gone[place.module, place.remove] |= set(place.positions[~keeps.cpu()[place.channels]].tolist())
+    for (name, remove), positions in gone.items():
+        if positions:
+            remove(network.get_submodule(name), sorted(positions))
+    for name, first in shared.items():
+        network.get_submodule(name).weight = network.get_submodule(first).weight
+
+
+def close(masks: dict[str, Tensor], group: Channels, kept: Tensor) -> None:
+    """Makes the masks of layers, by name, false where the group's channels that are not kept leave a layer and where
+    they enter the next, in place: what lies between (a bias, a batch norm, an activation) no longer matters."""
+    for place in group.filters:
+        masks[place.module][place.positions[~kept.cpu()[place.channels]]] = False
+    for place in group.readers:
+        masks[place.module][:, place.positions[~kept.cpu()[place.channels]]] = False

@@ -1,0 +1,174 @@
+"""Whether a network without channels computes what it computes with these zeroed: tried out, not believed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.techniques.pruning.groups import Channels, close, cut
+from lcomp.techniques.technique import layers
+
+TOLERANCES = {torch.float64: 1e-6}  # of logits, relative to the largest
+TOLERANCE = 1e-4  # where a network only computes in another precision
+PATTERNS: list[Callable[[int, torch.Generator], Tensor]] = [  # which of so many channels are kept
+    lambda size, draw: torch.arange(size) % 2 == 0,
+    lambda size, draw: torch.arange(size) > 0,
+    lambda size, draw: torch.arange(size) >= size // 2,
+    lambda size, draw: torch.rand(size, generator=draw) < 0.3 + 0.6 * torch.rand(1, generator=draw),
+    lambda size, draw: torch.arange(size) == int(torch.randint(size, (1,), generator=draw)),
+]
+
+
+class Trial:
+    """Tries out on copies of a network whether it bears the loss of channels.
+
+    Args:
+        network: evaluating, on the CPU, without parametrizations; hooks are left to act.
+        example: images (N, C, H, W); two are tried, and two random ones.
+
+    Raises:
+        UserError: the network does not compute one tensor of finite numbers.
+    """
+
+    def __init__(self, network: nn.Module, example: Tensor):
+        draw = torch.Generator().manual_seed(0)
+        images = torch.cat([example[:2].cpu(), torch.rand(2, *example.shape[1:], generator=draw)])
+        self.network, self.images = live(network, images)
+        self.weights = {name: layer.weight.detach().clone() for name, layer in layers(self.network)}
+        self.shared_memory = {id(t): t for t in (*self.network.parameters(), *self.network.buffers())}
+
+    def bearable(self, groups: Sequence[Channels], otherwise: Callable[[Channels], Channels | None]) -> list[Channels]:
+        """Those of `groups` without whose channels the network computes what it does with them zeroed.
+
+        Args:
+            otherwise: another form of a group that does not pass, to be tried in its stead.
+
+        Raises:
+            UserError: some pass by themselves, but not together.
+        """
+        found = self.passing(groups, otherwise)
+        if len(found) < len(groups) and not self.passes(found):
+            raise UserError(
+                f"prune=filter: {type(self.network).__name__} mixes channels outside of its layers; name the layers "
+                "whose filters must stay in prune.exclude"
+            )
+        return found
+
+    def passing(self, groups: Sequence[Channels], otherwise: Callable[[Channels], Channels | None]) -> list[Channels]:
+        """Those that pass, found by halves."""
+        if self.passes(groups):
+            return list(groups)
+        if len(groups) == 1:
+            other = otherwise(groups[0])
+            return [other] if other is not None and other.size > 1 and self.passes([other]) else []
+        half = len(groups) // 2
+        return self.passing(groups[:half], otherwise) + self.passing(groups[half:], otherwise)
+
+    def passes(self, groups: Sequence[Channels]) -> bool:
+        """Whether the network bears the loss of several patterns of the channels of all these groups at once."""
+        draw = torch.Generator().manual_seed(0)
+        return not groups or all(
+            self.bears(groups, [with_one(pattern(group.size, draw)) for group in groups]) for pattern in PATTERNS
+        )
+
+    @torch.no_grad()
+    def bears(self, groups: Sequence[Channels], kept: Sequence[Tensor]) -> bool:
+        """Whether the network without channels computes what it does with them zeroed.
+
+        Args:
+            kept: for each group a boolean tensor (size,); false takes a channel away; one of each is kept.
+        """
+        smaller = copy.deepcopy(self.network, dict(self.shared_memory))  # cutting makes tensors of its own
+        masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
+        try:
+            for group, keeps in zip(groups, kept, strict=True):
+                close(masks, group, keeps)
+            cut(smaller, groups, kept)
+            seen = logits(smaller, self.images)
+            for name, layer in layers(self.network):
+                layer.weight.mul_(masks[name])  # one weight of several layers takes the masks of all
+            return equal(logits(self.network, self.images), seen)
+        except Exception:  # whatever a user's forward raises when channels are missing
+            return False
+        finally:
+            for name, layer in layers(self.network):
+                layer.weight.copy_(self.weights[name])
+
+
+def with_one(kept: Tensor) -> Tensor:
+    """`kept`, or the first where none is."""
+    return kept if kept.any() else torch.arange(len(kept)) == 0
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """What is drawn on the CPU inside is the same each time, and nothing of what is drawn afterwards changes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        yield
+
+
+@torch.no_grad()
+def logits(network: nn.Module, images: Tensor) -> Tensor:
+    """What an evaluating `network` gives for `images`.
+
+    Raises:
+        UserError: that is no tensor.
+    """
+    with repeatable():
+        seen = network(images)
+    if not isinstance(seen, Tensor):
+        raise UserError(
+            f"prune: {type(network).__name__} gives a {type(seen).__name__}; it has to give a tensor of logits"
+        )
+    return seen
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of logits differ by no more than their precision."""
+    if one.shape != other.shape:
+        return False
+    difference = (one - other).abs().max()
+    return bool(difference <= TOLERANCES.get(one.dtype, TOLERANCE) * one.abs().max().clamp(min=1))
+
+
+@torch.no_grad()
+def live(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+    """A copy of `network`, and the images, in double precision if it computes so; its parameters are moved at random,
+    so that none hides what depends on it behind a zero (a residual branch that begins as nothing, a scale of 1e-6)."""
+    for dtype, moved in ((torch.float64, True), (torch.float64, False), (images.dtype, True), (images.dtype, False)):
+        trial = copy.deepcopy(network).to(dtype)
+        draw = torch.Generator().manual_seed(0)
+        for parameter in (p for p in trial.parameters() if moved and p.is_floating_point()):
+            step = 0.5 if parameter.dim() < 2 else (parameter.numel() / len(parameter)) ** -0.5
+            parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter) * step)
+        try:
+            seen = logits(trial, images.to(dtype))
+        except UserError:
+            raise
+        except Exception as error:  # whatever a user's forward raises in another precision than its constants'
+            cause = first_line(error)
+            continue
+        if seen.isfinite().all():
+            return trial, images.to(dtype)
+        cause = "it gives numbers that are not finite"
+    raise UserError(f"prune=filter: {type(network).__name__} cannot be tried out ({cause})")
+
+
+def answers(network: nn.Module, images: Tensor) -> Tensor:
+    """The logits of a copy of `network` that evaluates on the CPU, in double precision if it computes so, so that what
+    rounds activations rounds alike where sums are merely added up in another order."""
+    one = copy.deepcopy(network).cpu().eval()
+    try:
+        return logits(copy.deepcopy(one).double(), images.double())
+    except Exception:  # whatever a user's forward raises in another precision than its constants'
+        return logits(one, images)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
