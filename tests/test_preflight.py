@@ -1,5 +1,6 @@
 """What a user's data and network may be: input by input, what is read of it, or what the refusal says."""
 
+import copy
 import dataclasses
 import itertools
 from collections import namedtuple
@@ -336,6 +337,15 @@ def test_a_harmless_network_gives_its_logits_learns_and_exports(digits, tmp_path
     export(network, tmp_path / "a.onnx", data.input_shape, 10)
     logits = torch.from_numpy(ONNXRuntime().session(tmp_path / "a.onnx")(x.numpy()))
     torch.testing.assert_close(logits, network.eval()(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalize", [nn.utils.parametrizations.weight_norm, nn.utils.spectral_norm])
+def test_a_weight_that_is_computed_at_each_call_is_accepted(digits, normalize):
+    network = Net()
+    normalize(network.fc)
+    before = network.fc.weight.detach().clone()
+    assert preflight.accept(network, "model", digits) is network
+    assert torch.equal(network.fc.weight, before) and copy.deepcopy(network).fc.in_features == 784
 
 
 def test_a_network_that_is_right_stays_as_it_is(digits):

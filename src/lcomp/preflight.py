@@ -53,6 +53,8 @@ def accept(network: nn.Module, name: str, data: Any) -> nn.Module:
         say(f"{name}: made float32 throughout")
         network.float()
     initialize(network, name, images)
+    for module in network.modules():  # such as the weight of the older weight_norm, computed anew at each call
+        vars(module).update({k: v.detach() for k, v in vars(module).items() if isinstance(v, Tensor) and not v.is_leaf})
     with isolate_rng():
         keep_logits(network, name, images, data.num_classes)
         trial = copied(network, name)

@@ -83,8 +83,9 @@ def first_images(data: Any) -> Tensor:
 
 def last_batch(loader: Any) -> int | None:
     """How many images the last batch of an epoch has, where a DataLoader says so."""
-    size, sampler = getattr(loader, "batch_size", None), getattr(loader, "sampler", None)
-    if not isinstance(size, int) or not hasattr(sampler, "__len__"):
+    size: Any = getattr(loader, "batch_size", None)
+    sampler: Any = getattr(loader, "sampler", None)
+    if not isinstance(size, int) or sampler is None or not hasattr(sampler, "__len__"):
         return None
     return size if loader.drop_last else len(sampler) % size or size
 
