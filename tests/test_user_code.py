@@ -39,6 +39,21 @@ class Silent(nn.Module):
 
     def forward(self, x):
         return self.linear(x.flatten(1)) * float("nan")
+
+class Lazy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = nn.LazyConv2d(8, 3, 2), nn.LazyLinear(10)
+
+    def forward(self, x):
+        logits = self.out(nn.functional.relu(self.conv(x)).flatten(1))
+        return {"logits": logits, "probabilities": logits.softmax(1)}
+
+class Branching(Silent):
+    def forward(self, x):
+        if x.mean() > 0.5:
+            x = 1 - x
+        return self.linear(x.flatten(1))
 """
 DATA = """
 import pytorch_lightning as pl
@@ -66,6 +81,26 @@ class ThreeDigits(pl.LightningDataModule):
 
     def test_dataloader(self):
         return DataLoader(self.parts["test"], 100)
+
+class Named(pl.LightningDataModule):
+    num_classes, input_shape = 10, (1, 28, 28)
+
+    def setup(self, stage):
+        self.digits = MNISTDataModule(dataset="mnist5k")
+
+    def loader(self, name, count):
+        part = getattr(self.digits, name)
+        rows = [{"image": part.images[i], "label": part.labels[i, None].int()} for i in range(count)]
+        return DataLoader(rows, 50, shuffle=name == "train")
+
+    def train_dataloader(self):
+        return self.loader("train", 2000)
+
+    def val_dataloader(self):
+        return self.loader("validation", 500)
+
+    def test_dataloader(self):
+        return self.loader("test", 1000)
 
 class NoShape(ThreeDigits):
     num_classes = property(lambda self: (_ for _ in ()).throw(AttributeError("num_classes")))
@@ -132,3 +167,26 @@ def test_nan_is_a_result_with_its_cause_and_an_exit_code(lcomp, tmp_path, site, 
     seen = record(tmp_path)
     assert seen["status"] == "nan" and "the training loss is nan at step" in seen["error"]
     assert "nan: " in done.stdout and not list(tmp_path.glob("multirun/run-*/artifact.onnx"))
+
+
+def test_bytes_in_dictionaries_and_lazy_layers_learn_as_pixels_and_weights_do(lcomp, tmp_path, site, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    done = lcomp(
+        "data._target_=throwaway.data.Named", "model._target_=throwaway.network.Lazy", "prune.sparsity=0.5", "quant=qat"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = record(tmp_path)
+    assert seen["dataset"]["train"] == 2000 and seen["dataset"]["test"] == 1000
+    assert seen["metrics"]["test_accuracy"] > 0.8 and seen["metrics"]["agreement"] > 0.99
+    assert seen["metrics"]["parameters"] == 8 * 9 + 8 + 8 * 169 * 10 + 10
+    assert "bytes, read as pixels from 0 to 1" in done.stderr and "'logits' is taken for the logits" in done.stderr
+
+
+def test_what_cannot_be_exported_is_said_before_the_baseline_trains(lcomp, tmp_path, site, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    done = lcomp("model._target_=throwaway.network.Branching", f"baseline.cache={tmp_path}/cache")
+    assert done.returncode == 1
+    error = record(tmp_path)["error"]
+    assert error.startswith("Branching cannot be exported: GuardOnDataDependentSymNode: Could not guard on data-dep")
+    assert "at network.py:" in error and "if x.mean() > 0.5:" in error and "\x1b" not in error
+    assert "training the baseline" not in done.stderr and not list((tmp_path / "cache").rglob("entry.json"))

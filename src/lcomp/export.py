@@ -18,6 +18,8 @@ import torch
 from torch import nn
 
 from lcomp import __version__, graph
+from lcomp.causes import innermost
+from lcomp.errors import UserError
 from lcomp.files import write_atomically
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques.quantization.layers import GATHER, OPSET, CodedWeight, DynamicInput, Input
@@ -36,6 +38,9 @@ def export(
         input_shape: (channels, height, width) of an image.
         classes: how many logits there are.
         config_hash: of the run that made the network.
+
+    Raises:
+        UserError: the exporter refuses the network.
     """
     network = fold_normalization(copy.deepcopy(network).cpu().eval())
     for module in network.modules():
@@ -59,6 +64,11 @@ def export(
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 verbose=False,
             )
+    except Exception as error:  # whatever the exporter says of a user's network
+        raise UserError(
+            f"{type(network).__name__} cannot be exported: {innermost(error)}; write that with operations on tensors "
+            "that ONNX has, without Python's branches on their values"
+        ) from error
     finally:
         exporter_log.setLevel(level)
     assert program is not None

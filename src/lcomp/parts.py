@@ -13,9 +13,10 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from lcomp import baseline as baselines
-from lcomp import config, gpus, identity
+from lcomp import config, gpus, identity, preflight
 from lcomp.baseline import Baseline
 from lcomp.build import build
+from lcomp.data import loaders
 from lcomp.errors import UserError
 from lcomp.export import export
 from lcomp.mirror import Mirror
@@ -60,16 +61,9 @@ def make_data(cfg: DictConfig) -> Any:
     """The DataModule, set up.
 
     Raises:
-        UserError: a user's own does not say how many classes there are, or how an image is shaped.
+        UserError: a user's own does not say how many classes there are or how an image is shaped, or cannot be read.
     """
-    data = build(cfg.data, "data")
-    data.prepare_data()
-    data.setup("fit")
-    data.setup("test")
-    for attribute, example in (("num_classes", "10"), ("input_shape", "(1, 28, 28)")):
-        if not hasattr(data, attribute):
-            raise UserError(f"data._target_={cfg.data._target_}: give it an attribute {attribute}, such as {example}")
-    return data
+    return loaders.set_up(build(cfg.data, "data"), f"data._target_={cfg.data._target_}")
 
 
 def make_robustness(cfg: DictConfig, data: Any) -> MNISTC | None:
@@ -102,7 +96,17 @@ def make_network(model: DictConfig, data: Any, seed: int) -> nn.Module:
     """The network of a model's YAML, its weights drawn from `seed`; classes and input shape come from the data."""
     torch.manual_seed(seed)
     network: nn.Module = build(model, "model", num_classes=data.num_classes, input_shape=list(data.input_shape))
+    if preflight.is_foreign(model) or not loaders.is_own(data):
+        network = preflight.accept(network, f"model._target_={model._target_}", data)
     return network
+
+
+def check_models(cfg: DictConfig, data: Any, student: nn.Module) -> None:
+    """Raises UserError for a network that would train after the baseline and fails, or cannot be exported."""
+    for model in config.links(cfg):
+        preflight.try_export(make_network(model, data, cfg.seed), model, data)
+    if (model := config.student(cfg)) != cfg.model:  # else the baseline is tried, before it trains
+        preflight.try_export(student, model, data)
 
 
 def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
@@ -130,6 +134,7 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     name = identity.digest(defining)
 
     def train(network: nn.Module) -> Curves:
+        preflight.try_export(network, cfg.model, data)
         log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
         module, epochs = BaselineModule(network, **config.without(settings, "max_epochs")), Epochs()
         images = make_data(cfg) if perturbed else data

@@ -14,9 +14,10 @@ from pytorch_lightning.loggers import Logger
 
 from lcomp import config, gpus, identity, links, measure, parts, reuse
 from lcomp import log as log_names
+from lcomp.causes import said
 from lcomp.comparison import compare, measure_latencies
 from lcomp.environment import environment
-from lcomp.errors import Pruned, UserError
+from lcomp.errors import Pruned
 from lcomp.export import export
 from lcomp.mirror import Mirror, resolved
 from lcomp.mnist_c import MNISTC
@@ -64,8 +65,7 @@ def run(
         result.status, result.error = "pruned", str(pruned)
     except Exception as error:  # whatever a user's network, data or technique raises: recorded, not lost
         result.status = "nan" if isinstance(error, NotFinite) else "failed"
-        cause = " ".join(str(error).split())[:400]
-        result.error = cause if isinstance(error, UserError) else f"{type(error).__name__}: {cause}"
+        result.error = said(error)
         log.debug("the run failed", exc_info=True)
     except BaseException as interruption:
         result.error = type(interruption).__name__
@@ -106,6 +106,7 @@ def carry_out(
         example = measure.example_of(data)
         for technique in techniques:
             technique.check(student, example)
+        parts.check_models(cfg, data, student)
 
         loaded = parts.load_teacher(cfg, data, objective)
         baseline = parts.make_baseline(cfg, data)

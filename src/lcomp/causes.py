@@ -1,0 +1,103 @@
+"""What another library's or the user's own exception says, in one line, with the user's line that it came through."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import fx
+
+from lcomp.errors import UserError
+
+LONGEST = 400  # characters of one exception's message
+CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+AT = re.compile(r'File "([^"]+)", line (\d+)')
+LIBRARIES = {  # whose lines tell a user nothing
+    *sys.stdlib_module_names,
+    *("lcomp", "torch", "pytorch_lightning", "lightning_fabric", "lightning_utilities", "hydra", "omegaconf"),
+    *("onnx", "onnxscript", "onnx_ir", "onnxruntime", "numpy"),
+}
+
+
+def said(error: BaseException) -> str:
+    """What is recorded of `error`: a UserError's own words; of another its type and message, those of its innermost
+    cause, and the user's line."""
+    if isinstance(error, UserError):
+        return one_line(str(error))
+    first, last = causes(error)[0], causes(error)[-1]
+    within = "" if last is first else f" ({named(last)})"
+    place = users_line(error)
+    return named(first) + within + (f", at {place}" if place else "")
+
+
+def innermost(error: BaseException) -> str:
+    """The innermost cause in its first paragraph, and the user's line: what an exporter's banner hides."""
+    place = users_line(error)
+    return named(causes(error)[-1], paragraphs=1) + (f", at {place}" if place else "")
+
+
+@contextmanager
+def refusing(where: str, advice: str = "") -> Iterator[None]:
+    """Makes a UserError of whatever a user's code raises in it: `where` it fails, why, and what to do."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{where} fails: {said(error)}{advice}") from error
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """`error`, what it was raised from, and so on to the innermost."""
+    found = [error]
+    while found[-1].__cause__ is not None:
+        found.append(found[-1].__cause__)
+    return found
+
+
+def named(error: BaseException, paragraphs: int | None = None) -> str:
+    """Type and message in one line; of an error that a data loader's worker passed on as a traceback, the last line.
+
+    Args:
+        paragraphs: of the message, the first that many; None for all.
+    """
+    text = "\n".join(str(error).split("\n\n")[:paragraphs])
+    if "Traceback (most recent call last)" in text:
+        text = text.rstrip().rpartition("\n")[2]
+    return f"{type(error).__name__}: {one_line(text)}".removesuffix(": ")
+
+
+def one_line(text: str) -> str:
+    """`text` in one line without escape sequences and control characters, cut where it is longer than `LONGEST`."""
+    return " ".join(CONTROL.sub("", text).split())[:LONGEST]
+
+
+def users_line(error: BaseException) -> str | None:
+    """The innermost line outside of `LIBRARIES` that `error` came through, such as `mine.py:12: return self.fc(x)`."""
+    for one in reversed(causes(error)):
+        if places := [*frames(one), *nodes(one)]:
+            path, number = places[-1]
+            return f"{Path(path).name}:{number}: {one_line(linecache.getline(path, number))}"
+    return None
+
+
+def frames(error: BaseException) -> Iterator[tuple[str, int]]:
+    """File and line number of each frame of the user's, outermost first."""
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        package = frame.f_globals.get("__package__") or frame.f_globals.get("__name__") or ""
+        path = frame.f_code.co_filename
+        if package.partition(".")[0] not in LIBRARIES and not path.startswith("<"):
+            yield path, number
+
+
+def nodes(error: BaseException) -> Iterator[tuple[str, int]]:
+    """The same of the operations that an exporter was at: a traced network remembers where each of them was written."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("node")
+        if isinstance(node, fx.Node) and node.stack_trace and (written := AT.findall(node.stack_trace)):
+            yield written[-1][0], int(written[-1][1])
