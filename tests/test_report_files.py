@@ -62,7 +62,7 @@ def test_markdown_groups_seeds_and_escapes(folder, monkeypatch):
     call(monkeypatch, folder)
     text = (folder / "report.md").read_text()
     assert (
-        "| quant=qat quant.bits=8 | 2 | 87.00 ± 0.00 | 88.00 ± 0.00 | 40.00 ± 0.00 | 20.5 ± 0.0 | -7.00 ("
+        "| quant=qat quant.bits=8 | 2 | 87.00 ± 0.00 | 88.00 ± 0.00 | 40.00 ± 0.00 | 20.5 ± 0.0 | 0.60 ± 0.00 | -7.00 ("
         in text.replace("\\", "")
     )
     assert "| kd=logit x=&lt;b&gt;\\| | failed | a \\| b |" in text
@@ -138,7 +138,7 @@ def test_the_description_is_made_without_a_server(folder, monkeypatch, tmp_path)
         "Run History Line Plot",
     } <= set(kinds)
     [parallel] = [panel for panel in panels if panel["viewType"] == "Parallel Coordinates Plot"]
-    figures = ["summary:gzip_bytes", "summary:test_accuracy"]
+    figures = ["summary:gzip_bytes", "summary:val_accuracy"]
     axes = [column["accessor"] for column in parallel["config"]["columns"]]
     assert axes == ["config:prune.value.sparsity", "config:quant.value.bits", "config:kd.value.temperature", *figures]
     for grid in grids:
