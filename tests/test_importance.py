@@ -14,8 +14,8 @@ NAMES = ["val_accuracy", "gzip_bytes"]
 
 
 def searched(folder=None, trials=24, constant=None):
-    """Two objectives: `kd` alone decides the accuracy, and `quant.bits`, where there are bits, the bytes; the temperature
-    and the sparsity decide nothing."""
+    """Two objectives: `kd` alone decides the accuracy, `quant.bits`, where there are bits, the bytes; temperature and
+    sparsity decide nothing."""
     storage = None if folder is None else f"sqlite:///{folder}/study.db"
     made = optuna.create_study(
         storage=storage,

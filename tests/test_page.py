@@ -173,7 +173,7 @@ def test_the_front_is_chosen_on_validation(left_alone, folder):
 
 def test_test_images_are_shown_when_asked_for_and_choose_nothing(opened, folder):
     seen = opened(whole=True)
-    figure = "(({data, layout}) => [data.find(t => t.name === 'front'), layout.yaxis.title.text])(document.getElementById('size'))"
+    figure = "[find('size').data.find(t => t.name === 'front'), find('size').layout.yaxis.title.text]"
     chosen, title = seen.evaluate(figure)
     assert title == "validation accuracy, %"
     seen.get_by_label("Accuracy of").select_option("test accuracy")

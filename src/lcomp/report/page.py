@@ -78,7 +78,8 @@ def summary(runs: Sequence[Shown]) -> str:
     note = ""
     if any(d["name"] == "mnist5k" for d in sets.values()):
         note = " mnist5k is 5,000 of MNIST's digits: its figures compare with no other data set's."
-    return f"{len(runs)} {'run' if len(runs) == 1 else 'runs'} ({said}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
+    what = "run" if len(runs) == 1 else "runs"
+    return f"{len(runs)} {what} ({said}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
 
 
 def origin(runs: Sequence[Shown]) -> str:
