@@ -25,10 +25,6 @@ def line(result: Result) -> str:
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
         + latency
         + "".join(f", test accuracy under {key.partition('/')[2]} {own[key]:.2%}" for key in perturbations(own))
-        + (
-            f", test mean corruption error {own['mce']:.2f}x the baseline's"
-            if own.get("mce") is not None
-            else ""
-        )
+        + (f", test mean corruption error {own['mce']:.2f}x the baseline's" if own.get("mce") is not None else "")
         + (f", taken from {'/'.join(result.reused.rsplit('/', 2)[-2:])}" if result.reused else "")
     )

@@ -52,7 +52,7 @@ def of_study(path: Path) -> list[Figure]:
     if len(complete) < 2:
         return []
     plan = json.loads((path.parent / MANIFEST).read_text()).get("plan", {})
-    names = list(plan.get("objective") or ["objective"] * len(study.directions))
+    names = list(plan.get("objective") or (f"objective {n + 1}" for n in range(len(study.directions))))
     made = []
     if len(names) == 1:
         with warnings.catch_warnings():
