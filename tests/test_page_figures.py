@@ -117,6 +117,7 @@ def test_without_a_finished_run_a_sentence_takes_the_place_of_axes(opens, tmp_pa
     seen = opens(width)
     assert seen.evaluate(VISIBLE) == []
     assert "No run was finished" in seen.locator("#trade-off").inner_text()
+    assert not seen.locator("#effects").is_visible()
     assert seen.locator("#table tbody tr").count() == 2
     written = (tmp_path / "sweep" / "report.md").read_text()
     assert "![" not in written and "NaN" not in written and written.count("why") == 2
