@@ -168,7 +168,30 @@ def test_the_front_is_chosen_on_validation(left_alone, folder):
     runs = [run for run in shown([folder]) if run.is_ok and run.result.dataset["name"] == "mnist5k"]
     expected = front(runs, "gzip_bytes")
     assert line["x"] == [run.result.metrics["gzip_bytes"] / 1000 for run in expected]
-    assert np.allclose(line["y"], [100 * run.result.metrics["test_accuracy"] for run in expected])
+    assert np.allclose(line["y"], [100 * run.result.metrics["val_accuracy"] for run in expected])
+
+
+def test_test_images_are_shown_when_asked_for_and_choose_nothing(opened, folder):
+    seen = opened(whole=True)
+    figure = "[find('size').data.find(t => t.name === 'front'), find('size').layout.yaxis.title.text]"
+    chosen, title = seen.evaluate(figure)
+    assert title == "validation accuracy, %"
+    seen.get_by_label("Accuracy of").select_option("test accuracy")
+    drawn, title = seen.evaluate(figure)
+    assert title == "test accuracy, %" and drawn["x"] == chosen["x"]
+    assert np.allclose(chosen["y"], [20, 92, 94]) and np.allclose(drawn["y"], [99, 93, 95])
+    titles = "['effect-0', 'effect-1'].map(id => document.getElementById(id).layout.yaxis.title.text)"
+    seen.evaluate("drawEverything()")
+    assert seen.evaluate(titles) == ["test accuracy, %"] * 2
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_validation_stands_before_test_in_every_table(opened, width):
+    seen = opened(width, whole=True)
+    for table in ("#front", "#table", "#seeds table"):
+        heads = [head for head in seen.locator(f"{table} thead th:visible").all_inner_texts()]
+        names = [head.split(" %")[0] for head in heads if head.split(" %")[0] in ("val", "test")]
+        assert names == ["val", "test"], table
 
 
 def test_a_click_opens_the_record_with_the_command(opened):
@@ -215,7 +238,8 @@ def test_parameters_have_a_line_over_the_means_of_seeds(folder):
     made = charts.data(shown([folder]), folder)
     [effect] = [one for one in made["effects"] if one["name"] == "kd.temperature"]
     [line] = [one for one in effect["lines"] if len(one["x"]) == 3 and one["joined"]]
-    assert line["x"] == [1, 3, 6] and line["n"] == [2, 2, 2] and line["mean"][0] == pytest.approx(0.8925)
+    assert line["x"] == [1, 3, 6] and line["n"] == [2, 2, 2] and line["mean"]["test"][0] == pytest.approx(0.8925)
+    assert line["mean"]["val"][0] == pytest.approx(0.8825)
     [group] = [one for one in made["groups"] if "temperature=1" in one["label"]]
     assert group["n"] == 2 and group["low"] < group["difference"] < group["high"] < 0
 
@@ -245,7 +269,9 @@ def test_the_trade_off_says_what_each_point_is(left_alone):
     traces = {trace["name"]: trace for trace in seen.evaluate("document.getElementById('size').data")}
     assert seen.evaluate("document.getElementById('size').layout.xaxis.type") == "log"
     assert traces["baseline"]["marker"]["symbol"] == "diamond" and traces["baseline"]["x"] == [165.0]
-    assert any("kd.temperature=3" in text and "test 87.50 %" in text for text in traces["logit"]["text"])
+    assert any(
+        "kd.temperature=3" in text and "validation 86.50 %, test 87.50 %" in text for text in traces["logit"]["text"]
+    )
     assert points(seen, "latency") == points(seen, "size")
 
 
@@ -253,7 +279,7 @@ def test_parallel_coordinates_and_perturbed_accuracies_hold_the_figures(left_alo
     seen = left_alone
     [lines] = seen.evaluate("document.getElementById('coordinates').data")
     axes = {axis["label"]: axis["values"] for axis in lines["dimensions"]}
-    assert {"sparsity", "bits", "temperature", "gzip'd KB", "test %"} <= set(axes)
+    assert {"sparsity", "bits", "temperature", "gzip'd KB", "val %"} <= set(axes)
     assert sorted(set(axes["temperature"]))[1:] == [1, 3, 6]  # the lowest stands for runs without one
     seen.get_by_label("Images").select_option("perturbed as asked for")
     [heat] = seen.evaluate("document.getElementById('perturbations').data")

@@ -3,7 +3,7 @@
 import pytest
 
 from lcomp.progress import View, lasting
-from lcomp.result import Result
+from lcomp.result import FILE_NAME, Result, read
 
 
 def ended(folder, number, status="ok", accuracy=0.9, size=100):
@@ -20,7 +20,7 @@ def test_runs_are_told_once_and_counted(tmp_path, capsys):
     view.look()
     view.look()
     out = capsys.readouterr().out
-    assert out.count("1/5 x=0") == 1 and "test accuracy" in out
+    assert out.count("1/5 x=0") == 1 and "x=0: validation accuracy 90.00%" in out
     assert view.text().startswith("1 of 5 finished, 1 running, best val_accuracy 0.9 (run 0)")
     ended(tmp_path, 1, "failed")
     ended(tmp_path, 2, "pruned")
@@ -34,6 +34,15 @@ def test_the_best_so_far(tmp_path, more, best):
     for number, accuracy in enumerate((0.9, 0.95, 0.8, 0.95, 0.8)):
         ended(tmp_path, number, accuracy=accuracy)
     assert f"best val_accuracy {best}" in View(tmp_path, 5, 5, False, ("val_accuracy", more)).text()
+
+
+def test_data_sets_have_no_best_in_common(tmp_path):
+    for number, sha256 in enumerate("ab"):
+        ended(tmp_path, number)
+        made = read(tmp_path / str(number) / FILE_NAME)
+        made.dataset = {"name": "digits", "sha256": sha256}
+        made.write(tmp_path / str(number))
+    assert "best" not in View(tmp_path, 5, 5, False, ("val_accuracy", True)).text()
 
 
 def test_what_was_there_before_is_counted_and_not_told(tmp_path, capsys):

@@ -58,11 +58,41 @@ def test_csv_has_every_run_and_figure(folder, monkeypatch):
     assert rows[4]["status"] == "failed" and rows[4]["command"] == "python -m lcomp kd=logit 'x=<b>|'"
 
 
+def test_csv_has_what_chooses_before_the_other_figures_whichever_run_comes_first(folder, monkeypatch):
+    record(folder.parent / "another" / "0", "x=1", status="failed", error="why")
+    call(monkeypatch, folder.parent / "another", folder, "--out", folder.parent / "both")
+    header = (folder.parent / "both" / "results.csv").read_text().splitlines()[0].split(",")
+    figures = [name for name in header if name.startswith("metrics.")]
+    assert figures[:2] == ["metrics.val_accuracy", "metrics.test_accuracy"]
+    assert header.index("command") > header.index("seconds.total") > header.index(figures[-1])
+
+
+def test_each_data_set_has_pictures_and_a_table_of_its_own(folder, monkeypatch):
+    for number in range(5, 7):
+        made = record(folder / str(number), "data=mnist", f"x={number}", accuracy=0.97)
+        made.dataset |= {"name": "mnist", "sha256": "d" * 64}
+        made.write(folder / str(number))
+    call(monkeypatch, folder)
+    text = (folder / "report.md").read_text()
+    assert "validation accuracy against size gzip'd, KB on mnist5k](report/front-size.png)" in text
+    assert "validation accuracy against size gzip'd, KB on mnist](report/front-size-1.png)" in text
+    assert text.count("best on validation first, on mnist") == 2
+
+
+def test_w_and_b_s_fronts_are_of_validation_and_of_ratios(folder):
+    written = wandb_report.spec(shown([folder]), [], "a title", "team", "lcomp")
+    grids = [block["metadata"] for block in written["spec"]["blocks"] if block["type"] == "panel-grid"]
+    panels = [panel["config"] for grid in grids for panel in grid["panelBankSectionConfig"]["panels"]]
+    size, latency = [panel for panel in panels if panel.get("yAxis")]
+    assert (size["xAxis"], size["yAxis"]) == ("summary:gzip_bytes", "summary:val_accuracy")
+    assert (latency["xAxis"], latency["yAxis"]) == ("summary:latency_ratio", "summary:val_accuracy")
+
+
 def test_markdown_groups_seeds_and_escapes(folder, monkeypatch):
     call(monkeypatch, folder)
     text = (folder / "report.md").read_text()
     assert (
-        "| quant=qat quant.bits=8 | 2 | 87.00 ± 0.00 | 88.00 ± 0.00 | 40.00 ± 0.00 | 20.5 ± 0.0 | -7.00 ("
+        "| quant=qat quant.bits=8 | 2 | 87.00 ± 0.00 | 88.00 ± 0.00 | 40.00 ± 0.00 | 20.5 ± 0.0 | 0.60 ± 0.00 | -7.00 ("
         in text.replace("\\", "")
     )
     assert "| kd=logit x=&lt;b&gt;\\| | failed | a \\| b |" in text
@@ -138,7 +168,7 @@ def test_the_description_is_made_without_a_server(folder, monkeypatch, tmp_path)
         "Run History Line Plot",
     } <= set(kinds)
     [parallel] = [panel for panel in panels if panel["viewType"] == "Parallel Coordinates Plot"]
-    figures = ["summary:gzip_bytes", "summary:test_accuracy"]
+    figures = ["summary:gzip_bytes", "summary:val_accuracy"]
     axes = [column["accessor"] for column in parallel["config"]["columns"]]
     assert axes == ["config:prune.value.sparsity", "config:quant.value.bits", "config:kd.value.temperature", *figures]
     for grid in grids:

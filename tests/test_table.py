@@ -66,12 +66,13 @@ def test_accuracies_under_perturbation_are_columns(capsys):
     one = result("seed=0")
     one.metrics["accuracy/rotation:5"], one.baseline["accuracy/rotation:5"] = 0.3, 0.4
     seen = shown(capsys, one)
-    assert "rotation:5 %" in seen and "30.00" in seen and "40.00" in seen
+    assert "test rotation:5 %" in seen and "30.00" in seen and "40.00" in seen
 
 
 def test_a_narrow_terminal_gets_the_essential_columns_whole(capsys):
     made = table([result("kd.temperature=1")], [], narrow=True)
     assert [column.header for column in made.columns] == ["run", *ESSENTIAL]
+    assert ESSENTIAL[:2] == ("val acc %", "test acc %")
     Console(width=80, markup=False).print(made)
     assert "kd.temperature=1" in capsys.readouterr().out
 

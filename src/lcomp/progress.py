@@ -47,6 +47,7 @@ class View:
         self.counts: Counter[str] = Counter()
         self.running: set[str] = set()
         self.best: tuple[float, str] | None = None
+        self.datasets: set[str] = set()  # of finished runs: figures of two do not compare, so there is no best of them
         for name in sorted(self.ended, key=int):  # of equals, the first
             self.weigh(name, read(folder / name / FILE_NAME))
         self.start = time.monotonic()
@@ -96,6 +97,7 @@ class View:
     def weigh(self, name: str, result: Result) -> None:
         """Keeps the run in mind if it is the best so far."""
         if self.objective and result.status == "ok" and self.objective[0] in result.metrics:
+            self.datasets.add(str(result.dataset.get("sha256")))
             metric, more = self.objective
             value = result.metrics[metric]
             if self.best is None or ((value > self.best[0]) == more and value != self.best[0]):
@@ -108,7 +110,7 @@ class View:
         failed = self.counts["failed"] + self.counts["nan"]
         parts += [f"{failed} failed"] if failed else []
         parts += [f"{self.counts['pruned']} pruned"] if self.counts["pruned"] else []
-        if self.best and self.objective:
+        if self.best and self.objective and len(self.datasets) == 1:
             parts.append(f"best {self.objective[0]} {self.best[0]:.4g} (run {self.best[1]})")
         ended = self.counts.total()
         left = max(0, self.total - self.done - ended)

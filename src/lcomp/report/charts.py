@@ -11,7 +11,21 @@ from google.protobuf.message import DecodeError
 
 from lcomp.redact import redacted
 from lcomp.report import pies
-from lcomp.report.runs import Group, Shown, baselines, by_dataset, front, groups, kinds, link, numbers, value
+from lcomp.report.runs import (
+    Group,
+    Shown,
+    as_runs,
+    baselines,
+    by_dataset,
+    front,
+    groups,
+    kinds,
+    link,
+    network,
+    numbers,
+    ranked,
+    value,
+)
 from lcomp.report.weights import histogram, mask, weights
 from lcomp.result import ARTIFACT, FILE_NAME, baseline_curves
 
@@ -23,6 +37,8 @@ SHORT = {
     "val": "val_accuracy",
     "gzip": "gzip_bytes",
     "latency": "latency_us_p50",
+    "ratio": "latency_ratio",
+    "sparsity": "sparsity",
     "mce": "mce",
 }
 
@@ -31,12 +47,13 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
     """What the page's script draws."""
     names = datasets(runs)
     bases = baselines(runs)
+    of_bases = as_runs(bases)
     counted = Counter(str(run.result.dataset["sha256"]) for run in runs if run.result.dataset)
     index = {sha256: number for number, sha256 in enumerate(bases)}
     ids = {run: number for number, run in enumerate(runs)}
     best = sorted((run for run in runs if run.result.epochs), key=lambda run: -validation(run))[:CURVES]
     techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
-    found, alike = groups(runs), kinds(runs)
+    found, alike = ranked(groups(runs)), kinds(runs)
     kind_of = {run.baseline_sha256: n for n, kind in enumerate(alike) for group in kind for run in group.runs}
     return {
         "techniques": techniques,
@@ -44,6 +61,7 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
         "numbers": numbers(runs),
         "runs": [
             one(run, ids[run], names, index.get(run.baseline_sha256 or ""), place)
+            | {"own": own_figures(run, bases.get(run.baseline_sha256 or ""))}
             | ({"epochs": run.result.epochs} if run in best else {})
             for run in runs
         ],
@@ -51,7 +69,9 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
         "baselines": [
             {name: run.result.baseline.get(metric) for name, metric in SHORT.items()}
             | {
-                "label": f"{network(run)} seed={run.result.seed}",
+                "label": f"{of.label} seed={run.result.seed}",
+                "technique": of.result.techniques,
+                "smaller": 1.0,
                 "data": names.get(run.result.dataset["sha256"]),
                 "run": ids[run],
                 "seed": run.result.seed,
@@ -59,7 +79,7 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
                 "metrics": run.result.baseline,
                 "epochs": baseline_curves(run.baseline_folder),
             }
-            for sha256, run in bases.items()
+            for (sha256, run), of in zip(bases.items(), of_bases, strict=True)
         ],
         "kinds": kind_labels(alike),
         "groups": [grouped(group, names, ids) for group in found],
@@ -73,9 +93,10 @@ def validation(run: Shown) -> float:
     return float(run.result.metrics.get("val_accuracy") or -1.0)
 
 
-def network(run: Shown) -> str:
-    """A baseline by its network and data."""
-    return " ".join(str(run.result.choices.get(group)) for group in ("model", "data"))
+def own_figures(run: Shown, base: Shown | None) -> dict[str, Any]:
+    """What the record says of its baseline, which is timed beside each run, otherwise than that of `base`."""
+    known = {} if base is None else base.result.baseline
+    return {name: value for name, value in run.result.baseline.items() if known.get(name) != value}
 
 
 def kind_labels(kinds: Sequence[Sequence[Group]]) -> list[str]:
@@ -102,7 +123,7 @@ def one(run: Shown, number: int, names: Mapping[str, str], baseline: int | None,
     dataset = names.get(str(result.dataset.get("sha256")), "")
     params = redacted({name: value for name, value in result.params.items() if value is not None})
     known: dict[str, Any] = {name: result.metrics.get(metric) for name, metric in SHORT.items()}
-    smaller = base / result.metrics["gzip_bytes"] if base and "gzip_bytes" in result.metrics else None
+    size = result.metrics.get("gzip_bytes")
     error = None if result.error is None else redacted(result.error)
     words = " ".join([run.label, result.techniques, dataset, result.status, str(error or ""), str(result.name or "")])
     return known | {
@@ -113,8 +134,8 @@ def one(run: Shown, number: int, names: Mapping[str, str], baseline: int | None,
         "seed": result.seed,
         "status": result.status,
         "error": error,
-        "sparsity": result.metrics.get("sparsity"),
-        "smaller": smaller,
+        "reused": result.reused,
+        "smaller": base / size if base and size else None,
         "words": words.lower(),
         "params": params,
         "metrics": {name: value for name, value in result.metrics.items() if value is not None},
@@ -135,6 +156,9 @@ def grouped(group: Group, names: Mapping[str, str], ids: Mapping[Shown, int]) ->
         "n": len(group.runs),
         "mce": group.mean("mce"),
         "mce_spread": group.spread("mce"),
+        "val_mce": group.mean("val_mce"),
+        "val": group.mean("val_accuracy"),
+        "val_spread": group.spread("val_accuracy"),
         "test": group.mean("test_accuracy"),
         "test_spread": group.spread("test_accuracy"),
         "gzip": group.mean("gzip_bytes"),
@@ -146,7 +170,7 @@ def grouped(group: Group, names: Mapping[str, str], ids: Mapping[Shown, int]) ->
 
 
 def effects(runs: Sequence[Shown], names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """For each parameter that differs: accuracy along it, a line for each of the other settings; where these are too
+    """For each parameter that differs: accuracies along it, a line for each of the other settings; where these are too
     many to tell apart, points by technique."""
     found = []
     for name in numbers(runs)[:6]:
@@ -175,8 +199,8 @@ def line(name: str, own: Sequence[Group], names: Mapping[str, str], alike: bool)
         "data": names.get(str(first.dataset.get("sha256")), ""),
         "labels": [group.label for group in ordered],
         "x": values,
-        "mean": [group.mean("test_accuracy") for group in ordered],
-        "spread": [group.spread("test_accuracy") for group in ordered],
+        "mean": {split: [group.mean(SHORT[split]) for group in ordered] for split in ("val", "test")},
+        "spread": {split: [group.spread(SHORT[split]) for group in ordered] for split in ("val", "test")},
         "n": [len(group.runs) for group in ordered],
     }
 

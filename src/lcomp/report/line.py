@@ -6,7 +6,8 @@ from lcomp.result import Result, perturbations
 
 
 def line(result: Result) -> str:
-    """Accuracy, size, ratio and latency against the baseline, or why it failed; the data set's name comes first."""
+    """Accuracies, validation first, size and latency beside the own baseline's, or why it failed; before them the data
+    set's name."""
     run = " ".join(result.overrides) or "baseline"
     if result.dataset:
         run = f"[{result.dataset['name']}] {run}"
@@ -15,13 +16,15 @@ def line(result: Result) -> str:
     own, base = result.metrics, result.baseline
     latency = ""
     if "latency_ratio" in own:  # in a sweep, measured at its end
-        latency = f", {own['latency_us_p50']:.1f} us an image ({own['latency_ratio']:.2f}x the baseline's)"
+        own_us, ratio = own["latency_us_p50"], own["latency_ratio"]
+        latency = f", {own_us:.1f} us an image ({ratio:.2f}x the baseline's {own_us / ratio:.1f})"
     return (
-        f"{run}: test accuracy {own['test_accuracy']:.2%} (baseline {base['test_accuracy']:.2%}), "
+        f"{run}: validation accuracy {own['val_accuracy']:.2%} (baseline {base['val_accuracy']:.2%}), "
+        f"test accuracy {own['test_accuracy']:.2%} ({base['test_accuracy']:.2%}), "
         f"{own['file_bytes'] / 1000:.1f} KB, gzip'd {own['gzip_bytes'] / 1000:.1f} KB "
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
         + latency
-        + "".join(f", {key.partition('/')[2]} {own[key]:.2%}" for key in perturbations(own))
-        + (f", mean corruption error {own['mce']:.2f}x the baseline's" if own.get("mce") is not None else "")
+        + "".join(f", test accuracy under {key.partition('/')[2]} {own[key]:.2%}" for key in perturbations(own))
+        + (f", test mean corruption error {own['mce']:.2f}x the baseline's" if own.get("mce") is not None else "")
         + (f", taken from {'/'.join(result.reused.rsplit('/', 2)[-2:])}" if result.reused else "")
     )

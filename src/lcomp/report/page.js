@@ -7,10 +7,10 @@ const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9
 const SYMBOLS = ["circle", "square", "triangle-up", "x", "star", "triangle-down", "pentagon", "cross", "hexagon", "hourglass"];
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 const CURVES = 40; // runs drawn at once
-const SPAN = 10; // points of accuracy below the best that the front's picture shows at first
+const SPAN = 10; // points of accuracy below the best run that the front's picture shows at first
 const PAGE = 100; // rows of the table drawn at once
 const PICTURES = 48; // of lost images drawn at once
-const state = { off: new Set(), data: "", every: false, sort: "val", down: true, search: "", rows: PAGE, pies: PICTURES };
+const state = { off: new Set(), data: "", split: "val", every: false, sort: "val", down: true, search: "", rows: PAGE, pies: PICTURES };
 
 const find = (id) => document.getElementById(id);
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -35,6 +35,8 @@ const chosen = (item) => !state.off.has(item.technique) && (state.data === "" ||
 const visible = () => DATA.runs.filter(chosen);
 const finished = (runs) => runs.filter((run) => run.status === "ok");
 const baselines = () => DATA.baselines.filter((one) => state.data === "" || one.data === state.data);
+const ownBase = (run) => ({ ...DATA.baselines[run.baseline]?.metrics, ...run.own }); // of the run's own record
+const images = () => (state.split === "val" ? "validation" : "test");
 const narrow = () => window.innerWidth < 640;
 
 function wrapped(text, width = 48) {
@@ -63,6 +65,15 @@ function layout(x, y, more = {}) {
   };
 }
 
+// A range that holds all values and shows them apart from its ends; also that of a single value, or of equal ones.
+function reach(values, [least, most] = [-Infinity, Infinity]) {
+  if (!values.length) return {};
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const pad = 0.06 * (high - low) || 0.02 * Math.abs(high) || 1;
+  return { range: [Math.max(least, low - pad), Math.min(most, high + pad)] };
+}
+const PERCENT = [0, 100];
+
 // ---- filters
 
 function drawFilters() {
@@ -85,24 +96,36 @@ function drawFilters() {
     };
     place.append(chip);
   }
+  if (!finished(DATA.runs).length) return;
+  const split = make("select", { id: "split", ariaLabel: "Accuracy of" });
+  split.append(make("option", { value: "val", textContent: "validation accuracy" }), make("option", { value: "test", textContent: "test accuracy" }));
+  split.onchange = () => { state.split = split.value; draw(); };
+  place.append(split);
 }
 
 // ---- the fronts
 
 // What no other run beats at no higher cost; `merit` is better when higher.
 function front(runs, cost, merit = ACCURACY.merit) {
-  const known = finished(runs).filter((run) => run[cost] != null && merit(run) != null);
-  known.sort((a, b) => a[cost] - b[cost] || merit(b) - merit(a));
+  const both = runs.filter((run) => run[cost] != null && merit(run) != null);
+  both.sort((a, b) => a[cost] - b[cost] || merit(b) - merit(a));
   let best = -Infinity;
-  return known.filter((run) => merit(run) > best && ((best = merit(run)), true));
+  return both.filter((run) => merit(run) > best && ((best = merit(run)), true));
 }
 
-const SIZE = { cost: "gzip", scale: 1e-3, title: "size gzip'd, KB", unit: "KB" };
-const LATENCY = { cost: "latency", scale: 1, title: "latency at batch 1, µs", unit: "µs" };
-const ACCURACY = { title: "test accuracy, %", value: (one) => 100 * one.test, merit: (run) => run.val };
+// A cost that is a ratio compares only runs of one kind of baseline.
+const SIZE = { cost: "gzip", scale: 1e-3, title: "size gzip'd, KB", says: (one) => `${kilobytes(one.gzip)} KB`, kind: () => 0 };
+const LATENCY = { cost: "ratio", scale: 1, title: "latency at batch 1 over the own baseline's", says: timed, kind: (one) => (one.kind ?? DATA.baselines[one.baseline]?.kind) };
+const ACCURACY = { title: () => `${images()} accuracy, %`, value: (one) => (one[state.split] == null ? null : 100 * one[state.split]), merit: (run) => run.val };
 
-function ticks(values, steps = narrow() ? [1, 3] : [1, 2, 5]) {
+function timed(one) {
+  if (one.run != null) return "a latency of 1: timed beside each run";
+  return `${one.ratio.toFixed(2)}x its baseline's latency: ${one.latency.toFixed(1)} beside ${ownBase(one).latency_us_p50.toFixed(1)} µs`;
+}
+
+function ticks(values, asked) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
+  const steps = asked ?? (narrow() && high > 20 * low ? [1, 3] : [1, 2, 5]);
   const found = [];
   for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.log10(high) + 1; power++) {
     for (const step of steps) found.push(step * 10 ** power);
@@ -110,46 +133,46 @@ function ticks(values, steps = narrow() ? [1, 3] : [1, 2, 5]) {
   return { tickvals: found, ticktext: found.map((value) => String(+value.toPrecision(2))) };
 }
 
-// Runs, baselines and the front of `measure` against a cost; where nothing has both, nothing.
-function drawFront(id, { cost, scale, title, unit }, { title: upward, value, merit, says = () => "" }, axis) {
+// Runs, baselines and the fronts of `measure` against a cost; where nothing has both, nothing.
+function drawFront(id, { cost, scale, title, says: costs, kind }, { title: upward, value, merit, says = () => "" }, axis) {
   const known = (one) => one[cost] != null && value(one) != null;
   const runs = finished(visible()).filter(known);
   const bases = baselines().filter(known);
   find(id).hidden = !runs.length;
   if (!runs.length) return;
-  const best = front(runs, cost, merit);
+  const both = [...runs, ...bases]; // of equals the run is on the front
   const x = (one) => scale * one[cost];
-  const about = (one) => `${says(one)}test ${percent(one.test)} %, validation ${percent(one.val)} %<br>${x(one).toFixed(1)} ${unit}`;
+  const about = (one) => `${says(one)}validation ${percent(one.val)} %, test ${percent(one.test)} %<br>${costs(one)}`;
   const traces = [];
   for (const technique of DATA.techniques) {
     const own = runs.filter((run) => run.technique === technique);
     if (!own.length) continue;
     const { color, symbol } = look(technique);
     traces.push({
-      type: "scatter", mode: "markers", name: plain(technique),
+      type: "scatter", mode: "markers", name: plain(technique), cliponaxis: false,
       x: own.map(x), y: own.map(value), customdata: own.map((run) => run.id),
       text: own.map((run) => `${wrapped(run.label)}<br>${about(run)}, seed ${run.seed}`),
       hovertemplate: "%{text}<extra></extra>",
       marker: { color, symbol, size: 9, opacity: 0.8, line: { color: "#fff", width: 0.7 } },
     });
   }
+  for (const own of merit ? new Set(both.map(kind)) : []) {
+    const best = front(both.filter((one) => kind(one) === own), cost, merit);
+    traces.push({
+      type: "scatter", mode: "lines", name: "front", hoverinfo: "skip",
+      x: best.map(x), y: best.map(value), line: { color: "#1c2430", width: 1.5, shape: "linear" },
+    });
+  }
   traces.push({
-    type: "scatter", mode: "lines", name: "front", hoverinfo: "skip",
-    x: best.map(x), y: best.map(value), line: { color: "#1c2430", width: 1.5, shape: "linear" },
-  });
-  traces.push({
-    type: "scatter", mode: "markers", name: "baseline",
+    type: "scatter", mode: "markers", name: "baseline", cliponaxis: false,
     x: bases.map(x), y: bases.map(value), customdata: bases.map((one) => one.run),
-    text: bases.map((one) => `baseline of ${wrapped(one.label)}<br>${about(one)}`),
+    text: bases.map((one) => `${wrapped(one.label)}<br>${about(one)}`),
     hovertemplate: "%{text}<extra></extra>",
     marker: { color: "#fff", symbol: "diamond", size: 12, line: { color: "#1c2430", width: 2 } },
   });
-  const costs = [...runs, ...bases].map(x);
-  const logarithmic = cost === "gzip" || Math.max(...costs) / Math.min(...costs) > 4;
-  const drawn = layout(title, upward, {
-    xaxis: logarithmic ? logAxis(costs, 1.15) : { range: [0.9 * Math.min(...costs), 1.08 * Math.max(...costs)] },
-    yaxis: axis([...runs, ...bases].map(value)),
-  });
+  const xs = both.map(x);
+  const logarithmic = Math.max(...xs) > 4 * Math.min(...xs);
+  const drawn = layout(title, upward(), { xaxis: logarithmic ? logAxis(xs, 1.15) : reach(xs), yaxis: axis(runs.map(value), bases.map(value)) });
   Plotly.react(id, traces, drawn, CONFIG);
   const chart = find(id);
   if (!chart.clickable) {
@@ -160,24 +183,25 @@ function drawFront(id, { cost, scale, title, unit }, { title: upward, value, mer
 
 const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(Math.min(...values) / pad), Math.log10(Math.max(...values) * pad)] });
 
-// The lowest accuracy that the fronts' pictures show.
-function floor(accuracies) {
-  const lowest = Math.min(...accuracies);
-  return state.every ? lowest : Math.max(lowest, Math.max(...accuracies) - SPAN);
+// The lowest accuracy that the fronts' pictures show: all baselines, and the best run with those near it.
+function floor(runs, bases) {
+  const lowest = Math.min(...runs);
+  return Math.min(...bases, state.every ? lowest : Math.max(lowest, Math.max(...runs) - SPAN));
 }
 
-function nearTheBest(accuracies) {
-  const [low, high] = [floor(accuracies), Math.max(...accuracies)];
-  const pad = Math.max(0.1, 0.06 * (high - low));
-  return low === Math.min(...accuracies) ? { autorange: true } : { range: [low - pad, high + pad] };
-}
+const nearTheBest = (runs, bases) => reach([floor(runs, bases), Math.max(...runs, ...bases)], PERCENT);
 
 function drawFronts() {
+  const any = finished(visible()).length > 0;
+  find("nothing").textContent = any ? "" : finished(DATA.runs).length ? "No run that is finished is chosen above." : "No run was finished; the table of every run says why.";
+  for (const part of document.querySelectorAll("#trade-off > :not(h2, #nothing)")) part.hidden = !any;
+  if (!any) return;
+  find("chosen").textContent = state.split === "val" ? "It is chosen on validation images." : "It is chosen on validation images and drawn at its accuracy on test images, which is why it can fall.";
   drawFront("size", SIZE, ACCURACY, nearTheBest);
   drawFront("latency", LATENCY, ACCURACY, nearTheBest);
-  const runs = finished(visible()).filter((run) => run.gzip != null);
-  const low = floor([...runs, ...baselines()].map((one) => 100 * one.test));
-  const below = runs.filter((run) => 100 * run.test < low).length;
+  const runs = finished(visible()).filter((run) => run.gzip != null && ACCURACY.value(run) != null);
+  const low = floor(runs.map(ACCURACY.value), baselines().map(ACCURACY.value));
+  const below = runs.filter((run) => ACCURACY.value(run) < low).length;
   find("below").textContent = below ? `${below} of ${runs.length} runs lie below the picture` : "";
   find("zoom").hidden = !below && !state.every;
 }
@@ -187,35 +211,36 @@ const COLUMNS = [
   { key: "technique", title: "technique", text: true, wide: true, show: (run) => run.technique },
   { key: "data", title: "data", text: true, wide: true, show: (run) => run.data },
   { key: "seed", title: "seed", wide: true, show: (run) => run.seed },
-  { key: "val", title: "val %", wide: true, show: (run) => percent(run.val) },
+  { key: "val", title: "val %", show: (run) => percent(run.val) },
   { key: "test", title: "test %", show: (run) => percent(run.test) },
   { key: "gzip", title: "gzip KB", show: (run) => kilobytes(run.gzip) },
   { key: "smaller", title: "smaller", wide: true, show: (run) => (run.smaller == null ? "" : `${run.smaller.toFixed(1)}x`) },
-  ...(DATA.runs.some((run) => run.mce != null) ? [{ key: "mce", title: "mCE", wide: true, show: (run) => (run.mce == null ? "" : run.mce.toFixed(2)) }] : []),
+  ...(DATA.runs.some((run) => run.mce != null) ? [{ key: "mce", title: "test mCE", wide: true, show: (run) => (run.mce == null ? "" : run.mce.toFixed(2)) }] : []),
   { key: "sparsity", title: "sparsity", wide: true, show: (run) => (run.sparsity == null ? "" : run.sparsity.toFixed(3)) },
-  { key: "latency", title: "µs", wide: true, show: (run) => (run.latency == null ? "" : run.latency.toFixed(1)) },
+  { key: "ratio", title: "x latency", wide: true, show: (run) => (run.ratio == null ? "" : run.ratio.toFixed(2)) },
+  { key: "latency", title: "µs", wide: true, show: (run) => (run.latency == null ? "" : `${run.latency.toFixed(1)} (${(ownBase(run).latency_us_p50 ?? run.latency).toFixed(1)})`) },
   { key: "status", title: "status", text: true, show: (run) => (run.status === "ok" ? "ok" : `${run.status}: ${run.error || ""}`) },
 ];
 
+// Of a run, or of a baseline.
 function row(run, columns) {
-  const made = make("tr", { className: run.status === "ok" || run.status === "pruned" ? "run" : "run failed" });
-  made.dataset.run = run.id;
+  const made = make("tr", { className: ["ok", "pruned", undefined].includes(run.status) ? "run" : "run failed" });
   columns.forEach((column, index) => {
     const cell = make("td", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}` });
     if (index === 0) cell.append(make("button", { className: "open", type: "button", textContent: column.show(run) }));
     else cell.textContent = column.show(run);
     made.append(cell);
   });
-  made.onclick = () => open(run.id);
+  made.onclick = () => open(run.id ?? run.run, run.id == null);
   return made;
 }
 
 function drawFrontTable() {
   const columns = COLUMNS.filter((column) => column.key !== "status");
   const head = make("tr");
-  columns.forEach((column) => head.append(make("th", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}`, textContent: column.key === "label" ? "on the front of accuracy against size" : column.title })));
+  columns.forEach((column) => head.append(make("th", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}`, textContent: column.key === "label" ? "on the front of validation accuracy against size" : column.title })));
   const body = make("tbody");
-  front(visible(), "gzip").forEach((run) => body.append(row(run, columns)));
+  front([...finished(visible()), ...baselines()], "gzip").forEach((run) => body.append(row(run, columns)));
   find("front").replaceChildren(make("thead", {}, head), body);
 }
 
@@ -264,8 +289,8 @@ function facts(title, pairs) {
 
 function open(id, ofBaseline = false) {
   const run = DATA.runs[id];
-  const show = (value) => (typeof value === "number" ? String(+value.toPrecision(6)) : String(value ?? ""));
-  const base = run.baseline == null ? {} : DATA.baselines[run.baseline].metrics;
+  const show = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(+value.toPrecision(6)) : String(value ?? ""));
+  const base = ownBase(run);
   const place = find("record").lastElementChild;
   const copy = make("button", { className: "button", type: "button", textContent: "Copy" });
   copy.onclick = () => navigator.clipboard.writeText(run.command).then(() => { copy.textContent = "Copied"; });
@@ -273,6 +298,7 @@ function open(id, ofBaseline = false) {
     make("h3", { textContent: ofBaseline ? `The baseline of ${run.label}` : run.label }),
     make("p", { className: "soft", textContent: `${run.status}, ${run.data || "no data"}, seed ${run.seed}, ${run.technique}` }),
     ...(run.error ? [make("p", { className: "error", textContent: run.error })] : []),
+    ...(run.reused ? [make("p", { className: "soft", textContent: `taken from ${run.reused}, where it was measured` })] : []),
     make("p", {}, "To run it again: ", copy),
     make("pre", { textContent: run.command }),
     make("p", {}, make("a", { href: run.record, textContent: "result.json" }), " beside this page"),
@@ -290,22 +316,26 @@ function drawEffects() {
   if (!place.childElementCount) DATA.effects.forEach((_, index) => place.append(make("div", { className: "chart", id: `effect-${index}` })));
   DATA.effects.forEach((effect, index) => {
     const lines = effect.lines.filter(chosen);
+    find(`effect-${index}`).hidden = !lines.length;
+    if (!lines.length) return;
     const traces = lines.map((line) => {
       const { color, symbol } = look(line.technique);
-      const several = line.spread.some((value) => value != null);
+      const [means, spreads] = [line.mean[state.split], line.spread[state.split]];
+      const several = spreads.some((value) => value != null);
       return {
         type: "scatter", mode: line.joined && line.x.length > 1 ? "lines+markers" : "markers", name: plain(line.labels[0]),
-        x: line.x, y: line.mean.map((value) => 100 * value),
-        error_y: several ? { type: "data", array: line.spread.map((value) => 100 * (value || 0)), thickness: 1.2, width: 3, color } : undefined,
-        text: line.mean.map((value, at) => `${wrapped(line.labels[at])}<br>${plain(effect.name)} = ${line.x[at]}<br>${percent(value)} %${line.spread[at] == null ? "" : ` ± ${percent(line.spread[at])}`}, n = ${line.n[at]}`),
+        x: line.x, y: means.map((value) => (value == null ? null : 100 * value)),
+        error_y: several ? { type: "data", array: spreads.map((value) => 100 * (value || 0)), thickness: 1.2, width: 3, color } : undefined,
+        text: means.map((value, at) => `${wrapped(line.labels[at])}<br>${plain(effect.name)} = ${line.x[at]}<br>${images()} ${percent(value)} %${spreads[at] == null ? "" : ` ± ${percent(spreads[at])}`}, n = ${line.n[at]}`),
         hovertemplate: "%{text}<extra></extra>",
         line: { color, width: 1.4 }, marker: { color, symbol, size: 8, opacity: 0.85 },
       };
     });
     const whole = lines.flatMap((line) => line.x);
+    const ends = lines.flatMap((line) => line.mean[state.split].flatMap((value, at) => (value == null ? [] : [-1, 1].map((side) => 100 * (value + side * (line.spread[state.split][at] || 0))))));
     const discrete = [...new Set(whole)].sort((a, b) => a - b);
     const few = discrete.length <= 12 && discrete.every(Number.isInteger);
-    Plotly.react(`effect-${index}`, traces, layout(effect.name, "test accuracy, %", { xaxis: few ? { tickvals: discrete } : {}, height: 300 }), CONFIG);
+    Plotly.react(`effect-${index}`, traces, layout(effect.name, `${images()} accuracy, %`, { xaxis: { ...reach(whole), ...(few ? { tickvals: discrete } : {}) }, yaxis: reach(ends, PERCENT), height: 300 }), CONFIG);
   });
 }
 
@@ -330,20 +360,22 @@ function dimension(title, values, logarithmic = false) {
 }
 
 function drawCoordinates() {
-  const runs = finished(visible());
+  const runs = finished(visible()).filter((run) => run.gzip && run[state.split] != null);
   const names = DATA.numbers.filter((name) => runs.some((run) => run.params[name] != null));
   find("parallel").hidden = runs.length < 2 || !names.length;
   if (find("parallel").hidden) return;
+  find("coloured").textContent = images();
   const most = Math.max(1, Math.floor(find("coordinates").clientWidth / 105) - 3);
   const last = (name) => name.split(".").pop();
   const title = (name) => (names.filter((other) => last(other) === last(name)).length > 1 ? name : last(name)).replaceAll("_", " ");
   const dimensions = names.slice(0, most).map((name) => dimension(title(name), runs.map((run) => run.params[name] ?? null)));
   dimensions.push(dimension("gzip'd KB", runs.map((run) => run.gzip / 1000), true));
-  dimensions.push(dimension("test %", runs.map((run) => 100 * run.test)));
-  const accuracies = runs.map((run) => 100 * run.test).sort((a, b) => a - b);
+  const accuracies = runs.map((run) => 100 * run[state.split]);
+  dimensions.push(dimension(`${state.split} %`, accuracies));
+  const ascending = [...accuracies].sort((a, b) => a - b);
   Plotly.react("coordinates", [{
     type: "parcoords", dimensions,
-    line: { color: runs.map((run) => 100 * run.test), colorscale: "Viridis", cmin: accuracies[Math.floor(0.1 * accuracies.length)], cmax: accuracies.at(-1) },
+    line: { color: accuracies, colorscale: "Viridis", cmin: ascending[Math.floor(0.1 * ascending.length)], cmax: ascending.at(-1) },
     labelfont: { size: 12 }, tickfont: { size: 11 }, rangefont: { size: 11, color: "rgba(0,0,0,0)" },
   }], { margin: { l: 46, r: 46, t: 56, b: 20 }, height: 340, font: { size: 12 }, paper_bgcolor: "#fff" }, CONFIG);
 }
@@ -354,17 +386,16 @@ function drawSeeds() {
   const groups = DATA.groups.filter(chosen);
   find("seeds").hidden = !groups.some((group) => group.n > 1);
   if (find("seeds").hidden) return;
-  const pm = (mean, spread, digits) => (mean == null ? "" : mean.toFixed(digits) + (spread == null ? "" : ` ± ${spread.toFixed(digits)}`));
+  const pm = (mean, spread, scale, digits) => (mean == null ? "" : (scale * mean).toFixed(digits) + (spread == null ? "" : ` ± ${(scale * spread).toFixed(digits)}`));
   const errors = groups.some((group) => group.mce != null);
-  const head = ["run", "n", "test %", "gzip KB", "over baseline", "95 % interval", ...(errors ? ["mCE"] : [])];
-  const look = (index) => (index === 0 ? "text" : [1, 2, 4].includes(index) ? "" : "wide");
+  const head = ["run", "n", "val %", "test %", "gzip KB", "test over baseline", "95 % interval", ...(errors ? ["test mCE"] : [])];
+  const look = (index) => (index === 0 ? "text" : index < 4 ? "" : "wide");
   const body = make("tbody");
   groups.forEach((group) => body.append(make("tr", {}, ...[
-    group.label, group.n, pm(100 * group.test, group.test_spread == null ? null : 100 * group.test_spread, 2),
-    pm(group.gzip / 1000, group.gzip_spread == null ? null : group.gzip_spread / 1000, 2),
+    group.label, group.n, pm(group.val, group.val_spread, 100, 2), pm(group.test, group.test_spread, 100, 2), pm(group.gzip, group.gzip_spread, 1e-3, 2),
     group.difference == null ? "" : `${group.difference > 0 ? "+" : ""}${(100 * group.difference).toFixed(2)}`,
     group.difference == null ? "" : `${(100 * group.low).toFixed(2)} to ${(100 * group.high).toFixed(2)}`,
-    ...(errors ? [pm(group.mce, group.mce_spread, 2)] : []),
+    ...(errors ? [pm(group.mce, group.mce_spread, 1, 2)] : []),
   ].map((text, index) => make("td", { textContent: text, className: look(index) })))));
   find("seeds").querySelector("table").replaceChildren(
     make("thead", {}, make("tr", {}, ...head.map((text, index) => make("th", { textContent: text, className: look(index) })))), body);
@@ -391,10 +422,11 @@ function drawCurves() {
   });
   const longest = Math.max(...[...own, ...baselines()].map((run) => (run.epochs[name] || []).length));
   const traces = [
-    ...baselines().filter((one) => one.epochs[name]).map((one) => line(one.epochs[name], "#888", `baseline of ${one.label}`, "dot")),
+    ...baselines().filter((one) => one.epochs[name]).map((one) => line(one.epochs[name], "#888", one.label, "dot")),
     ...own.slice(0, CURVES).map((run) => line(run.epochs[name], look(run.technique).color, run.label)),
   ];
-  Plotly.react("curves", traces, layout("epoch", name, { height: 360, xaxis: { range: [0.5, longest + 0.5], tick0: 1, dtick: Math.ceil(longest / 12) } }), CONFIG);
+  const drawn = known(traces.flatMap((trace) => trace.y));
+  Plotly.react("curves", traces, layout("epoch", name, { height: 360, yaxis: reach(drawn), xaxis: { range: [0.5, longest + 0.5], tick0: 1, dtick: Math.ceil(longest / 12) } }), CONFIG);
 }
 
 function drawWeights() {

@@ -78,16 +78,18 @@ def summary(runs: Sequence[Shown]) -> str:
     note = ""
     if any(d["name"] == "mnist5k" for d in sets.values()):
         note = " mnist5k is 5,000 of MNIST's digits: its figures compare with no other data set's."
-    return f"{len(runs)} runs ({said}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
+    what = "run" if len(runs) == 1 else "runs"
+    return f"{len(runs)} {what} ({said}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
 
 
 def origin(runs: Sequence[Shown]) -> str:
     """Where and when the figures were measured."""
-    environments = [run.result.environment for run in runs if run.result.environment]
+    environments = [run.result.environment for run in runs if run.is_ok and run.result.environment]
     machines = ", ".join(sorted({str(environment.get("cpu")) for environment in environments}))
     commits = ", ".join(sorted({str(sha)[:10] for environment in environments if (sha := environment.get("git_sha"))}))
     written = datetime.now().strftime("%Y-%m-%d %H:%M")
-    return f"Measured on {machines or 'no machine'}; {f'lcomp at {commits}; ' if commits else ''}report of {written}."
+    measured = f"Measured on {machines}" if machines else "Nothing was measured"
+    return f"{measured}; {f'lcomp at {commits}; ' if commits else ''}report of {written}."
 
 
 def sheets(folders: Sequence[Path]) -> list[Sheet]:

@@ -9,9 +9,21 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from lcomp.report import pies
-from lcomp.report.runs import Shown, baselines, by_dataset, front, groups, judged, kinds, numbers, value
+from lcomp.report.runs import (
+    Shown,
+    baselines,
+    by_dataset,
+    front,
+    groups,
+    judged,
+    kinds,
+    most_robust,
+    numbers,
+    ranked,
+    value,
+)
 
-SPAN = 10  # points of accuracy below the best that a front's picture shows
+SPAN = 10  # points of accuracy below the best run that a front's picture shows
 MAPPED = 40  # rows of the map of accuracies, the best on validation
 LOST = 30  # images that are lost
 CORRUPTED = "accuracy/mnist_c/"
@@ -27,23 +39,34 @@ class Cost(NamedTuple):
 
 
 SIZE = Cost("gzip_bytes", 1e-3, "size gzip'd, KB", "size")
-LATENCY = Cost("latency_us_p50", 1.0, "latency at batch 1, us", "latency")
+LATENCY = Cost("latency_ratio", 1.0, "latency at batch 1 over the own baseline's", "latency")
 
 
 def drawn(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
-    """The pictures: file name, what it shows, PNG."""
+    """The pictures: file name, what it shows, PNG. Each data set has its own, that of the most runs first."""
+    found = []
+    sets = sorted(by_dataset(runs).values(), key=len, reverse=True)
+    for number, own in enumerate(sets):
+        of = f" on {own[0].result.dataset.get('name')}" if len(sets) > 1 else ""
+        for name, alternative, picture in of_dataset(own):
+            found.append((f"{name}-{number}.png" if number else f"{name}.png", alternative + of, picture))
+    return found
+
+
+def of_dataset(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
+    """The pictures of finished runs of one data set; those that would be empty are left out."""
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
 
     found = []
 
     def add(name: str, alternative: str, figure: Any) -> None:
-        found.append((f"{name}.png", alternative, png(figure)))
+        found.append((name, alternative, png(figure)))
 
     for cost in (SIZE, LATENCY):
-        if known(runs, cost.metric):
+        if known(known(runs, cost.metric), "val_accuracy"):
             figure = Figure((7, 4.2), layout="constrained")
             draw_front(figure, runs, cost)
-            add(f"front-{cost.name}", f"test accuracy against {cost.title}", figure)
+            add(f"front-{cost.name}", f"validation accuracy against {cost.title}", figure)
     if known(runs, "mce"):
         figure = Figure((7, 4.2), layout="constrained")
         draw_errors(figure, runs)
@@ -53,21 +76,18 @@ def drawn(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
         figure = Figure((3.6 * len(names), 3.2), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             draw_effect(axes, runs, name)
-        add("effects", f"test accuracy by {', '.join(names)}", figure)
+        add("effects", f"validation accuracy by {', '.join(names)}", figure)
     rows = corrupted(runs)
     if rows:
         figure = Figure((12, 1.8 + 0.26 * len(rows)), layout="constrained")
         draw_map(figure.add_subplot(), rows)
         add("corruptions", "test accuracy on corrupted images", figure)
-    for number, own in enumerate(by_dataset(runs).values()):
-        compressed = [group for group in groups(own) if group.runs[0].result.techniques != "baseline"]
-        images = [image for image in pies.lost(compressed)[1] if image.pixels is not None][:LOST]
-        if images and known(own, "mce"):
-            figure = Figure((10, 0.3 + 1.5 * -(-len(images) // 10)), layout="constrained")
-            draw_lost(figure, images, len(compressed))
-            add(
-                f"lost-{number}", "images that most of the compressed networks get wrong, their baselines right", figure
-            )
+    compressed = [group for group in groups(runs) if group.runs[0].result.techniques != "baseline"]
+    images = [image for image in pies.lost(compressed)[1] if image.pixels is not None][:LOST]
+    if images and known(runs, "mce"):
+        figure = Figure((10, 0.3 + 1.5 * -(-len(images) // 10)), layout="constrained")
+        draw_lost(figure, images, len(compressed))
+        add("lost", "images that most of the compressed networks get wrong, their baselines right", figure)
     return found
 
 
@@ -77,29 +97,37 @@ def known(runs: Sequence[Shown], metric: str) -> list[Shown]:
 
 def draw_front(figure: Any, runs: Sequence[Shown], cost: Cost) -> None:
     axes = figure.add_subplot()
-    shown = known(runs, cost.metric)
-    fronts = [front(own, cost.metric) for own in by_dataset(shown).values()]
-    scatter(axes, shown, fronts, cost, "test_accuracy", 100, "front of each data set, chosen on validation")
-    accuracies = [100 * run.result.metrics["test_accuracy"] for run in shown]
-    if max(accuracies) - min(accuracies) > SPAN:
-        own = [100 * run.result.baseline["test_accuracy"] for run in baselines(shown).values()]
-        axes.set_ylim(max(accuracies) - SPAN, max([*accuracies, *own]) + 0.05 * SPAN)
-    axes.set_ylabel("test accuracy, %")
+    shown = known(known(runs, cost.metric), "val_accuracy")
+    fronts = [front(own, cost.metric) for own in comparable(shown, cost)]
+    scatter(axes, shown, fronts, cost, "val_accuracy", 100, "front")
+    own = [100 * run.result.metrics["val_accuracy"] for run in shown]
+    base = [100 * run.result.baseline["val_accuracy"] for run in baselines(shown).values()]
+    low, high = min([*base, max(min(own), max(own) - SPAN)]), max([*own, *base])
+    pad = 0.06 * (high - low) or 1
+    axes.set_ylim(max(-0.5, low - pad), min(100.5, high + pad))
+    axes.set_ylabel("validation accuracy, %")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+
+
+def comparable(runs: Sequence[Shown], cost: Cost) -> list[Sequence[Shown]]:
+    """Runs whose costs can be compared: latencies are ratios, each to its own kind of baseline."""
+    if cost is not LATENCY:
+        return [runs]
+    return [[run for group in kind for run in group.runs] for kind in kinds(runs)]
 
 
 def draw_errors(figure: Any, runs: Sequence[Shown]) -> None:
     """Mean corruption error against size: down is better."""
     axes = figure.add_subplot()
     shown = known(known(runs, "mce"), SIZE.metric)
-    merit = judged(shown)
-    fronts = [front(own, SIZE.metric, merit, lower=True) for own in by_dataset(shown).values()]
-    chosen = "validation" if merit == "val_mce" else "these test images"
-    scatter(axes, shown, fronts, SIZE, "mce", 1, f"front of each data set, chosen on {chosen}")
+    drawn = judged(shown)
+    fronts = [front(shown, SIZE.metric, drawn, lower=True)] if drawn == "val_mce" else []
+    scatter(axes, shown, fronts, SIZE, drawn, 1, "front")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set_ylabel("mean corruption error (own baseline: 1)")
+    images = "validation" if drawn == "val_mce" else "test"
+    axes.set_ylabel(f"mean corruption error on {images} images\n(own baseline: 1)")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
@@ -125,14 +153,19 @@ def scatter(
         axes.plot(*points([run.result.metrics for run in best]), "k-", lw=1, label=None if number else label)
     bases = points([run.result.baseline for run in baselines(runs).values()])
     axes.scatter(*bases, s=60, marker="D", facecolors="none", edgecolors="k", label="baseline")
-    if cost is SIZE:
+    costs = axes.dataLim.intervalx
+    if cost is SIZE and costs[1] > 4 * costs[0]:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        if costs[1] < 10 * costs[0]:
+            axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel(cost.title)
     axes.grid(alpha=0.3)
 
 
 def corrupted(runs: Sequence[Shown]) -> list[tuple[str, dict[str, float]]]:
-    """For each group its label and mean accuracies by corruption, `clean` among them; baselines, then the best."""
+    """For each group its label and mean accuracies by corruption, `clean` among them; baselines, then what is most
+    robust on validation images."""
     first, rest = [], []
     for kind in kinds(known(runs, "mce")):
         compressed = [group for group in kind if group.runs[0].result.techniques != "baseline"]
@@ -140,11 +173,9 @@ def corrupted(runs: Sequence[Shown]) -> list[tuple[str, dict[str, float]]]:
         own = {run.baseline_sha256: run.result.baseline for group in kind for run in group.runs}
         labels = [group.label for group in kind if group not in compressed] or ["baseline"]
         first.append((labels[0], means(list(own.values()))))
-    best = sorted(rest, key=lambda group: -(group.mean("val_accuracy") or 0))[:MAPPED]
+    best = most_robust(ranked(rest)[:MAPPED])
     rows = [(group.label, means([run.result.metrics for run in group.runs])) for group in best]
-    found = [
-        (label.replace("experiment=", ""), row) for part in (first, sorted(rows, key=average)) for label, row in part
-    ]
+    found = [(label.replace("experiment=", ""), row) for label, row in (*first, *rows)]
     return [(label, row) for label, row in found if len(row) > 1]
 
 
@@ -153,11 +184,6 @@ def means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
     names = [name for name in metrics[0] if name.startswith(CORRUPTED) and ":" not in name]
     found = {"clean": "test_accuracy"} | {name.removeprefix(CORRUPTED): name for name in names}
     return {short: fmean(m[name] for m in metrics) for short, name in found.items() if all(name in m for m in metrics)}
-
-
-def average(row: tuple[str, Mapping[str, float]]) -> float:
-    """Less for a row that is better on average."""
-    return -fmean(row[1].values())
 
 
 def draw_map(axes: Any, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None:
@@ -191,11 +217,11 @@ def draw_effect(axes: Any, runs: Sequence[Shown], name: str) -> None:
         own = groups(known)
         if own:
             x = [value(group.runs[0], name) for group in own]
-            y = [100 * (group.mean("test_accuracy") or 0) for group in own]
-            bars = [100 * (group.spread("test_accuracy") or 0) for group in own]
+            y = [100 * (group.mean("val_accuracy") or 0) for group in own]
+            bars = [100 * (group.spread("val_accuracy") or 0) for group in own]
             axes.errorbar(x, y, bars, fmt="o", ms=4, capsize=2, alpha=0.75, label=technique)
     axes.set_xlabel(name)
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel("validation accuracy, %")
     axes.grid(alpha=0.3)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lcomp.predictions import Predictions
-from lcomp.report.runs import Group
+from lcomp.report.runs import Group, ranked
 from lcomp.report.weights import data_uri
 
 GROUPS = 60  # that are looked at, the best on validation
@@ -97,7 +97,7 @@ def answer(group: int, index: int, own: Sequence[Predictions]) -> Answer:
 def sheet(groups: Sequence[Group], names: Mapping[str, str]) -> dict[str, Any]:
     """For the page's script: of compressed groups, each data set's apart, how many images are lost; pictures."""
     compressed = [group for group in groups if group.runs[0].result.techniques != "baseline"]
-    best = sorted(compressed, key=lambda group: -(group.mean("val_accuracy") or 0))[:GROUPS]
+    best = ranked(compressed)[:GROUPS]
     made: dict[str, Any] = {"groups": [], "images": [], "left_out": len(compressed) > len(best)}
     for sha256, name in names.items():
         own = [group for group in best if str(group.runs[0].result.dataset.get("sha256")) == sha256]

@@ -30,7 +30,7 @@ function accuracy(metrics, set, name, severity) {
 
 // The metrics that a run's errors are held against: its own baseline's, or those of another kind's of the same seed.
 function reference(run, kind) {
-  if (kind === OWN) return DATA.baselines[run.baseline]?.metrics;
+  if (kind === OWN) return ownBase(run);
   return DATA.baselines.find((one) => one.kind === Number(kind) && one.seed === run.seed)?.metrics;
 }
 
@@ -74,25 +74,28 @@ function drawErrors() {
   find("mce").hidden = !runs.length && kind === OWN;
   if (find("mce").hidden) return;
   const validated = runs.every((run) => errorOver(run, kind, true) != null);
+  const drawn = validated && state.split === "val";
   find("judged").textContent = validated
-    ? "The line is the Pareto front, chosen on validation images, drawn at its error on test images."
-    : "The line is the Pareto front, chosen on the test images that it shows: there is no such figure of validation images.";
+    ? `The line is the Pareto front, chosen on validation images${drawn ? "" : ", drawn at its error on test images"}.`
+    : "Of test images: there is no such figure of validation images, so there is no front.";
   const measure = {
-    title: "mean corruption error (baseline: 1)",
-    value: (one) => errorOver(one, kind),
-    merit: (run) => -errorOver(run, kind, validated),
-    says: (one) => `mean corruption error ${errorOver(one, kind).toFixed(3)}<br>`,
+    title: () => `mean corruption error, ${drawn ? "validation" : "test"} (baseline: 1)`,
+    value: (one) => errorOver(one, kind, drawn),
+    merit: validated ? (run) => (errorOver(run, kind, true) == null ? null : -errorOver(run, kind, true)) : null,
+    says: (one) => `mean corruption error ${drawn ? "validation" : "test"} ${errorOver(one, kind, drawn).toFixed(3)}<br>`,
   };
-  drawFront("errors", SIZE, measure, (values) => logAxis(values, 1.1, [1, 1.5, 2, 3, 5, 7]));
+  drawFront("errors", SIZE, measure, (runs, bases) => logAxis([...runs, ...bases], 1.1, [1, 1.5, 2, 3, 5, 7]));
 }
 
 // ---- the map of accuracies
 
 function mapRows() {
-  const groups = DATA.groups.filter(chosen).sort((a, b) => DATA.runs[b.runs[0]].val - DATA.runs[a.runs[0]].val);
-  const rows = groups.slice(0, MAPPED).map((group) => ({
+  const groups = DATA.groups.filter(chosen); // the best on validation first
+  const best = groups.slice(0, MAPPED);
+  if (best.every((group) => group.val_mce != null)) best.sort((a, b) => a.val_mce - b.val_mce);
+  const rows = best.map((group) => ({
     label: short(group.label), first: group.technique === "baseline",
-    runs: group.runs.map((id) => ({ metrics: DATA.runs[id].metrics, seed: DATA.runs[id].seed, baseline: DATA.runs[id].baseline })),
+    runs: group.runs.map((id) => DATA.runs[id]),
   }));
   const shown = new Set(rows.filter((row) => row.first).flatMap((row) => row.runs.map((run) => DATA.baselines[run.baseline]?.kind)));
   for (const { kind, label } of kinds()) {
@@ -140,11 +143,11 @@ function drawPerturbations() {
   const rows = all.rows.map((row) => ({ ...row, found: Object.fromEntries(["clean", ...names].map((name) => [name, cells(row, name)])) }))
     .filter((row) => names.some((name) => value(row.found[name]) != null));
   for (const row of rows) row.mean = mean(known(names.map((name) => value(row.found[name]))));
-  rows.sort((a, b) => b.first - a.first || (ratio ? a.mean - b.mean : b.mean - a.mean));
+  rows.sort((a, b) => b.first - a.first);
   const ease = (name) => mean(known(rows.map((row) => row.found[name]?.accuracy)));
   const columns = ["clean", ...names.filter((name) => rows.some((row) => row.found[name])).sort((a, b) => ease(b) - ease(a) || a.localeCompare(b))];
   find("perturbed-note").textContent = (ratio
-    ? "Errors over the baseline's: orange is more, blue is less; its scale is logarithmic. "
+    ? "Test errors over the baseline's: orange is more, blue is less; its scale is logarithmic. "
     : "Test accuracy in percent. ") + (all.leftOut ? `The best ${MAPPED} of ${all.leftOut + MAPPED} on validation. ` : "") + "Easiest images on the left.";
   drawMap(rows, columns, value, ratio);
 }
@@ -184,7 +187,7 @@ function drawPies() {
   const groups = DATA.pies.groups.map((group, number) => ({ ...group, number })).filter((group) => chosen(group) && group.lost);
   find("pies").hidden = !groups.length;
   if (!groups.length) return;
-  const one = choices("pies-of", [["any", `any of ${groups.length} groups`], ...groups.map((group) => [group.number, `${short(group.label)} (${group.lost})`])]);
+  const one = choices("pies-of", [...(groups.length > 1 ? [["any", `any of ${groups.length} groups`]] : []), ...groups.map((group) => [group.number, `${short(group.label)} (${group.lost})`])]);
   const wanted = new Set(one === "any" ? groups.map((group) => group.number) : [Number(one)]);
   const images = DATA.pies.images.map((image) => ({
     ...image,

@@ -6,14 +6,15 @@ import logging
 import math
 import os
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from lcomp import predictions
+from lcomp.config import FAMILIES
 from lcomp.points import key
 from lcomp.predictions import Predictions
 from lcomp.redact import redacted
@@ -150,6 +151,25 @@ def baselines(runs: Iterable[Shown]) -> dict[str, Shown]:
     return found
 
 
+def as_runs(of: Mapping[str, Shown]) -> list[Shown]:
+    """Baselines as runs of their own: they stand in fronts beside what is compressed."""
+    return [
+        replace(
+            run,
+            result=replace(
+                run.result, metrics=run.result.baseline, choices=run.result.choices | dict.fromkeys(FAMILIES, "none")
+            ),
+            label=f"baseline of {network(run)}",
+        )
+        for run in of.values()
+    ]
+
+
+def network(run: Shown) -> str:
+    """A baseline by its network and data."""
+    return " ".join(str(run.result.choices.get(group)) for group in ("model", "data"))
+
+
 def kinds(runs: Iterable[Shown]) -> list[list[Group]]:
     """Groups that start from the same kind of baseline together: one that differs in its seed alone."""
     found: list[tuple[set[str], list[Group]]] = []
@@ -170,15 +190,16 @@ def by_dataset(runs: Iterable[Shown]) -> dict[str, list[Shown]]:
     return found
 
 
-def front(runs: Iterable[Shown], cost: str, merit: str = "val_accuracy", lower: bool = False) -> list[Shown]:
-    """The runs of one data set that no other beats on `merit` at no higher cost, cheapest first.
+def front(runs: Sequence[Shown], cost: str, merit: str = "val_accuracy", lower: bool = False) -> list[Shown]:
+    """The runs and baselines of one data set that no other beats on `merit` at no higher cost, cheapest first.
 
     Args:
-        merit: the metric that chooses, of validation images where there is one.
+        merit: the metric that chooses, of validation images.
         lower: less of it is better.
     """
     sign = -1 if lower else 1
-    known = [run for run in runs if run.is_ok and None not in map(run.result.metrics.get, (cost, merit))]
+    both = [*runs, *as_runs(baselines(runs))]  # of equals the run
+    known = [run for run in both if run.is_ok and None not in map(run.result.metrics.get, (cost, merit))]
     best, found = -math.inf, []
     for run in sorted(known, key=lambda run: (run.result.metrics[cost], -sign * run.result.metrics[merit])):
         if sign * run.result.metrics[merit] > best:
@@ -187,8 +208,21 @@ def front(runs: Iterable[Shown], cost: str, merit: str = "val_accuracy", lower: 
     return found
 
 
+def ranked(found: Iterable[Group]) -> list[Group]:
+    """The best on validation first."""
+    return sorted(found, key=lambda group: -(group.mean("val_accuracy") or 0))
+
+
+def most_robust(found: Sequence[Group]) -> list[Group]:
+    """The most robust on validation images first; by plain accuracy there, where one lacks `val_mce`."""
+    errors = [group.mean("val_mce") for group in found]
+    if None in errors:
+        return ranked(found)
+    return [group for _, group in sorted(zip(errors, found, strict=True), key=lambda pair: pair[0] or 0.0)]
+
+
 def judged(runs: Iterable[Shown]) -> str:
-    """The metric that chooses on robustness: `val_mce`, or `mce` where a run lacks that."""
+    """The metric of robustness that is drawn: `val_mce`, which chooses; where a run lacks it `mce`, of test images."""
     return "val_mce" if all(run.result.metrics.get("val_mce") is not None for run in runs) else "mce"
 
 
@@ -199,9 +233,9 @@ def value(run: Shown, name: str) -> float | None:
 
 
 def numbers(runs: Iterable[Shown]) -> list[str]:
-    """The technique parameters that are numbers and differ among the runs, those that people ask for first."""
+    """The technique parameters that are numbers and differ among finished runs, those that people ask for first."""
     seen: dict[str, set[float]] = {}
-    for run in runs:
+    for run in (run for run in runs if run.is_ok):
         for name in run.result.params:
             if (number := value(run, name)) is not None:
                 seen.setdefault(name, set()).add(number)

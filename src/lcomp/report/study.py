@@ -1,4 +1,4 @@
-"""Optuna's own charts of a search: history, importances, front."""
+"""The charts of a search: history, the trials by their objectives, what each objective depends on."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lcomp.report.importance import bars, importances
+from lcomp.report.runs import record
+from lcomp.result import FILE_NAME
 from lcomp.sweep import MANIFEST
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 log = logging.getLogger("lcomp")
 STUDY = "study.db"  # in the sweep's folder, where no other storage was chosen
+INK = "#1c2430"
+Figure = dict[str, Any]  # Plotly's, `data` and `layout`
 
 
-def figures(folders: Sequence[Path]) -> list[dict[str, Any]]:
+def figures(folders: Sequence[Path]) -> list[Figure]:
     """Plotly's figures of the studies that lie under `folders`."""
     found = []
     for path in sorted({path.resolve() for folder in folders for path in folder.rglob(STUDY)}):
@@ -29,37 +37,96 @@ def figures(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return found
 
 
-def of_study(path: Path) -> list[dict[str, Any]]:
+def of_study(path: Path) -> list[Figure]:
     """The figures of one study; those that it has too few trials for are left out."""
     import optuna
     from optuna import visualization
+    from optuna.study import StudyDirection
     from optuna.trial import TrialState
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = f"sqlite:///{path}"
     [summary] = optuna.get_all_study_summaries(storage)
     study = optuna.load_study(study_name=summary.study_name, storage=storage)
-    complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < 2:
         return []
     plan = json.loads((path.parent / MANIFEST).read_text()).get("plan", {})
-    names = list(plan.get("objective") or ["objective"] * len(study.directions))
+    names = list(plan.get("objective") or (f"objective {n + 1}" for n in range(len(study.directions))))
     made = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Optuna still calls experimental
-        try:
-            if len(names) == 1:
-                made.append(visualization.plot_optimization_history(study, target_name=names[0]))
-                made.append(visualization.plot_param_importances(study, target_name=names[0]))
-            else:
-                made.append(visualization.plot_pareto_front(study, target_names=names))
-                made.append(
-                    visualization.plot_param_importances(
-                        study, target=lambda trial: trial.values[0], target_name=names[0]
-                    )
-                )
-        except (RuntimeError, ValueError) as error:  # importances of parameters that never varied
-            log.info("%s: %s", path, error)
-    found = [json.loads(figure.to_json()) for figure in made]
-    for figure in found:
-        figure["layout"].pop("template", None)
-    return found
+    if len(names) == 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Optuna still calls experimental
+            history = visualization.plot_optimization_history(study, target_name=names[0])
+        made.append(json.loads(history.to_json()))
+        made[0]["layout"].pop("template", None)
+    else:
+        more = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
+        made += fronts(complete, names, more, baselines(path.parent, complete, names))
+    for number, name in enumerate(names):
+        found = importances(complete, number)
+        if found:
+            made.append(bars(found, name, len(complete)))
+    return made
+
+
+def baselines(folder: Path, trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[list[float]]:
+    """The objectives of the baselines that the trials' records were measured beside."""
+    found: dict[str | None, list[float]] = {}
+    for trial in trials:
+        path = folder / str(trial.number) / FILE_NAME
+        result = record(path) if path.exists() else None
+        if result is not None and all(result.baseline.get(name) is not None for name in names):
+            found[result.baseline_artifact.get("sha256")] = [result.baseline[name] for name in names]
+    return list(found.values())
+
+
+def fronts(
+    trials: Sequence[FrozenTrial], names: Sequence[str], more: Sequence[bool], bases: Sequence[Sequence[float]]
+) -> list[Figure]:
+    """The first objective against each other one: trials, baselines, and what none of both beats in every objective.
+
+    Args:
+        names, more: of each objective, and whether more of it is better.
+        bases: the objectives of each baseline.
+    """
+    kept = [trial for trial in trials if all(violation <= 0 for violation in trial.constraints.values())]
+    points = [*(list(trial.values) for trial in kept), *map(list, bases)]
+    best = sorted(point for point in points if not any(beats(other, point, more) for other in points))
+    made = []
+    for other in range(1, len(names)):
+
+        def marks(of: Sequence[Sequence[float]], x: int = other) -> Figure:
+            return {"type": "scatter", "mode": "markers", "x": [p[x] for p in of], "y": [p[0] for p in of]}
+
+        line = {"mode": "lines", "line": {"color": INK, "width": 1.5}} if len(names) == 2 else {}
+        text = [f"run {trial.number}" for trial in trials]
+        data = [
+            marks([trial.values for trial in trials])
+            | {"name": "trials", "text": text, "marker": {"size": 8, "color": "#0072b2", "opacity": 0.7}},
+            marks(best)
+            | {"name": "front", "hoverinfo": "skip", "marker": {"symbol": "circle-open", "size": 13, "color": INK}}
+            | line,
+            marks(bases)
+            | {
+                "name": "baseline",
+                "marker": {"symbol": "diamond-open", "size": 12, "color": INK, "line": {"width": 2}},
+            },
+        ]
+        layout = {
+            "title": {"text": "Trials by their objectives"},
+            "xaxis": titled(names[other]),
+            "yaxis": titled(names[0]),
+        }
+        made.append({"data": data, "layout": layout})
+    return made
+
+
+def beats(one: Sequence[float], other: Sequence[float], more: Sequence[bool]) -> bool:
+    """Whether `one` is better than `other` in an objective, and worse in none."""
+    ahead = [(a - b) * (1 if up else -1) for a, b, up in zip(one, other, more, strict=True)]
+    return min(ahead) >= 0 and max(ahead) > 0
+
+
+def titled(text: str) -> dict[str, Any]:
+    return {"title": {"text": text}}

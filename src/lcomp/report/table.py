@@ -11,11 +11,11 @@ from rich.table import Table
 from lcomp.result import Result, perturbations
 
 HEADINGS = ("val acc %", "test acc %", "params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
-ESSENTIAL = ("test acc %", "KB", "gzip KB", "smaller", "x baseline")  # on a narrow terminal
+ESSENTIAL = ("val acc %", "test acc %", "gzip KB", "smaller", "x baseline")  # on a narrow terminal
 NOTES = {
     "prune": "sparsity: zeros neither shorten a dense file nor speed it up; its gzip'd size shows them.",
     "quant": "x baseline: integers can be slower than floats, where a processor's kernels favour floats.",
-    "errors": "mCE: errors on corrupted images over the own baseline's, mean over the corruptions.",
+    "errors": "mCE: errors on corrupted test images over the own baseline's, mean over the corruptions.",
     "every": "smaller: the baseline's gzip'd file over this one's. us/image: median at batch 1, one thread;\n"
     "x baseline: over the baseline's, timed in turns with it run by run, so not over the figure in the baseline's row.",
 }
@@ -55,7 +55,7 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
     made = Table(title=f"{data['name']}: {parts}")
     tested = sorted({key for row in rows for key in perturbations(row.metrics)})
     errors = ["mCE"] if any(row.metrics.get("mce") is not None for row in rows) else []
-    headings = [*HEADINGS, *(f"{key.partition('/')[2]} %" for key in tested), *errors]
+    headings = [*HEADINGS, *(f"test {key.partition('/')[2]} %" for key in tested), *errors]
     shown = [index for index, heading in enumerate(headings) if not narrow or heading in ESSENTIAL]
     made.add_column("run", overflow="fold")
     for index in shown:

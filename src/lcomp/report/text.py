@@ -13,22 +13,24 @@ from lcomp.files import write_atomically
 from lcomp.redact import redacted
 from lcomp.report import pies
 from lcomp.report.pictures import drawn
-from lcomp.report.runs import Group, Shown, groups, link
+from lcomp.report.runs import Group, Shown, by_dataset, groups, link, ranked
 from lcomp.report.sheet import Sheet
 
 PICTURES = "report"  # the folder beside report.md
 LOST = (
-    "mCE: errors on corrupted images over the own baseline's, mean over the corruptions. "
+    "mCE: errors on corrupted test images over the own baseline's, mean over the corruptions. "
     "lost: test images that most seeds get wrong and most of their baselines right."
 )
 CELLS = ("params", "metrics", "baseline", "seconds")  # of a record: a column for each key
+FIRST = ("val_accuracy", "test_accuracy")  # of the metrics: what chooses, then what is only read
 
 
 def write_csv(runs: Sequence[Shown], path: Path) -> None:
     """A line for each run, failed ones too; a column for each figure, parameter and choice."""
     rows = [flat(run, path.parent) for run in runs]
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    whole = sorted(rows, key=lambda row: row["status"] != "ok")  # the columns of a failed run leave out the figures
+    writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in whole for name in row)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, stream.getvalue().encode())
@@ -48,7 +50,8 @@ def flat(run: Shown, beside: Path) -> dict[str, Any]:
         **{f"choices.{group}": choice for group, choice in result.choices.items()},
     }
     for part in CELLS:
-        row |= {f"{part}.{name}": value for name, value in getattr(result, part).items()}
+        found = getattr(result, part)
+        row |= {f"{part}.{name}": found[name] for name in (*(n for n in FIRST if n in found), *found)}
     return row | {"config_hash": result.config_hash, "code_hash": result.code_hash, "command": run.command}
 
 
@@ -62,9 +65,12 @@ def write_markdown(
     for name, alternative, picture in drawn(runs):
         write_atomically(folder / name, picture)
         parts.append(f"![{alternative}]({PICTURES}/{name})")
-    found = groups(runs)
-    if found:
-        parts.append(over_seeds(found).text("markdown"))
+    sets = by_dataset(runs).values()
+    for own in sets:
+        made = over_seeds(groups(own))
+        if len(sets) > 1:
+            made.title += f", on {own[0].result.dataset.get('name')}"
+        parts.append(made.text("markdown"))
     failed = [run for run in runs if not run.is_ok]
     if failed:
         rows = [[cell(run.label), run.result.status, cell(str(redacted(run.result.error)))] for run in failed]
@@ -90,7 +96,7 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
 
     robust = any(group.values("mce") for group in found)
     rows = []
-    for group in sorted(found, key=lambda group: -(group.mean("val_accuracy") or 0)):
+    for group in ranked(found):
         over = group.over_baseline()
         rows.append(
             [
@@ -100,12 +106,16 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
                 figure(group, "test_accuracy", 100, 2),
                 figure(group, "gzip_bytes", 1e-3, 2),
                 figure(group, "latency_us_p50", 1, 1),
+                figure(group, "latency_ratio", 1, 2),
                 "" if over is None else f"{100 * over.mean:+.2f} ({100 * over.low:+.2f} to {100 * over.high:+.2f})",
                 *([figure(group, "mce", 1, 2), str(pies.count(group.pairs()))] if robust else []),
             ]
         )
-    notes = ["Over baseline: points of test accuracy, 95 % interval of a bootstrap paired by test image."]
-    headings = ["run", "n", "val acc %", "test acc %", "gzip KB", "us/image", "over baseline"]
+    notes = [
+        "us/image: of different moments; x baseline: over the own baseline's, timed in turns with it. "
+        "Over baseline: points of test accuracy, 95 % interval of a bootstrap paired by test image."
+    ]
+    headings = ["run", "n", "val acc %", "test acc %", "gzip KB", "us/image", "x baseline", "over baseline"]
     if robust:
         headings += ["mCE", "lost"]
         notes.append(LOST)

@@ -11,7 +11,7 @@ from typing import Any
 
 from lcomp.errors import UserError
 from lcomp.mirror import FOLDER, sync_command
-from lcomp.report.runs import Shown, numbers
+from lcomp.report.runs import Shown, judged, numbers
 from lcomp.report.sheet import Sheet
 
 AXES = ("prune.sparsity", "quant.bits", "kd.temperature")  # of the parallel coordinates, in any report
@@ -31,41 +31,43 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
 
     config, summary = wr.Config, wr.SummaryMetric
     columns = [*AXES, *(name for name in numbers(runs) if name not in AXES)]
-    figures = ("val_accuracy", "test_accuracy", "gzip_bytes", "latency_us_p50", "sparsity")
+    figures = ("val_accuracy", "test_accuracy", "gzip_bytes", "latency_us_p50", "latency_ratio", "sparsity")
     parallel = wr.ParallelCoordinatesPlot(
         title="Sparsity, bits and temperature against accuracy and size",
         columns=[
             *(wr.ParallelCoordinatesPlotColumn(config(name)) for name in columns),
             wr.ParallelCoordinatesPlotColumn(summary("gzip_bytes"), log=True),
-            wr.ParallelCoordinatesPlotColumn(summary("test_accuracy")),
+            wr.ParallelCoordinatesPlotColumn(summary("val_accuracy")),
         ],
         layout=wr.Layout(0, 0, WIDTH, 10),
     )
     size = wr.ScatterPlot(
-        title="Accuracy against size: towards the upper left is better",
+        title="Validation accuracy against size: towards the upper left is better",
         x=summary("gzip_bytes"),
-        y=summary("test_accuracy"),
+        y=summary("val_accuracy"),
         log_x=True,
         running_ymax=True,  # the front, from the smallest file on
         layout=wr.Layout(0, 10, WIDTH // 2, 9),
     )
     latency = wr.ScatterPlot(
-        title="Accuracy against latency",
-        x=summary("latency_us_p50"),
-        y=summary("test_accuracy"),
+        title="Validation accuracy against latency over the own baseline's",
+        x=summary("latency_ratio"),
+        y=summary("val_accuracy"),
         running_ymax=True,
         layout=wr.Layout(WIDTH // 2, 10, WIDTH // 2, 9),
     )
+    corrupted = [run for run in runs if run.result.metrics.get("mce") is not None]
+    drawn = judged(corrupted)
+    images = "validation" if drawn == "val_mce" else "test"
     errors = wr.ScatterPlot(
-        title="Mean corruption error against size: towards the lower left is better",
+        title=f"Mean corruption error against size, of {images} images: towards the lower left is better",
         x=summary("gzip_bytes"),
-        y=summary("mce"),
+        y=summary(drawn),
         log_x=True,
         log_y=True,
-        running_ymin=True,
+        running_ymin=drawn == "val_mce",  # nothing is chosen on test images
         layout=wr.Layout(0, 19, WIDTH, 9),
     )
-    robust = any(run.result.metrics.get("mce") is not None for run in runs)
     names = sorted({name for run in runs for name in run.result.epochs if "/" not in name and name != "seconds"})
     curves = [
         wr.LinePlot(title=name, x="epoch", y=[name], layout=wr.Layout(8 * (n % 3), 8 * (n // 3), 8, 8))
@@ -80,7 +82,7 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
             project=project,
             name=", ".join(sweeps)[:120],
             filters=f"Group in [{chosen}]",
-            visible_columns=[f"summary:{name}" for name in (*figures, *(ROBUST if robust else ()))],
+            visible_columns=[f"summary:{name}" for name in (*figures, *(ROBUST if corrupted else ()))],
         )
 
     return wr.Report(
@@ -91,7 +93,7 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
         width="fluid",
         blocks=[
             wr.H1("Trade-offs"),
-            wr.PanelGrid(runsets=[runset()], panels=[parallel, size, latency, *([errors] if robust else [])]),
+            wr.PanelGrid(runsets=[runset()], panels=[parallel, size, latency, *([errors] if corrupted else [])]),
             wr.H1("Run by run"),
             wr.PanelGrid(
                 runsets=[runset()], panels=[wr.RunComparer(diff_only="split", layout=wr.Layout(0, 0, WIDTH, 14))]

@@ -22,7 +22,7 @@ from lcomp.files import write_atomically
 from lcomp.points import key
 from lcomp.progress import View
 from lcomp.redact import redacted
-from lcomp.result import FILE_NAME, read
+from lcomp.result import FILE_NAME, Result, read
 from lcomp.search import study as studies
 from lcomp.search.settings import Settings, named
 from lcomp.search.space import Space, flat
@@ -177,7 +177,7 @@ def tell(settings: Settings, study: optuna.Study, folder: Path) -> None:
 
 
 def front_table(settings: Settings, best: list[FrozenTrial], folder: Path, title: str = "") -> Table:
-    """The trials beside one another: objectives first, then what the search did not see."""
+    """The trials beside one another, and their baselines: objectives first, then what the search did not see."""
     made = Table(title=title or f"Pareto front of {' and '.join(settings.objective)}: {len(best)} trials")
     made.add_column("run", justify="right")
     for metric in settings.objective:
@@ -186,14 +186,25 @@ def front_table(settings: Settings, best: list[FrozenTrial], folder: Path, title
         made.add_column("val_accuracy", justify="right")
     made.add_column("test accuracy", justify="right")
     made.add_column("of what", overflow="fold")
+    baselines = {}
     for trial in best:
         record = folder / str(trial.number) / FILE_NAME
-        metrics = read(record).metrics if record.exists() else {}
+        result = read(record) if record.exists() else Result()
+        metrics = result.metrics
+        if result.baseline:
+            baselines[result.baseline_artifact.get("sha256")] = result.baseline
         cells = [shown(metric, value) for metric, value in zip(settings.objective, trial.values, strict=True)]
         if "val_accuracy" not in settings.objective:
             cells.append(shown("val_accuracy", metrics.get("val_accuracy")))
         cells.append(shown("test_accuracy", trial.user_attrs.get("test_accuracy")))
         made.add_row(str(trial.number), *cells, " ".join(trial.user_attrs.get("point", ())))
+    columns = [
+        *settings.objective,
+        *(() if "val_accuracy" in settings.objective else ("val_accuracy",)),
+        "test_accuracy",
+    ]
+    for figures in baselines.values():
+        made.add_row("baseline", *(shown(metric, figures.get(metric)) for metric in columns), "no trial of the search")
     made.caption = "chosen on validation; the test accuracy was not seen by the search"
     return made
 
