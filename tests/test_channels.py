@@ -12,8 +12,8 @@ from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
 from lcomp.models import ConvNet, LeNet5, mobilenet_v3_small, resnet18
-from lcomp.techniques.pruning import FilterPruning, LayerPruning
 from lcomp.techniques.inspection import apart
+from lcomp.techniques.pruning import FilterPruning, LayerPruning
 from lcomp.techniques.technique import layers
 
 PIXELS = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(1))
