@@ -9,12 +9,12 @@ import hydra
 import optuna
 import pytest
 from omegaconf import OmegaConf
-from records import record
 
 from lcomp import config, sweep
 from lcomp.ending import Ending
 from lcomp.report import study
 from lcomp.run import run
+from records import record
 
 FEW = ["data=mnist5k", "data.epoch_examples=2560", "baseline.trainer.max_epochs=1", "measure.latency_runs=1"]
 

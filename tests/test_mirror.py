@@ -8,7 +8,6 @@ import sys
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from records import record
 from wandb_files import Mirrored
 
 from lcomp import mirror, wandb_isolation
@@ -16,6 +15,7 @@ from lcomp.errors import UserError
 from lcomp.mirror import Mirror, note, sync_command
 from lcomp.predictions import FILE
 from lcomp.result import FILE_NAME, read
+from records import record
 
 CURVES = {
     "train_loss": [1 / 3, 0.1, 0.07],

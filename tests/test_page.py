@@ -5,12 +5,12 @@ import json
 import numpy as np
 import optuna
 import pytest
-from records import DATA, record
 
 from lcomp.export import export
 from lcomp.report import charts
 from lcomp.report.runs import front, shown
 from lcomp.report.writing import read, write
+from records import DATA, record
 
 EVIL = "model.name=<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 CURVES = {"val_accuracy": [0.6, 0.8], "train_loss": [0.9, 0.4], "seconds": [1.0, 2.0]}

@@ -3,11 +3,11 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from records import record
 
 from lcomp import predictions
 from lcomp.report import pies
 from lcomp.report.runs import Group, groups, shown
+from records import record
 
 
 def kept(right, base=None, images=300):

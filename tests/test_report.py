@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from records import experiment as write
 
 from lcomp import config
 from lcomp.report import records, robustness, survey
@@ -17,6 +16,7 @@ from lcomp.report.rows import DIFFERENCES, TABLES
 from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import difference, spread
 from lcomp.result import Result
+from records import experiment as write
 
 
 def test_every_row_of_the_report_is_an_experiment():

@@ -6,13 +6,13 @@ import socket
 import sys
 
 import pytest
-from records import record
 
 from lcomp.errors import UserError
 from lcomp.report import __main__ as command
 from lcomp.report import wandb_report
 from lcomp.report.runs import groups, label, shown
 from lcomp.report.text import cell
+from records import record
 
 
 @pytest.fixture

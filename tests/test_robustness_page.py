@@ -1,10 +1,10 @@
 """What the report shows of robustness, in a real browser and in Markdown, of figures that can be checked by hand."""
 
 import pytest
-from records import record
 
 from lcomp.report.runs import front, judged, kinds, shown
 from lcomp.report.writing import read, write
+from records import record
 
 CLEAN, HARD = "accuracy/mnist_c/shear", "accuracy/mnist_c/fog"
 QAT = {"quant": "qat"}

@@ -1,7 +1,6 @@
 """The table of the study of robustness, of records whose figures can be checked by hand."""
 
 import pytest
-from records import experiment as write
 
 from lcomp.report import robustness, wandb_report
 from lcomp.report.line import line
@@ -9,6 +8,7 @@ from lcomp.report.page import sheets
 from lcomp.report.paper import load
 from lcomp.report.runs import shown
 from lcomp.result import FILE_NAME, perturbations, read
+from records import experiment as write
 
 
 def corrupted(fog, zigzag, **more):
