@@ -250,8 +250,8 @@ BREAKS = [
     Break(
         "a heavy import off the command line",
         "config.py",
-        "from lcomp.errors import UserError, one_of",
-        "import torch\nfrom lcomp.errors import UserError, one_of",
+        "from lcomp.errors import UserError, nearest",
+        "import torch\nfrom lcomp.errors import UserError, nearest",
         "test_command_line.py::test_help_lists_the_groups_and_commands_worth_trying",
     ),
     Break(

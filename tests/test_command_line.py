@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from lcomp import command_line
+from lcomp.errors import nearest
 from lcomp.explain import explain
 
 RUN = """
@@ -81,6 +82,11 @@ MISTAKES = [
     (["kd.temperature"], "write key=value"),
     (["-m", "kd=none,logit", "kd.temprature=1,3"], "did you mean kd.temperature?"),
     (["-m", "modle=lenet5,small_cnn"], "did you mean model?"),
+    (["hparam_search=pareto"], "hparam_search: no such key; did you mean hparams_search?"),
+    (["-m", "n_trial=3"], "did you mean n_trials?"),
+    (["temperature=3"], "temperature: no such key; write kd.temperature"),
+    (["prune/criteria=taylor"], "no such group; prune has prune/criterion, prune/schedule; did you mean prune/crit"),
+    (["logger=[csv,wandb]"], "logger=[csv,wandb]: one choice of logger at a time; .*-m logger=csv,wandb"),
 ]
 
 
@@ -137,12 +143,30 @@ def test_summary_answers_mistakes_alike(summaries):
         (["prune/schedule=linear"], ["prune=scheduled", "prune/schedule=linear"]),
         (["-m", "kd=none,logit", "kd.temperature=3"], ["-m", "kd=none,logit", "kd.temperature=choice(3)"]),
         (["trainer.max_epochs=3"], ["trainer.max_epochs=3"]),
+        (["model._target_=own.Net", "+model.hidden=16"], ["model._target_=own.Net", "++model.hidden=16"]),
     ],
 )
 def test_naming_a_familys_key_chooses_its_default_technique(given, expected):
     explicit, said = command_line.expand(given)
     assert explicit == expected
     assert len(said) == (len(expected) - len(given))
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("trainer.optimizer", ["trainer.max_epochs", "trainer.learning_rate", "trainer.schedule", "trainer.warmup"]),
+        ("trainer.name", ["trainer.warmup"]),
+        ("name", ["project", "entity", "mode"]),
+    ],
+)
+def test_what_is_not_near_is_not_suggested(key, allowed):
+    assert nearest(key, allowed) == ""
+
+
+@pytest.mark.parametrize(("seen", "near"), [("trainer.warm_up", "trainer.warmup"), ("rotate", "rotation")])
+def test_a_slip_is(seen, near):
+    assert nearest(seen, ["trainer.warmup", "trainer.schedule", "rotation"]) == f"; did you mean {near}?"
 
 
 def test_unforeseen_errors_keep_their_first_line():

@@ -4,8 +4,10 @@ import gzip
 import math
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 from lcomp import measure, size
@@ -13,6 +15,7 @@ from lcomp.export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.runtimes import ONNXRuntime
 from lcomp.runtimes.onnxruntime import inference_session
+from lcomp.summary import rows
 
 
 @pytest.fixture
@@ -92,3 +95,81 @@ def test_latencies_are_measured_for_each_artifact(artifact):
     [one, other] = measure.latencies([ONNXRuntime().session(artifact)] * 2, pixels, 5)
     for seen in (one, other):
         assert 0 < seen["latency_us_p50"] <= seen["latency_us_p90"] and seen["test_set_seconds"] > 0
+
+
+class Transposed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(1, 8, 3, 2, 1), nn.ConvTranspose2d(8, 16, 3, 2, 1, 1, groups=2)
+
+    def forward(self, x):
+        return self.up(self.down(x).relu()).mean((2, 3))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind, **settings):
+        super().__init__()
+        self.layer = getattr(nn, kind)(28, 16, batch_first=True, **settings)
+
+    def forward(self, x):
+        return self.layer(x.squeeze(1))[0][:, -1]
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(28, 4, 64, dropout=0.0, batch_first=True)
+
+    def forward(self, x):
+        return self.layer(x.squeeze(1)).mean(1)
+
+
+class Summed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(28, 10))
+
+    def forward(self, x):
+        return torch.einsum("bchw,wk->bk", x, self.weight)
+
+
+NETWORKS = [
+    (Transposed(), 14 * 14 * 8 * 9 + 14 * 14 * 8 * 8 * 9),  # of each input, the 16 / 2 filters of its group
+    (Recurrent("LSTM"), 28 * 4 * 16 * (28 + 16)),
+    (Recurrent("LSTM", bidirectional=True), 28 * 2 * 4 * 16 * (28 + 16)),
+    (Recurrent("GRU", num_layers=2), 28 * 3 * 16 * (28 + 16 + 16 + 16)),
+    (Recurrent("RNN"), 28 * 16 * (28 + 16)),
+    (Encoder(), 28 * (3 * 28 * 28 + 28 * 28 + 2 * 28 * 28 + 2 * 28 * 64)),  # projections, products, two linear layers
+    (Summed(), 28 * 10),
+]
+
+
+@pytest.mark.parametrize(("network", "macs"), NETWORKS, ids=lambda value: type(value).__name__)
+def test_operations_agree_by_hand_from_the_graph_and_from_the_network(network, macs, tmp_path):
+    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    seen = rows(network, (1, 28, 28))  # torch's own counter, on kernels that it can see into
+    assert size.of_graph(tmp_path / "a.onnx")["macs"] == sum(row.macs for row in seen) == macs
+    assert sum(row.parameters for row in seen) == sum(p.numel() for p in network.parameters())
+
+
+def test_operations_that_cannot_be_told_are_left_out(artifact, caplog):
+    model = onnx.load(artifact)
+    given, gave = model.graph.node[0].input[0], model.graph.node[0].output[0]
+    model.graph.node[0].output[0] = "before"
+    inside = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["before"], ["inner"])], "branch", [], [onnx.ValueInfoProto(name="inner")]
+    )
+    condition = onnx.helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True)))
+    chosen = onnx.helper.make_node("If", ["yes"], [gave], then_branch=inside, else_branch=inside)
+    for place, node in enumerate((condition, chosen)):
+        model.graph.node.insert(1 + place, node)
+    onnx.save(model, artifact)
+    assert given and set(size.of_graph(artifact)) == {"memory_bytes"}
+    assert "no macs: those of If are not counted" in caplog.text
+
+
+def test_attention_has_a_row():
+    by_kind = {row.kind: row for row in rows(Encoder(), (1, 28, 28))}
+    attention = by_kind["MultiheadAttention"]
+    assert attention.output == (28, 28) and attention.parameters == 3 * 28 * 28 + 3 * 28
+    assert attention.macs == 28 * (4 * 28 * 28 + 2 * 28 * 28)

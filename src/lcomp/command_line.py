@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lcomp.config import FAMILIES
+from lcomp.config import FAMILIES, folder
 from lcomp.errors import UserError
 
 SWEEPER_KEYS = (
@@ -15,6 +15,8 @@ SWEEPER_KEYS = (
     "objective",
     "direction",
 )
+SWEEP_KEYS = ("resume", "hparams_search", "sweeper", "sampler", "pruner", *SWEEPER_KEYS)
+SEVERAL = ("perturb", "kd/objectives", "experiment")  # groups of which several choices go together
 
 
 def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -28,11 +30,14 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         The arguments, and a line for each choice that was made.
 
     Raises:
-        UserError: a setting of sweeps without `-m`.
+        UserError: a setting of sweeps without `-m`, or several choices together where there can be one.
     """
+    check_one_choice(arguments)
     if not any(argument.startswith("-") for argument in arguments):
         check_no_sweep(arguments)
     explicit, said = [made for argument in arguments for made in hydras(argument)], []
+    for group in [a.partition("._target_=")[0] for a in explicit if "._target_=" in a]:
+        explicit = [f"+{a}" if a.startswith(f"+{group}.") else a for a in explicit]  # also where its choice has the key
     experiments = [a for a in explicit if a.startswith("experiment=")]
     for family, technique in FAMILIES.items():
         named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
@@ -48,10 +53,19 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     return explicit, said
 
 
+def check_one_choice(arguments: list[str]) -> None:
+    """Raises UserError for a list of choices of a group that has one."""
+    for argument in arguments:
+        group, equals, value = argument.lstrip("+").partition("=")
+        if equals and value.startswith("[") and group not in SEVERAL and (folder() / group).is_dir():
+            choices = value.strip("[]")
+            raise UserError(f"{argument}: one choice of {group} at a time; a sweep tries several: -m {group}={choices}")
+
+
 def check_no_sweep(arguments: list[str]) -> None:
     """Raises UserError for a setting of sweeps, which a single run would not heed."""
     for argument in arguments:
-        if argument.partition("=")[0] in ("resume", "hparams_search", "sweeper", "sampler", "pruner", *SWEEPER_KEYS):
+        if argument.partition("=")[0] in SWEEP_KEYS:
             whole = " ".join(arguments)
             raise UserError(f"{argument}: belongs to a sweep; add -m, as in python -m lcomp -m {whole}")
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lcomp.errors import UserError, one_of
+from lcomp import composition
+from lcomp.build import find
+from lcomp.composition import GROUPS, KD_RUN_KEYS, folder
+from lcomp.errors import UserError, nearest
 
+__all__ = ["GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
-KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
+HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
 Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
-GROUPS = ("data", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
-
-
-def folder() -> Path:
-    """The folder of the configuration: beside `src` in a checkout, inside the package in a wheel."""
-    inside = Path(__file__).parent / "conf"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
 
 
 def choices(cfg: Any) -> dict[str, Any]:
@@ -39,6 +36,7 @@ def shows(cfg: Any) -> bool | str:
 
 def check(cfg: DictConfig) -> None:
     """Raises UserError for a setting of the run itself that cannot be; groups check their own keys."""
+    check_keys(cfg)
     fits: list[Rule] = [
         ("max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
         ("learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
@@ -76,6 +74,22 @@ def check(cfg: DictConfig) -> None:
             raise UserError(f"{key}={value}: must be {words}")
     if cfg.kd:
         check_chain(cfg.kd)
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Raises UserError for a key that was added where nothing reads it."""
+    whole = OmegaConf.load(folder() / "config.yaml")
+    fits = OmegaConf.load(folder() / "trainer" / "default.yaml")
+    sections = {"baseline": whole.baseline, "baseline.trainer": fits, "trainer": fits}
+    sections |= {"pack": whole.pack, "measure": whole.measure, "": [*whole, *GROUPS, "trainer", "logger"]}
+    written = str(OmegaConf.to_container(cfg, resolve=False))
+    for section, known in sections.items():
+        for key in OmegaConf.select(cfg, section) if section else cfg:
+            path, prefix = f"{section}.{key!s}".lstrip("."), f"{section}." if section else ""
+            if key not in known and f"${{{path}" not in written:  # a value of its own, for other keys to name
+                allowed = [f"{prefix}{one!s}" for one in known if one not in HIDDEN]
+                hint = nearest(path, allowed)
+                raise UserError(f"{path}: nothing reads this key; allowed are {', '.join(allowed)}{hint}")
 
 
 def check_chain(kd: DictConfig) -> None:
@@ -119,10 +133,8 @@ def params(cfg: DictConfig) -> dict[str, Any]:
 
     for family in FAMILIES:
         flatten(plain(cfg)[family], family)
-    for group in ("robustness", "pack", "runtime"):
+    for group in ("robustness", "pack", "runtime", "perturb"):
         flatten(plain(cfg)[group], group)
-    for name, settings in plain(cfg)["perturb"].items():
-        found |= {f"perturb.{name}.{key}": value for key, value in settings.items()}
     return found
 
 
@@ -139,27 +151,40 @@ def student(cfg: DictConfig) -> DictConfig:
         node = cfg.model
         assert isinstance(node, DictConfig)
         return node
-    return model("kd.student", name, "same", "fresh")
+    return model(cfg, "kd.student", name, "same", "fresh")
 
 
-def model(key: str, name: str, *words: str) -> DictConfig:
-    """The file of conf/model that `key` names.
+def model(cfg: DictConfig, key: str, name: str, *words: str) -> DictConfig:
+    """The model that `key` names, as a part of `cfg`: a file model/NAME.yaml wherever Hydra looks for one, or a class,
+    package.Class, with its own defaults.
 
     Raises:
-        UserError: there is none (`words` are what else is allowed), or it is not whole by itself.
+        UserError: there is none (`words` are what else is allowed).
     """
-    path = folder() / "model" / f"{name}.yaml"
-    one_of(key, name, [*words, *sorted(p.stem for p in path.parent.glob("*.yaml"))])
-    loaded = OmegaConf.load(path)
-    assert isinstance(loaded, DictConfig)
-    if "defaults" in loaded:
-        raise UserError(f"{key}={name}: {path} has a defaults list, but is read alone here; write its keys out")
-    return loaded
+    if not isinstance(name, str):
+        raise UserError(f"{key}={name}: must be the name of a model, such as small_cnn, or package.Class")
+    loader = composition.config_loader()
+    allowed = loader.get_group_options("model")
+    if name in allowed:
+        override = [f"model={name}"]
+        composed = loader.load_configuration("config", override, RunMode.RUN, from_shell=False)
+        node = composition.settled(composed, override).model
+    elif "." in name:
+        find(name, key)
+        node = OmegaConf.create({"_target_": name})
+    else:
+        everything = [*words, *allowed]
+        raise UserError(
+            f"{key}={name}: allowed are {', '.join(everything)}, or a class as package.Class{nearest(name, everything)}"
+        )
+    assert isinstance(node, DictConfig)
+    node._set_parent(cfg)  # what it interpolates is this run's
+    return node
 
 
 def links(cfg: DictConfig) -> list[DictConfig]:
     """The models between the first teacher and the student: assistants, then the student's earlier generations."""
-    assistants = [model("kd.assistants", name) for name in cfg.kd.get("assistants", [])]
+    assistants = [model(cfg, "kd.assistants", name) for name in cfg.kd.get("assistants", [])]
     return assistants + [student(cfg)] * (cfg.kd.get("generations", 1) - 1)
 
 

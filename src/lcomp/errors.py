@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+NEAR = 0.7  # of two words, twice the letters that agree over all letters: a slip or two, not another word
+
 
 class UserError(Exception):
     """Bad input: the message names the key or file, what was seen, what is allowed and what to do next."""
@@ -15,9 +17,12 @@ class Pruned(Exception):
 
 
 def nearest(seen: str, allowed: Sequence[str]) -> str:
-    """`; did you mean X?` for the closest of `allowed`, or nothing."""
-    found = difflib.get_close_matches(seen, allowed, 1, 0.5)
-    return f"; did you mean {found[0]}?" if found else ""
+    """`; did you mean X?` for the one of `allowed` that is near, or nothing; what stands before a key's last dot in all
+    of them says nothing of nearness."""
+    prefix = seen[: seen.rfind(".") + 1]
+    names = {one.removeprefix(prefix): one for one in allowed}
+    found = difflib.get_close_matches(seen.removeprefix(prefix), names, 1, NEAR)
+    return f"; did you mean {names[found[0]]}?" if found else ""
 
 
 def one_of(key: str, seen: str, allowed: Sequence[str]) -> None:

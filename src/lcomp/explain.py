@@ -8,9 +8,10 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
 from lcomp import command_line, config
+from lcomp.config import HIDDEN
 from lcomp.errors import UserError, nearest
 
-HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
+WORDS = ("experiment", "launcher", *command_line.SWEEP_KEYS)  # at the top of a command line, and of no configuration
 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str:
@@ -40,12 +41,32 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
     owners = [choice for choice, keys in keys_of(parent).items() if name in keys]
     if owners:
         return f"{key}: not a key of the chosen {parent}; those with it are {parent}=" + f", {parent}=".join(owners)
-    allowed = [f"{parent}.{sibling}" if parent else sibling for sibling in siblings]
+    if "/" in key:
+        return unknown_group(key)
+    if not parent:
+        return unknown_word(key, [*siblings, *WORDS])
+    allowed = [f"{parent}.{sibling}" for sibling in siblings]
     if not allowed:
-        known = sorted({own for keys in keys_of(parent).values() for own in keys})
-        return f"{key}: {parent} has no such key{nearest(key, [f'{parent}.{own}' for own in known])}"
+        allowed = sorted({f"{parent}.{own}" for keys in keys_of(parent).values() for own in keys})
+        return f"{key}: {parent} has no such key; its choices have {', '.join(allowed)}{nearest(key, allowed)}"
     hint = f"; a key that your own class takes is added with +{key}=..." if parent in ("model", "data") else ""
     return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{nearest(key, allowed)}"
+
+
+def unknown_word(word: str, allowed: Sequence[str]) -> str:
+    """Says which word of a command line is near, where a part of the run has a key of that name, or what there is."""
+    parts = (*config.FAMILIES, "trainer", "data", "model")
+    owners = [part for part in parts if any(word in keys for keys in keys_of(part).values())]
+    if owners:
+        return f"{word}: no such key; write " + " or ".join(f"{part}.{word}" for part in owners)
+    return f"{word}: no such key" + (nearest(word, allowed) or f"; allowed are {', '.join(allowed)}")
+
+
+def unknown_group(key: str) -> str:
+    """Says which groups of choices a part of the run has."""
+    part = key.partition("/")[0]
+    groups = sorted(f"{part}/{path.name}" for path in (config.folder() / part).glob("*/"))
+    return f"{key}: no such group; {part} has {', '.join(groups) or 'none inside'}{nearest(key, groups)}"
 
 
 def keys_of(group: str) -> dict[str, list[str]]:

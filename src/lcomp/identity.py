@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
+from lcomp import code, examples
+from lcomp.build import find
+from lcomp.data import MNISTDataModule
 
 NOT_DEFINING = {
     "name",
@@ -28,6 +29,12 @@ NOT_DEFINING = {
     "logger",
     "report",
 }
+
+SHOWING = {  # of lcomp: what shows a result, asks for it, or looks for settings, and changes none
+    *("report", "search", "sensitivity", "mirror.py", "wandb_contents.py", "wandb_isolation.py", "progress.py"),
+    *("summary.py", "command_line.py", "explain.py", "testing.py"),
+}
+KEPT = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
 
 
 def canonical(value: Any) -> Any:
@@ -73,31 +80,36 @@ def targets(node: Any) -> list[str]:
 
 
 def code_hash(node: Any) -> str:
-    """The hash of lcomp's source, of the user's modules behind a `_target_` in `node`, and of what trains and runs
-    networks."""
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    for target in sorted(set(targets(node))):
-        source = inspect.getsourcefile(hydra.utils.get_object(target))
-        if not target.startswith("lcomp.") and source:
-            files.append(Path(source))
+    """The hash of lcomp's source less what only shows results, of the code that every `_target_` in `node` reaches, and
+    of what trains and runs networks."""
+    root = Path(__file__).parent
+    files = [path for path in sorted(root.rglob("*.py")) if path.relative_to(root).parts[0] not in SHOWING]
     text = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    return digest([text, version("torch"), version("onnxruntime")])
+    own = [target for target in sorted(set(targets(node))) if not target.startswith("lcomp.")]
+    users = code.reached({target: find(target, "_target_") for target in own})
+    return digest([text, users, version("torch"), version("onnxruntime")])
 
 
 def dataset(data: Any) -> dict[str, Any]:
     """The record's `dataset`: name, SHA-256 and the sizes of the splits.
 
-    A user's DataModule may state `name` and `sha256`; otherwise its class names it, and its validation and test
-    batches are hashed.
+    A user's DataModule may state `name` and `sha256`, a text that changes with its examples; otherwise its class names
+    it, and the examples of all three splits are hashed, once for each object. One that inherits lcomp's, whose
+    `sha256` says what was read and not what became of it, has both.
+
+    Raises:
+        UserError: the examples cannot be hashed.
     """
-    loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
-    sha256 = getattr(data, "sha256", None)
-    if sha256 is None:
-        hasher = hashlib.sha256()
-        for part in ("val", "test"):
-            for batch in loaders[part]:
-                for tensor in batch[:2]:
-                    hasher.update(tensor.contiguous().numpy().tobytes())
-        sha256 = hasher.hexdigest()
-    sizes = {part: len(loader.dataset) for part, loader in loaders.items()}
-    return {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
+    kept: dict[str, Any] | None = vars(data).get(KEPT)
+    if kept is None:
+        loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+        stated = getattr(data, "sha256", None)
+        if stated is None or (isinstance(data, MNISTDataModule) and type(data) is not MNISTDataModule):
+            seen = {part: examples.content(loader, part) for part, loader in loaders.items()}
+            sha256 = hashlib.sha256(json.dumps([stated, *(one for one, _ in seen.values())]).encode()).hexdigest()
+            sizes = {part: count for part, (_, count) in seen.items()}
+        else:
+            sha256, sizes = stated, {part: len(loader.dataset) for part, loader in loaders.items()}
+        kept = {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
+        vars(data)[KEPT] = kept
+    return dict(kept)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 
-from lcomp import config, gpus, identity, links, measure, parts, reuse
+from lcomp import composition, config, gpus, identity, links, measure, parts, reuse
 from lcomp import log as log_names
 from lcomp.causes import said
 from lcomp.comparison import compare, measure_latencies
@@ -22,6 +22,7 @@ from lcomp.export import export
 from lcomp.mirror import Mirror, resolved
 from lcomp.mnist_c import MNISTC
 from lcomp.packed.rounding import rounded
+from lcomp.redact import redacted
 from lcomp.result import ARTIFACT, Result, seconds
 from lcomp.runtimes import Runtime
 from lcomp.techniques.inspection import apart
@@ -54,6 +55,7 @@ def run(
     result = Result(overrides=overrides, choices=choices or {}, started=time.time())
     logger, epochs = None, Epochs(report)
     try:
+        cfg = own(cfg, overrides, folder)
         logger = parts.make_logger(cfg, folder)
         if isinstance(logger, Mirror):
             epochs.live = logger.live(folder, cfg, result, group or folder.name)
@@ -78,6 +80,14 @@ def run(
             if timed:
                 logger.complete_baseline(folder, resolved(cfg), result, group or folder.name)
     return result
+
+
+def own(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
+    """What the run is of `cfg`: less what a replaced class left behind; so in Hydra's note of it in `folder` too."""
+    settled, note = composition.settled(cfg, overrides), folder / ".hydra" / "config.yaml"
+    if settled != cfg and note.exists():
+        OmegaConf.save(redacted(OmegaConf.to_container(settled)), note)
+    return settled
 
 
 def carry_out(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gzip
 import logging
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from lcomp import packed, stream
+from lcomp import macs, packed, stream
 from lcomp.errors import UserError
 from lcomp.techniques.inspection import used_tensors
 from lcomp.techniques.pruning.adaptive import pq_index
@@ -41,17 +43,17 @@ def of_packed(path: Path) -> dict[str, int]:
     return {"packed_bytes": target.stat().st_size}
 
 
-def of_graph(path: Path) -> dict[str, Any]:
-    """Operations and memory of one image, from the graph: multiply-accumulates of its convolutions and linear layers;
-    weights plus the largest set of live activations, in bytes. And the share of zeros among the weights of layers as
-    the file has them, each counted once."""
+def of_graph(path: Path) -> dict[str, float]:
+    """Operations and memory of one image, from the graph: multiply-accumulates, see `lcomp.macs`, left out (with a line
+    in the log) where they cannot be told; weights plus the largest set of live activations, in bytes. And the share of
+    zeros among the weights of layers as the file has them, each counted once."""
     model = onnx.load(path)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     weights = {name: numpy_helper.to_array(tensor) for name, tensor in constants.items()}
-    values = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
+    values = inferred(graph)
 
     for node in graph.node:  # a decoded weight is a constant too: its integers count, its float copy does not
         stored = node.input[1 if node.op_type == "Gather" else 0] if node.input else ""
@@ -59,24 +61,17 @@ def of_graph(path: Path) -> dict[str, Any]:
             constants[node.output[0]] = constants[stored]
     read = {name for node in graph.node if node.op_type in LAYERS for name in node.input[1:2] if name in constants}
     layers = {constants[name].name: numpy_helper.to_array(constants[name]) for name in read}
+    if any(name not in values for node in graph.node for name in node.output if name and name not in constants):
+        values |= observed(model)
 
-    def shape(name: str) -> list[int]:
-        if name in constants:
-            return list(constants[name].dims)
-        return [dimension.dim_value or 1 for dimension in values[name].shape.dim]
+    def shape(name: str) -> Sequence[int]:
+        return constants[name].dims if name in constants else values[name][0]
 
-    def nbytes(name: str) -> int:
-        item = onnx.helper.tensor_dtype_to_np_dtype(values[name].elem_type).itemsize
-        return int(np.prod(shape(name), dtype=np.int64)) * item
-
-    macs = 0
-    for node in graph.node:
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
-            weight = shape(node.input[1])
-            outputs = int(np.prod(shape(node.output[0]), dtype=np.int64))
-            transposed = any(a.name == "transB" and a.i for a in node.attribute)
-            per_output = np.prod(weight[1:]) if node.op_type == "Conv" else weight[-1] if transposed else weight[-2]
-            macs += outputs * int(per_output)
+    found: dict[str, float] = {}
+    try:
+        found["macs"] = sum(macs.of_node(node, shape) for node in graph.node)
+    except macs.Unknown as error:
+        log.warning("no macs: %s", error)
 
     last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
     last_use |= {value.name: len(graph.node) for value in graph.output}
@@ -84,13 +79,42 @@ def of_graph(path: Path) -> dict[str, Any]:
     largest = 0
     for index, node in enumerate(graph.node):
         live |= set(node.output) - set(constants)
-        largest = max(largest, sum(nbytes(name) for name in live if name in values))
+        largest = max(largest, sum(math.prod(values[name][0]) * values[name][1] for name in live if name in values))
         live = {name for name in live if last_use.get(name, -1) > index}
     copied = [node.input[0] for node in graph.node if node.op_type == "Reshape" and node.input[0] in weights]
     held = sum(weight.nbytes for weight in weights.values()) + sum(weights[name].nbytes for name in copied)
     zeros = sum(weight.size - int(np.count_nonzero(weight)) for weight in layers.values())
     sparsity = zeros / max(1, sum(weight.size for weight in layers.values()))
-    return {"macs": macs, "memory_bytes": held + largest, "sparsity": sparsity}
+    return found | {"memory_bytes": held + largest, "sparsity": sparsity}
+
+
+Values = dict[str, tuple[tuple[int, ...], int]]  # of a graph, by name: its shape, the bytes of one number
+
+
+def inferred(graph: onnx.GraphProto) -> Values:
+    """The values whose shapes follow from the graph alone."""
+    found: Values = {}
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        tensor = value.type.tensor_type
+        if tensor.HasField("shape") and all(size.HasField("dim_value") for size in tensor.shape.dim):
+            item = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+            found[value.name] = tuple(size.dim_value for size in tensor.shape.dim), item
+    return found
+
+
+def observed(model: onnx.ModelProto) -> Values:
+    """Every value that a node gives, from running the model on one empty image."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    names = [name for node in model.graph.node for name in node.output if name]
+    known = {value.name for value in model.graph.output}
+    whole.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    [pixels] = session.get_inputs()
+    arrays = session.run(names, {pixels.name: np.zeros(pixels.shape, np.float32)})
+    return {name: (array.shape, array.itemsize) for name, array in zip(names, arrays, strict=True)}
 
 
 def of_network(network: nn.Module, example: Tensor) -> dict[str, float]:

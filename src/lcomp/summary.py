@@ -3,64 +3,107 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import hydra
 import torch
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.backends import mkldnn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from lcomp import config
-from lcomp.build import build
+from lcomp.build import build, find
+from lcomp.composition import compose
 from lcomp.errors import UserError
 from lcomp.explain import explain
 
 
 @dataclass(frozen=True)
 class Row:
-    """One call of a layer: its name and type, its output's shape without the batch, its parameters, its
-    multiply-accumulates for one image."""
+    """One call of a layer: its name and type, its output's shape without the batch (None: it is never called), its
+    parameters, its multiply-accumulates for one image."""
 
     name: str
     kind: str
-    output: tuple[int, ...]
+    output: tuple[int, ...] | None
     parameters: int
     macs: int
 
 
+class Rows:
+    """The rows of a forward pass, noted by hooks on every module.
+
+    A module has a row where it has no modules inside, parameters of its own, or products that none inside it forms.
+    """
+
+    def __init__(self, network: nn.Module, counter: FlopCounterMode):
+        self.names = {module: name for name, module in network.named_modules()}
+        self.counter, self.found = counter, list[Row]()
+        self.seen: set[nn.Parameter] = set()
+        self.called: set[nn.Module] = set()
+        self.open: list[tuple[int, int]] = []  # of each module that is running: MACs before it, MACs inside its parts
+
+    def before(self, module: nn.Module, inputs: Any) -> None:
+        self.open.append((self.counter.get_total_flops() // 2, 0))
+
+    def after(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        start, inside = self.open.pop()
+        whole = self.counter.get_total_flops() // 2 - start
+        if self.open:
+            self.open[-1] = (self.open[-1][0], self.open[-1][1] + whole)
+        if not list(module.children()) or list(module.parameters(recurse=False)) or whole > inside:
+            self.add(module, tuple(first(output).shape[1:]), whole - inside)
+        self.called.add(module)
+
+    def add(self, module: nn.Module, output: tuple[int, ...] | None, macs: int) -> None:
+        """A row; its parameters, where none has counted them yet."""
+        own = set(module.parameters(recurse=False)) - self.seen
+        self.seen |= own
+        parameters = sum(parameter.numel() for parameter in own)
+        self.found.append(Row(self.names[module], type(module).__name__, output, parameters, macs))
+
+
+def first(output: Any) -> Tensor:
+    """The first tensor of what a module gave."""
+    while not isinstance(output, Tensor):
+        output = next(iter(output.values() if isinstance(output, Mapping) else output))
+    return output
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Without the kernels of attention and recurrent layers that torch's counter takes for one operation."""
+    attention, recurrent = torch.backends.mha.get_fastpath_enabled(), mkldnn.set_flags(False)
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(attention)
+        mkldnn.set_flags(recurrent[0])
+
+
 @torch.no_grad()
 def rows(network: nn.Module, input_shape: Sequence[int]) -> list[Row]:
-    """The layers that have no layers inside, in the order in which an image (C, H, W) passes them; the parameters of a
-    layer that is passed twice count once."""
-    found: list[Row] = []
-    seen: set[str] = set()
-
-    def note(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            own = 0 if name in seen else sum(p.numel() for p in module.parameters())
-            seen.add(name)
-            found.append(Row(name, type(module).__name__, tuple(output.shape[1:]), own, macs(module, output)))
-
-        return hook
-
-    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
-    handles = [module.register_forward_hook(note(name)) for name, module in leaves]
-    network.eval()(torch.zeros(1, *input_shape))
+    """The layers of a network in the order in which an image (C, H, W) has passed them, then those with parameters that
+    it does not pass: their weights may be read by a layer around them, as attention reads its projection's. Parameters
+    that were counted once do not count again."""
+    with unfused(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        noted = Rows(network, counter)
+        handles = [module.register_forward_pre_hook(noted.before) for module in network.modules()]
+        handles += [module.register_forward_hook(noted.after) for module in network.modules()]
+        network.eval()(torch.zeros(1, *input_shape))
     for handle in handles:
         handle.remove()
-    return found
-
-
-def macs(module: nn.Module, output: Tensor) -> int:
-    """Multiply-accumulates of a convolution or a linear layer for one image; 0 for any other."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        return output[0].numel() * module.weight[0].numel()
-    return 0
+    for module in network.modules():
+        if module not in noted.called and not set(module.parameters(recurse=False)) <= noted.seen:
+            noted.add(module, None, 0)
+    return noted.found
 
 
 def table(network: nn.Module, input_shape: Sequence[int]) -> Table:
@@ -73,8 +116,8 @@ def table(network: nn.Module, input_shape: Sequence[int]) -> Table:
     made.add_column("parameters", f"{total:,}", justify="right")
     made.add_column("MACs", f"{sum(row.macs for row in layers):,}", justify="right")
     for row in layers:
-        shape = str(row.output if len(row.output) > 1 else row.output[0])
-        made.add_row(f"{row.name} ({row.kind})", shape, f"{row.parameters:,}", f"{row.macs:,}")
+        shape = "not called" if row.output is None else str(row.output[0] if len(row.output) == 1 else row.output)
+        made.add_row(f"{row.name} ({row.kind})".strip(), shape, f"{row.parameters:,}", f"{row.macs:,}")
     return made
 
 
@@ -85,9 +128,8 @@ def main() -> None:
         print(__doc__)
         return
     try:
-        with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
-            cfg = hydra.compose("config", overrides)
-        data = hydra.utils.get_object(cfg.data._target_)
+        cfg = compose(overrides)
+        data: Any = find(cfg.data._target_, "data._target_")
         if not hasattr(data, "input_shape"):
             data = build(cfg.data, "data")
         network = build(cfg.model, "model", num_classes=data.num_classes, input_shape=list(data.input_shape))

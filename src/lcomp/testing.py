@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -23,7 +22,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn.utils import parametrize
 
-from lcomp import config, measure, parts
+from lcomp import measure, parts
+from lcomp.composition import compose
 from lcomp.export import export
 from lcomp.models import SmallCNN
 from lcomp.modules import BaselineModule
@@ -42,6 +42,7 @@ class TechniqueContract:
         teacher: a trained network for the same data.
         folder: an empty folder for checkpoints and artifacts.
         least: accuracy, 0 to 1, that 40 steps must exceed; -1 for what they cannot teach anything.
+        config_dir: a folder with YAMLs of your own, such as prune/mine.yaml; as with `--config-dir`.
     """
 
     overrides: Sequence[str]
@@ -49,6 +50,7 @@ class TechniqueContract:
     teacher: nn.Module
     folder: Path
     least: float = 0.3
+    config_dir: Path | str | None = None
 
     def trains(self) -> BaselineModule:
         """Loss falls, every value stays finite, and the checkpoint's keys do not change between first and last step."""
@@ -93,8 +95,7 @@ class TechniqueContract:
     @cached_property
     def cfg(self) -> DictConfig:
         """What the overrides compose to."""
-        with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
-            return hydra.compose("config", [*self.overrides])
+        return compose(self.overrides, self.config_dir)
 
     def module(self) -> BaselineModule:
         """A small student with what the overrides choose."""

@@ -16,19 +16,27 @@ Change = Callable[[Tensor, Generator], Tensor]  # float32 (N, C, H, W) in [0, 1]
 DRAWN = {"augmix": "lcomp.data.augmix.AugMix", "leave_one_out": "lcomp.data.leave_one_out.LeaveOneOut"}
 
 
-def make(perturb: Mapping[str, Mapping[str, Any]]) -> list[Change]:
-    """The changes that `perturb` names, in the order of `PERTURBATIONS` and `DRAWN`, whatever its own.
+def make(perturb: Mapping[str, Mapping[str, Any] | Change] | Change) -> list[Change]:
+    """The changes that `perturb` names, in the order of `PERTURBATIONS` and `DRAWN`, whatever its own; then the user's.
 
     Args:
-        perturb: name to settings: `{"rotation": {"severity": 3}, "augmix": {"width": 2}}`.
+        perturb: name to settings: `{"rotation": {"severity": 3}, "augmix": {"width": 2}}`; a user's own change
+            is what a YAML's `_target_` made, under any name or none: `{"invert": Invert()}`.
 
     Raises:
-        UserError: an unknown name or setting, or a value outside its range.
+        UserError: an unknown name or setting, a value outside its range, or something that is no change.
     """
-    names = [*PERTURBATIONS, *DRAWN]
-    for name in perturb:
+    if callable(perturb):
+        return [perturb]
+    if not isinstance(perturb, Mapping):
+        raise UserError(f"perturb={perturb}: must be names with their settings, such as {{rotation: {{severity: 3}}}}")
+    names, own = [*PERTURBATIONS, *DRAWN], [change for change in perturb.values() if callable(change)]
+    known = {name: settings for name, settings in perturb.items() if not callable(settings)}
+    for name, settings in known.items():
         one_of("perturb", name, names)
-    return [make_one(name, perturb[name]) for name in names if name in perturb]
+        if not isinstance(settings, Mapping):
+            raise UserError(f"perturb.{name}={settings}: must be its settings, such as {{severity: 3}}")
+    return [make_one(name, known[name]) for name in names if name in known] + own
 
 
 def make_one(name: str, settings: Mapping[str, Any]) -> Change:

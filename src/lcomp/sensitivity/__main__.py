@@ -12,12 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lcomp import command_line, config
+from lcomp.composition import compose
 from lcomp.errors import UserError
 from lcomp.explain import explain
 
@@ -76,8 +76,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
             raise UserError(f"{override}: the baseline alone is looked at; choose with --sparsities and --bits")
         if "=" in override and command_line.sweeps(override):
             raise UserError(f"{override}: one value; a call looks at one baseline")
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
-        cfg = hydra.compose("config", list(overrides))
+    cfg = compose(overrides)
     config.check(cfg)
     return cfg
 

@@ -1,0 +1,142 @@
+"""What a user's data are: a hash of the examples of a split, the same from run to run for the same data."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
+
+from lcomp.data.datamodule import Examples
+from lcomp.errors import UserError
+
+TRIED = 16  # examples that are read twice, to see whether they stay the same
+
+
+def content(loader: Any, split: str) -> tuple[str, int]:
+    """SHA-256 and number of the examples behind a loader; batches, shuffling and random draws do not enter.
+
+    What can be indexed is read in its own order, whatever the loader draws; tensors in memory are taken whole, and
+    of torchvision's data sets what lies beneath the transforms. What a dataset draws at random (augmentation) repeats
+    under one seed, set for this alone. What can only be iterated is hashed example by example, in any order.
+
+    Args:
+        split: its name, for messages.
+
+    Raises:
+        UserError: examples differ from one reading to the next, or hold what cannot be hashed.
+    """
+    dataset = getattr(loader, "dataset", loader)
+    indexed = not isinstance(dataset, IterableDataset) and hasattr(dataset, "__getitem__")
+    readable = isinstance(dataset, Examples) or (indexed and getattr(loader, "batch_sampler", ...) is not None)
+    if readable:
+        found, again = (hashed(tried(dataset), split) for _ in range(2))
+    else:  # by whole batches, where a sampler draws these
+        found, again = (summed(loader if indexed else dataset, split) for _ in range(2))
+    if found != again:
+        raise UserError(
+            f"data: the {split} examples differ from one reading to the next, each with the same seeds: nothing shows "
+            "when they change; give the DataModule an attribute sha256, a text that you change with them"
+        )
+    sha256, count = hashed(parts(dataset), split) if readable else found
+    return sha256, len(dataset) if indexed else count
+
+
+def parts(dataset: Any) -> Iterator[Any]:
+    """What an indexed dataset consists of."""
+    torchvisions = any(c.__module__.startswith("torchvision.datasets") for c in type(dataset).__mro__)
+    if isinstance(dataset, TensorDataset):
+        yield from dataset.tensors
+    elif isinstance(dataset, Examples):
+        yield from (dataset.images, dataset.labels)
+    elif isinstance(dataset, Subset):
+        yield np.asarray(dataset.indices)
+        yield from parts(dataset.dataset)
+    elif isinstance(dataset, ConcatDataset):
+        for one in dataset.datasets:
+            yield from parts(one)
+    elif torchvisions and hasattr(dataset, "samples"):  # of folders: the files as they are, quicker than their pixels
+        yield from ((Path(path).read_bytes(), label) for path, label in dataset.samples)
+    elif torchvisions and hasattr(dataset, "data"):
+        yield from (dataset.data, getattr(dataset, "targets", getattr(dataset, "labels", None)))
+    else:
+        yield from (dataset[index] for index in range(len(dataset)))
+
+
+def tried(dataset: Any) -> Iterator[Any]:
+    """A few examples from all over a dataset; none of one whose random draws are left out anyway."""
+    if not isinstance(dataset, TensorDataset | Examples) and len(dataset):
+        yield from (dataset[int(index)] for index in np.linspace(0, len(dataset) - 1, TRIED))
+
+
+def hashed(values: Iterable[Any], split: str) -> tuple[str, int]:
+    """SHA-256 of values in their order, and their number."""
+    hasher, count = hashlib.sha256(), 0
+    with one_seed():
+        for value in values:
+            feed(hasher, value, split)
+            count += 1
+    return hasher.hexdigest(), count
+
+
+def summed(values: Iterable[Any], split: str) -> tuple[str, int]:
+    """The sum of the hashes of values that come in any order, and their number."""
+    total, count = 0, 0
+    with one_seed():
+        for value in values:
+            hasher = hashlib.sha256()
+            feed(hasher, value, split)
+            total += int.from_bytes(hasher.digest())
+            count += 1
+    return f"{total % 2**256:064x}", count
+
+
+def feed(hasher: Any, value: Any, split: str) -> None:
+    """Gives a value to a hash: its type, its shape and its bytes.
+
+    Raises:
+        UserError: something that has no bytes of its own.
+    """
+    if isinstance(value, Tensor):
+        whole = value.detach().cpu().contiguous()
+        hasher.update(f"{whole.dtype}{tuple(whole.shape)}".encode())
+        hasher.update(whole.flatten().view(torch.uint8).numpy().data)
+    elif isinstance(value, np.ndarray | np.generic) and value.dtype != object:
+        hasher.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+    elif value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        hasher.update(f"{type(value).__name__} {value!r};".encode())
+    elif isinstance(value, Mapping):
+        feed(hasher, sorted((str(key), inside) for key, inside in value.items()), split)
+    elif isinstance(value, Sequence):
+        hasher.update(f"{len(value)} of ".encode())
+        for inside in value:
+            feed(hasher, inside, split)
+    elif hasattr(value, "__array_interface__"):  # a picture of PIL
+        feed(hasher, np.asarray(value), split)
+    else:
+        raise UserError(
+            f"data: a {split} example holds a {type(value).__name__}, which shows nothing of itself to hash; return "
+            "tensors, or give the DataModule an attribute sha256, a text that you change with the data"
+        )
+
+
+@contextmanager
+def one_seed() -> Iterator[None]:
+    """The same random state for each reading, and afterwards the one from before."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
