@@ -164,7 +164,7 @@ def test_operations_that_cannot_be_told_are_left_out(artifact, caplog):
     for place, node in enumerate((condition, chosen)):
         model.graph.node.insert(1 + place, node)
     onnx.save(model, artifact)
-    assert given and set(size.of_graph(artifact)) == {"memory_bytes"}
+    assert given and set(size.of_graph(artifact)) == {"memory_bytes", "sparsity"}
     assert "no macs: those of If are not counted" in caplog.text
 
 
