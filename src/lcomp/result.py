@@ -13,6 +13,7 @@ from typing import Any
 
 from lcomp.files import write_atomically
 from lcomp.redact import redacted
+from lcomp.untrusted import json_of
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
@@ -83,7 +84,7 @@ class Result:
 
 def read(path: Path) -> Result:
     """The record at `path`."""
-    found = json.loads(path.read_text())
+    found = json_of(path)
     if isinstance(found.get("epochs"), list):  # of before other curves than the validation accuracy were kept
         found["epochs"] = {"val_accuracy": found["epochs"]}
     return Result(**found)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.sweep import MANIFEST
+from lcomp.untrusted import json_of
 
 log = logging.getLogger("lcomp")
 STUDY = "study.db"  # in the sweep's folder, where no other storage was chosen
@@ -41,7 +42,7 @@ def of_study(path: Path) -> list[dict[str, Any]]:
     complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     if len(complete) < 2:
         return []
-    plan = json.loads((path.parent / MANIFEST).read_text()).get("plan", {})
+    plan = json_of(path.parent / MANIFEST).get("plan", {})
     names = list(plan.get("objective") or ["objective"] * len(study.directions))
     made = []
     with warnings.catch_warnings():
