@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.files import write_atomically
+from lcomp.points import hidden, key
 from lcomp.redact import redacted
 from lcomp.untrusted import json_of
 
@@ -62,6 +63,12 @@ class Result:
     epochs: Curves = field(default_factory=dict)
     reused: str | None = None  # the folder of the equal run that this record was taken from
     schema_version: int = SCHEMA_VERSION
+    hidden: str | None = None  # in a record whose overrides had secrets: a digest of them
+
+    @property
+    def point(self) -> tuple[str, ...]:
+        """What it has in common with other runs of its point."""
+        return key(self.overrides, self.hidden)
 
     @property
     def is_final(self) -> bool:
@@ -77,7 +84,9 @@ class Result:
     def write(self, folder: Path) -> Path:
         """Writes `result.json` into `folder`; figures that are not finite become null."""
         path = folder / FILE_NAME
-        text = json.dumps(finite(redacted(asdict(self))), indent=2, sort_keys=True, allow_nan=False)
+        self.hidden = hidden(self.overrides) or self.hidden
+        kept = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
+        text = json.dumps(finite(redacted(kept)), indent=2, sort_keys=True, allow_nan=False)
         write_atomically(path, (text + "\n").encode())
         return path
 

@@ -140,7 +140,7 @@ def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list
     """The points that have no finished run yet and were not tried too often."""
     tried: dict[tuple[str, ...], list[Run]] = {}
     for run in runs(folder):
-        tried.setdefault(key(run.result.overrides), []).append(run)
+        tried.setdefault(run.result.point, []).append(run)
     found = []
     for point in points:
         tries = tried.get(key(point), [])
@@ -158,7 +158,7 @@ def latest(found: Sequence[Run]) -> list[Run]:
     it was not at all."""
     unknown = (INTERRUPTED, "KeyboardInterrupt")
     known = [run for run in found if run.result.overrides or run.result.error not in unknown]
-    return list({key(run.result.overrides): run for run in known}.values())
+    return list({run.result.point: run for run in known}.values())
 
 
 def tell(result: Result) -> None:

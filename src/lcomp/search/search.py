@@ -26,7 +26,7 @@ from lcomp.result import FILE_NAME, read
 from lcomp.search import study as studies
 from lcomp.search.settings import Settings, named
 from lcomp.search.space import Space, flat
-from lcomp.search.worker import Worker, asked_for
+from lcomp.search.worker import Worker, asked_for, noted
 
 if TYPE_CHECKING:
     from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
@@ -148,7 +148,7 @@ def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]])
     known = asked_for(trials)
     for point, parameters in points:
         if key(point) not in known:
-            study.enqueue_trial(parameters, user_attrs={"point": point}, skip_if_exists=False)
+            study.enqueue_trial(parameters, user_attrs=noted(point), skip_if_exists=False)
 
 
 def tell(settings: Settings, study: optuna.Study, folder: Path) -> None:
