@@ -5,9 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from lcomp.report.escaping import terminal
+
 
 class UserError(Exception):
     """Bad input: the message names the key or file, what was seen, what is allowed and what to do next."""
+
+    def __str__(self) -> str:
+        return terminal(super().__str__())  # whatever was seen
 
 
 class Pruned(Exception):

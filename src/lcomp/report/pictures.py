@@ -32,7 +32,10 @@ LATENCY = Cost("latency_us_p50", 1.0, "latency at batch 1, us", "latency")
 
 def drawn(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
     """The pictures: file name, what it shows, PNG."""
+    from matplotlib import rcParams
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
+
+    rcParams["text.parse_math"] = False  # a dollar in a name is one
 
     found = []
 

@@ -22,6 +22,7 @@ from lcomp.files import write_atomically
 from lcomp.points import key
 from lcomp.progress import View
 from lcomp.redact import redacted
+from lcomp.report.escaping import terminal
 from lcomp.result import FILE_NAME, read
 from lcomp.search import study as studies
 from lcomp.search.settings import Settings, named
@@ -193,7 +194,7 @@ def front_table(settings: Settings, best: list[FrozenTrial], folder: Path, title
         if "val_accuracy" not in settings.objective:
             cells.append(shown("val_accuracy", metrics.get("val_accuracy")))
         cells.append(shown("test_accuracy", trial.user_attrs.get("test_accuracy")))
-        made.add_row(str(trial.number), *cells, " ".join(trial.user_attrs.get("point", ())))
+        made.add_row(str(trial.number), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
     made.caption = "chosen on validation; the test accuracy was not seen by the search"
     return made
 
