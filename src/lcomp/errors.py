@@ -22,11 +22,12 @@ class Pruned(Exception):
 
 
 def nearest(seen: str, allowed: Sequence[str]) -> str:
-    """`; did you mean X?` for the one of `allowed` that is near, or nothing; what stands before a key's last dot in all
-    of them says nothing of nearness."""
+    """`; did you mean X?` for the one of `allowed` that is near, or has `seen` for one of its words, or nothing; what
+    stands before a key's last dot in all of them says nothing of nearness."""
     prefix = seen[: seen.rfind(".") + 1]
-    names = {one.removeprefix(prefix): one for one in allowed}
-    found = difflib.get_close_matches(seen.removeprefix(prefix), names, 1, NEAR)
+    names, name = {one.removeprefix(prefix): one for one in allowed}, seen.removeprefix(prefix)
+    holding = [one for one in names if name in one.split("_")]
+    found = difflib.get_close_matches(name, names, 1, NEAR) or (holding if len(holding) == 1 else [])
     return f"; did you mean {names[found[0]]}?" if found else ""
 
 
