@@ -20,6 +20,7 @@ from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.inspection import Layer as Layer
 from lcomp.techniques.schedule import Candidates, Scheduled
+from lcomp.untrusted import check_checkpoint
 
 log = logging.getLogger(__name__)
 P = TypeVar("P", bound=nn.Module)
@@ -132,13 +133,14 @@ def load_checkpoint(path: str | Path, module: nn.Module, techniques: Sequence[pl
         techniques: those of the training, with the same settings and in the same order; a `BaselineModule` knows them.
 
     Raises:
-        UserError: the file cannot be read so, or its weights are not those of `module` under `techniques`.
+        UserError: the file cannot be read so, takes more memory than it has bytes, or its weights are not those of `module` under `techniques`.
     """
     techniques = techniques or getattr(module, "techniques", ())
     for technique in techniques:
         if isinstance(technique, Technique):
             technique.prepare(network_of(module))  # type: ignore[arg-type]
     try:
+        check_checkpoint(Path(path))
         state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
         if not isinstance(module, pl.LightningModule):
             own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
