@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
 from lcomp.models import ConvNet, LeNet5, mobilenet_v3_small, resnet18
-from lcomp.techniques.inspection import apart
+from lcomp.techniques.parametrizations import apart
 from lcomp.techniques.pruning import FilterPruning, LayerPruning
 from lcomp.techniques.technique import layers
 

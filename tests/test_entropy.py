@@ -13,11 +13,12 @@ from lcomp.errors import UserError
 from lcomp.models import SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.packed.coder import Writer, adaptive_bits
+from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import EntropyRegularizedTraining, LearnedStepQuantization
 from lcomp.techniques.quantization.entropy import PricedWeight, code_length, soft_counts
 from lcomp.techniques.quantization.grids import Uniform
-from lcomp.techniques.technique import layers, parametrization
+from lcomp.techniques.technique import layers
 
 WHOLE = st.lists(st.integers(-3, 3), min_size=1, max_size=200)
 

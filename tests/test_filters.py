@@ -15,10 +15,11 @@ from training import train
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN, mobilenet_v3_small, resnet18
 from lcomp.modules import BaselineModule
+from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.pruning import FilterPruning, LayerPruning, channels, criteria
 from lcomp.techniques.quantization import QuantizationAwareTraining
 from lcomp.techniques.quantization.fake import WeightQuantizer
-from lcomp.techniques.technique import layers, parametrization
+from lcomp.techniques.technique import layers
 
 PIXELS = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 

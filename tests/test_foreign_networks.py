@@ -481,7 +481,13 @@ def test_biases_of_nearly_dead_channels_stay_within_32_bits(pixels, tmp_path):
     assert close(artifact(rounded, tmp_path / "a.onnx", pixels), expected, 0.1)
 
 
-@pytest.mark.parametrize("kind", [WeightStandardized, Hooked, SpectralNormalized, CalledTwice, Tied])
+class WeightNormalized(Body):
+    def __init__(self):
+        convs = nn.Conv2d(1, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1)
+        super().__init__(*map(parametrizations.weight_norm, convs), (1, 28, 28), 10)
+
+
+@pytest.mark.parametrize("kind", [WeightStandardized, Hooked, SpectralNormalized, WeightNormalized, CalledTwice, Tied])
 def test_sparse_training_with_rounded_weights_ends_in_an_artifact_that_agrees(kind, digits, pixels, tmp_path):
     techniques = [Pruning(0.5, interval=2), QuantizationAwareTraining(8)]
     module = BaselineModule(kind(), techniques)

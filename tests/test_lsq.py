@@ -12,6 +12,7 @@ from training import Watch, train
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
+from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import LearnedStepQuantization
 from lcomp.techniques.quantization.fake import ActivationQuantizer
@@ -19,7 +20,7 @@ from lcomp.techniques.quantization.grids import Uniform
 from lcomp.techniques.quantization.layers import Input
 from lcomp.techniques.quantization.lsq import LearnedActivation, LearnedWeight, learned_round
 from lcomp.techniques.quantization.quantization import quantizers
-from lcomp.techniques.technique import layers, parametrization
+from lcomp.techniques.technique import layers
 
 VALUES = st.lists(st.floats(-8, 8, width=32, allow_subnormal=False), min_size=1, max_size=20)
 

@@ -14,10 +14,10 @@ from lcomp.errors import UserError
 from lcomp.export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
+from lcomp.techniques.parametrizations import original
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import MixedPrecision, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.mixed import cheapest, sensitivity
-from lcomp.techniques.technique import original
 
 OPTION = st.tuples(st.integers(1, 30), st.integers(0, 50))
 

@@ -16,6 +16,7 @@ from lcomp.errors import UserError
 from lcomp.export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, QATModule
+from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.quantization import DynamicQuantization, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, WeightQuantizer, fake_quantize
 from lcomp.techniques.quantization.grids import Uniform
@@ -23,7 +24,7 @@ from lcomp.techniques.quantization.layers import Input
 from lcomp.techniques.quantization.quantization import quantizers
 from lcomp.techniques.quantization.ranges import MovingAverage
 from lcomp.techniques.quantization.static import enable_weights
-from lcomp.techniques.technique import layers, parametrization
+from lcomp.techniques.technique import layers
 
 FLOATS = st.floats(-100, 100, width=32, allow_subnormal=False)
 

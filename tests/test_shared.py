@@ -15,10 +15,11 @@ from lcomp.errors import UserError
 from lcomp.export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
+from lcomp.techniques.parametrizations import original, parametrization
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import WeightSharing
 from lcomp.techniques.quantization.shared import Codebook, k_means
-from lcomp.techniques.technique import layers, original, parametrization
+from lcomp.techniques.technique import layers
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning")

@@ -25,7 +25,7 @@ from lcomp.packed.rounding import rounded
 from lcomp.redact import redacted
 from lcomp.result import ARTIFACT, Result, seconds
 from lcomp.runtimes import Runtime
-from lcomp.techniques.inspection import apart
+from lcomp.techniques.parametrizations import apart
 from lcomp.training import Epochs, NotFinite, Report, fit, save
 
 log = logging.getLogger(__name__)

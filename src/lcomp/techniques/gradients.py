@@ -6,7 +6,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lcomp.techniques.technique import Layer, original
+from lcomp.techniques.parametrizations import original
+from lcomp.techniques.technique import Layer
 
 
 def gradient(layer: Layer, trainer: pl.Trainer, optimizer: object) -> Tensor | None:

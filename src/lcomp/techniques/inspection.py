@@ -237,13 +237,3 @@ def hooked(module: nn.Module, own: Collection[Callable[..., Any]] = ()) -> bool:
     """Whether something is called before or after the module's forward, other than what is in `own`."""
     hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
     return any(hook not in own for hook in hooks)
-
-
-def apart(network: nn.Module) -> nn.Module:
-    """A copy from which parametrizations can be removed: torch takes them off a class that other copies share."""
-    one = copy.deepcopy(network)
-    for module in one.modules():
-        if parametrize.is_parametrized(module):
-            kind = type(module)
-            module.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
-    return one

@@ -8,12 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from fnmatch import fnmatch
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, nearest
 from lcomp.techniques import inspection
@@ -23,12 +22,7 @@ from lcomp.techniques.schedule import Candidates, Scheduled
 from lcomp.untrusted import check_checkpoint
 
 log = logging.getLogger(__name__)
-P = TypeVar("P", bound=nn.Module)
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning, whose weights are float32
-
-
-class Parametrization(nn.Module):
-    """Base of what techniques register on a weight, above whatever the network came with."""
 
 
 class Technique(Scheduled):
@@ -46,18 +40,7 @@ class Technique(Scheduled):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
-            if str(trainer.precision) not in PRECISIONS:
-                raise UserError(
-                    f"precision={trainer.precision}: techniques keep weights, masks and ranges in float32; "
-                    f"{', '.join(PRECISIONS)} do"
-                )
-            for name, layer in layers(network_of(pl_module)):
-                if original(layer).dtype not in (torch.float32, torch.float64):
-                    kind = str(original(layer).dtype).removeprefix("torch.")
-                    raise UserError(
-                        f"{name} has weights in {kind}: call .float() on the network; precision=bf16-mixed "
-                        "computes in 16 bits and keeps weights in 32"
-                    )
+            check_precision(trainer, network_of(pl_module))
             if not any(isinstance(one, Candidates) for one in trainer.callbacks):  # type: ignore[attr-defined]
                 trainer.callbacks.append(Candidates())  # type: ignore[attr-defined]
             self.prepare(network_of(pl_module))
@@ -124,6 +107,23 @@ def finalize(network: nn.Module, callbacks: Iterable[pl.Callback], calibration: 
     return network.eval()
 
 
+def check_precision(trainer: pl.Trainer, network: nn.Module) -> None:
+    """Raises UserError where weights would not stay float32 (or float64) throughout training."""
+    if str(trainer.precision) not in PRECISIONS:
+        raise UserError(
+            f"precision={trainer.precision}: techniques keep weights, masks and ranges in float32; "
+            f"{', '.join(PRECISIONS)} do"
+        )
+    for name, layer in layers(network):
+        for tensor in inspection.stored(layer):
+            if tensor.dtype not in (torch.float32, torch.float64):
+                kind = str(tensor.dtype).removeprefix("torch.")
+                raise UserError(
+                    f"{name} has weights in {kind}: call .float() on the network; precision=bf16-mixed "
+                    "computes in 16 bits and keeps weights in 32"
+                )
+
+
 def load_checkpoint(path: str | Path, module: nn.Module, techniques: Sequence[pl.Callback] = ()) -> nn.Module:
     """`module` with the state of a checkpoint of Lightning's that was trained under `techniques`, as training left it:
     for `finalize`, or to validate. Nothing in the file is executed.
@@ -133,7 +133,8 @@ def load_checkpoint(path: str | Path, module: nn.Module, techniques: Sequence[pl
         techniques: those of the training, with the same settings and in the same order; a `BaselineModule` knows them.
 
     Raises:
-        UserError: the file cannot be read so, takes more memory than it has bytes, or its weights are not those of `module` under `techniques`.
+        UserError: the file cannot be read so, takes more memory than it has bytes, or its weights are not those of
+            `module` under `techniques`.
     """
     techniques = techniques or getattr(module, "techniques", ())
     for technique in techniques:
@@ -256,50 +257,3 @@ def weights_of(path: str, module: nn.Module) -> list[str]:
     if path and names and not any(module.children()):
         return [path]
     return [f"{path}.{name}".lstrip(".") for name in names]
-
-
-def chain(layer: nn.Module) -> list[nn.Module]:
-    """The parametrizations on the layer's weight, in the order in which they apply."""
-    if not parametrize.is_parametrized(layer, "weight"):
-        return []
-    assert isinstance(layer.parametrizations, nn.ModuleDict)
-    return list(layer.parametrizations["weight"].children())
-
-
-def parametrization(layer: nn.Module, kind: type[P]) -> P | None:
-    """The parametrization of that kind on the layer's weight."""
-    return next((one for one in chain(layer) if isinstance(one, kind)), None)
-
-
-def original(layer: nn.Module) -> Tensor:
-    """The layer's weight beneath its parametrizations: what the optimizer moves."""
-    weight = layer.weight
-    if parametrize.is_parametrized(layer, "weight"):
-        assert isinstance(layer.parametrizations, nn.ModuleDict)
-        weight = layer.parametrizations["weight"].original
-    assert isinstance(weight, Tensor)
-    return weight
-
-
-def beneath(layer: nn.Module, kind: type[nn.Module]) -> Tensor:
-    """The weight as the first parametrization of that kind is given it; the weight in force, where there is none."""
-    weights, ones = inspection.stored(layer), chain(layer)
-    with inspection.evaluating(nn.ModuleList(ones)):  # a parametrization of the user's own may learn when it is asked
-        for one in ones:
-            if isinstance(one, kind):
-                break
-            weights = [one(*weights)]
-    return weights[0]
-
-
-@torch.no_grad()
-def bake(layer: nn.Module, kind: type[nn.Module]) -> None:
-    """Makes the parametrization of that kind, and those beneath it, permanent: the weight then is what they gave; those
-    above it stay."""
-    ones = chain(layer)
-    last = next(number for number, one in enumerate(ones) if isinstance(one, kind))
-    weight = ones[last](beneath(layer, kind)).detach().clone()
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=len(inspection.stored(layer)) > 1)
-    for one in ones[last + 1 :]:
-        parametrize.register_parametrization(layer, "weight", one, unsafe=True)
-    original(layer).copy_(weight)

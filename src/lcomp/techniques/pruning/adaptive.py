@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.parametrizations import beneath
 from lcomp.techniques.pruning.mask import Mask
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.schedule import share_of_training
-from lcomp.techniques.technique import beneath
 
 
 def pq_index(values: Tensor, p: float = 0.5, q: float = 1.0) -> float:

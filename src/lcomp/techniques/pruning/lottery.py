@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.parametrizations import original
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import Observing
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.schedule import Window, total_steps
-from lcomp.techniques.technique import network_of, original
+from lcomp.techniques.technique import network_of
 
 EARLY = "early/"  # buffers of the network: what each of its parameters and buffers was at `rewind`
 ROUND = "lottery_round"  # buffer of the network: rounds that are over; -1 until the early weights are kept

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lcomp.techniques.technique import Parametrization
+from lcomp.techniques.parametrizations import Parametrization
 
 
 class Mask(Parametrization):

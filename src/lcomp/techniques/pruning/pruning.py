@@ -14,24 +14,12 @@ from torch.nn.utils import parametrize
 from lcomp.errors import UserError, one_of
 from lcomp.techniques import inspection
 from lcomp.techniques.gradients import gradient
+from lcomp.techniques.parametrizations import Parametrization, bake, beneath, chain, original, parametrization
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import Observing
 from lcomp.techniques.pruning.mask import Mask, shrink
 from lcomp.techniques.schedule import Window, check_window, first_step, share_of_training, total_steps
-from lcomp.techniques.technique import (
-    Layer,
-    Parametrization,
-    Technique,
-    acted_on,
-    bake,
-    beneath,
-    chain,
-    check_patterns,
-    layers,
-    original,
-    parametrization,
-    warn_of_others,
-)
+from lcomp.techniques.technique import Layer, Technique, acted_on, check_patterns, layers, warn_of_others
 
 UPDATES = 10  # where `interval` leaves fewer updates in a window than its schedule needs, it has so many
 

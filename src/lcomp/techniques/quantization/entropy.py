@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.gradients import gradient_scale
+from lcomp.techniques.parametrizations import beneath, parametrization
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.lsq import LearnedStepQuantization, LearnedWeight
-from lcomp.techniques.technique import beneath, layers, network_of, parametrization
+from lcomp.techniques.technique import layers, network_of
 
 KILOBYTE = 8_000  # bits
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.parametrizations import Parametrization
 from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.ranges import Estimator, least_error, min_max
-from lcomp.techniques.technique import Parametrization
 
 
 def round_through(x: Tensor) -> Tensor:

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.gradients import gradient
+from lcomp.techniques.parametrizations import Parametrization, chain, parametrization
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.qat import MOVING_AVERAGE, QuantizationAwareTraining
 from lcomp.techniques.quantization.quantization import first_fit
 from lcomp.techniques.quantization.ranges import Estimator
 from lcomp.techniques.schedule import Window, begun
-from lcomp.techniques.technique import Layer, Parametrization, chain, layers, network_of, parametrization
+from lcomp.techniques.technique import Layer, layers, network_of
 
 MEAN_BITS = 4  # what a budget of null comes to
 

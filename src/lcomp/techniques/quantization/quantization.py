@@ -16,20 +16,12 @@ from lcomp.errors import UserError, one_of
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
+from lcomp.techniques.parametrizations import beneath, parametrization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
 from lcomp.techniques.quantization.ranges import Estimator, MeanSquaredError, min_max
-from lcomp.techniques.technique import (
-    Layer,
-    Technique,
-    acted_on,
-    beneath,
-    check_patterns,
-    layers,
-    parametrization,
-    warn_of_others,
-)
+from lcomp.techniques.technique import Layer, Technique, acted_on, check_patterns, layers, warn_of_others
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")

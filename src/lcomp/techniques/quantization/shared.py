@@ -15,19 +15,11 @@ from lcomp import graph
 from lcomp.errors import UserError
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques import inspection
+from lcomp.techniques.parametrizations import Parametrization, parametrization
 from lcomp.techniques.quantization.layers import QuantizedConv2d, QuantizedLinear, SharedWeight
 from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_fit, reason_against
 from lcomp.techniques.schedule import Window, begun
-from lcomp.techniques.technique import (
-    Layer,
-    Parametrization,
-    Technique,
-    acted_on,
-    layers,
-    network_of,
-    parametrization,
-    warn_of_others,
-)
+from lcomp.techniques.technique import Layer, Technique, acted_on, layers, network_of, warn_of_others
 
 ITERATIONS = 300  # of Lloyd's algorithm at most; LeNet-5's layers need fewer
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.parametrizations import beneath, parametrization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
 from lcomp.techniques.quantization.ranges import Estimator, min_max
-from lcomp.techniques.technique import beneath, layers, parametrization
+from lcomp.techniques.technique import layers
 
 
 class StaticQuantization(Quantization):

@@ -1,0 +1,75 @@
+"""Parametrizations on a layer's weight: those that a network came with, and above them those of techniques."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lcomp.techniques import inspection
+
+P = TypeVar("P", bound=nn.Module)
+
+
+class Parametrization(nn.Module):
+    """Base of what techniques register on a weight, above whatever the network came with."""
+
+
+def chain(layer: nn.Module) -> list[nn.Module]:
+    """The parametrizations on the layer's weight, in the order in which they apply."""
+    if not parametrize.is_parametrized(layer, "weight"):
+        return []
+    assert isinstance(layer.parametrizations, nn.ModuleDict)
+    return list(layer.parametrizations["weight"].children())
+
+
+def parametrization(layer: nn.Module, kind: type[P]) -> P | None:
+    """The parametrization of that kind on the layer's weight."""
+    return next((one for one in chain(layer) if isinstance(one, kind)), None)
+
+
+def original(layer: nn.Module) -> Tensor:
+    """The layer's weight beneath its parametrizations: what the optimizer moves."""
+    weight = layer.weight
+    if parametrize.is_parametrized(layer, "weight"):
+        assert isinstance(layer.parametrizations, nn.ModuleDict)
+        weight = layer.parametrizations["weight"].original
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def beneath(layer: nn.Module, kind: type[nn.Module]) -> Tensor:
+    """The weight as the first parametrization of that kind is given it; the weight in force, where there is none."""
+    weights, ones = inspection.stored(layer), chain(layer)
+    with inspection.evaluating(nn.ModuleList(ones)):  # a parametrization of the user's own may learn when it is asked
+        for one in ones:
+            if isinstance(one, kind):
+                break
+            weights = [one(*weights)]
+    return weights[0]
+
+
+@torch.no_grad()
+def bake(layer: nn.Module, kind: type[nn.Module]) -> None:
+    """Makes the parametrization of that kind, and those beneath it, permanent: the weight then is what they gave; those
+    above it stay."""
+    ones = chain(layer)
+    last = next(number for number, one in enumerate(ones) if isinstance(one, kind))
+    weight = ones[last](beneath(layer, kind)).detach().clone()
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=len(inspection.stored(layer)) > 1)
+    for one in ones[last + 1 :]:
+        parametrize.register_parametrization(layer, "weight", one, unsafe=True)
+    original(layer).copy_(weight)
+
+
+def apart(network: nn.Module) -> nn.Module:
+    """A copy from which parametrizations can be removed: torch takes them off a class that other copies share."""
+    one = copy.deepcopy(network)
+    for module in one.modules():
+        if parametrize.is_parametrized(module):
+            kind = type(module)
+            module.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
+    return one
