@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 
-import numpy as np
 import pytest
 from omegaconf import OmegaConf
 from records import record
@@ -14,7 +13,6 @@ from wandb_files import Mirrored
 from lcomp import mirror, wandb_isolation
 from lcomp.errors import UserError
 from lcomp.mirror import Mirror, note, sync_command
-from lcomp.predictions import FILE
 from lcomp.result import FILE_NAME, read
 
 CURVES = {
@@ -166,11 +164,11 @@ def test_without_wandb_nothing_fails_and_it_is_said_once(tmp_path, monkeypatch, 
     assert note(tmp_path / "sweep" / "0") is None and read(tmp_path / "sweep" / "0" / FILE_NAME).status == "ok"
 
 
-def test_a_picture_that_cannot_be_made_costs_nothing_else_and_is_said_once(tmp_path, caplog):
+def test_a_picture_that_cannot_be_made_costs_nothing_else_and_is_said_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.delattr("wandb.plot.confusion_matrix")
     for number in range(2):
         folder = tmp_path / "sweep" / str(number)
         result = run(folder)
-        np.savez(folder / FILE, predictions=np.zeros(3, int), labels=np.zeros(2, int))  # of different lengths
         show(folder, CFG, result, "sweep")
         seen = Mirrored(folder)
         assert seen.summary["test_accuracy"] == 0.9 and seen.exit_code == 0

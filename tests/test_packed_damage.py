@@ -12,9 +12,9 @@ from torch import nn
 import lcomp
 from lcomp.errors import UserError
 from lcomp.packed.coder import FOUR, Writer
-from lcomp.packed.file import HEADER, MOST_STEPS, STEP, content, read, write
+from lcomp.packed.file import HEADER, STEP, content, read, write
 from lcomp.packed.layers import SQUARE
-from lcomp.packed.network import Constant, Join, Mean, Network
+from lcomp.packed.network import MOST_STEPS, Constant, Join, Mean, Network
 from lcomp.packed.operations import OPERATIONS, OPERATOR
 from lcomp.techniques.quantization.layers import Input
 

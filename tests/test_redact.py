@@ -7,8 +7,10 @@ from omegaconf import OmegaConf
 
 from lcomp.job import hide_secrets
 from lcomp.log import NameData
-from lcomp.points import key
-from lcomp.redact import redacted, text
+from lcomp.points import hidden, key
+from lcomp.redact import HIDDEN, redacted, text
+from lcomp.result import Result, read
+from lcomp.secret_names import names_secret
 
 
 @pytest.mark.parametrize(
@@ -73,8 +75,107 @@ def test_a_short_value_of_the_environment_is_no_secret(monkeypatch):
     assert text("seed=1") == "seed=1"
 
 
-def test_points_are_the_same_with_and_without_their_secrets():
-    assert key(["+data.token=abc", "seed=1"]) == key(["+data.token=***", "seed=1.0"])
+FORMS = [  # whatever begins with `abc` is a secret
+    "+secret_key=abc1",
+    "+api_key=abc1 seed=1",
+    "api-key=abc1",
+    "apiKey=abc1",
+    "AWS_SECRET_ACCESS_KEY=abc1",
+    "DefaultEndpointsProtocol=https;AccountKey=abc1==;Server=h",
+    "credentials.user=abc1",
+    "{'password': 'abc1'}",
+    r'{"password": "a\"abc1", "x": 1}',
+    r"{\"password\": \"abc1\", \"x\": 1}",
+    "{user: {password: [abc1, {a: abc2}], x: 1}, y: 2}",
+    "password=choice(abc1,abc2) seed=1",
+    "password=abc1,abc2 seed=1",
+    "password=abc1, abc2 seed=1",
+    "password='abc1','abc2'",
+    "password=abc1&abc2",
+    "password=abc1;abc2",
+    "password=abc1 abc2 abc3 seed=1",
+    "'+data.password=abc1 abc2' seed=1",
+    "tokens=[abc1,[abc2],abc3] seed=1",
+    "password=[abc1,'abc2, x=3'] x=4",
+    'password="abc1\nabc2" x=2',
+    "password='''abc1 'q' abc2''' x=1",
+    "password = 'it''s abc1' x=2",
+    "password=abc1[abc2 x=1",
+    "password=${oc.env:PASSWORD,abc1}",
+    "user_password => abc1",
+    "password := abc1",
+    "token%3Dabc1",
+    "--password abc1 -m",
+    "--api-key 'abc1 abc2'",
+    "api key: abc1",
+    "Authorization: Bearer abc1abc1abc1",
+    "curl -H 'Authorization: Basic abc1abc1=='",
+    "password: |\n  abc1\n  abc2\nx: 1",
+    "data:\n  password: abc1 abc2\n  root: x",
+    "password:\n- abc1\n- abc2\nroot: 3",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIabc1\nabc2\n-----END RSA PRIVATE KEY-----",
+    r"-----BEGIN OPENSSH PRIVATE KEY-----\nabc1",
+    "postgres://me:ab/abc1@host/db a://u:abc2@h,b://u2:abc3@h2/x",
+    "https://abc1@github.com/a",
+    "ghp_abcdefghijklmnopqrstuvwxyz hf_abcdefghijklmnopqrstuvwxyz sk-abcdefghijklmnopqrstuvwxyz",
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_form_of_a_secret_passes(form):
+    hidden = text(form)
+    assert "abc" not in hidden.replace("abcdefghijklmnopqrstuvwxyz", "abc") and HIDDEN in hidden
+    assert text(hidden) == hidden
+    assert "abc" not in str(redacted({"error": form, "overrides": [form]}))
+
+
+def test_what_stands_beside_a_secret_stays():
+    assert text("{'password': 'a b', 'root': 'c'}") == "{'password': ***, 'root': 'c'}"
+    assert text("[mnist] +token=a: test accuracy 97 %: x=3") == "[mnist] +token=***: test accuracy 97 %: x=3"
+    assert text("data:\n  password: a\n  root: x") == "data:\n  password: ***\n  root: x"
+    assert text("x=-----BEGIN PRIVATE KEY-----\na\n-----END PRIVATE KEY----- y=2") == "x=*** y=2"
+    assert text("password=choice(a,b) seed=1,2") == "password=*** seed=1,2"
+    assert redacted(["+password=a b=c", "+x=1"]) == ["+password=***", "+x=1"]
+
+
+def test_what_looks_like_a_secret_by_its_name_alone_is_none():
+    names = "cls_token model.class_token mask_token tokenizer key_size num_tokens token_dim monkey keyboard query_key"
+    others = "num_special_tokens secret_size passes compass author PWD sort_key"
+    for name in f"{names} {others}".split():
+        assert not names_secret(name) and text(f"{name}=learned") == f"{name}=learned", name
+
+
+LONG = 200_000
+PIECES = (
+    "a|a.| |password=|password='|password=[|token:|password=a, |://a:|'+password=a |eyJa-|-----BEGIN |token=${|--a |"
+)
+MORE = ["tokens=3,4 ", '"password"', '{"a":', "\\", "a b:\n ", "key ", "bearer ", "sk-", "password:\n", "'"]
+
+
+@pytest.mark.parametrize("piece", [*PIECES.removesuffix("|").split("|"), *MORE])
+def test_a_line_takes_time_that_grows_with_its_length_alone(piece):
+    """What grew with the square of it took 98 seconds for 40,000 letters, and would take forty minutes here."""
+    for line in (piece * (LONG // len(piece)), "password=" + piece * (LONG // len(piece))):
+        assert len(text(line)) <= len(line) + LONG
+
+
+def test_points_differ_by_their_secrets_and_a_record_without_these_is_still_theirs():
+    one, other = ["+data.token=abc", "seed=1"], ["seed=1.0", "+data.token=abd"]
+    assert key(one) == key(one[::-1]) != key(other)
+    assert "abc" not in str(key(one)) and len(hidden(one)) == 9
+    assert key(redacted(one), hidden(one)) == key(one)
+    assert hidden(["seed=1", "model.cls_token=mean"]) is None
+
+
+def test_a_record_keeps_the_digest_of_what_it_hides_and_no_other_has_one(tmp_path):
+    overrides, path = ["+data.token=abc", "seed=1"], tmp_path / "result.json"
+    Result(overrides=overrides).write(tmp_path)
+    found = read(path)
+    assert found.overrides == ["+data.token=***", "seed=1"] and found.point == key(overrides)
+    found.write(tmp_path)
+    assert read(path).point == key(overrides)
+    Result(overrides=["seed=1"]).write(tmp_path)
+    assert "hidden" not in path.read_text()
 
 
 def test_what_hydra_wrote_is_cleaned_and_interpolations_stay(tmp_path):

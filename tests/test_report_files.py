@@ -12,7 +12,7 @@ from lcomp.errors import UserError
 from lcomp.report import __main__ as command
 from lcomp.report import wandb_report
 from lcomp.report.runs import groups, label, shown
-from lcomp.report.text import cell
+from lcomp.report.escaping import markdown
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_markdown_groups_seeds_and_escapes(folder, monkeypatch):
 
 
 def test_cells():
-    assert cell("a|b<c>*_`[x]") == "a\\|b&lt;c&gt;\\*\\_\\`\\[x\\]"
+    assert markdown("a|b<c>*_`[x]") == "a\\|b&lt;c&gt;\\*\\_\\`\\[x\\]"
 
 
 def test_several_sweeps_lie_in_one_report(folder, monkeypatch, capsys):

@@ -15,6 +15,7 @@ from lcomp import command_line, config, sweep
 from lcomp.errors import UserError
 from lcomp.explain import explain
 from lcomp.job import job
+from lcomp.report.escaping import terminal
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
             print(choice, file=sys.stderr)
         hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")(job)()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
-        print(f"lcomp: {explain(error, sys.argv[1:])}", file=sys.stderr)
+        print(terminal(f"lcomp: {explain(error, sys.argv[1:])}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("lcomp: interrupted", file=sys.stderr)

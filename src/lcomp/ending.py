@@ -11,6 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from lcomp import mirror, sweep
+from lcomp.report.escaping import terminal
 
 log = logging.getLogger("lcomp")
 
@@ -59,4 +60,4 @@ def summarize(folder: Path) -> None:
     if sweep.failures:
         print(f"\n{len(sweep.failures)} of {len(found)} runs failed:", file=sys.stderr)
         for failure in sweep.failures:
-            print(f"  {failure}", file=sys.stderr)
+            print(terminal(f"  {failure}"), file=sys.stderr)

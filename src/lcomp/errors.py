@@ -5,11 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+from lcomp.report.escaping import terminal
+
 NEAR = 0.7  # of two words, twice the letters that agree over all letters: a slip or two, not another word
 
 
 class UserError(Exception):
     """Bad input: the message names the key or file, what was seen, what is allowed and what to do next."""
+
+    def __str__(self) -> str:
+        return terminal(super().__str__())  # whatever was seen
 
 
 class Pruned(Exception):

@@ -6,6 +6,7 @@ import contextlib
 import logging
 
 from lcomp import redact
+from lcomp.report.escaping import terminal
 
 dataset = "no data yet"  # of this process's present run
 
@@ -16,7 +17,7 @@ class NameData(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.dataset = dataset
         with contextlib.suppress(Exception):  # a message that cannot be put together is logging's to complain of
-            record.msg, record.args = redact.text(record.getMessage()), ()
+            record.msg, record.args = terminal(redact.text(record.getMessage())), ()
         if record.exc_info:
-            record.exc_text = redact.text(logging.Formatter().formatException(record.exc_info))
+            record.exc_text = terminal(redact.text(logging.Formatter().formatException(record.exc_info)))
         return True

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
+from lcomp import redact
 from lcomp.config import FAMILIES, GROUPS
-from lcomp.redact import text
+
+DIGEST = "#"  # what the digest of secrets begins with
 
 
-def key(point: Iterable[str]) -> tuple[str, ...]:
-    """What two runs of one point have in common: its overrides in one form, as they stand in records: no secrets."""
-    return tuple(sorted(canonical(text(override.replace("\\:", ":"))) for override in point))
+def key(point: Iterable[str], hidden: str | None = None) -> tuple[str, ...]:
+    """What two runs of one point have in common: its overrides in one form, without secrets, and a digest of these.
+
+    Args:
+        hidden: the digest, of a point that was written without its secrets.
+    """
+    known = redact.environment()
+    pairs = [(given, redact.override(given, known)) for given in (one.replace("\\:", ":") for one in point)]
+    secrets = sorted(digest(given) for given, shown in pairs if shown != given)
+    kept = [DIGEST + "".join(secrets)] if secrets else [hidden] if hidden else []
+    return (*sorted(canonical(shown) for _, shown in pairs), *kept)
+
+
+def hidden(point: Iterable[str]) -> str | None:
+    """The digest of a point's secrets, for a record of it that has none; None where it has none itself."""
+    last = key(point)[-1:]
+    return last[0] if last and last[0].startswith(DIGEST) else None
+
+
+@lru_cache(1 << 12)
+def digest(override: str) -> str:
+    """What tells one secret from another and says no more: too short to have one value, too slow to try many."""
+    return hashlib.scrypt(override.encode(), salt=b"lcomp", n=1 << 13, r=8, p=1, dklen=4).hex()
 
 
 def covering(points: Iterable[Sequence[str]]) -> list[Sequence[str]]:

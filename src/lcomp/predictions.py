@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lcomp.limits import Refused
+from lcomp.untrusted import arrays_of
 
 FILE = "predictions.npz"
 MISTAKES = 25  # whose pixels are kept, the first
@@ -30,6 +31,21 @@ class Predictions:
     labels: NDArray[np.int16]
     mistakes: NDArray[np.int64]
     pixels: NDArray[np.uint8]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a class and a label for each image, and an index and pixels for each mistake."""
+        images = self.labels.shape
+        return (
+            len(images) == 1
+            and images == self.predictions.shape
+            and min(self.labels.min(initial=0), self.predictions.min(initial=0)) >= 0
+            and self.mistakes.ndim == 1
+            and bool(((self.mistakes >= 0) & (self.mistakes < images[0])).all())
+            and self.pixels.ndim == 4
+            and self.pixels.dtype == np.uint8
+            and len(self.pixels) == len(self.mistakes)
+        )
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -65,11 +81,15 @@ def of(
 
 
 def read(folder: Path) -> Predictions | None:
-    """The predictions in a run's folder; None where there are none, or the file is damaged."""
+    """The predictions in a run's folder; None where there are none, the file is damaged, or its arrays do not belong
+    together."""
     try:
-        with np.load(io.BytesIO((folder / FILE).read_bytes())) as kept:  # of a damaged file it would leave one open
-            none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.uint8)  # in a file of before pixels were kept
-            pictures = kept.get("mistakes", none[0]), kept.get("pixels", none[1])
-            return Predictions(kept["predictions"], kept["labels"], *pictures)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        kept = arrays_of(folder / FILE)
+    except (OSError, Refused):
         return None
+    none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.uint8)  # in a file of before pixels were kept
+    pictures = kept.get("mistakes", none[0]), kept.get("pixels", none[1])
+    if not {"predictions", "labels"} <= kept.keys():
+        return None
+    found = Predictions(kept["predictions"], kept["labels"], *pictures)
+    return found if found.is_whole else None

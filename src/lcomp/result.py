@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.files import write_atomically
+from lcomp.points import hidden, key
 from lcomp.redact import redacted
+from lcomp.untrusted import json_of
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
@@ -61,6 +63,12 @@ class Result:
     epochs: Curves = field(default_factory=dict)
     reused: str | None = None  # the folder of the equal run that this record was taken from
     schema_version: int = SCHEMA_VERSION
+    hidden: str | None = None  # in a record whose overrides had secrets: a digest of them
+
+    @property
+    def point(self) -> tuple[str, ...]:
+        """What it has in common with other runs of its point."""
+        return key(self.overrides, self.hidden)
 
     @property
     def is_final(self) -> bool:
@@ -76,14 +84,16 @@ class Result:
     def write(self, folder: Path) -> Path:
         """Writes `result.json` into `folder`; figures that are not finite become null."""
         path = folder / FILE_NAME
-        text = json.dumps(finite(redacted(asdict(self))), indent=2, sort_keys=True, allow_nan=False)
+        self.hidden = hidden(self.overrides) or self.hidden
+        kept = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
+        text = json.dumps(finite(redacted(kept)), indent=2, sort_keys=True, allow_nan=False)
         write_atomically(path, (text + "\n").encode())
         return path
 
 
 def read(path: Path) -> Result:
     """The record at `path`."""
-    found = json.loads(path.read_text())
+    found = json_of(path)
     if isinstance(found.get("epochs"), list):  # of before other curves than the validation accuracy were kept
         found["epochs"] = {"val_accuracy": found["epochs"]}
     return Result(**found)

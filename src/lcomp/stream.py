@@ -9,6 +9,7 @@ structure has. A file that rebuilds the network is `lcomp.packed`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,9 +17,10 @@ import torch
 from torch import Tensor
 
 from lcomp.packed.coder import Reader, Writer
-from lcomp.packed.tensors import MOST_LEVELS, read_floats, read_integers, write_floats, write_integers
+from lcomp.packed.tensors import read_floats, read_integers, write_floats, write_integers
 
 SMALL = (torch.int8, torch.uint8, torch.bool)
+LAYER = 1 << 9 << 14  # of work: more blocks than a tensor has, each with more levels than an array
 
 
 def encode(state: Mapping[str, Tensor]) -> bytes:
@@ -41,7 +43,7 @@ def decode(content: bytes, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         UserError: the bytes are not those of such tensors.
     """
-    io = Reader(content, sum(tensor.nbytes + MOST_LEVELS for tensor in like.values()))
+    io = Reader(content, sum(tensor.nbytes + LAYER for tensor in like.values()), math.inf)  # there is room for `like`
     found = {}
     for name, tensor in like.items():
         flat = tensor.flatten()

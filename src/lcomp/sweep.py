@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import filelock
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from lcomp.errors import UserError
@@ -21,6 +20,7 @@ from lcomp.points import key
 from lcomp.redact import redacted
 from lcomp.report.line import line
 from lcomp.result import FILE_NAME, Result, read
+from lcomp.untrusted import json_of, yaml_of
 
 log = logging.getLogger("lcomp")
 MANIFEST = "sweep.json"
@@ -67,7 +67,7 @@ def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -
             if not resume and (manifest.exists() or any(folder.glob(f"*/{FILE_NAME}"))):
                 raise UserError(f"{folder}: holds a sweep already; resume={folder} goes on with it, or name another")
             if resume:
-                check_plan(folder, json.loads(manifest.read_text())["plan"], redacted(plan))
+                check_plan(folder, json_of(manifest)["plan"], redacted(plan))
                 close_interrupted(folder)
             else:
                 kept = redacted({"arguments": list(arguments), "plan": plan})
@@ -113,7 +113,7 @@ def close_interrupted(folder: Path, cause: str = INTERRUPTED) -> None:
     for path in folder.iterdir():
         if path.name.isdecimal() and not (path / FILE_NAME).exists():
             overrides = path / ".hydra" / "overrides.yaml"
-            asked = yaml.safe_load(overrides.read_text()) if overrides.exists() else None
+            asked = OmegaConf.to_container(yaml_of(overrides)) if overrides.exists() else None
             named = [str(override).replace("\\:", ":") for override in asked or []]
             Result(overrides=named, error=cause).write(path)
 
@@ -126,7 +126,7 @@ def runs(folder: Path) -> list[Run]:
 
 def configuration(run: Run) -> DictConfig:
     """What the run was composed to."""
-    loaded = OmegaConf.load(run.folder / ".hydra" / "config.yaml")
+    loaded = yaml_of(run.folder / ".hydra" / "config.yaml")
     assert isinstance(loaded, DictConfig)
     return loaded
 
@@ -140,7 +140,7 @@ def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list
     """The points that have no finished run yet and were not tried too often."""
     tried: dict[tuple[str, ...], list[Run]] = {}
     for run in runs(folder):
-        tried.setdefault(key(run.result.overrides), []).append(run)
+        tried.setdefault(run.result.point, []).append(run)
     found = []
     for point in points:
         tries = tried.get(key(point), [])
@@ -158,7 +158,7 @@ def latest(found: Sequence[Run]) -> list[Run]:
     it was not at all."""
     unknown = (INTERRUPTED, "KeyboardInterrupt")
     known = [run for run in found if run.result.overrides or run.result.error not in unknown]
-    return list({key(run.result.overrides): run for run in known}.values())
+    return list({run.result.point: run for run in known}.values())
 
 
 def tell(result: Result) -> None:

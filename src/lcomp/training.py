@@ -21,6 +21,7 @@ from lcomp.files import write_atomically
 from lcomp.modules.baseline import BaselineModule
 from lcomp.techniques.schedule import share_of_training, total_steps
 from lcomp.techniques.technique import Technique, network_of
+from lcomp.untrusted import check_checkpoint
 
 CHECKPOINT = "checkpoint.ckpt"
 Report = Callable[[int, float], None]
@@ -190,9 +191,11 @@ def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
     """`network` with the weights of a checkpoint; nothing in the file is executed.
 
     Raises:
-        UserError: the file is missing, is no checkpoint, or belongs to another network.
+        UserError: the file is missing, is no checkpoint, takes more memory than it has bytes, or belongs to another
+            network.
     """
     try:
+        check_checkpoint(path)
         state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
         if any(".parametrizations." in key for key in state):
             raise UserError(f"{path}: holds a pruned or quantized network; a teacher comes from a run without either")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lcomp import limits
 from lcomp.errors import UserError
 
 
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from lcomp.packed import load
 
         network = load(given.file)
+        limits.check(f"{given.file}: its export", len(network.steps), limits.EXPORTED, "steps")
         export(network, path, network.input_shape, network.classes)
     except UserError as error:
         print(f"lcomp: {error}", file=sys.stderr)

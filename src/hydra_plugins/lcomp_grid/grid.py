@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lcomp import clocks, config, sweep
 from lcomp.errors import UserError
-from lcomp.points import covering, key, without_inactive
+from lcomp.points import DIGEST, covering, key, without_inactive
 from lcomp.progress import View
 
 
@@ -82,6 +82,8 @@ def plan(points: list[list[str]]) -> dict[str, list[str]]:
     for point in points:
         for override in key(point):
             name, _, value = override.partition("=")
+            if override.startswith(DIGEST):
+                name, value = "hidden values", override
             seen = values.setdefault(name, [])
             if value not in seen:
                 seen.append(value)

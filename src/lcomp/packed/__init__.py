@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ def pack(artifact: Path, path: Path) -> dict[str, float]:
     writer = write(network)
     made = content(writer)
     try:
-        back = read(made)
+        back = read(made, math.inf)
     except UserError as error:
         raise UserError(f"{artifact}: has no packed form: {error}") from None
     if not same(network, back):

@@ -11,12 +11,13 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from lcomp import space_to_depth
+from lcomp import limits, space_to_depth
 from lcomp.errors import UserError
 from lcomp.packed.alone import ALONE
 from lcomp.packed.layers import Weight
-from lcomp.packed.network import Network, classes_of, output
+from lcomp.packed.network import MOST_STEPS, Network, checked, classes_of, output
 from lcomp.packed.nodes import NODES, bounded
+from lcomp.untrusted import onnx_of
 
 
 def from_onnx(path: Path, rewritten: bool = False) -> Network:
@@ -28,9 +29,12 @@ def from_onnx(path: Path, rewritten: bool = False) -> Network:
     Raises:
         UserError: an operator or a setting that has no place in a packed network.
     """
-    graph = (space_to_depth.rewritten(path) if rewritten else onnx.load(path)).graph
+    model = space_to_depth.rewritten(path) if rewritten else onnx_of(path, limits.WHOLE)
     try:
-        return Translation(graph).network()
+        onnx.checker.check_model(model)  # each node behind what it reads: without cycles
+        return Translation(model.graph).network()
+    except onnx.checker.ValidationError as error:
+        raise UserError(f"{path}: no whole ONNX model ({' '.join(str(error).split())[:200]})") from None
     except UserError as error:
         raise UserError(f"{path}: has no place in a packed network: {error}; docs/format.md lists what has") from None
 
@@ -58,7 +62,7 @@ class Translation:
         self.values = {pixels.name: 0}
         self.steps: list[nn.Module] = []
         self.sources: list[tuple[int, ...]] = []
-        self.shapes = [tuple(dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim[1:])]
+        self.shapes = [checked(tuple(dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim[1:]))]
         self.levels = bounded(self.nodes, self.producers, self.constants)
 
     def network(self) -> Network:
@@ -81,6 +85,8 @@ class Translation:
         self.values[node.output[0]] = len(self.steps)
 
     def append(self, step: nn.Module, *sources: int) -> None:
+        if len(self.steps) == MOST_STEPS:
+            raise UserError(f"more than {MOST_STEPS:,} steps")
         self.shapes.append(output(step, [self.shapes[source] for source in sources]))
         self.steps.append(step)
         self.sources.append(sources)

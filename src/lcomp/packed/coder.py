@@ -15,6 +15,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from lcomp import limits
 from lcomp.errors import UserError
 
 Integers = NDArray[np.int64]
@@ -22,6 +23,10 @@ PRECISION = 24  # bits of a frequency, constriction's default
 WORD = np.dtype("<u4")
 CHUNK = 16  # bits that are coded at once where all values are equally likely
 RENEWAL = 16  # a table is renewed when this share (1 / 16) of the symbols behind it is new
+BLOCK = 1 << 10  # what a block of symbols counts for, beside its table and its numbers: as much time
+NUMBERS = 1 << 14  # what each byte of a file may ask for, and FREE for nothing: a thousand zeros can cost a bit
+FREE = 1 << 22
+WHILE_READ, KEPT = 64, 4  # bytes that a number of an array takes
 
 
 class Table:
@@ -101,13 +106,19 @@ class Coder(ABC):
         zigzag = self.number(value * 2 if value >= 0 else -value * 2 - 1, 2 * most)
         return -(zigzag + 1 >> 1) if zigzag & 1 else zigzag >> 1
 
+    @abstractmethod
+    def spend(self, work: int) -> None:
+        """Told of every block of symbols before it is coded."""
+
     def adaptive(self, counts: Counts, values: Integers) -> Integers:
         """Symbols under how often each has occurred. The table is renewed after every sixteenth of what was coded."""
+        self.spend(BLOCK)
         if len(counts.weights) == 1:
             return np.zeros_like(values)
         blocks, start = [values[:0]], 0
         while start < len(values):
             size = max(1, counts.coded // RENEWAL)
+            self.spend(BLOCK + len(counts.weights))
             block = self.symbols(Table(counts.weights), values[start : start + size])
             counts.add(block)
             blocks.append(block)
@@ -137,6 +148,9 @@ class Writer(Coder):
         self.part = part
         return self
 
+    def spend(self, work: int) -> None:
+        """A writer has no end of it."""
+
     def symbols(self, table: Table, values: Integers) -> Integers:
         self.coded.append((values.astype(np.int32), table.model))
         self.spent[self.part] += float((PRECISION - np.log2(table.frequencies[values])).sum())
@@ -161,18 +175,21 @@ class Reader(Coder):
 
     Args:
         content: its bytes.
-        budget: how many numbers may be claimed in all.
+        work: how much may be spent in all, see `spend` and `claim`; None: what a file of this length may ask for.
+        times: what the limits of this machine are multiplied with; infinite for what it wrote itself.
 
     Raises:
         UserError: from here on and in every method, where the bytes cannot be a writer's.
     """
 
-    def __init__(self, content: bytes, budget: int):
+    def __init__(self, content: bytes, work: int | None = None, times: float | None = None):
         if content.endswith(b"\0"):
             raise UserError("its last byte is zero, which is never written")
         padded = content + bytes(-len(content) % WORD.itemsize)
         self.coder = constriction.stream.stack.AnsCoder(np.frombuffer(padded, WORD).astype(np.uint32))
-        self.left = budget
+        self.left = FREE + NUMBERS * len(content) if work is None else work
+        self.times = limits.times() if times is None else times
+        self.spent = self.kept = 0
 
     def symbols(self, table: Table, values: Integers) -> Integers:
         return self.coder.decode(table.model, len(values)).astype(np.int64)  # type: ignore[no-any-return]
@@ -181,11 +198,19 @@ class Reader(Coder):
         model = constriction.stream.model.Uniform(1 << bits)
         return self.coder.decode(model, len(values)).astype(np.int64)  # type: ignore[no-any-return]
 
-    def claim(self, count: int) -> None:
-        """Takes from the budget, before there is memory for `count` numbers."""
-        self.left -= count
+    def spend(self, work: int) -> None:
+        """A step for each number and for each symbol of a table, `BLOCK` for each block."""
+        self.left -= work
+        self.spent += work
         if self.left < 0:
             raise UserError("it asks for more numbers than a file of its length may hold")
+        limits.check("decoding it", self.spent, limits.WORK, "steps", self.times)
+
+    def claim(self, count: int) -> None:
+        """Asks for memory, before there is any, for an array of `count` numbers."""
+        self.spend(count)
+        limits.check("an array", WHILE_READ * count + self.kept, limits.MEMORY, factor=self.times)
+        self.kept += KEPT * count
 
     def end(self) -> None:
         """Nothing is left: the coder stands where a writer's began."""

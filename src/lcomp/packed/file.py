@@ -7,20 +7,22 @@ only, so that there are no cycles; they do not nest; every count is checked befo
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 from torch import nn
 
+from lcomp import limits
 from lcomp.errors import UserError
 from lcomp.packed.coder import Reader, Table, Writer
-from lcomp.packed.network import Join, Network, Shape, checked, classes_of, output
+from lcomp.packed.network import MOST_STEPS, Join, Network, Shape, checked, classes_of, output
 from lcomp.packed.operations import OPERATIONS
+from lcomp.untrusted import content as content_of
 
 MAGIC, VERSION = b"LC", 1
 HEADER = 7  # bytes: magic, version, CRC-32 of what follows
 MOST_SIDE = 1 << 16
-MOST_STEPS = 1 << 12
-NUMBERS_OF_A_BYTE = 1 << 14  # of a file's, at most: a thousand zeros can cost a bit
 COMMUTING = ("add", "mul")
 KINDS = 32  # of step: the end, those of OPERATIONS, and room for later ones
 STEP = Table([16, *(4 * operation.weight for operation in OPERATIONS), *[1] * (KINDS - 1 - len(OPERATIONS))])
@@ -56,11 +58,14 @@ def content(io: Writer) -> bytes:
     return MAGIC + bytes([VERSION]) + zlib.crc32(body).to_bytes(4, "little") + body
 
 
-def read(file: bytes) -> Network:
+def read(file: bytes, times: float | None = None) -> Network:
     """The network of a file's content.
 
+    Args:
+        times: what the limits of `lcomp.limits` are multiplied with; None is what the user says.
+
     Raises:
-        UserError: it is no such file, of another version, or damaged.
+        UserError: it is no such file, of another version, or damaged, or asks for more than the limits.
     """
     if file[: len(MAGIC)] != MAGIC or len(file) < HEADER:
         raise UserError("no packed network: its first two bytes are not LC")
@@ -69,7 +74,9 @@ def read(file: bytes) -> Network:
     if zlib.crc32(file[HEADER:]).to_bytes(4, "little") != file[3:HEADER]:
         raise UserError("a damaged packed network: the checksum is not that of its content")
     try:
-        return read_body(Reader(file[HEADER:], len(file) * NUMBERS_OF_A_BYTE))
+        return read_body(Reader(file[HEADER:], times=times))
+    except limits.Refused:
+        raise
     except UserError as error:
         raise UserError(f"a damaged packed network: {error}") from None
 
@@ -89,7 +96,19 @@ def read_body(io: Reader) -> Network:
         sources.append(sources_of(io, step, last))
         shapes.append(output(step, [shapes[source] for source in sources[last]]))
     io.end()
+    limits.check("running it on an image", 4 * held(shapes, sources), limits.MEMORY, factor=io.times)
     return Network(shapes[0], classes_of(shapes[-1]), steps, sources)
+
+
+def held(shapes: Sequence[Shape], sources: Sequence[tuple[int, ...]]) -> int:
+    """How many numbers a network's values have at most at one time, for each image."""
+    last = {source: number for number, step in enumerate(sources) for source in step}
+    now = most = prod(shapes[0])
+    for number, step in enumerate(sources):
+        now += prod(shapes[number + 1])
+        most = max(most, now)
+        now -= sum(prod(shapes[source]) for source in {*step} if last[source] == number)
+    return most
 
 
 def sources_of(io: Reader, step: nn.Module, last: int) -> tuple[int, ...]:
@@ -113,11 +132,14 @@ def load(path: Path | str) -> Network:
     """The network in the file at `path`: pixels (N, C, H, W) in [0, 1] to logits (N, classes).
 
     Raises:
-        UserError: there is no such file, or it is none of a packed network; the message names it.
+        UserError: there is no such file, it is none of a packed network, or it asks for more memory or work than
+            `lcomp.limits` has; the message names it.
     """
     try:
-        return read(Path(path).read_bytes())
+        file = content_of(Path(path), limits.ARTIFACT)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
+    try:
+        return read(file)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

@@ -164,7 +164,7 @@ def write_integer_weight(io: Writer, integers: Tensor) -> None:
 def read_integer_weight(io: Reader, shape: tuple[int, ...]) -> Tensor:
     if prod(shape[2:]) > 1 and io.flag():
         most = io.number(most=128)
-        io.claim(prod(shape) + 4 * most)
+        io.claim(prod(shape))
         values = kernels(io, np.zeros((shape[0] * shape[1], *shape[2:]), np.int64), most)
     else:
         values = read_integers(io, prod(shape))

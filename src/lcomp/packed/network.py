@@ -14,6 +14,7 @@ from lcomp.techniques.quantization.layers import DynamicInput
 
 Shape = tuple[int, ...]  # of a value, without the batch
 MOST_VALUES = 1 << 24  # of an image, between two steps
+MOST_STEPS = 1 << 12
 OPERATORS = ("add", "mul", "sub", "div", "concat")
 
 

@@ -69,6 +69,8 @@ def decoded_integers(to: Translation, node: Any, settings: Settings) -> None:
     if stored in to.constants:
         if to.constant(zero_point).any() or settings.get("axis", 1) != 0:
             raise UserError("integer weights whose zero is not 0, or whose scales are not of output channels")
+        if to.constant(scale).size not in (1, *to.constant(stored).shape[:1]):
+            raise UserError(f"{to.constant(scale).size} scales beside {to.constant(stored).shape} integer weights")
         to.weights[node.output[0]] = IntegerWeight(to.tensor(stored), to.tensor(scale))
         return
     moves: list[nn.Module] = []

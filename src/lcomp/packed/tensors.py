@@ -42,7 +42,8 @@ def read_integers(io: Reader, count: int) -> Integers:
         UserError: they are more than the reader may read, or too far apart.
     """
     lowest, levels = io.signed(), io.number(most=MOST_LEVELS - 1) + 1
-    io.claim(count + levels)
+    io.claim(count)
+    io.claim(levels)
     if levels > 2 and io.flag():
         occurs = np.concatenate([[1], io.sequence(2, np.zeros(levels - 2, np.int64)), [1]])
         return np.flatnonzero(occurs)[io.sequence(int(occurs.sum()), np.zeros(count, np.int64))] + lowest

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from lcomp.redact import redacted
 from lcomp.report import pies
+from lcomp.report.escaping import address
 from lcomp.report.runs import (
     Group,
     Shown,
@@ -141,7 +142,7 @@ def one(run: Shown, number: int, names: Mapping[str, str], baseline: int | None,
         "metrics": {name: value for name, value in result.metrics.items() if value is not None},
         "baseline": baseline,
         "command": run.command,
-        "record": link(run.folder / FILE_NAME, place),
+        "record": address(link(run.folder / FILE_NAME, place)),
     }
 
 

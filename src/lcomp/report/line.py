@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from lcomp.redact import redacted
+from lcomp.report.escaping import one_line
 from lcomp.result import Result, perturbations
 
 
 def line(result: Result) -> str:
     """Accuracies, validation first, size and latency beside the own baseline's, or why it failed; before them the data
     set's name."""
-    run = " ".join(result.overrides) or "baseline"
+    run = one_line(" ".join(redacted(result.overrides)) or "baseline")
     if result.dataset:
-        run = f"[{result.dataset['name']}] {run}"
+        run = f"[{one_line(result.dataset['name'])}] {run}"
     if result.status != "ok":
-        return f"{run}: {result.status}: {result.error}"
+        return f"{run}: {one_line(result.status)}: {one_line(redacted(result.error))}"
     own, base = result.metrics, result.baseline
     latency = ""
     if "latency_ratio" in own:  # in a sweep, measured at its end
@@ -24,7 +26,9 @@ def line(result: Result) -> str:
         f"{own['file_bytes'] / 1000:.1f} KB, gzip'd {own['gzip_bytes'] / 1000:.1f} KB "
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
         + latency
-        + "".join(f", test accuracy under {key.partition('/')[2]} {own[key]:.2%}" for key in perturbations(own))
+        + "".join(
+            f", test accuracy under {one_line(key.partition('/')[2])} {own[key]:.2%}" for key in perturbations(own)
+        )
         + (f", test mean corruption error {own['mce']:.2f}x the baseline's" if own.get("mce") is not None else "")
-        + (f", taken from {'/'.join(result.reused.rsplit('/', 2)[-2:])}" if result.reused else "")
+        + (f", taken from {one_line('/'.join(result.reused.rsplit('/', 2)[-2:]))}" if result.reused else "")
     )

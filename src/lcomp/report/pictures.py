@@ -55,7 +55,10 @@ def drawn(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
 
 def of_dataset(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
     """The pictures of finished runs of one data set; those that would be empty are left out."""
+    from matplotlib import rcParams
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
+
+    rcParams["text.parse_math"] = False  # a dollar in a name is one
 
     found = []
 

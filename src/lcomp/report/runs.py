@@ -15,7 +15,6 @@ from typing import Any
 
 from lcomp import predictions
 from lcomp.config import FAMILIES
-from lcomp.points import key
 from lcomp.predictions import Predictions
 from lcomp.redact import redacted
 from lcomp.report.statistics import Difference, difference
@@ -60,7 +59,7 @@ class Shown:
     @cached_property
     def point(self) -> tuple[str, ...]:
         """What runs that differ in their seed alone have in common."""
-        asked = tuple(o for o in key(self.result.overrides) if not o.startswith("seed="))
+        asked = tuple(o for o in self.result.point if not o.startswith("seed="))
         return (str(self.result.dataset.get("sha256")), str(self.result.name), *asked)
 
     @property
@@ -107,7 +106,7 @@ def shown(folders: Sequence[Path]) -> list[Shown]:
     """The runs that have a record under `folders`; of a point that was tried again in its sweep, the last try."""
     paths = {path.resolve() for folder in folders for path in folder.rglob(FILE_NAME)}
     found = [(path.parent, result) for path in sorted(paths, key=order) if (result := record(path)) is not None]
-    last = {(path.parent, key(result.overrides), result.name): (path, result) for path, result in found}
+    last = {(path.parent, result.point, result.name): (path, result) for path, result in found}
     results = [result for _, result in last.values()]
     common = {o for o in results[0].overrides if all(o in r.overrides for r in results)} if len(results) > 1 else set()
     return [Shown(path, result, label(result, common)) for path, result in last.values()]

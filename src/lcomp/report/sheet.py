@@ -11,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lcomp.report import escaping
+
 FORMATS = ("terminal", "markdown", "csv")
 
 
@@ -27,22 +29,24 @@ class Sheet:
         """The sheet in one of `FORMATS`; CSV has no notes."""
         if form == "csv":
             stream = io.StringIO()
-            csv.writer(stream, lineterminator="\n").writerows([[self.title], self.headings, *self.rows])
+            rows = [[self.title], self.headings, *self.rows]
+            csv.writer(stream, lineterminator="\n").writerows([escaping.cell(value) for value in row] for row in rows)
             return stream.getvalue()
         if form == "markdown":
             line = "|".join(["---", *["---:"] * (len(self.headings) - 1)])
-            cells = [" | ".join(row) for row in (self.headings, *self.rows)]
+            cells = [" | ".join(map(escaping.markdown, row)) for row in (self.headings, *self.rows)]
             table = "\n".join([f"| {cells[0]} |", f"|{line}|", *(f"| {row} |" for row in cells[1:])])
-            return "\n".join([f"**{self.title}**\n", table, *(f"\n{note}" for note in self.notes)]) + "\n"
-        made = Table(title=self.title, box=box.SIMPLE_HEAD, title_justify="left")
+            notes = [f"\n{escaping.markdown(note)}" for note in self.notes]
+            return "\n".join([f"**{escaping.markdown(self.title)}**\n", table, *notes]) + "\n"
+        made = Table(title=escaping.terminal(self.title), box=box.SIMPLE_HEAD, title_justify="left")
         made.add_column(self.headings[0])
         for heading in self.headings[1:]:
-            made.add_column(heading, justify="right")
+            made.add_column(escaping.terminal(heading), justify="right")
         for row in self.rows:
-            made.add_row(*row)
+            made.add_row(*map(escaping.terminal, row))
         console = Console(width=None if Console().is_terminal else 160, markup=False)
         with console.capture() as captured:
             console.print(made)
             for note in self.notes:
-                console.print(note)
+                console.print(escaping.terminal(note))
         return captured.get()

@@ -13,6 +13,7 @@ from lcomp.report.importance import bars, importances
 from lcomp.report.runs import record
 from lcomp.result import FILE_NAME
 from lcomp.sweep import MANIFEST
+from lcomp.untrusted import json_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -51,7 +52,7 @@ def of_study(path: Path) -> list[Figure]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < 2:
         return []
-    plan = json.loads((path.parent / MANIFEST).read_text()).get("plan", {})
+    plan = json_of(path.parent / MANIFEST).get("plan", {})
     names = list(plan.get("objective") or (f"objective {n + 1}" for n in range(len(study.directions))))
     made = []
     if len(names) == 1:

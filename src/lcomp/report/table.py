@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from lcomp.report.escaping import terminal
 from lcomp.result import Result, perturbations
 
 HEADINGS = ("val acc %", "test acc %", "params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
@@ -34,9 +35,9 @@ def show(results: Sequence[Result], folder: Path) -> None:
         rows = [result for result in finished if result.dataset["sha256"] == content]
         console.print(table(rows, common if len(rows) > 1 else [], narrow=console.width < 120))
         if len(rows) < len(finished):
-            console.print(f"{name} is a data set of its own: compare its figures with no other's.")
+            console.print(f"{terminal(name)} is a data set of its own: compare its figures with no other's.")
     if common and len(finished) > 1:
-        console.print(f"every run: {' '.join(common)}", soft_wrap=True)
+        console.print(terminal(f"every run: {' '.join(common)}"), soft_wrap=True)
     for family in ("prune", "quant"):
         if any(result.choices.get(family) not in (None, "none") for result in finished):
             console.print(NOTES[family])
@@ -44,7 +45,7 @@ def show(results: Sequence[Result], folder: Path) -> None:
         console.print(NOTES["errors"])
     if finished:
         console.print(NOTES["every"])
-    console.print(f"Records and artifacts: {folder}", soft_wrap=True)
+    console.print(terminal(f"Records and artifacts: {folder}"), soft_wrap=True)
 
 
 def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -> Table:
@@ -52,19 +53,19 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
     columns only."""
     data = rows[0].dataset
     parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images"
-    made = Table(title=f"{data['name']}: {parts}")
+    made = Table(title=f"{terminal(data['name'])}: {parts}")
     tested = sorted({key for row in rows for key in perturbations(row.metrics)})
     errors = ["mCE"] if any(row.metrics.get("mce") is not None for row in rows) else []
     headings = [*HEADINGS, *(f"test {key.partition('/')[2]} %" for key in tested), *errors]
     shown = [index for index, heading in enumerate(headings) if not narrow or heading in ESSENTIAL]
     made.add_column("run", overflow="fold")
     for index in shown:
-        made.add_column(headings[index], justify="right", no_wrap=True)
+        made.add_column(terminal(headings[index]), justify="right", no_wrap=True)
 
     def add(name: str, metrics: dict[str, float], baseline: dict[str, float], **settings: bool) -> None:
         found = cells(metrics, baseline) + [f"{100 * metrics[k]:.2f}" if k in metrics else "" for k in tested]
         found += [f"{metrics['mce']:.2f}" if metrics.get("mce") is not None else "" for _ in errors]
-        made.add_row(name, *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
+        made.add_row(terminal(name), *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
 
     groups: dict[tuple[float, ...], list[Result]] = {}
     for row in rows:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from lcomp.files import write_atomically
 from lcomp.redact import redacted
-from lcomp.report import pies
+from lcomp.report import escaping, pies
 from lcomp.report.pictures import drawn
 from lcomp.report.runs import Group, Shown, by_dataset, groups, link, ranked
 from lcomp.report.sheet import Sheet
@@ -27,7 +26,7 @@ FIRST = ("val_accuracy", "test_accuracy")  # of the metrics: what chooses, then 
 
 def write_csv(runs: Sequence[Shown], path: Path) -> None:
     """A line for each run, failed ones too; a column for each figure, parameter and choice."""
-    rows = [flat(run, path.parent) for run in runs]
+    rows = [{escaping.cell(k): escaping.cell(v) for k, v in flat(run, path.parent).items()} for run in runs]
     stream = io.StringIO()
     whole = sorted(rows, key=lambda row: row["status"] != "ok")  # the columns of a failed run leave out the figures
     writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in whole for name in row)), lineterminator="\n")
@@ -61,10 +60,10 @@ def write_markdown(
     """The report as Markdown, its pictures in a folder beside it."""
     folder = path.parent / PICTURES
     folder.mkdir(exist_ok=True)
-    parts = [f"# {cell(title)}", *(cell(note) for note in notes)]
+    parts = [f"# {escaping.markdown(title)}", *(escaping.markdown(note) for note in notes)]
     for name, alternative, picture in drawn(runs):
         write_atomically(folder / name, picture)
-        parts.append(f"![{alternative}]({PICTURES}/{name})")
+        parts.append(f"![{escaping.markdown(alternative)}]({PICTURES}/{name})")
     sets = by_dataset(runs).values()
     for own in sets:
         made = over_seeds(groups(own))
@@ -73,16 +72,10 @@ def write_markdown(
         parts.append(made.text("markdown"))
     failed = [run for run in runs if not run.is_ok]
     if failed:
-        rows = [[cell(run.label), run.result.status, cell(str(redacted(run.result.error)))] for run in failed]
+        rows = [[run.label, run.result.status, str(redacted(run.result.error))] for run in failed]
         parts.append(Sheet("Runs without figures", ("run", "status", "cause"), rows).text("markdown"))
     parts += [sheet.text("markdown") for sheet in sheets]
     write_atomically(path, ("\n\n".join(part.rstrip("\n") for part in parts) + "\n").encode())
-
-
-def cell(text: str) -> str:
-    """Text that Markdown takes as it stands."""
-    escaped = html.escape(text, quote=False)
-    return "".join(f"\\{c}" if c in "|*_`[]" else c for c in escaped).replace("\n", " ")
 
 
 def over_seeds(found: Sequence[Group]) -> Sheet:
@@ -100,7 +93,7 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
         over = group.over_baseline()
         rows.append(
             [
-                cell(group.label),
+                group.label,
                 str(len(group.runs)),
                 figure(group, "val_accuracy", 100, 2),
                 figure(group, "test_accuracy", 100, 2),

@@ -7,10 +7,11 @@ import io
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
+
+from lcomp.untrusted import onnx_of
 
 Weights = dict[str, NDArray[np.float32]]
 BINS = 61
@@ -19,11 +20,13 @@ WIDEST = 512  # pixels of a mask's picture; a wider one is folded into rows
 
 def weights(path: Path) -> Weights:
     """The weights of the convolutions and linear layers of an artifact, by layer, as the numbers they stand for."""
-    graph = onnx.load(path).graph
+    graph = onnx_of(path).graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:
             integers, scale = constants[node.input[0]], constants[node.input[1]]
+            if scale.size not in (1, *integers.shape[:1]):
+                raise ValueError(f"{scale.size} scales beside {integers.shape} integers")
             shape = [-1] + [1] * (integers.ndim - 1) if scale.ndim else []
             constants[node.output[0]] = integers.astype(np.float32) * scale.reshape(shape)
     found = {}

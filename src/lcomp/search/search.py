@@ -22,11 +22,12 @@ from lcomp.files import write_atomically
 from lcomp.points import key
 from lcomp.progress import View
 from lcomp.redact import redacted
+from lcomp.report.escaping import terminal
 from lcomp.result import FILE_NAME, Result, read
 from lcomp.search import study as studies
 from lcomp.search.settings import Settings, named
 from lcomp.search.space import Space, flat
-from lcomp.search.worker import Worker, asked_for
+from lcomp.search.worker import Worker, asked_for, noted
 
 if TYPE_CHECKING:
     from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
@@ -148,7 +149,7 @@ def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]])
     known = asked_for(trials)
     for point, parameters in points:
         if key(point) not in known:
-            study.enqueue_trial(parameters, user_attrs={"point": point}, skip_if_exists=False)
+            study.enqueue_trial(parameters, user_attrs=noted(point), skip_if_exists=False)
 
 
 def tell(settings: Settings, study: optuna.Study, folder: Path) -> None:
@@ -197,7 +198,7 @@ def front_table(settings: Settings, best: list[FrozenTrial], folder: Path, title
         if "val_accuracy" not in settings.objective:
             cells.append(shown("val_accuracy", metrics.get("val_accuracy")))
         cells.append(shown("test_accuracy", trial.user_attrs.get("test_accuracy")))
-        made.add_row(str(trial.number), *cells, " ".join(trial.user_attrs.get("point", ())))
+        made.add_row(str(trial.number), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
     columns = [
         *settings.objective,
         *(() if "val_accuracy" in settings.objective else ("val_accuracy",)),

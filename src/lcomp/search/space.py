@@ -19,7 +19,7 @@ from optuna.trial import Trial
 
 from lcomp.config import FAMILIES
 from lcomp.errors import UserError
-from lcomp.points import key, without_inactive
+from lcomp.points import hidden, key, without_inactive
 
 Suggested = Callable[[str, BaseDistribution], Any]
 
@@ -143,6 +143,8 @@ def distribution(override: Override) -> str | BaseDistribution:
         raise UserError(f"{override.input_line}: nothing to choose from for {name}")
     if len(options) == 1:
         return text(options[0])
+    if any(hidden([f"{name}={option}"]) for option in options):
+        raise UserError(f"{name}: a secret cannot be searched for: its values would stand in the study; sweep over it")
     return CategoricalDistribution([o if isinstance(o, str | int | float | bool | None) else str(o) for o in options])
 
 

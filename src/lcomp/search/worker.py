@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import filelock
 import optuna
@@ -20,7 +21,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lcomp import job as task
 from lcomp.errors import Pruned
-from lcomp.points import key
+from lcomp.points import hidden, key
+from lcomp.redact import redacted
 from lcomp.result import FILE_NAME, Result, read
 from lcomp.search import study as studies
 from lcomp.search.heartbeat import beat, beating
@@ -40,6 +42,7 @@ class Worker:
     Attributes:
         master: the configuration that trials are composed from.
         custom: the user's function (configuration, trial) that suggests parameters of its own.
+        points: by the number of its trial, each point that this worker has begun, secrets included.
     """
 
     settings: Settings
@@ -47,6 +50,7 @@ class Worker:
     context: HydraContext
     master: DictConfig
     custom: Callable[[DictConfig, Trial], None] | None = None
+    points: dict[int, list[str]] = field(default_factory=dict)
     session: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
 
     def __call__(self, cfg: DictConfig) -> None:
@@ -78,7 +82,8 @@ class Worker:
         """Leaves the record of a trial that could not leave its own."""
         folder = self.folder / str(trial.number)
         if not (folder / FILE_NAME).exists():
-            Result(overrides=list(trial.user_attrs.get("point", ())), error=cause).write(folder)
+            noted = trial.user_attrs
+            Result(overrides=list(noted.get("point", ())), error=cause, hidden=noted.get("hidden")).write(folder)
 
     def next(self, number: int) -> Trial | None:
         """The next trial of the worker of that number; None when there is none to come."""
@@ -138,7 +143,9 @@ class Worker:
         if self.custom is not None:
             self.custom(self.master, trial)
             point += [f"{name}={text(value)}" for name, value in trial.params.items() if name not in self.space.keys]
-        trial.set_user_attr("point", point)
+        self.points[trial.number] = point
+        for name, value in noted(point).items():
+            trial.set_user_attr(name, value)
         why = self.surplus(study, trial, point)
         if why is not None:
             studies.withdraw(study, frozen(study, trial), why)
@@ -154,7 +161,7 @@ class Worker:
     def carry_out(self, trial: Trial) -> None:
         """Runs the trial's point and tells the study what it came to."""
         study = trial.study
-        point = list(trial.user_attrs["point"])
+        point = self.points.pop(trial.number)
         try:
             job = self.context.config_loader.load_sweep_config(self.master, point)
             with open_dict(job):
@@ -192,7 +199,14 @@ class Worker:
 def asked_for(trials: Sequence[FrozenTrial]) -> set[tuple[str, ...]]:
     """The points that trials have or had, those aside that were withdrawn as one too many."""
     counted = studies.counted(trials)
-    return {key(trial.user_attrs["point"]) for trial in counted if "point" in trial.user_attrs}
+    attributes = [trial.user_attrs for trial in counted if "point" in trial.user_attrs]
+    return {key(noted["point"], noted.get("hidden")) for noted in attributes}
+
+
+def noted(point: list[str]) -> dict[str, Any]:
+    """What a study is told of a point: no secrets, for it may be anybody's."""
+    digest = hidden(point)
+    return {"point": redacted(point)} | ({"hidden": digest} if digest else {})
 
 
 def frozen(study: optuna.Study, trial: Trial) -> FrozenTrial:

@@ -1,0 +1,45 @@
+"""What stands in records, as each output takes it: as text, and nothing but text."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
+SIGNS = re.compile(r"[\\|*_`\[\]~$]")  # of Markdown
+NUMBER = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?%?")
+FORMULA = re.compile(r"\s*[=+@-]|[\t\n]")  # what a spreadsheet computes
+
+
+def terminal(text: object) -> str:
+    """Text whose control characters, and those that turn the direction of writing, are shown and not obeyed."""
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def one_line(text: object) -> str:
+    """The same, in one line of a terminal."""
+    return terminal(BREAKS.sub(" ", str(text)))
+
+
+def markdown(text: object) -> str:
+    """Text in a line of Markdown, or in a cell of a table."""
+    escaped = html.escape(one_line(text), quote=False)
+    return SIGNS.sub(lambda found: "\\" + found[0], escaped)
+
+
+def cell(value: Any) -> Any:
+    """A value in a CSV file: a text that a spreadsheet would compute begins with an apostrophe, numbers do not."""
+    if not isinstance(value, str):
+        return value
+    shown = terminal(value)
+    return f"'{shown}" if FORMULA.match(shown) and not NUMBER.fullmatch(shown) else shown
+
+
+def address(path: str) -> str:
+    """A relative path as a link: no part of it is a scheme, a query or an anchor."""
+    return quote(os.fsencode(Path(path)))
