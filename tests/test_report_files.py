@@ -11,8 +11,8 @@ from records import record
 from lcomp.errors import UserError
 from lcomp.report import __main__ as command
 from lcomp.report import wandb_report
-from lcomp.report.runs import groups, label, shown
 from lcomp.report.escaping import markdown
+from lcomp.report.runs import groups, label, shown
 
 
 @pytest.fixture
