@@ -28,6 +28,7 @@ from lcomp.search import study as studies
 from lcomp.search.settings import Settings, named
 from lcomp.search.space import Space, flat
 from lcomp.search.worker import Worker, asked_for, noted
+from lcomp.typed import Typed
 
 if TYPE_CHECKING:
     from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
@@ -59,6 +60,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
         settings.n_trials = len(points)
 
     hydras = list(cfg.hydra.overrides.hydra)
+    sweep.typed = Typed(sweeper.context.config_loader, cfg, lambda result: space.named(result, custom is not None))
     with open_dict(cfg):  # Hydra writes both beside every trial
         cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(sweeper.storage), redacted(hydras)
     with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan):
@@ -91,7 +93,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
             raise sweep.broken(error, folder) from error
-        clocks.complete(folder)
+        clocks.complete(folder, sweep.typed)
     try:
         tell(settings, study, folder)
     except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises
