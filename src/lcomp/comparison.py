@@ -81,11 +81,12 @@ def compare(
 
 def measure_latencies(cfg: DictConfig, runtime: Runtime, splits: measure.Splits, folder: Path, result: Result) -> None:
     """Measures latencies of the run's artifact and its baseline's, in turns, in this process."""
+    own = folders.checked(folders.artifact(folder, result.artifact), result.artifact.get("sha256"))
     base_file = folders.baseline(folder, result.baseline_artifact, folder.parent)
-    sessions = [runtime.session(path) for path in (base_file, folders.artifact(folder, result.artifact))]
-    base, own = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
+    sessions = [runtime.session(path) for path in (base_file, own)]
+    base, found = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
     result.baseline |= base | {"latency_ratio": 1.0}
-    result.metrics |= own | {"latency_ratio": own["latency_us_p50"] / base["latency_us_p50"]}
+    result.metrics |= found | {"latency_ratio": found["latency_us_p50"] / base["latency_us_p50"]}
 
 
 def clock(cfg: DictConfig, folder: Path) -> None:

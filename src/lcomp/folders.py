@@ -65,15 +65,16 @@ def check_own(folder: Path) -> None:
 
 
 def artifact(folder: Path, named: Mapping[str, str]) -> Path:
-    """The file beside a record that it names as its artifact.
+    """The regular file beside a record that it names as its artifact.
 
     Raises:
-        Refused: it lies elsewhere, or is no longer what the record says.
+        Refused: it lies elsewhere, or is not there.
     """
     name = named.get("path", "")
-    if name in ("", ".", "..") or Path(name).name != name:
-        raise Refused(f"{folder}: names an artifact that does not lie in it ({name})")
-    return checked(folder / name, named.get("sha256"))
+    path = folder / name
+    if Path(name).name != name or path.is_symlink() or not path.is_file():
+        raise Refused(f"{folder}: names an artifact that is no file in it ({name})")
+    return path
 
 
 def checked(path: Path, sha256: str | None) -> Path:
@@ -103,7 +104,7 @@ def baseline(folder: Path, named: Mapping[str, str], root: Path) -> Path:
     Raises:
         Refused: it is neither.
     """
-    path = Path(os.path.realpath(folder / named.get("path", "gone")))
+    path = Path(os.path.realpath(folder / named.get("path", "gone/artifact.onnx")))
     if path.is_relative_to(os.path.realpath(root)):
         return path
     if not ENTRY_NAME.fullmatch(path.parent.name):
