@@ -4,7 +4,9 @@ python tests/hostile.py 500          # as many, one after another: a line for ea
 python tests/hostile.py 5000 record  # of one kind: record, file, study
 """
 
+import io
 import json
+import logging
 import os
 import random
 import resource
@@ -102,7 +104,7 @@ def bend_record(folder, random):
 def bend_file(folder, random):
     """A file that is another kind of thing, or whose content is."""
     name = random.choice(FILES)
-    path, outside = folder / name, folder.parent / "outside"
+    path, outside = folder / name, folder.parents[1] / "outside"
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_bytes() if path.is_file() else b"{}"
     way = random.choice(
@@ -127,7 +129,7 @@ def bend_file(folder, random):
                 "flip": bytes(flipped),
                 "cut": before[: random.randrange(len(before) + 1)],
                 "deep": DEEP.encode(),
-                "code": code(folder.parent / CANARY),
+                "code": code(folder.parents[1] / CANARY),
             }[way]
         )
     return f"{name}: {way}"
@@ -181,86 +183,99 @@ def bend_study(folder, random):
 KINDS = {"record": bend_record, "file": bend_file, "study": bend_study}
 
 
-def hostile(place, seed, kind=None):
-    """A hostile sweep in `place`, and what is wrong with it."""
-    own = random.Random(seed)
-    (place / "outside").mkdir()
+def hostile(place, seeds, kind=None):
+    """Hostile sweeps in `place`/sweep, one for each seed beside a good one, and what is wrong with them."""
+    (place / "outside").mkdir(parents=True)
     (place / "outside" / "secret").write_bytes(SECRET)
-    sweep(place / "sweep")
+    sweep(place / "sweep" / "good")
+    return [bent(place / "sweep" / str(seed), seed, kind) for seed in seeds]
+
+
+def bent(folder, seed, kind):
+    """A copy of the good sweep that something is wrong with: what."""
+    shutil.copytree(folder.parent / "good", folder)
+    own = random.Random(seed)
     kind = kind or own.choice(list(KINDS))
     try:
-        return f"{seed} {kind} {KINDS[kind](place / 'sweep', own)}"
+        return f"{seed} {kind} {KINDS[kind](folder, own)}"
     except sqlite3.Error as error:  # which SQLite refuses to make
         return f"{seed} {kind} {error}"
 
 
+class TooLong(BaseException):
+    """A report took more time than it may; nothing takes it for an error of its own."""
+
+
 @contextmanager
-def bounded():
-    """Five seconds, and a gigabyte more than there is."""
+def bounded(many):
+    """Five seconds for each of so many sweeps, and a gigabyte more than there is."""
 
     def out_of_time(number, frame):
-        raise TimeoutError(f"more than {SECONDS} s")
+        raise TooLong(f"more than {SECONDS} s")
 
     pages = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before, handler = resource.getrlimit(resource.RLIMIT_AS), signal.signal(signal.SIGALRM, out_of_time)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    former = {number: signal.signal(number, out_of_time) for number in (signal.SIGALRM, signal.SIGPROF)}
     resource.setrlimit(resource.RLIMIT_AS, (pages + MEMORY, before[1]))
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    signal.signal(signal.SIGPROF, out_of_time)  # of the processor; a wait ends by the wall's clock
-    signal.alarm(12 * SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS * many)  # of the processor
+    signal.alarm(12 * SECONDS * many)  # of the clock, for what waits
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, handler)
         resource.setrlimit(resource.RLIMIT_AS, before)
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def report(folder):
-    """`python -m lcomp.report` of the folder, in this process; its exit code."""
-    before, sys.argv = sys.argv, ["lcomp.report", str(folder)]
+    """`python -m lcomp.report` of the folder, in this process; its exit code and what the log said."""
+    said, before = io.StringIO(), sys.argv
+    handler, log = logging.StreamHandler(said), logging.getLogger("lcomp")
+    log.addHandler(handler)
+    sys.argv = ["lcomp.report", str(folder)]
     try:
-        return command.main()
+        return command.main(), said.getvalue()
     finally:
         sys.argv = before
+        log.removeHandler(handler)
 
 
-def check(place, about):
-    """Reports on the hostile sweep in `place`; raises where something was executed, read or written outside, or fails."""
-    with bounded():
-        returned = report(place / "sweep")
-    assert sorted(path.name for path in place.iterdir()) == ["outside", "sweep"], f"{about}: something was executed"
-    assert [path.name for path in (place / "outside").iterdir()] == ["secret"], (
-        f"{about}: something was written outside"
-    )
-    assert (place / "outside" / "secret").read_bytes() == SECRET, f"{about}: something was written outside"
-    page = place / "sweep" / "report.html"
-    if returned == 0:
-        text = page.read_text()
-        assert SECRET.decode() not in text and "kd.temperature=3" in text, f"{about}: a good run is not shown"
+def check(place, many=1):
+    """Reports on the sweeps in `place`; raises where something was executed, read or written outside, or failed."""
+    with bounded(many):
+        returned, said = report(place / "sweep")
+    assert "MemoryError" not in said and "Traceback" not in said, said
+    assert sorted(path.name for path in place.iterdir()) == ["outside", "sweep"], "something was executed"
+    assert [path.name for path in (place / "outside").iterdir()] == ["secret"], "something was written outside"
+    assert (place / "outside" / "secret").read_bytes() == SECRET, "something was written outside"
+    assert returned == 0, "no report of the good sweep"
+    text = (place / "sweep" / "report.html").read_text()
+    assert SECRET.decode() not in text and "kd.temperature=3" in text
 
 
-def main(many, kind=None):
-    report_stdout, faults = sys.stdout, 0
-    for seed in range(many):
+def main(count, kind=None, together="1"):
+    """Reports on so many hostile sweeps, some together; prints those that did what they must not."""
+    many, faults, out = int(together), 0, sys.stdout
+    for first in range(0, int(count), many):
         place = Path(tempfile.mkdtemp())
-        about = hostile(place, seed, kind)
+        about = hostile(place, range(first, first + many), kind)
         try:
             with open(os.devnull, "w") as sys.stdout:
-                check(place, about)
-        except (Exception, SystemExit) as error:
+                check(place, many)
+        except (Exception, TooLong) as error:
             faults += 1
             last = traceback.extract_tb(error.__traceback__)[-1]
-            print(
-                f"{about}: {type(error).__name__}: {str(error)[:200]} ({last.filename}:{last.lineno})",
-                file=report_stdout,
-            )
+            cause = f"{type(error).__name__}: {str(error)[:200]} ({last.filename}:{last.lineno})"
+            print(f"{about}: {cause}", file=out, flush=True)
         finally:
-            sys.stdout = report_stdout
+            sys.stdout = out
             shutil.rmtree(place)
-    print(f"{faults} of {many} did what they must not")
+    print(f"{faults} of {int(count) // many} reports did what they must not")
     return 1 if faults else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), *sys.argv[2:]))
+    logging.lastResort = None  # what is left out is not the question here
+    sys.exit(main(*sys.argv[1:]))

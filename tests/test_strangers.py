@@ -1,7 +1,9 @@
 """Somebody else's sweep is data: what is resumed, measured, mirrored and reported runs nothing that lies in it."""
 
 import json
+import os
 import shutil
+import sys
 
 import hostile
 import optuna
@@ -13,13 +15,14 @@ from records import record
 from lcomp import comparison, folders, sweep
 from lcomp.errors import UserError
 from lcomp.limits import Refused
+from lcomp.report import __main__ as command
 from lcomp.report import study_file
 from lcomp.report.runs import shown
 from lcomp.result import Result, read
 from lcomp.search import settings
 from lcomp.search.space import Space
 
-GRID = ["-m", "model=lenet5", "seed=0,1", "launcher=serial", "max_retries=0"]
+GRID = ["-m", "model=lenet5", "seed=0,1", "launcher=serial", "report=true", "reuse=false"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def poisoned(swept, place):
 
 def test_resuming_builds_what_the_command_names_and_nothing_else(swept, lcomp_in, tmp_path):
     folder, canary = poisoned(swept, tmp_path)
-    done = lcomp_in(tmp_path)(*GRID, "resume=sweep", "report=true", "reuse=false")
+    done = lcomp_in(tmp_path)(*GRID, "resume=sweep")
     assert done.returncode == 0, done.stderr
     assert not canary.exists() and "Traceback" not in done.stderr
     assert "1 of 2 runs are finished" in done.stdout
@@ -92,20 +95,20 @@ def test_a_baseline_is_read_from_the_report_s_folder_or_by_its_hash(tmp_path):
     assert folders.baseline(run, {"path": "../../cache/artifact.onnx"}, tmp_path) == tmp_path / "cache/artifact.onnx"
 
 
-SPACE = ["+prune=scheduled,none", "prune.sparsity=interval(0.5,0.9)", "kd.temperature=range(1,5)", "model=lenet5"]
+SPACE = ["prune=scheduled,none", "prune.sparsity=interval(0.5,0.9)", "kd.temperature=range(1,5)", "model=lenet5"]
 
 
 @pytest.mark.parametrize(
     ("overrides", "point"),
     [
-        (["+prune=none", "kd.temperature=3", "model=lenet5"], True),
-        (["+prune=scheduled", "prune.sparsity=0.654321", "kd.temperature=4", "model=lenet5"], True),
-        (["+prune=scheduled", "prune.sparsity=0.95", "kd.temperature=4", "model=lenet5"], False),
-        (["+prune=none", "kd.temperature=5", "model=lenet5"], False),
-        (["+prune=none", "kd.temperature=3", "model=mine"], False),
-        (["+prune=none", "kd.temperature=3"], False),
-        (["+prune=none", "kd.temperature=3", "model=lenet5", "data._target_=os.system"], False),
-        (["+prune=none", "kd.temperature=os.system", "model=lenet5"], False),
+        (["prune=none", "kd.temperature=3", "model=lenet5"], True),
+        (["prune=scheduled", "prune.sparsity=0.654321", "kd.temperature=4", "model=lenet5"], True),
+        (["prune=scheduled", "prune.sparsity=0.95", "kd.temperature=4", "model=lenet5"], False),
+        (["prune=none", "kd.temperature=5", "model=lenet5"], False),
+        (["prune=none", "kd.temperature=3", "model=mine"], False),
+        (["prune=none", "kd.temperature=3"], False),
+        (["prune=none", "kd.temperature=3", "model=lenet5", "data._target_=os.system"], False),
+        (["prune=none", "kd.temperature=os.system", "model=lenet5"], False),
         ([], False),
     ],
 )
@@ -125,7 +128,7 @@ def test_what_a_function_of_the_user_s_suggests_is_no_class_and_no_path():
 @pytest.mark.parametrize("target", ["os.system", "builtins.exec", "optuna.samplers", "optuna.pruners.NopPruner"])
 def test_a_sampler_is_one_before_it_is_called(target):
     with pytest.raises(UserError, match=r"hydra\.sweeper\.sampler\._target_="):
-        settings.make("sampler", {"_target_": target}, optuna.samplers.BaseSampler)
+        settings.make("hydra.sweeper.sampler", {"_target_": target}, optuna.samplers.BaseSampler)
 
 
 @pytest.mark.parametrize("name", ["multirun.yaml", "0", ".lock", "study.db", "0/.hydra"])
@@ -164,11 +167,31 @@ def test_a_bad_record_costs_its_own_row_and_a_line(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("kind", ["record", "file", "study"])
-def test_hostile_folders_are_reported(tmp_path, kind, capsys):
-    for seed in range(12):
-        place = tmp_path / str(seed)
-        place.mkdir()
-        hostile.check(place, hostile.hostile(place, seed, kind))
+def test_hostile_folders_are_reported(tmp_path, kind):
+    hostile.hostile(tmp_path, range(36), kind)
+    hostile.check(tmp_path, 36)
+
+
+@pytest.mark.parametrize("name", ["report", "report.html", "results.csv", "report.md"])
+@pytest.mark.parametrize("way", ["link", "folder"])
+def test_a_report_is_written_into_the_folder_or_nowhere(tmp_path, name, way, monkeypatch, capsys):
+    hostile.hostile(tmp_path, ())
+    path = tmp_path / "sweep" / name
+    path.mkdir() if way == "folder" else path.symlink_to(tmp_path / "outside")
+    monkeypatch.setattr(sys, "argv", ["lcomp.report", str(tmp_path / "sweep")])
+    returned, said = command.main(), capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "outside").iterdir()] == ["secret"]
+    assert returned == 0 or (len(said.splitlines()) == 1 and said.startswith("lcomp: ") and name in said)
+
+
+@pytest.mark.parametrize("name", [b"\xff", "²".encode(), b"9" * 200, b"a\nb", b"javascript:a", b"-1", b"$\\frac{"])
+def test_a_run_s_folder_may_have_any_name(tmp_path, name, monkeypatch):
+    hostile.hostile(tmp_path, ())
+    os.rename(os.fsencode(tmp_path / "sweep" / "good"), os.path.join(os.fsencode(tmp_path / "sweep"), name))
+    hostile.check(tmp_path)
+    [own] = [path for path in (tmp_path / "sweep").iterdir() if path.is_dir() and path.name != "report"]
+    monkeypatch.setattr(sys, "argv", ["lcomp.report", str(own)])
+    assert command.main() == 0
 
 
 def test_hundreds_of_bent_records_are_read_or_refused(tmp_path, caplog):

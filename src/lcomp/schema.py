@@ -155,7 +155,7 @@ def fault(found: Any) -> str | None:
         if key not in RULES:
             return f"no record: nothing has the key {key[:40]!r}"
         if not RULES[key].allows(value):
-            return f"no record: {key}={str(value)[:40]!r} must be {RULES[key].words}"
+            return f"no record: {key}={repr(value)[:40]} must be {RULES[key].words}"
     return None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from lcomp import folders
 from lcomp.errors import UserError
 from lcomp.report import page, wandb_report
+from lcomp.report.escaping import terminal
 from lcomp.report.runs import Shown, groups
 from lcomp.report.sheet import FORMATS, Sheet
 from lcomp.report.table import show
@@ -35,6 +36,10 @@ def main() -> int:
         report(given)
     except UserError as error:
         print(f"lcomp: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # a full disk, a folder where a file is to be
+        where = error.filename2 or error.filename
+        print(terminal(f"lcomp: {where}: cannot be written ({error.strerror})"), file=sys.stderr)
         return 1
     return 0
 
