@@ -19,7 +19,7 @@ from lcomp.report import __main__ as command
 from lcomp.report import study_file
 from lcomp.report.runs import shown
 from lcomp.result import Result, read
-from lcomp.search import settings
+from lcomp.search import search, settings
 from lcomp.search.space import Space
 
 GRID = ["-m", "model=lenet5", "seed=0,1", "launcher=serial", "report=true", "reuse=false"]
@@ -156,6 +156,18 @@ def test_a_study_is_read_and_not_carried_out(tmp_path):
     before = (tmp_path / "sweep" / "study.db").read_bytes()
     [summary] = optuna.get_all_study_summaries(study_file.read_only(tmp_path / "sweep" / "study.db"))
     assert summary.n_trials == 3 and (tmp_path / "sweep" / "study.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_search_goes_on_with_a_study_of_rows_alone(tmp_path, seed):
+    import random
+
+    hostile.sweep(tmp_path / "sweep")
+    search.check_study(tmp_path / "sweep" / "study.db")
+    about = hostile.bend_study(tmp_path / "sweep", random.Random(seed))
+    if about.partition(" ")[0] in ("view", "trigger", "generated", "virtual"):
+        with pytest.raises(UserError, match=r"study\.db: "):
+            search.check_study(tmp_path / "sweep" / "study.db")
 
 
 def test_a_bad_record_costs_its_own_row_and_a_line(tmp_path, caplog):

@@ -51,7 +51,7 @@ def summarize(folder: Path) -> None:
     from lcomp.report.table import show
 
     found = [run for run in sweep.latest(sweep.runs(folder)) if not run.result.lacks]
-    show([run.result for run in found], folder)
+    show([run.result.known for run in found], folder)
     sweep.failures[:] = [
         f"{run.folder.name}: {' '.join(run.result.overrides)}: {run.result.error}"
         for run in found

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,12 @@ class Result:
     def is_final(self) -> bool:
         """Whether another try would give it again."""
         return self.status in ("ok", "pruned", "nan")
+
+    @property
+    def known(self) -> Result:
+        """The same, less figures that are null."""
+        own, base = ({k: v for k, v in of.items() if v is not None} for of in (self.metrics, self.baseline))
+        return replace(self, metrics=own, baseline=base)
 
     @property
     def lacks(self) -> str | None:

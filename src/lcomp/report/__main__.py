@@ -66,7 +66,7 @@ def report(given: argparse.Namespace) -> None:
         return
     print_tables(runs, sheets, given.folders, given.format or "terminal")
     if given.format is None:
-        print(f"Report: {write(found, given.out or common(given.folders))}")
+        print(terminal(f"Report: {write(found, given.out or common(given.folders))}"))
 
 
 def print_tables(runs: Sequence[Shown], sheets: Sequence[Sheet], of: Sequence[Path], form: str) -> None:

@@ -129,7 +129,7 @@ def record(path: Path) -> Result | None:
         return None
     if found.lacks:
         log.warning("%s: %s; left out", path, found.lacks)
-    return None if found.lacks else found
+    return None if found.lacks else found.known
 
 
 def order(path: Path) -> tuple[Any, ...]:

@@ -23,15 +23,20 @@ def read_only(path: Path) -> optuna.storages.RDBStorage:
         OSError, Refused: it is no regular file, too large, or has more than tables and their indexes.
         sqlite3.Error: it is no database, or reading it takes too long.
     """
+    if path.with_name(f"{path.name}-journal").exists():
+        raise Refused(f"{path}: a search was interrupted while it wrote there; resume= mends it")
     copy = checked(path)
     engine = {"creator": lambda: copy, "poolclass": sqlalchemy.pool.StaticPool}
     return optuna.storages.RDBStorage("sqlite://", engine_kwargs=engine)
 
 
 def checked(path: Path) -> sqlite3.Connection:
-    """The copy, once it is known that it has nothing but tables that hold rows: no view, trigger or virtual table."""
-    if path.with_name(f"{path.name}-journal").exists():
-        raise Refused(f"{path}: a search was interrupted while it wrote there; resume= mends it")
+    """A copy in memory of a database that has nothing but tables that hold rows: no view, trigger or virtual table.
+
+    Raises:
+        OSError, Refused: it is no regular file, too large, or has more.
+        sqlite3.Error: it is no database.
+    """
     written = content(path, limits.STUDY)
     copy = sqlite3.connect(":memory:", check_same_thread=False)
     copy.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, ROW)
