@@ -15,6 +15,7 @@ from hydra_plugins.lcomp_local import local
 from lcomp import clocks, command_line
 from lcomp.errors import UserError
 from lcomp.result import Result
+from lcomp.typed import Typed
 
 FEW = ["trainer.max_epochs=1", "launcher.workers=2"]
 
@@ -156,6 +157,6 @@ def test_a_job_that_could_not_begin_leaves_a_record(composed, tmp_path, error):
 
 def test_a_latency_that_cannot_be_measured_costs_itself_alone(tmp_path, caplog):
     Result("ok", metrics={"val_accuracy": 0.9}).write(tmp_path / "0")
-    clocks.complete(tmp_path)
-    assert "no latency could be measured (FileNotFoundError" in caplog.text
+    clocks.complete(tmp_path, Typed(None, None, lambda result: None))
+    assert "no latency could be measured (Refused" in caplog.text
     assert json.loads((tmp_path / "0" / "result.json").read_text())["status"] == "ok"

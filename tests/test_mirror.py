@@ -194,7 +194,7 @@ def test_the_baseline_of_a_run_that_failed_is_well(tmp_path):
     assert seen.summary["seconds/train"] == 5.0 and seen.summary["steps"] == 0
 
 
-def test_a_configuration_that_cannot_be_read_costs_the_others_nothing(tmp_path):
+def test_no_configuration_that_lies_in_a_run_is_built(tmp_path):
     sweep = tmp_path / "sweep"
     for number, text in enumerate(
         ("{not yaml", "kd: {}\n", "data: {root: '${oc.env:NOT_THERE}'}\nlogger: {_target_: lcomp.mirror.Mirror}\n")
@@ -202,9 +202,10 @@ def test_a_configuration_that_cannot_be_read_costs_the_others_nothing(tmp_path):
         run(sweep / str(number), f"x={number}")
         (sweep / str(number) / ".hydra").mkdir()
         (sweep / str(number) / ".hydra" / "config.yaml").write_text(text)
-    mirror.complete(sweep, CFG["logger"])
-    assert {path.parts[-4] for path in sweep.glob("[0-9]/wandb/*/*.wandb")} == {"0", "2"}  # the second had no logger
     mirror.complete(sweep, None)
+    assert not list(sweep.rglob("*.wandb"))
+    mirror.complete(sweep, CFG["logger"])
+    assert {path.parts[-4] for path in sweep.glob("[0-9]/wandb/*/*.wandb")} == {"0", "1", "2"}
 
 
 def test_disabled_writes_nothing(tmp_path):

@@ -24,7 +24,7 @@ PINNED = {canonical(name): version for name, _, version in (line.partition("==")
 
 def test_each_promise_names_a_test_that_is_there():
     promises = [row.split(" | ") for row in SAID.partition("## Limits")[0].splitlines() if row.endswith("` |")]
-    assert len(promises) == 6
+    assert len(promises) == 10
     for *_, named in promises:
         file = ""
         for test in re.findall(r"`([\w.:]+)`", named):
@@ -34,7 +34,10 @@ def test_each_promise_names_a_test_that_is_there():
 
 
 def test_the_limits_are_those_of_the_source():
-    numbers = {f"{found} MB" for found in (limits.ARTIFACT >> 20, limits.MEMORY >> 20, limits.PREDICTIONS >> 20)}
+    numbers = {
+        f"{found} MB"
+        for found in (limits.ARTIFACT >> 20, limits.MEMORY >> 20, limits.PREDICTIONS >> 20, limits.STUDY >> 20)
+    }
     numbers |= {f"{limits.RECORD >> 20} MB", f"{limits.CONFIGURATION >> 10} KB", f"{limits.DEPTH} deep"}
     numbers |= {f"{limits.EXPORTED} steps"}
     table = SAID.partition("## Limits")[2].partition("## Secrets")[0]

@@ -10,36 +10,42 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lcomp.pool import pool_of
-from lcomp.sweep import Run, configuration, runs
+from lcomp.sweep import Run, runs
+from lcomp.typed import Typed
 
 log = logging.getLogger("lcomp")
 
 
-def complete(folder: Path) -> None:
+def complete(folder: Path, typed: Typed) -> None:
     """Measures the latencies that records under `folder` lack; where that cannot be, the record has none.
 
     A process of its own does it, unless this one has imported everything: it carried out the runs itself, in turn.
     """
     lacking = [run for run in runs(folder) if run.result.status == "ok" and "latency_ratio" not in run.result.metrics]
     if lacking and "lcomp.run" in sys.modules:
-        each(lacking, clock)
+        each(lacking, typed, clock)
     elif lacking:
         with pool_of(1) as pool:
-            each(lacking, lambda cfg, folder: pool.schedule(clock, args=(cfg, folder)).result())
+            each(lacking, typed, lambda cfg, folder: pool.schedule(clock, args=(cfg, folder)).result())
 
 
-def each(lacking: Sequence[Run], clock: Callable[[DictConfig, Path], None]) -> None:
+def each(lacking: Sequence[Run], typed: Typed, clock: Callable[[DictConfig, Path], None]) -> None:
     for run in lacking:
         try:
-            clock(configuration(run), run.folder.absolute())
+            clock(typed.configuration(run.result, run.folder), run.folder.absolute())
         except Exception as error:  # a killed worker, a baseline that is gone
             log.warning("%s: no latency could be measured (%s: %s)", run.folder, type(error).__name__, error)
 
 
 def clock(cfg: DictConfig, folder: Path) -> None:
+    from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import setup_globals
+    from omegaconf import open_dict
 
     from lcomp import comparison
 
     setup_globals()
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
     comparison.clock(cfg, folder)

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
-from lcomp import measure, parts, predictions, size
+from lcomp import folders, identity, measure, parts, predictions, size
 from lcomp.baseline import Baseline
 from lcomp.environment import cpu
+from lcomp.errors import UserError
 from lcomp.files import sha256, write_atomically
 from lcomp.mnist_c import MNISTC
 from lcomp.predictions import Predictions
@@ -80,12 +81,12 @@ def compare(
 
 def measure_latencies(cfg: DictConfig, runtime: Runtime, splits: measure.Splits, folder: Path, result: Result) -> None:
     """Measures latencies of the run's artifact and its baseline's, in turns, in this process."""
-    sessions = [
-        runtime.session(folder.resolve() / path["path"]) for path in (result.baseline_artifact, result.artifact)
-    ]
-    base, own = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
+    own = folders.checked(folders.artifact(folder, result.artifact), result.artifact.get("sha256"))
+    base_file = folders.baseline(folder, result.baseline_artifact, folder.parent)
+    sessions = [runtime.session(path) for path in (base_file, own)]
+    base, found = measure.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
     result.baseline |= base | {"latency_ratio": 1.0}
-    result.metrics |= own | {"latency_ratio": own["latency_us_p50"] / base["latency_us_p50"]}
+    result.metrics |= found | {"latency_ratio": found["latency_us_p50"] / base["latency_us_p50"]}
 
 
 def clock(cfg: DictConfig, folder: Path) -> None:
@@ -93,6 +94,9 @@ def clock(cfg: DictConfig, folder: Path) -> None:
     torch.set_num_threads(cfg.threads)
     result = read(folder / FILE_NAME)
     with seconds(result, "latency"):
-        measure_latencies(cfg, parts.make_runtime(cfg), measure.splits_of(parts.make_data(cfg)), folder, result)
+        data = parts.make_data(cfg)
+        if identity.dataset(data)["sha256"] != result.dataset["sha256"]:
+            raise UserError(f"{folder}: measured on another data set than this command's")
+        measure_latencies(cfg, parts.make_runtime(cfg), measure.splits_of(data), folder, result)
     result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)

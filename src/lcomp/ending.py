@@ -29,7 +29,7 @@ def end(config: DictConfig) -> None:
     """The same, of Hydra's configuration of the sweep."""
     folder = Path(config.hydra.sweep.dir)
     summarize(folder)
-    mirror.complete(folder, config.logger)
+    mirror.complete(folder, config.logger, sweep.typed)
     if command := mirror.sync_command(folder):
         print(f"To see it in Weights & Biases: {command}")
     if config.report is True:
@@ -50,8 +50,8 @@ def summarize(folder: Path) -> None:
     """Prints the table of the records under `folder`, then a line for each run that failed."""
     from lcomp.report.table import show
 
-    found = sweep.latest(sweep.runs(folder))
-    show([run.result for run in found], folder)
+    found = [run for run in sweep.latest(sweep.runs(folder)) if not run.result.lacks]
+    show([run.result.known for run in found], folder)
     sweep.failures[:] = [
         f"{run.folder.name}: {' '.join(run.result.overrides)}: {run.result.error}"
         for run in found

@@ -14,16 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lcomp import config
+from lcomp import config, folders
 from lcomp.build import build
 from lcomp.errors import one_of
 from lcomp.files import write_atomically
+from lcomp.limits import Refused
 from lcomp.result import LATENCIES, Result, baseline_curves
-from lcomp.sweep import Run, configuration, runs
+from lcomp.sweep import Run, runs
+from lcomp.typed import Typed
+from lcomp.untrusted import json_of
 from lcomp.wandb_contents import baseline_of, described, log_artifact, log_pictures, rows, summary
 from lcomp.wandb_isolation import files_inside, harmless, no_arguments
 
@@ -86,7 +89,7 @@ class Mirror:
         if self.mode == "disabled" or broken or not result.baseline or result.techniques == "baseline":
             return
         with harmless():
-            entry = (folder / result.baseline_artifact["path"]).parent
+            entry = folders.baseline(folder, result.baseline_artifact, folder.parent).parent
             own = baseline_of(result, baseline_curves(entry))
             beside = folder.parent if group == folder.parent.name else folder
             place = beside / f"{BASELINE}{own.artifact['sha256'][:8]}"
@@ -141,6 +144,8 @@ class Mirror:
             place: whose `wandb/` holds its files.
             files: where artifact and predictions lie.
         """
+        folders.check_own(place)
+        folders.check_own(place / FOLDER)
         if self.run is None:
             for half in (place / FOLDER).glob("offline-run-*"):  # of a mirroring that was interrupted
                 shutil.rmtree(half)
@@ -170,27 +175,38 @@ class Mirror:
         write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
 
 
-def complete(folder: Path, logger: Mapping[str, Any] | None) -> None:
+def complete(folder: Path, logger: Mapping[str, Any] | None, typed: Typed | None = None) -> None:
     """Mirrors every run of a sweep that is not mirrored yet, then its baselines.
 
     Args:
         logger: the sweep's choice, for a run that was lost before it knew its own.
+        typed: the sweep's command, which says how each of its runs is composed.
     """
+    everywhere = (logger or {}).get("_target_") == TARGET
     for run in runs(folder):
+        if not everywhere and not any(
+            one.lstrip("+").startswith(("logger", "experiment")) for one in run.result.overrides
+        ):
+            continue  # without composing it
         with harmless():
-            cfg = composed(run, logger)
+            cfg = composed(run, logger, typed)
             chosen = cfg.get("logger") or {}
             if chosen.get("_target_") == TARGET:
                 build(dict(chosen), "logger").complete(run.folder, cfg, run.result, folder.name)
                 build(dict(chosen), "logger").complete_baseline(run.folder, cfg, run.result, folder.name)
 
 
-def composed(run: Run, logger: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the run was composed to, as far as that is known."""
+def composed(run: Run, logger: Mapping[str, Any] | None, typed: Typed | None) -> dict[str, Any]:
+    """What the command composes the run to; where it has no such run, the sweep's logger alone."""
     try:
-        return resolved(configuration(run))
-    except (OSError, ValueError, AssertionError, yaml.YAMLError):
-        return {"logger": dict(logger or {})}
+        if typed is not None:
+            cfg = typed.configuration(run.result, run.folder)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            return resolved(cfg)
+    except (Refused, OmegaConfBaseException, HydraException):
+        pass
+    return {"logger": dict(logger or {})}
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -205,9 +221,12 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 def note(folder: Path) -> Any:
     """What was noted of the W&B run in `folder`; None where there is none, or half of one."""
     try:
-        return json.loads((folder / FOLDER / NOTE).read_text())
+        found = json_of(folder / FOLDER / NOTE)
     except (OSError, ValueError):
         return None
+    kinds = {"id": str, "mode": str, "latencies": bool}
+    whole = isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+    return found if whole else None
 
 
 def measured(metrics: Mapping[str, float]) -> bool:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lcomp.report.line import line
 from lcomp.result import FILE_NAME, Result, read
+from lcomp.sweep import numbered, runs
 
 Objective = tuple[str, bool]  # a metric, and whether more of it is better
 INTERVAL = 0.3  # seconds between two looks at the folder
@@ -42,14 +43,15 @@ class View:
         objective: Objective | None,
     ):
         self.folder, self.total, self.done, self.objective = folder, total, done, objective
-        self.ended = {path.parent.name for path in folder.glob(f"*/{FILE_NAME}")}
-        self.abandoned = {path.name for path in folder.iterdir() if path.name.isdecimal()} - self.ended
+        before = {run.folder.name: run.result for run in runs(folder)}
+        self.ended = set(before)
+        self.abandoned = {path.name for path in numbered(folder)} - self.ended
         self.counts: Counter[str] = Counter()
         self.running: set[str] = set()
         self.best: tuple[float, str] | None = None
         self.datasets: set[str] = set()  # of finished runs: figures of two do not compare, so there is no best of them
-        for name in sorted(self.ended, key=int):  # of equals, the first
-            self.weigh(name, read(folder / name / FILE_NAME))
+        for name, result in before.items():  # of equals, the first
+            self.weigh(name, result)
         self.start = time.monotonic()
         console = Console(stderr=True)
         lines = sys.stdout.isatty()  # elsewhere they go where they were sent
@@ -83,7 +85,7 @@ class View:
 
     def look(self) -> None:
         """Tells of the runs that ended since the last look."""
-        names = {path.name for path in self.folder.iterdir() if path.name.isdecimal()} - self.ended - self.abandoned
+        names = {path.name for path in numbered(self.folder)} - self.ended - self.abandoned
         ended = [name for name in sorted(names, key=int) if (self.folder / name / FILE_NAME).exists()]
         for name in ended:
             result = read(self.folder / name / FILE_NAME)

@@ -7,11 +7,13 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lcomp import schema
 from lcomp.files import write_atomically
+from lcomp.limits import Refused
 from lcomp.points import hidden, key
 from lcomp.redact import redacted
 from lcomp.untrusted import json_of
@@ -76,6 +78,17 @@ class Result:
         return self.status in ("ok", "pruned", "nan")
 
     @property
+    def known(self) -> Result:
+        """The same, less figures that are null."""
+        own, base = ({k: v for k, v in of.items() if v is not None} for of in (self.metrics, self.baseline))
+        return replace(self, metrics=own, baseline=base)
+
+    @property
+    def lacks(self) -> str | None:
+        """What a finished run's record does not say and tables show; None where it says it all."""
+        return schema.lacking(self.metrics, self.baseline, self.dataset) if self.status == "ok" else None
+
+    @property
     def techniques(self) -> str:
         """What compressed the network, in one word: `logit`, `scheduled+qat`, or `baseline` where nothing did."""
         chosen = [self.choices.get(family) for family in ("kd", "prune", "quant")]
@@ -86,16 +99,25 @@ class Result:
         path = folder / FILE_NAME
         self.hidden = hidden(self.overrides) or self.hidden
         kept = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
+        if self.status != "ok":
+            kept = schema.kept(finite(kept), asdict(Result()))
         text = json.dumps(finite(redacted(kept)), indent=2, sort_keys=True, allow_nan=False)
         write_atomically(path, (text + "\n").encode())
         return path
 
 
 def read(path: Path) -> Result:
-    """The record at `path`."""
+    """The record at `path`.
+
+    Raises:
+        OSError: it cannot be opened.
+        Refused: it is none; the message names the file and what is wrong with it.
+    """
     found = json_of(path)
-    if isinstance(found.get("epochs"), list):  # of before other curves than the validation accuracy were kept
+    if isinstance(found, dict) and isinstance(found.get("epochs"), list):  # of before other curves were kept
         found["epochs"] = {"val_accuracy": found["epochs"]}
+    if wrong := schema.fault(found):
+        raise Refused(f"{path}: {wrong}")
     return Result(**found)
 
 
@@ -108,9 +130,10 @@ def perturbations(metrics: Mapping[str, float]) -> list[str]:
 def baseline_curves(folder: Path) -> Curves:
     """What was logged while the baseline in the cache's `folder` learned; nothing where that is gone."""
     try:
-        return dict(json.loads((folder / ENTRY).read_text())["epochs"])
+        found = json_of(folder / ENTRY)["epochs"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+    return found if schema.are_curves(found) else {}
 
 
 def finite(value: Any) -> Any:

@@ -59,7 +59,8 @@ def run(
         logger = parts.make_logger(cfg, folder)
         if isinstance(logger, Mirror):
             epochs.live = logger.live(folder, cfg, result, group or folder.name)
-        result.name, result.seed, result.environment = cfg.name, cfg.seed, environment(cfg.threads, gpus.device(cfg))
+        result.name = None if cfg.name is None else str(cfg.name)
+        result.seed, result.environment = cfg.seed, environment(cfg.threads, gpus.device(cfg))
         result.params = config.params(cfg)
         carry_out(cfg, folder, result, timed, epochs, equals, logger)
         result.status = "ok"

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import filelock
 from omegaconf import DictConfig, OmegaConf
 
+from lcomp import folders, schema
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
+from lcomp.limits import Refused
 from lcomp.points import key
 from lcomp.redact import redacted
 from lcomp.report.line import line
 from lcomp.result import FILE_NAME, Result, read
 from lcomp.untrusted import json_of, yaml_of
 
+if TYPE_CHECKING:
+    from lcomp.typed import Typed
+
 log = logging.getLogger("lcomp")
 MANIFEST = "sweep.json"
+NUMBER = re.compile("[0-9]{1,9}")  # what a run's folder is called
 SUBDIR = "${hydra.job.num}"  # no swept value is part of a path
 INTERRUPTED = "interrupted: the process ended before the run did"
+typed: Typed | None = None  # the command of this process's sweep
 failures: list[str] = []  # a line for each failed run of this process's sweep, for the exit code
 
 
@@ -62,17 +70,19 @@ def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -
     if resume and not manifest.exists():
         raise UserError(f"resume={folder}: no sweep there ({MANIFEST} is missing); name a sweep's folder, or last")
     folder.mkdir(parents=True, exist_ok=True)
+    folders.check_stays_inside(folder)
     try:
         with filelock.FileLock(folder / ".lock", timeout=0):
             if not resume and (manifest.exists() or any(folder.glob(f"*/{FILE_NAME}"))):
                 raise UserError(f"{folder}: holds a sweep already; resume={folder} goes on with it, or name another")
             if resume:
-                check_plan(folder, json_of(manifest)["plan"], redacted(plan))
+                check_plan(folder, plan_of(manifest), redacted(plan))
                 close_interrupted(folder)
             else:
                 kept = redacted({"arguments": list(arguments), "plan": plan})
                 write_atomically(manifest, json.dumps(kept, indent=2).encode())
-            OmegaConf.save(redacted(OmegaConf.to_container(cfg)), folder / "multirun.yaml")
+            composed = OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg))))
+            write_atomically(folder / "multirun.yaml", composed.encode())
             try:
                 yield folder
             except KeyboardInterrupt:
@@ -95,6 +105,19 @@ def command(arguments: Sequence[str], folder: Path) -> str:
     return shlex.join(["python", "-m", "lcomp", "-m", *redacted(kept), f"resume={folder}"])
 
 
+def plan_of(manifest: Path) -> dict[str, Any]:
+    """The plan of the sweep that it is the manifest of.
+
+    Raises:
+        Refused: it is no manifest.
+    """
+    found = json_of(manifest)
+    plan = found.get("plan") if isinstance(found, dict) else None
+    if not isinstance(plan, dict):
+        raise Refused(f"{manifest}: no manifest of a sweep (no plan in it); start the sweep anew")
+    return plan
+
+
 def check_plan(folder: Path, before: Any, now: Any) -> None:
     """Raises UserError, with the difference, where a sweep's plan is no longer what it was."""
     if before == now:
@@ -110,30 +133,46 @@ def check_plan(folder: Path, before: Any, now: Any) -> None:
 
 def close_interrupted(folder: Path, cause: str = INTERRUPTED) -> None:
     """Leaves a record for each run that could not leave its own; only for a folder in which nothing runs."""
-    for path in folder.iterdir():
-        if path.name.isdecimal() and not (path / FILE_NAME).exists():
-            overrides = path / ".hydra" / "overrides.yaml"
-            asked = OmegaConf.to_container(yaml_of(overrides)) if overrides.exists() else None
-            named = [str(override).replace("\\:", ":") for override in asked or []]
-            Result(overrides=named, error=cause).write(path)
+    for path in numbered(folder):
+        if not (path / FILE_NAME).exists():
+            Result(overrides=asked_for(path), error=cause).write(path)
+
+
+def asked_for(folder: Path) -> list[str]:
+    """The overrides that Hydra noted of the run in `folder`, as far as they can be read."""
+    try:
+        found = OmegaConf.to_container(yaml_of(folder / ".hydra" / "overrides.yaml"), resolve=False)
+    except FileNotFoundError:
+        return []
+    except (OSError, Refused) as error:
+        log.warning("%s: it is not known what was asked for (%s)", folder, error)
+        return []
+    named = [str(override).replace("\\:", ":") for override in found] if isinstance(found, list) else []
+    return named if schema.RULES["overrides"].allows(named) else []
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The folders of a sweep's runs, in the order of their numbers."""
+    found = [path for path in folder.iterdir() if NUMBER.fullmatch(path.name) and path.is_dir()]
+    return sorted((path for path in found if not path.is_symlink()), key=lambda path: (int(path.name), path.name))
 
 
 def runs(folder: Path) -> list[Run]:
-    """The runs that have a record, in the order of their numbers."""
-    paths = sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda path: (len(path.parent.name), path.parent.name))
-    return [Run(path.parent, read(path)) for path in paths]
-
-
-def configuration(run: Run) -> DictConfig:
-    """What the run was composed to."""
-    loaded = yaml_of(run.folder / ".hydra" / "config.yaml")
-    assert isinstance(loaded, DictConfig)
-    return loaded
+    """The runs that have a record, in the order of their numbers; one that cannot be read is named and left out."""
+    found = []
+    for path in numbered(folder):
+        try:
+            found.append(Run(path, read(path / FILE_NAME)))
+        except FileNotFoundError:
+            continue
+        except (OSError, Refused) as error:
+            log.warning("%s; the run is left out", error)
+    return found
 
 
 def next_number(folder: Path) -> int:
     """The first number that no run of the folder has had."""
-    return 1 + max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=-1)
+    return 1 + max((int(path.name) for path in folder.iterdir() if NUMBER.fullmatch(path.name)), default=-1)
 
 
 def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list[list[str]]:

@@ -27,13 +27,18 @@ if TYPE_CHECKING:
     import onnx
 
 
-def content(path: Path, limit: int) -> bytes:
+def content(path: Path, limit: int, linked: bool = False) -> bytes:
     """The bytes of a regular file.
+
+    Args:
+        linked: it may be a link into another folder, as where the user has named it.
 
     Raises:
         OSError: it cannot be opened.
-        Refused: it is a pipe or a device, or has more bytes than `limit`.
+        Refused: it is a pipe or a device, a link into another folder, or has more bytes than `limit`.
     """
+    if not linked and path.is_symlink() and os.path.dirname(os.path.realpath(path)) != os.path.realpath(path.parent):
+        raise Refused(f"{path}: is a link into another folder")
     with open(path, "rb", opener=at_once) as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
@@ -110,8 +115,8 @@ def check_events(path: Path, written: bytes) -> None:
             raise Refused(f"{path}: nests deeper than {DEPTH} levels")
 
 
-def onnx_of(path: Path, limit: int = limits.ARTIFACT) -> onnx.ModelProto:
-    """The model in an ONNX file, which holds all of it.
+def onnx_of(path: Path, limit: int = limits.ARTIFACT, linked: bool = False) -> onnx.ModelProto:
+    """The model in an ONNX file, which holds all of it; `linked` as of `content`.
 
     Raises:
         OSError: it cannot be opened.
@@ -121,7 +126,7 @@ def onnx_of(path: Path, limit: int = limits.ARTIFACT) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model_from_string(content(path, limit))
+        model = onnx.load_model_from_string(content(path, limit, linked))
     except DecodeError as error:
         raise Refused(f"{path}: no ONNX file ({error})") from None
     for tensor in model.graph.initializer:

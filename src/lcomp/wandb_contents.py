@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lcomp import config, predictions
+from lcomp import config, folders, predictions
 from lcomp.redact import redacted
 from lcomp.result import Curves, Result
 
@@ -87,9 +87,9 @@ def log_artifact(run: Any, about: Mapping[str, Any], folder: Path, result: Resul
     """The network's file as a W&B artifact, named by its techniques."""
     import wandb
 
-    path = folder / str(result.artifact.get("path"))
-    if not path.is_file():
+    if not (folder / str(result.artifact.get("path"))).is_file():
         return
+    path = folders.artifact(folder, result.artifact)
     name = about["job_type"].replace("+", "-")
     artifact = wandb.Artifact(f"lcomp-{name}", "model", metadata={"config_hash": result.config_hash})
     artifact.add_file(str(path), policy="immutable")  # where it lies: no copy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -16,6 +15,7 @@ from lcomp import clocks, config, sweep
 from lcomp.errors import UserError
 from lcomp.points import DIGEST, covering, key, without_inactive
 from lcomp.progress import View
+from lcomp.typed import Typed
 
 
 class GridSweeper(BasicSweeper):
@@ -44,6 +44,8 @@ class GridSweeper(BasicSweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         [points] = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
         hydras = list(self.config.hydra.overrides.hydra)
+        by_key = {key(point): point for point in points}
+        sweep.typed = Typed(self.hydra_context.config_loader, self.config, lambda result: by_key.get(result.point))
         with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points)) as folder:
             todo = sweep.missing(folder, points, self.max_retries)
             done = len(points) - len(todo)
@@ -60,7 +62,7 @@ class GridSweeper(BasicSweeper):
                 raise
             except Exception as error:
                 raise sweep.broken(error, folder) from error
-            clocks.complete(Path(folder))
+            clocks.complete(folder, sweep.typed)
         for returned in (one for batch in returns for one in batch):
             _ = returned.return_value  # raises what a run raised outside its record
         return returns

@@ -29,7 +29,7 @@ def from_onnx(path: Path, rewritten: bool = False) -> Network:
     Raises:
         UserError: an operator or a setting that has no place in a packed network.
     """
-    model = space_to_depth.rewritten(path) if rewritten else onnx_of(path, limits.WHOLE)
+    model = space_to_depth.rewritten(path) if rewritten else onnx_of(path, limits.WHOLE, linked=True)
     try:
         onnx.checker.check_model(model)  # each node behind what it reads: without cycles
         return Translation(model.graph).network()

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lcomp import folders
 from lcomp.errors import UserError
 from lcomp.report import page, wandb_report
+from lcomp.report.escaping import terminal
 from lcomp.report.runs import Shown, groups
 from lcomp.report.sheet import FORMATS, Sheet
 from lcomp.report.table import show
@@ -35,6 +37,10 @@ def main() -> int:
     except UserError as error:
         print(f"lcomp: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a full disk, a folder where a file is to be
+        where = error.filename2 or error.filename
+        print(terminal(f"lcomp: {where}: cannot be written ({error.strerror})"), file=sys.stderr)
+        return 1
     return 0
 
 
@@ -44,13 +50,12 @@ def report(given: argparse.Namespace) -> None:
     Raises:
         UserError: a folder without records, or what W&B cannot take.
     """
-    folders: list[Path] = given.folders
-    for folder in folders:
-        if not folder.is_dir() or not any(folder.rglob(FILE_NAME)):
+    for folder in given.folders:
+        if not folder.is_dir() or not folders.files(folder, FILE_NAME):
             raise UserError(f"{folder}: no record in it; name the folder of a sweep, or multirun")
-    found = read(folders)
+    found = read(given.folders)
     _, runs, sheets = found
-    title = page.title(folders)
+    title = page.title(given.folders)
     if given.wandb or given.wandb_spec:
         entity, project = wandb_report.destination(given.wandb or "entity/lcomp")
         if given.wandb_spec:
@@ -59,23 +64,23 @@ def report(given: argparse.Namespace) -> None:
         if given.wandb and not given.wandb_spec:
             print(f"W&B report: {wandb_report.publish(runs, sheets, title, entity, project)}")
         return
-    print_tables(runs, sheets, folders, given.format or "terminal")
+    print_tables(runs, sheets, given.folders, given.format or "terminal")
     if given.format is None:
-        print(f"Report: {write(found, given.out or common(folders))}")
+        print(terminal(f"Report: {write(found, given.out or common(given.folders))}"))
 
 
-def print_tables(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path], form: str) -> None:
+def print_tables(runs: Sequence[Shown], sheets: Sequence[Sheet], of: Sequence[Path], form: str) -> None:
     for sheet in sheets or ([] if form == "terminal" else [over_seeds(groups(runs))]):
         print(sheet.text(form))
     if not sheets and form == "terminal":
-        show([run.result for run in runs], folders[0])
+        show([run.result for run in runs], of[0])
 
 
-def common(folders: Sequence[Path]) -> Path:
+def common(several: Sequence[Path]) -> Path:
     """The folder itself, or the one that holds them all."""
-    if len(folders) == 1:
-        return folders[0]
-    return Path(os.path.relpath(os.path.commonpath([folder.resolve() for folder in folders])))
+    if len(several) == 1:
+        return several[0]
+    return Path(os.path.relpath(os.path.commonpath([folder.resolve() for folder in several])))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def line(result: Result) -> str:
         f"{own['file_bytes'] / 1000:.1f} KB, gzip'd {own['gzip_bytes'] / 1000:.1f} KB "
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
         + latency
-        + "".join(f", test accuracy under {one_line(k.partition('/')[2])} {own[k]:.2%}" for k in perturbations(own))
+        + "".join(
+            f", test accuracy under {one_line(key.partition('/')[2])} {own[key]:.2%}" for key in perturbations(own)
+        )
         + (f", test mean corruption error {own['mce']:.2f}x the baseline's" if own.get("mce") is not None else "")
         + (f", taken from {one_line('/'.join(result.reused.rsplit('/', 2)[-2:]))}" if result.reused else "")
     )

@@ -15,6 +15,7 @@ import plotly.offline
 from jinja2 import Environment, StrictUndefined
 
 from lcomp.report import charts, paper, records, robustness, study, survey
+from lcomp.report.escaping import one_line
 from lcomp.report.rows import TABLES
 from lcomp.report.runs import Shown
 from lcomp.report.sheet import Sheet
@@ -42,7 +43,7 @@ def page(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path]
 
 
 def title(folders: Sequence[Path]) -> str:
-    return f"lcomp: {', '.join(sorted({folder.resolve().name for folder in folders}))}"
+    return f"lcomp: {', '.join(sorted({one_line(folder.resolve().name) for folder in folders}))}"
 
 
 def source(name: str) -> str:

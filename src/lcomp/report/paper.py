@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lcomp import predictions
+from lcomp import folders, predictions
 from lcomp.predictions import Predictions
 from lcomp.report.rows import BASELINE, DIFFERENCES, TABLES, Row
 from lcomp.report.runs import Shown, record
@@ -66,14 +66,14 @@ def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
 
 def machine(results: Sequence[Result]) -> Sheet:
     """Table I: where the figures were measured."""
-    seen = sorted({str(result.environment["cpu"]) for result in results})
-    versions = results[0].environment["versions"]
+    seen = sorted({str(result.environment.get("cpu")) for result in results})
+    versions = results[0].environment.get("versions", {})
     data = sorted({result.dataset["name"] for result in results})
     rows = [
         ["processor", ", ".join(seen)],
-        ["threads", ", ".join(sorted({str(result.environment["threads"]) for result in results}))],
-        *([name, str(versions[name])] for name in ("python", "torch", "onnxruntime", "lcomp")),
-        ["lcomp at", ", ".join(sorted({str(result.environment["git_sha"])[:10] for result in results}))],
+        ["threads", ", ".join(sorted({str(result.environment.get("threads")) for result in results}))],
+        *([name, str(versions.get(name, ""))] for name in ("python", "torch", "onnxruntime", "lcomp")),
+        ["lcomp at", ", ".join(sorted({str(result.environment.get("git_sha"))[:10] for result in results}))],
         ["data", ", ".join(data)],
         ["runs", str(len(results))],
     ]
@@ -154,7 +154,7 @@ def load(folder: Path) -> dict[str, list[Run]]:
     """The finished runs under `folder`, by the names of their experiments (` on <perturbation>` where training images
     were perturbed); of two with one name and seed, the later."""
     found: dict[tuple[str, int], Run] = {}
-    for path in sorted(folder.rglob(FILE_NAME), key=lambda path: path.stat().st_mtime):
+    for path in sorted(folders.files(folder, FILE_NAME), key=lambda path: path.stat().st_mtime):
         result = record(path)
         if result is None or result.status != "ok" or not result.name:
             continue
@@ -163,7 +163,7 @@ def load(folder: Path) -> dict[str, list[Run]]:
             beside = [o.partition("=")[2] for o in result.overrides if o.startswith("perturb=")]
             trained_on = beside[0] if beside else "none"  # besides what the experiment itself perturbs
             name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
-            base = predictions.read(Shown(path.parent, result, name).baseline_folder)
+            base = predictions.read(Shown(path.parent, result, name, folder).baseline_folder)
             found[name, result.seed] = Run(result, kept.right, kept.beside(base))
     names = sorted({name for name, _ in found})
     return {

@@ -13,13 +13,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from lcomp import predictions
+from lcomp import folders, predictions
 from lcomp.config import FAMILIES
+from lcomp.limits import Refused
 from lcomp.predictions import Predictions
 from lcomp.redact import redacted
 from lcomp.report.statistics import Difference, difference
 from lcomp.result import FILE_NAME, Result, read
-from lcomp.sweep import MANIFEST
+from lcomp.sweep import MANIFEST, NUMBER
 
 log = logging.getLogger("lcomp")
 
@@ -31,11 +32,13 @@ class Shown:
     Attributes:
         folder: the run's.
         label: what was asked for beside what all runs of its report have in common.
+        root: the folder that the report is of, in which the run lies.
     """
 
     folder: Path
     result: Result
     label: str
+    root: Path
 
     @property
     def is_ok(self) -> bool:
@@ -51,10 +54,14 @@ class Shown:
         """The sweep's name, or a single run's own."""
         return (self.folder.parent if (self.folder.parent / MANIFEST).exists() else self.folder).name
 
-    @property
+    @cached_property
     def baseline_folder(self) -> Path:
-        """Where the baseline's files lie, if they are still there."""
-        return (self.folder / self.result.baseline_artifact.get("path", "gone/artifact.onnx")).parent
+        """Where the baseline's files lie, if they are still there and the run's own."""
+        try:
+            return folders.baseline(self.folder, self.result.baseline_artifact, self.root).parent
+        except Refused as refused:
+            log.debug("%s", refused)
+            return self.folder / "gone"
 
     @cached_property
     def point(self) -> tuple[str, ...]:
@@ -102,28 +109,32 @@ class Group:
         return difference([own.right for own, _ in pairs], [base.right for _, base in pairs]) if pairs else None
 
 
-def shown(folders: Sequence[Path]) -> list[Shown]:
-    """The runs that have a record under `folders`; of a point that was tried again in its sweep, the last try."""
-    paths = {path.resolve() for folder in folders for path in folder.rglob(FILE_NAME)}
-    found = [(path.parent, result) for path in sorted(paths, key=order) if (result := record(path)) is not None]
+def shown(within: Sequence[Path]) -> list[Shown]:
+    """The runs that have a record under the folders `within`; of a point that was tried again in its sweep, the
+    last try."""
+    roots = {path: root for root in map(Path.resolve, within) for path in folders.files(root, FILE_NAME)}
+    found = [(path.parent, result) for path in sorted(roots, key=order) if (result := record(path)) is not None]
     last = {(path.parent, result.point, result.name): (path, result) for path, result in found}
     results = [result for _, result in last.values()]
     common = {o for o in results[0].overrides if all(o in r.overrides for r in results)} if len(results) > 1 else set()
-    return [Shown(path, result, label(result, common)) for path, result in last.values()]
+    return [Shown(path, result, label(result, common), roots[path / FILE_NAME]) for path, result in last.values()]
 
 
 def record(path: Path) -> Result | None:
     """The record; None, with a line in the log, where the file is something else."""
     try:
-        return read(path)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        log.warning("%s: no record of lcomp's, left out (%s)", path, error)
+        found = read(path)
+    except (OSError, Refused) as error:
+        log.warning("%s; left out", error)
         return None
+    if found.lacks:
+        log.warning("%s: %s; left out", path, found.lacks)
+    return None if found.lacks else found.known
 
 
 def order(path: Path) -> tuple[Any, ...]:
     number = path.parent.name
-    return (path.parent.parent, int(number) if number.isdecimal() else -1, number)
+    return (path.parent.parent, int(number) if NUMBER.fullmatch(number) else -1, number)
 
 
 def label(result: Result, common: Iterable[str]) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lcomp import folders
+from lcomp.report.escaping import one_line
 from lcomp.report.importance import bars, importances
 from lcomp.report.runs import record
-from lcomp.result import FILE_NAME
-from lcomp.sweep import MANIFEST
-from lcomp.untrusted import json_of
+from lcomp.report.study_file import read_only
+from lcomp.result import FILE_NAME, METRICS
+from lcomp.sweep import MANIFEST, plan_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -24,17 +26,16 @@ INK = "#1c2430"
 Figure = dict[str, Any]  # Plotly's, `data` and `layout`
 
 
-def figures(folders: Sequence[Path]) -> list[Figure]:
-    """Plotly's figures of the studies that lie under `folders`."""
+def figures(within: Sequence[Path]) -> list[Figure]:
+    """Plotly's figures of the studies that lie under the folders `within`."""
     found = []
-    for path in sorted({path.resolve() for folder in folders for path in folder.rglob(STUDY)}):
+    for path in sorted({path for folder in within for path in folders.files(folder.resolve(), STUDY)}):
         if (path.parent / MANIFEST).exists():
             try:
                 found += of_study(path)
-            except Exception as error:  # another version's study, or half of one
-                log.warning(
-                    "%s: no charts of it (%s: %s)", path, type(error).__name__, " ".join(str(error).split())[:200]
-                )
+            except Exception as error:  # another version's study, half of one, or what somebody made of one
+                cause = one_line(f"{type(error).__name__}: {error}")[:200]
+                log.warning("%s: no charts of it (%s)", path, cause)
     return found
 
 
@@ -46,14 +47,15 @@ def of_study(path: Path) -> list[Figure]:
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = f"sqlite:///{path}"
+    storage = read_only(path)
     [summary] = optuna.get_all_study_summaries(storage)
     study = optuna.load_study(study_name=summary.study_name, storage=storage)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < 2:
         return []
-    plan = json_of(path.parent / MANIFEST).get("plan", {})
-    names = list(plan.get("objective") or (f"objective {n + 1}" for n in range(len(study.directions))))
+    names = plan_of(path.parent / MANIFEST).get("objective")
+    if not (isinstance(names, list) and all(n in METRICS for n in names) and len(names) == len(study.directions)):
+        names = [f"objective {n + 1}" for n in range(len(study.directions))]
     made = []
     if len(names) == 1:
         with warnings.catch_warnings():

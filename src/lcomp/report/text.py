@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.files import write_atomically
+from lcomp.folders import check_own
 from lcomp.redact import redacted
 from lcomp.report import escaping, pies
 from lcomp.report.pictures import drawn
@@ -59,6 +60,7 @@ def write_markdown(
 ) -> None:
     """The report as Markdown, its pictures in a folder beside it."""
     folder = path.parent / PICTURES
+    check_own(folder)
     folder.mkdir(exist_ok=True)
     parts = [f"# {escaping.markdown(title)}", *(escaping.markdown(note) for note in notes)]
     for name, alternative, picture in drawn(runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +23,19 @@ from lcomp.files import write_atomically
 from lcomp.points import key
 from lcomp.progress import View
 from lcomp.redact import redacted
+from lcomp.report import study_file
 from lcomp.report.escaping import terminal
 from lcomp.result import FILE_NAME, Result, read
 from lcomp.search import study as studies
 from lcomp.search.settings import Settings, named
 from lcomp.search.space import Space, flat
 from lcomp.search.worker import Worker, asked_for, noted
+from lcomp.typed import Typed
 
 if TYPE_CHECKING:
     from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
 
+STUDY = "study.db"  # in the sweep's folder, where no other storage was chosen
 RESULTS = "optimization_results.yaml"
 
 
@@ -59,9 +63,12 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
         settings.n_trials = len(points)
 
     hydras = list(cfg.hydra.overrides.hydra)
+    sweep.typed = Typed(sweeper.context.config_loader, cfg, lambda result: space.named(result, custom is not None))
     with open_dict(cfg):  # Hydra writes both beside every trial
         cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(sweeper.storage), redacted(hydras)
     with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan):
+        if sweeper.resume and sweeper.storage is None:
+            check_study(folder / STUDY)
         worker = Worker(settings, space, sweeper.context, cfg, custom)
         study = settings.open()
         if sweeper.storage is None or sweeper.resume:
@@ -91,12 +98,22 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
             raise sweep.broken(error, folder) from error
-        clocks.complete(folder)
+        clocks.complete(folder, sweep.typed)
     try:
         tell(settings, study, folder)
     except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises
         end(cfg)
         raise
+
+
+def check_study(path: Path) -> None:
+    """Raises UserError for a study that does more than hold rows; Optuna opens it afterwards, to go on with it."""
+    try:
+        study_file.checked(path).close()
+    except FileNotFoundError:
+        pass
+    except sqlite3.Error as error:
+        raise UserError(f"{path}: no study of Optuna's ({error}); start the search anew") from error
 
 
 def check_measured(settings: Settings, space: Space, cfg: Any) -> None:
@@ -120,7 +137,7 @@ def settings_of(sweeper: OptunaSweeper, folder: Path) -> Settings:
     pruner = named("hydra/sweeper/pruner", plain(sweeper.pruner or "nop"), optuna.pruners, "Pruner")
     constraint = {name: value for name, value in plain(sweeper.constraint).items() if value is not None}
     return Settings(
-        storage=sweeper.storage or f"sqlite:///{(folder / 'study.db').absolute()}",
+        storage=sweeper.storage or f"sqlite:///{(folder / STUDY).absolute()}",
         study_name=sweeper.study_name or (folder.name if sweeper.storage else "lcomp"),  # a folder may be renamed
         objective=sweeper.objective,
         direction=sweeper.direction,

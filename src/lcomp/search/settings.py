@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
-import hydra.utils
 import optuna
 import sqlalchemy.exc
 from optuna.study import StudyDirection
 
+from lcomp.build import find
 from lcomp.errors import UserError, nearest, one_of
 from lcomp.result import METRICS, Result
 
 MORE_IS_BETTER = ("val_accuracy", "sparsity")
+Made = TypeVar("Made", optuna.samplers.BaseSampler, optuna.pruners.BasePruner)
 Retry = optuna.storages.RetryHeartbeatStaleTrialCallback
 
 
@@ -107,21 +108,17 @@ class Settings:
 
     def make_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         settings = {k: v for k, v in self.sampler.items() if v is not None}
-        target = hydra.utils.get_object(settings["_target_"])
+        target = class_of("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]
         if settings.get("seed") is not None and target is not optuna.samplers.QMCSampler:  # one sequence for all
             settings["seed"] += seed
         if self.constraint and target is optuna.samplers.CmaEsSampler:
             raise UserError("hydra/sweeper/sampler=cmaes: takes no constraint; tpe, nsgaii and gp do")
-        made = make("hydra.sweeper.sampler", settings)
-        assert isinstance(made, optuna.samplers.BaseSampler)
-        return made
+        return make("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]
 
     def make_pruner(self) -> optuna.pruners.BasePruner:
         if self.pruner is None:
             return optuna.pruners.NopPruner()
-        made = make("hydra.sweeper.pruner", self.pruner)
-        assert isinstance(made, optuna.pruners.BasePruner)
-        return made
+        return make("hydra.sweeper.pruner", self.pruner, optuna.pruners.BasePruner)  # type: ignore[type-abstract]
 
     @property
     def reports(self) -> bool:
@@ -147,12 +144,26 @@ def check_metric(key: str, metric: str) -> None:
     one_of(key, metric, METRICS)
 
 
-def make(key: str, settings: Mapping[str, Any]) -> Any:
+def class_of(key: str, settings: Mapping[str, Any], kind: type[Made]) -> type[Made]:
+    """The class that `_target_` names.
+
+    Raises:
+        UserError: it names none of that kind; it is not called to find out.
+    """
+    target = str(settings.get("_target_"))
+    found = find(target, f"{key}._target_")
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise UserError(f"{key}._target_={target}: must be a class of the kind {kind.__module__}.{kind.__name__}")
+    return found
+
+
+def make(key: str, settings: Mapping[str, Any], kind: type[Made]) -> Made:
     """The object that `_target_` names, with the other settings as its arguments, those that are null left out."""
     arguments = {k: v for k, v in settings.items() if k != "_target_" and v is not None}
+    made = class_of(key, settings, kind)
     try:
         with quietly():
-            return hydra.utils.get_object(settings["_target_"])(**arguments)
+            return made(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{key}: {settings['_target_']} takes no such settings ({error})") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,9 @@ from optuna.trial import Trial
 from lcomp.config import FAMILIES
 from lcomp.errors import UserError
 from lcomp.points import hidden, key, without_inactive
+from lcomp.result import Result
 
+SETTING = re.compile(rf"(?!.*_target_)(?:{'|'.join(FAMILIES)}|trainer)(?:[./]\w+)*=[\w.+-]+")  # no class, no path
 Suggested = Callable[[str, BaseDistribution], Any]
 
 
@@ -65,6 +68,24 @@ class Space:
             chosen[name] = f"{name}={value}" if not name.startswith("~") or value else name
         return without_inactive([chosen[name] for name in self.keys if name in chosen])
 
+    def named(self, result: Result, more: bool = False) -> list[str] | None:
+        """The point of this space that a record is of, None where it is of none.
+
+        Args:
+            more: a point may have other settings beside, of the techniques and of training: what a user's function
+                suggests.
+        """
+        written = {name: value for name, _, value in (one.partition("=") for one in result.overrides)}
+        try:
+            point = self.point(lambda name, one: member(one, written[name]))
+        except (KeyError, ValueError):
+            return None
+        beside = [one for one in result.overrides if one.partition("=")[0] not in self.keys]
+        if beside and not (more and all(map(SETTING.fullmatch, beside))):
+            return None
+        whole = [*point, *beside]
+        return whole if key(whole) == result.point else None
+
     def points(self, most: int) -> list[tuple[list[str], dict[str, Any]]] | None:
         """Every point with its parameters, where there are no more than `most`; else None."""
         count, choices = 1, []
@@ -90,6 +111,23 @@ class Space:
             if len(found) > most:
                 return None
         return list(found.values())
+
+
+def member(one: BaseDistribution, written: str) -> Any:
+    """The value of a distribution that an override has as text.
+
+    Raises:
+        ValueError: it has no such value.
+    """
+    if isinstance(one, CategoricalDistribution):
+        [value] = [choice for choice in one.choices if text(choice) == written]
+        return value
+    assert isinstance(one, IntDistribution | FloatDistribution)
+    value = int(written) if isinstance(one, IntDistribution) else float(written)
+    slack = 1e-5 * abs(value) if isinstance(one, FloatDistribution) else 0  # of what `text` rounds
+    if not one.low - slack <= value <= one.high + slack:
+        raise ValueError(f"{written} is not from {one.low} to {one.high}")
+    return value
 
 
 def suggest(trial: Trial) -> Suggested:

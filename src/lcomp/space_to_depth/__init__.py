@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def rewritten(artifact: Path) -> onnx.ModelProto:
     """The artifact with its convolutions of one channel rewritten; says so in the log where it has none."""
-    model = onnx_of(artifact, limits.WHOLE)
+    model = onnx_of(artifact, limits.WHOLE, linked=True)
     if not fold(model):
         log.warning("%s: no convolution of one channel before a 2x2 max-pooling; deployed as it is", artifact)
     return model
