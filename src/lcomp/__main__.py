@@ -20,6 +20,8 @@ from lcomp.job import job
 def main() -> None:
     """Runs or sweeps; `python -m lcomp --help` shows the choices."""
     sys.path.insert(0, os.getcwd())  # a class of the user's own in this folder, also for the console script
+    if root := os.environ.get("LCOMP_DATA"):
+        os.environ["LCOMP_DATA"] = os.path.abspath(root)  # for processes of the sweep's, wherever they begin
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions, not as a printed exit
     Plugins.instance()  # finds every plugin; of two of one name, the last one stored is Hydra's
     sweeper.register()

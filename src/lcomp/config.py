@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
@@ -18,6 +20,7 @@ __all__ = ["GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 HEADED = ("experiment", "hparams_search")  # groups whose files state keys of the whole run
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
+PATHS = ("data.root", "data.mnist_c_root", "baseline.cache")
 Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
 
 
@@ -105,6 +108,17 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
             allowed = [f"{prefix}{one!s}" for one in known if one not in HIDDEN]
             hint = nearest(path, allowed)
             raise UserError(f"{path}{where}: nothing reads this key; allowed are {', '.join(allowed)}{hint}")
+
+
+def with_absolute_paths(cfg: DictConfig) -> DictConfig:
+    """`cfg` with its paths as they are here and now, so that whoever reads them later, from whatever folder and in
+    whatever environment, finds the same."""
+    cfg = copy.deepcopy(cfg)
+    for key in PATHS:
+        path = OmegaConf.select(cfg, key)
+        if isinstance(path, str) and "://" not in path:
+            OmegaConf.update(cfg, key, str(Path(path).absolute()))
+    return cfg
 
 
 def check_chain(kd: DictConfig) -> None:

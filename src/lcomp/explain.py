@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
 from lcomp import command_line, config
@@ -29,6 +29,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
             f"{error.override}: not an override ({str(error.message).splitlines()[0]}); "
             "write key=value, and quote what the shell or Hydra would read: 'key=\"a=b\"'"
         )
+    if isinstance(error, InstantiationException) and (cause := error.__cause__):
+        return f"{str(error).rpartition('full_key: ')[2]}: cannot be made ({type(cause).__name__}: {cause})"
     key, siblings = getattr(error.__cause__, "full_key", None), getattr(error.__cause__, "parent_node", None)
     if key is not None and siblings is not None:
         return unknown_key(key, [str(sibling) for sibling in siblings if sibling not in HIDDEN])

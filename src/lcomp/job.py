@@ -13,6 +13,7 @@ from lcomp.redact import redacted
 from lcomp.report.line import line
 
 log = logging.getLogger("lcomp")
+NOTE = ".hydra"  # in a run's folder, wherever `hydra.output_subdir` has Hydra write
 report: Callable[[int, float], None] | None = None  # a search's, of the trial that this process is carrying out
 
 
@@ -25,12 +26,12 @@ def job(cfg: DictConfig) -> float:
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    hide_secrets(folder / ".hydra")
+    leave_note(cfg, config.overrides(hydra), folder, hydra.output_subdir)
     alone = hydra.mode == RunMode.RUN
     if not alone:
         cfg.progress = False  # the sweep shows its own
         if cfg.device == "gpu":
-            gpus.take(Path(hydra.sweep.dir))
+            gpus.take(folder.parent)
     result = run(
         cfg,
         folder,
@@ -49,10 +50,21 @@ def job(cfg: DictConfig) -> float:
     return result.metrics["val_accuracy"] if result.status == "ok" else float("nan")
 
 
-def hide_secrets(folder: Path) -> None:
-    """Takes secrets out of what Hydra wrote of the run; `${oc.env:NAME}` stands there as it is, and works again."""
-    for path in folder.glob("*.yaml"):
-        written = OmegaConf.to_container(OmegaConf.load(path))
-        hidden = redacted(written)
-        if hidden != written:
-            OmegaConf.save(hidden, path)
+def leave_note(cfg: DictConfig, overrides: list[str], folder: Path, written: str | None) -> None:
+    """Notes in `folder` what the run was composed to, for what comes after it; no secrets, there or where Hydra wrote.
+
+    `${oc.env:NAME}` stands there as it is, and works again.
+
+    Args:
+        written: `hydra.output_subdir`, wherever that is.
+    """
+    if written is not None:
+        for path in (folder / written).glob("*.yaml"):
+            seen = OmegaConf.to_container(OmegaConf.load(path))
+            hidden = redacted(seen)
+            if hidden != seen:
+                OmegaConf.save(hidden, path)
+    note = folder / NOTE
+    note.mkdir(exist_ok=True)
+    OmegaConf.save(redacted(OmegaConf.to_container(cfg, resolve=False)), note / "config.yaml")
+    OmegaConf.save(redacted(overrides), note / "overrides.yaml")
