@@ -11,7 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from lcomp import mirror, sweep
+from lcomp import mirror, sweep, wandb_environment
 
 log = logging.getLogger("lcomp")
 
@@ -22,6 +22,7 @@ class Ending(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         os.environ.update(config.hydra.job.env_set)  # for what the sweep does itself beside its runs
+        wandb_environment.leave_to_single_runs()
         say_where(config)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:

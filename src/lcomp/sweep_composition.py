@@ -26,7 +26,7 @@ def check(cfg: DictConfig) -> None:
     hydras = list(cfg.hydra.overrides.hydra)
     parsed = OverridesParser.create(config_loader=config_loader()).parse_overrides(list(cfg.hydra.overrides.task))
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    config.check_keys(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), [*hydras, *fixed])
+    config.check_keys(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), [*hydras, *fixed])
     check_folder(cfg, [str(one.key_or_group).replace("/", ".") for one in parsed if one.is_sweep_override()])
     for override in parsed:
         if override.key_or_group == "experiment" and override.is_sweep_override():
@@ -39,7 +39,7 @@ def check_folder(cfg: DictConfig, swept: list[str]) -> None:
         of_a_run = named.replace("hydra:", "hydra.").startswith("hydra.job.") and not named.endswith("job.name")
         if of_a_run or any(f"{named}.".startswith(f"{key}.") for key in swept):
             raise UserError(
-                f"hydra.sweep.dir={written}: one folder for the whole sweep, and ${{{named}}} differs between its runs; "
+                f"hydra.sweep.dir={written}: one folder for the whole sweep, and ${{{named}}} differs between runs; "
                 "name a folder without it"
             )
 
