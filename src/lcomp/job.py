@@ -53,18 +53,21 @@ def job(cfg: DictConfig) -> float:
 def leave_note(cfg: DictConfig, overrides: list[str], folder: Path, written: str | None) -> None:
     """Notes in `folder` what the run was composed to, for what comes after it; no secrets, there or where Hydra wrote.
 
-    `${oc.env:NAME}` stands there as it is, and works again.
-
     Args:
         written: `hydra.output_subdir`, wherever that is.
     """
     if written is not None:
-        for path in (folder / written).glob("*.yaml"):
-            seen = OmegaConf.to_container(OmegaConf.load(path))
-            hidden = redacted(seen)
-            if hidden != seen:
-                OmegaConf.save(hidden, path)
+        hide_secrets(folder / written)
     note = folder / NOTE
     note.mkdir(exist_ok=True)
     OmegaConf.save(redacted(OmegaConf.to_container(cfg, resolve=False)), note / "config.yaml")
     OmegaConf.save(redacted(overrides), note / "overrides.yaml")
+
+
+def hide_secrets(folder: Path) -> None:
+    """Takes secrets out of what Hydra wrote of the run; `${oc.env:NAME}` stands there as it is, and works again."""
+    for path in folder.glob("*.yaml"):
+        written = OmegaConf.to_container(OmegaConf.load(path))
+        hidden = redacted(written)
+        if hidden != written:
+            OmegaConf.save(hidden, path)
