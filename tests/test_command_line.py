@@ -86,6 +86,28 @@ MISTAKES = [
     (["-m", "n_trial=3"], "did you mean n_trials?"),
     (["temperature=3"], "temperature: no such key; write kd.temperature"),
     (["prune/criteria=taylor"], "no such group; prune has prune/criterion, prune/schedule; did you mean prune/crit"),
+    (["-m", "seed=1,2", "resume=nothere"], "resume=nothere: no sweep there"),
+    (["--multirun", "kd.temperature=1,3", "resume=nothere"], "resume=nothere: no sweep there"),
+    (["kd.temperature=1,3", "-m", "resume=nothere", "seed=1"], "resume=nothere: no sweep there"),
+    (["--kd.temperature=1,3"], "add -m, as in python -m lcomp -m kd.temperature=1,3"),
+    (["kd.temperature=1,3", "n_trials=4"], "n_trials=4: belongs to a sweep; add -m"),
+    (["n_trials=4", "--config-dir", "."], "n_trials=4: belongs to a sweep; add -m"),
+    (["--kd.temprature=3"], "did you mean kd.temperature?"),
+    (["--kd.temperature", "3"], "--kd.temperature: no such flag; .*without dashes before it: kd.temperature=VALUE"),
+    (["-seed=3"], "-seed=3: no such flag; .*without dashes before it: seed=3"),
+    (["seed=1", "--multi-run"], "--multi-run: no such flag.*did you mean --multirun?"),
+    (["--config_dir=own"], "did you mean --config-dir?"),
+    (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs' (choose from .*--hydra-help lists the flags"),
+    (["kd.temperature=1,3", "-m", "--cfg", "job"], "--cfg job: shows what one run would use; leave -m"),
+    (["-m", "seed=1,2", "sweeper=optuna", "hydra.sweeper.nothing=1"], "hydra.sweeper.nothing: no such key"),
+    (["-m", "seed=1,2", "+hydra.sweeper.n_trials=1"], "hydra.sweeper: cannot be made .*n_trials"),
+    (["-m", "seed=1,2", "hydra.sweep.dir=x/${seed}"], "one folder for the whole sweep, and ${seed} differs"),
+    (
+        ["-m", "kd.temperature=1,2", "hydra.sweep.dir=${hydra.job.override_dirname}"],
+        "hydra.sweep.dir=${hydra.job.override_dirname}: one folder for the whole sweep",
+    ),
+    (["-m", "seed=1,2", "+seeds=3"], "seeds: nothing reads this key; .*did you mean seed?"),
+    (["-m", "seed=1,2", "+se=3"], "se: nothing reads this key; "),
     (["logger=[csv,wandb]"], "logger=[csv,wandb]: one choice of logger at a time; .*-m logger=csv,wandb"),
 ]
 
@@ -143,6 +165,8 @@ def test_summary_answers_mistakes_alike(summaries):
         (["prune/schedule=linear"], ["prune=scheduled", "prune/schedule=linear"]),
         (["-m", "kd=none,logit", "kd.temperature=3"], ["-m", "kd=none,logit", "kd.temperature=choice(3)"]),
         (["trainer.max_epochs=3"], ["trainer.max_epochs=3"]),
+        (["--kd.temperature=3"], ["kd=logit", "kd.temperature=3"]),
+        (["kd.temperature=1,3", "-m"], ["-m", "kd=logit", "kd.temperature=1,3"]),
         (["model._target_=own.Net", "+model.hidden=16"], ["model._target_=own.Net", "++model.hidden=16"]),
     ],
 )
@@ -150,6 +174,29 @@ def test_naming_a_familys_key_chooses_its_default_technique(given, expected):
     explicit, said = command_line.expand(given)
     assert explicit == expected
     assert len(said) == (len(expected) - len(given))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["seed=1", "-m", "threads=1,2"], ["-m", "seed=1", "threads=1,2"]),
+        (
+            ["seed=1,2", "--config-dir", "own", "threads=1", "--multirun"],
+            ["--config-dir", "own", "--multirun", "seed=1,2", "threads=1"],
+        ),
+        (["--info", "seed=1"], ["--info=all", "seed=1"]),
+        (["seed=1", "-i"], ["--info=all", "seed=1"]),
+        (["--info", "defaults", "seed=1"], ["--info", "defaults", "seed=1"]),
+        (["seed=1", "-c", "job", "threads=2", "-p", "model"], ["-c", "job", "-p", "model", "seed=1", "threads=2"]),
+        (["--cfg=job", "--seed=1"], ["--cfg=job", "seed=1"]),
+        (["-h", "seed=1"], ["-h", "seed=1"]),
+        (["--multi", "seed=1,2"], ["--multi", "seed=1,2"]),  # cut short, as argparse allows
+        (["--data.root=a b", "seed=1"], ["data.root=a b", "seed=1"]),
+        (["seed=1", "seed=1"], ["seed=1", "seed=1"]),
+    ],
+)
+def test_flags_may_stand_anywhere(given, expected):
+    assert command_line.expand(given)[0] == expected
 
 
 @pytest.mark.parametrize(

@@ -213,9 +213,87 @@ def test_disabled_writes_nothing(tmp_path):
     assert not list(tmp_path.rglob("*.wandb"))
 
 
-def test_another_mode_is_refused():
+def test_another_mode_is_refused(monkeypatch):
     with pytest.raises(UserError, match=r"logger\.mode"):
         Mirror(mode="onlin")
+    monkeypatch.setenv("WANDB_MODE", "shared")
+    with pytest.raises(UserError, match="WANDB_MODE=shared: allowed are online, run, offline, dryrun, disabled"):
+        Mirror()
+
+
+@pytest.mark.parametrize(
+    ("environment", "given", "expected"),
+    [
+        ({}, {}, ("lcomp", None, "offline")),
+        ({"WANDB_MODE": "", "WANDB_PROJECT": "", "WANDB_DISABLED": ""}, {}, ("lcomp", None, "offline")),
+        ({"WANDB_PROJECT": "theirs", "WANDB_ENTITY": "team"}, {}, ("theirs", "team", "offline")),
+        ({"WANDB_PROJECT": "theirs"}, {"project": "mine"}, ("mine", None, "offline")),
+        ({"WANDB_MODE": "online"}, {}, ("lcomp", None, "online")),
+        ({"WANDB_MODE": "dryrun"}, {}, ("lcomp", None, "offline")),
+        ({"WANDB_MODE": "disabled"}, {}, ("lcomp", None, "disabled")),
+        ({"WANDB_MODE": "online", "WANDB_DISABLED": "true"}, {}, ("lcomp", None, "disabled")),
+        ({"WANDB_MODE": "online", "WANDB_DISABLED": "false"}, {}, ("lcomp", None, "online")),
+        ({"WANDB_MODE": "disabled"}, {"mode": "offline"}, ("lcomp", None, "offline")),
+    ],
+)
+def test_the_environment_says_what_the_command_does_not(monkeypatch, environment, given, expected):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    made = Mirror(**given)
+    assert (made.project, made.entity, made.mode) == expected
+
+
+WHOLE = {  # as a user, or W&B's agent, may set it
+    "WANDB_RUN_ID": "fixed1",
+    "WANDB_NAME": "a name",
+    "WANDB_SWEEP_ID": "swept1",
+    "WANDB_RUN_GROUP": "their group",
+    "WANDB_TAGS": "tried, twice",
+    "WANDB_PROJECT": "theirs",
+    "WANDB_ENTITY": "team",
+    "WANDB_JOB_TYPE": "theirs",
+}
+
+
+def test_a_runs_own_id_and_name_are_that_single_runs_and_no_baselines(tmp_path, monkeypatch):
+    for name, value in WHOLE.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "run-1"
+    show(folder, CFG, run(folder), "run-1")
+    seen, [base] = Mirrored(folder).run, folder.glob(f"{mirror.BASELINE}*")
+    assert (seen.run_id, seen.display_name, seen.sweep_id) == ("fixed1", "a name", "swept1")
+    own = Mirrored(base).run
+    assert own.run_id not in ("", "fixed1") and (own.display_name, own.sweep_id) == ("baseline seed=0", "")
+    for one, job_type in ((seen, "logit"), (own, "baseline")):
+        assert (one.project, one.entity, one.run_group, one.job_type) == ("theirs", "team", "their group", job_type)
+        assert {"tried", "twice", "data=mnist5k"} <= set(one.tags)
+    asked = note(folder)["environment"]
+    assert asked == {name: value for name, value in WHOLE.items() if name != "WANDB_JOB_TYPE"}
+    assert set(note(base)["environment"]) == {"WANDB_RUN_GROUP", "WANDB_TAGS", "WANDB_PROJECT", "WANDB_ENTITY"}
+    assert {name: os.environ[name] for name in WHOLE} == WHOLE
+
+
+@pytest.mark.parametrize("sweep", ["sweep", "0"])
+def test_a_sweeps_runs_have_their_own_ids_and_names(tmp_path, monkeypatch, sweep):
+    for name, value in WHOLE.items():
+        monkeypatch.setenv(name, value)
+    for number in range(2):
+        show(tmp_path / sweep / str(number), CFG, run(tmp_path / sweep / str(number)), sweep)
+    kept = [Mirrored(tmp_path / sweep / place).run for place in ("0", "1")]
+    kept.append(Mirrored(next((tmp_path / sweep).glob(f"{mirror.BASELINE}*"))).run)
+    assert len({one.run_id for one in kept} - {"fixed1", ""}) == 3
+    assert [one.display_name for one in kept] == ["kd=logit kd.temperature=3"] * 2 + ["baseline seed=0"]
+    assert [one.sweep_id for one in kept] == ["", "", ""]
+    assert {one.run_group for one in kept} == {"their group"}
+
+
+def test_files_lie_where_the_user_says_and_the_command_that_sends_them_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "all of it"))
+    folder = tmp_path / "run-1"
+    show(folder, CFG, run(folder), "run-1")
+    files = sorted((tmp_path / "all of it" / "wandb").glob("offline-run-*"))
+    assert len(files) == 2 and not list(folder.rglob("*.wandb"))
+    assert sorted(sync_command(folder).split(" '")[1:]) == sorted(f"{path}'" for path in files)
 
 
 class Online:

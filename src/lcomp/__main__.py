@@ -21,16 +21,19 @@ from lcomp.report.escaping import terminal
 def main() -> None:
     """Runs or sweeps; `python -m lcomp --help` shows the choices."""
     sys.path.insert(0, os.getcwd())  # a class of the user's own in this folder, also for the console script
+    if root := os.environ.get("LCOMP_DATA"):
+        os.environ["LCOMP_DATA"] = os.path.abspath(root)  # for processes of the sweep's, wherever they begin
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions, not as a printed exit
     Plugins.instance()  # finds every plugin; of two of one name, the last one stored is Hydra's
     sweeper.register()
+    typed = sys.argv[1:]
     try:
-        sys.argv[1:], said = command_line.expand(sys.argv[1:])
+        sys.argv[1:], said = command_line.expand(typed)
         for choice in said:
             print(choice, file=sys.stderr)
         hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")(job)()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
-        print(terminal(f"lcomp: {explain(error, sys.argv[1:])}"), file=sys.stderr)
+        print(terminal(f"lcomp: {explain(error, typed)}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("lcomp: interrupted", file=sys.stderr)

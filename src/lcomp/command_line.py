@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
 from lcomp.config import FAMILIES, folder
-from lcomp.errors import UserError
+from lcomp.errors import UserError, nearest
 
 SWEEPER_KEYS = (
     "n_trials",
@@ -27,15 +33,19 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     composes them with the choice that takes them.
 
     Returns:
-        The arguments, and a line for each choice that was made.
+        The arguments, Hydra's flags first, and a line for each choice that was made.
 
     Raises:
-        UserError: a setting of sweeps without `-m`, or several choices together where there can be one.
+        UserError: a flag that there is not, a setting of sweeps without `-m`, or several choices together where there
+            can be one.
     """
-    check_one_choice(arguments)
-    if not any(argument.startswith("-") for argument in arguments):
-        check_no_sweep(arguments)
-    explicit, said = [made for argument in arguments for made in hydras(argument)], []
+    asked, flags, overrides = parted(arguments)
+    check_one_choice(overrides)
+    if asked.cfg and asked.multirun:
+        raise UserError(f"--cfg {asked.cfg}: shows what one run would use; leave -m and several values out")
+    if not is_multirun(arguments) and not (asked.cfg or asked.info or asked.help):
+        check_no_sweep(overrides)
+    explicit, said = [made for override in overrides for made in hydras(override)], []
     for group in [a.partition("._target_=")[0] for a in explicit if "._target_=" in a]:
         explicit = [f"+{a}" if a.startswith(f"+{group}.") else a for a in explicit]  # also where its choice has the key
     experiments = [a for a in explicit if a.startswith("experiment=")]
@@ -50,7 +60,71 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
                 if not sweeps(argument):
                     key, _, value = argument.partition("=")
                     explicit[explicit.index(argument)] = f"{key}=choice({value})"
-    return explicit, said
+    return [*flags, *explicit], said
+
+
+class Flags(argparse.ArgumentParser):
+    """Hydra's flags, wherever they stand; what is none is said in a line."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False, parents=[get_args_parser()])
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; python -m lcomp --hydra-help lists the flags")
+
+
+def parted(arguments: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
+    """The flags of a command line as they were read, the same as they were written, and the overrides.
+
+    `--key=value`, as W&B's agents write it, is the override key=value.
+
+    Raises:
+        UserError: a flag that there is not, or a value that it does not take.
+    """
+    parser = Flags()
+    plain = [argument for argument in spelt(arguments, parser) if argument != "--"]
+    asked, unknown = parser.parse_known_intermixed_args(plain)
+    if unknown:
+        name = unknown[0].lstrip("-").partition("=")[0]
+        example = unknown[0].lstrip("-") if "=" in unknown[0] else f"{name}=VALUE"
+        raise UserError(
+            f"{unknown[0]}: no such flag; a setting is written without dashes before it: {example}"
+            f"{nearest(unknown[0].partition('=')[0], parser.names)}"
+        )
+    flags, left = [], list(asked.overrides)
+    for argument in plain:
+        if argument in left:
+            left.remove(argument)
+        else:
+            flags.append(argument)
+    return asked, flags, asked.overrides
+
+
+def spelt(arguments: list[str], parser: Flags) -> list[str]:
+    """The arguments with `--key=value` as key=value, and with the value of `--info` beside it: Hydra would take an
+    override for it."""
+    found: list[str] = []
+    for number, argument in enumerate(arguments):
+        name, equals, _ = argument.partition("=")
+        is_flag = any(flag.startswith(name) for flag in parser.names)  # also cut short, as Hydra reads it
+        near = nearest(name.replace("_", "-"), parser.names)
+        if equals and name.startswith("--") and not is_flag and not near:
+            found.append(argument[2:])
+        elif argument in ("--info", "-i") and (number + 1 == len(arguments) or "=" in arguments[number + 1]):
+            found.append("--info=all")
+        else:
+            found.append(argument)
+    return found
+
+
+def is_multirun(arguments: list[str]) -> bool:
+    """Whether the command line asks for a sweep."""
+    asked, _, overrides = parted(arguments)
+    return bool(asked.multirun) or "hydra.mode=MULTIRUN" in overrides
 
 
 def check_one_choice(arguments: list[str]) -> None:
@@ -66,8 +140,7 @@ def check_no_sweep(arguments: list[str]) -> None:
     """Raises UserError for a setting of sweeps, which a single run would not heed."""
     for argument in arguments:
         if argument.partition("=")[0] in SWEEP_KEYS:
-            whole = " ".join(arguments)
-            raise UserError(f"{argument}: belongs to a sweep; add -m, as in python -m lcomp -m {whole}")
+            raise UserError(f"{argument}: belongs to a sweep; add -m, as in python -m lcomp -m {shlex.join(arguments)}")
 
 
 def hydras(argument: str) -> list[str]:

@@ -90,13 +90,17 @@ def measure_latencies(cfg: DictConfig, runtime: Runtime, splits: measure.Splits,
 
 
 def clock(cfg: DictConfig, folder: Path) -> None:
-    """Measures the latencies that a run beside others left out, and completes its record."""
+    """Measures the latencies that a run beside others left out, and completes its record.
+
+    Raises:
+        UserError: the data is no longer what the run was measured on.
+    """
     torch.set_num_threads(cfg.threads)
     result = read(folder / FILE_NAME)
+    data = parts.make_data(cfg)
+    if identity.dataset(data)["sha256"] != result.dataset["sha256"]:
+        raise UserError(f"data.root={cfg.data.get('root')}: holds other data than the run's, {result.dataset['name']}")
     with seconds(result, "latency"):
-        data = parts.make_data(cfg)
-        if identity.dataset(data)["sha256"] != result.dataset["sha256"]:
-            raise UserError(f"{folder}: measured on another data set than this command's")
         measure_latencies(cfg, parts.make_runtime(cfg), measure.splits_of(data), folder, result)
     result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)

@@ -71,6 +71,30 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
+def file_of(key: str, overrides: Sequence[str] = ()) -> str:
+    """The file that states `key`, of those that are composed; an empty text where none does, or that is not known.
+
+    Args:
+        overrides: what chooses the files; none: Hydra's record of the job.
+    """
+    given = list(overrides) or (list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
+    found = ""
+    for config_path, loaded in loaded_files(config_loader(), given)[1] if given else ():
+        node: Any = loaded.config
+        for part in key.split("."):
+            node = node._get_node(part) if isinstance(node, DictConfig) else None
+        if node is not None and loaded.path:
+            found = f"{loaded.path.removeprefix('file://')}/{config_path}.yaml"
+    return found
+
+
+def loaded_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> tuple[Any, list[tuple[str, Any]]]:
+    """Hydra's list of defaults for `overrides`, and each file of it, as it was loaded, by its path."""
+    _, repository = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
+    found = loader.compute_defaults_list("config", list(overrides), RunMode.RUN)
+    return found, [(str(d.config_path), loader._load_single_config(d, repository)) for d in found.defaults]
+
+
 @dataclass
 class Origin:
     """Where a configuration's values come from.
@@ -87,11 +111,9 @@ class Origin:
     def of(cls, loader: ConfigLoaderImpl, overrides: Sequence[str]) -> Origin:
         """Loads what `overrides` choose, file by file."""
         made = cls()
-        _, repository = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
-        found = loader.compute_defaults_list("config", list(overrides), RunMode.RUN)
-        for default in found.defaults:
-            loaded = loader._load_single_config(default, repository)
-            if of_a_group(default.config_path) and loaded.path == f"file://{folder().resolve()}":
+        found, files = loaded_files(loader, overrides)
+        for config_path, loaded in files:
+            if of_a_group(config_path) and loaded.path == f"file://{folder().resolve()}":
                 made.chosen.merge_with(loaded.config)
             else:
                 made.ask(OmegaConf.to_container(loaded.config))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
@@ -15,7 +18,9 @@ from lcomp.errors import UserError, nearest
 
 __all__ = ["GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
+HEADED = ("experiment", "hparams_search")  # groups whose files state keys of the whole run
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
+PATHS = ("data.root", "data.mnist_c_root", "baseline.cache")
 Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
 
 
@@ -76,8 +81,12 @@ def check(cfg: DictConfig) -> None:
         check_chain(cfg.kd)
 
 
-def check_keys(cfg: DictConfig) -> None:
-    """Raises UserError for a key that was added where nothing reads it."""
+def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
+    """Raises UserError for a key that was added where nothing reads it, in whatever file or override.
+
+    Args:
+        overrides: what `cfg` was composed from, for the file's name; Hydra's record of the job where there are none.
+    """
     whole = OmegaConf.load(folder() / "config.yaml")
     fits = OmegaConf.load(folder() / "trainer" / "default.yaml")
     sections = {"baseline": whole.baseline, "baseline.trainer": fits, "trainer": fits}
@@ -86,10 +95,30 @@ def check_keys(cfg: DictConfig) -> None:
     for section, known in sections.items():
         for key in OmegaConf.select(cfg, section) if section else cfg:
             path, prefix = f"{section}.{key!s}".lstrip("."), f"{section}." if section else ""
-            if key not in known and f"${{{path}" not in written:  # a value of its own, for other keys to name
-                allowed = [f"{prefix}{one!s}" for one in known if one not in HIDDEN]
-                hint = nearest(path, allowed)
-                raise UserError(f"{path}: nothing reads this key; allowed are {', '.join(allowed)}{hint}")
+            named = re.search(rf"\$\{{{re.escape(path)}[.\[}}]", written)  # a value of its own, for other keys to name
+            if key in known or named:
+                continue
+            file = composition.file_of(path, overrides)
+            where = f" (in {file})" if file else ""
+            if not section and key in HEADED:
+                raise UserError(
+                    f"{path}{where}: nothing reads a section of this name; begin the file with '# @package _global_', "
+                    "so that its keys are the run's own"
+                )
+            allowed = [f"{prefix}{one!s}" for one in known if one not in HIDDEN]
+            hint = nearest(path, allowed)
+            raise UserError(f"{path}{where}: nothing reads this key; allowed are {', '.join(allowed)}{hint}")
+
+
+def with_absolute_paths(cfg: DictConfig) -> DictConfig:
+    """`cfg` with its paths as they are here and now, so that whoever reads them later, from whatever folder and in
+    whatever environment, finds the same."""
+    cfg = copy.deepcopy(cfg)
+    for key in PATHS:
+        path = OmegaConf.select(cfg, key)
+        if isinstance(path, str) and "://" not in path:
+            OmegaConf.update(cfg, key, str(Path(path).absolute()))
+    return cfg
 
 
 def check_chain(kd: DictConfig) -> None:

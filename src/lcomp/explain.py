@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
-from hydra.errors import MissingConfigException, OverrideParseException
+from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
 from lcomp import command_line, config
@@ -16,8 +17,9 @@ WORDS = ("experiment", "launcher", *command_line.SWEEP_KEYS)  # at the top of a 
 
 def explain(error: Exception, arguments: Sequence[str]) -> str:
     """A line or two for an error that Hydra or OmegaConf raised before anything ran."""
-    if isinstance(error.__cause__, UserError):  # a setting of a launcher or sweeper
-        return str(error.__cause__)
+    for said in (error, error.__cause__):  # the cause: of a setting of a launcher or sweeper
+        if isinstance(said, UserError):
+            return str(said)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         allowed = [str(option) for option in error.options or ()] or list(keys_of(group))
@@ -27,11 +29,15 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
             f"{error.override}: not an override ({str(error.message).splitlines()[0]}); "
             "write key=value, and quote what the shell or Hydra would read: 'key=\"a=b\"'"
         )
+    if isinstance(error, InstantiationException) and (cause := error.__cause__):
+        return f"{str(error).rpartition('full_key: ')[2]}: cannot be made ({type(cause).__name__}: {cause})"
     key, siblings = getattr(error.__cause__, "full_key", None), getattr(error.__cause__, "parent_node", None)
     if key is not None and siblings is not None:
         return unknown_key(key, [str(sibling) for sibling in siblings if sibling not in HIDDEN])
-    if "-m" not in arguments and any(command_line.sweeps(a) for a in arguments if "=" in a and not a.startswith("-")):
-        return "several values make a sweep: add -m, as in python -m lcomp -m " + " ".join(arguments)
+    asked, _, overrides = command_line.parted(list(arguments))
+    if not command_line.is_multirun(list(arguments)) and any(command_line.sweeps(o) for o in overrides if "=" in o):
+        shows = f"; --cfg {asked.cfg} shows what one run would use" if asked.cfg else ""
+        return f"several values make a sweep: add -m, as in python -m lcomp -m {shlex.join(overrides)}{shows}"
     return str(error).splitlines()[0]
 
 

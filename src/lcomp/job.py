@@ -13,6 +13,7 @@ from lcomp.redact import redacted
 from lcomp.report.line import line
 
 log = logging.getLogger("lcomp")
+NOTE = ".hydra"  # in a run's folder, wherever `hydra.output_subdir` has Hydra write
 report: Callable[[int, float], None] | None = None  # a search's, of the trial that this process is carrying out
 
 
@@ -25,12 +26,12 @@ def job(cfg: DictConfig) -> float:
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    hide_secrets(folder / ".hydra")
+    leave_note(cfg, config.overrides(hydra), folder, hydra.output_subdir)
     alone = hydra.mode == RunMode.RUN
     if not alone:
         cfg.progress = False  # the sweep shows its own
         if cfg.device == "gpu":
-            gpus.take(Path(hydra.sweep.dir))
+            gpus.take(folder.parent)
     result = run(
         cfg,
         folder,
@@ -47,6 +48,20 @@ def job(cfg: DictConfig) -> float:
         if result.status == "ok":
             print(f"Record and artifact: {folder}")
     return result.metrics["val_accuracy"] if result.status == "ok" else float("nan")
+
+
+def leave_note(cfg: DictConfig, overrides: list[str], folder: Path, written: str | None) -> None:
+    """Notes in `folder` what the run was composed to, for what comes after it; no secrets, there or where Hydra wrote.
+
+    Args:
+        written: `hydra.output_subdir`, wherever that is.
+    """
+    if written is not None:
+        hide_secrets(folder / written)
+    note = folder / NOTE
+    note.mkdir(exist_ok=True)
+    OmegaConf.save(redacted(OmegaConf.to_container(cfg, resolve=False)), note / "config.yaml")
+    OmegaConf.save(redacted(overrides), note / "overrides.yaml")
 
 
 def hide_secrets(folder: Path) -> None:

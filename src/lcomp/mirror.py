@@ -18,11 +18,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lcomp import config, folders
+from lcomp import config, folders, wandb_environment
 from lcomp.build import build
 from lcomp.errors import one_of
 from lcomp.files import write_atomically
 from lcomp.limits import Refused
+from lcomp.redact import redacted
 from lcomp.result import LATENCIES, Result, baseline_curves
 from lcomp.sweep import Run, runs
 from lcomp.typed import Typed
@@ -42,17 +43,22 @@ class Mirror:
     """What `logger=wandb` is.
 
     Args:
-        project: W&B's.
-        entity: a user or a team; None is whoever is logged in.
-        mode: `online`, `offline` (files that `wandb sync` sends), `disabled`.
+        project: W&B's; None is `WANDB_PROJECT`, else lcomp.
+        entity: a user or a team; None is `WANDB_ENTITY`, else whoever is logged in.
+        mode: `online`, `offline` (files that `wandb sync` sends), `disabled`; None is what `WANDB_DISABLED` or
+            `WANDB_MODE` says, else offline.
 
     Raises:
         UserError: another mode.
     """
 
-    def __init__(self, project: str = "lcomp", entity: str | None = None, mode: str = "offline"):
+    def __init__(self, project: str | None = None, entity: str | None = None, mode: str | None = None):
+        if mode is None:
+            mode = wandb_environment.mode() or "offline"
         one_of("logger.mode", mode, ("online", "offline", "disabled"))
-        self.project, self.entity, self.mode = project, entity, mode
+        self.project = project or wandb_environment.said("WANDB_PROJECT") or "lcomp"
+        self.entity = entity or wandb_environment.said("WANDB_ENTITY")
+        self.mode = mode
         self.run: Any = None  # W&B's, while this process carries the run out online
         self.told = 0  # epochs that it was told of
 
@@ -121,14 +127,20 @@ class Mirror:
             x_disable_machine_info=True,
             init_timeout=INIT_TIMEOUT,
         )
+        if is_single(folder, group):
+            about = {**about, **wandb_environment.of_one_run()}
+            settings.sweep_id = wandb_environment.of_an_agent(self.mode)
         folder.mkdir(exist_ok=True)
-        with files_inside(folder / FOLDER), no_arguments():
+        group = wandb_environment.said("WANDB_RUN_GROUP") or group
+        place = Path(wandb_environment.said("WANDB_DIR") or folder).absolute()
+        place.mkdir(parents=True, exist_ok=True)
+        with files_inside(folder / FOLDER), no_arguments(), wandb_environment.read_here():
             run = wandb.init(
                 project=self.project,
                 entity=self.entity,
                 mode=self.mode,  # type: ignore[arg-type]
                 group=group,
-                dir=folder.absolute(),
+                dir=place,
                 reinit="create_new",
                 settings=settings,
                 **about,
@@ -161,7 +173,7 @@ class Mirror:
                         show()
         finally:
             run.finish(exit_code=0 if result.status in ("ok", "pruned") else 1)
-        self.take_note(place, run.id, result)
+        self.take_note(place, run.id, result, is_single(place, group))
 
     def amend(self, folder: Path, run_id: str, result: Result) -> None:
         """Adds to a W&B run that ended online what its sweep measured later."""
@@ -170,8 +182,11 @@ class Mirror:
         run.finish(exit_code=0)
         self.take_note(folder, run_id, result)
 
-    def take_note(self, place: Path, run_id: str, result: Result) -> None:
+    def take_note(self, place: Path, run_id: str, result: Result, single: bool = False) -> None:
         kept = {"id": run_id, "mode": self.mode, "latencies": measured(result.metrics)}
+        used = {"WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity, "WANDB_MODE": self.mode}
+        said = wandb_environment.honoured(single).items()
+        kept["environment"] = redacted({name: value for name, value in said if used.get(name, value) == value})
         write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
 
 
@@ -194,6 +209,11 @@ def complete(folder: Path, logger: Mapping[str, Any] | None, typed: Typed | None
             if chosen.get("_target_") == TARGET:
                 build(dict(chosen), "logger").complete(run.folder, cfg, run.result, folder.name)
                 build(dict(chosen), "logger").complete_baseline(run.folder, cfg, run.result, folder.name)
+
+
+def is_single(folder: Path, group: str) -> bool:
+    """Whether the W&B run in `folder` is of a run by itself: not of a sweep's, not of a baseline."""
+    return folder.name == group != folder.parent.name
 
 
 def composed(run: Run, logger: Mapping[str, Any] | None, typed: Typed | None) -> dict[str, Any]:
@@ -237,5 +257,9 @@ def measured(metrics: Mapping[str, float]) -> bool:
 def sync_command(folder: Path) -> str | None:
     """What sends the runs under `folder` that were kept offline; None where there are none."""
     pattern = f"{FOLDER}/offline-run-*"
-    found = [p for p in (pattern, f"*/{pattern}") if any(folder.glob(p))]
-    return f"wandb sync {' '.join(f'{shlex.quote(str(folder))}/{p}' for p in found)}" if found else None
+    found = [f"{shlex.quote(str(folder))}/{p}" for p in (pattern, f"*/{pattern}") if any(folder.glob(p))]
+    for place in (folder, *sorted(folder.glob("*"))):
+        kept = note(place) or {}
+        if elsewhere := kept.get("environment", {}).get("WANDB_DIR"):
+            found += map(shlex.quote, map(str, Path(elsewhere).glob(f"{pattern}-{kept['id']}")))
+    return f"wandb sync {' '.join(found)}" if found else None

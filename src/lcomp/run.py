@@ -84,9 +84,11 @@ def run(
 
 
 def own(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
-    """What the run is of `cfg`: less what a replaced class left behind; so in Hydra's note of it in `folder` too."""
+    """What the run is of `cfg`: less what a replaced class left behind, its paths absolute; so in the note of it in
+    `folder` too."""
     settled, note = composition.settled(cfg, overrides), folder / ".hydra" / "config.yaml"
-    if settled != cfg and note.exists():
+    settled = config.with_absolute_paths(settled)
+    if note.exists():
         OmegaConf.save(redacted(OmegaConf.to_container(settled)), note)
     return settled
 

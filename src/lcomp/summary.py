@@ -18,6 +18,7 @@ from torch.backends import mkldnn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from lcomp import config
 from lcomp.build import build, find
 from lcomp.composition import compose
 from lcomp.errors import UserError
@@ -129,6 +130,7 @@ def main() -> None:
         return
     try:
         cfg = compose(overrides)
+        config.check_keys(cfg)
         data: Any = find(cfg.data._target_, "data._target_")
         if not hasattr(data, "input_shape"):
             data = build(cfg.data, "data")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lcomp import config, folders, predictions
+from lcomp import config, folders, predictions, wandb_environment
 from lcomp.redact import redacted
 from lcomp.result import Curves, Result
 
@@ -23,9 +23,14 @@ def described(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": str(redacted(f"{result.name} seed={result.seed}" if result.name else name))[:120],
         "job_type": result.techniques,
-        "tags": [f"{group}={choice}"[:TAG_LENGTH] for group, choice in result.choices.items() if choice is not None],
+        "tags": [tag[:TAG_LENGTH] for tag in (*tags(result.choices), *wandb_environment.tags())],
         "config": redacted({**cfg, "record": known}),
     }
+
+
+def tags(choices: Mapping[str, Any]) -> Iterator[str]:
+    """A tag for each choice."""
+    yield from (f"{group}={choice}" for group, choice in choices.items() if choice is not None)
 
 
 def baseline_of(result: Result, epochs: Curves) -> Result:
