@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lcomp.pool import pool_of
+from lcomp.pool import Pool, pool_of
 from lcomp.sweep import Run, configuration, runs
 
 log = logging.getLogger("lcomp")
@@ -25,7 +26,14 @@ def complete(folder: Path) -> None:
         each(lacking, clock)
     elif lacking:
         with pool_of(1) as pool:
-            each(lacking, lambda cfg, folder: pool.schedule(clock, args=(cfg, folder)).result())
+            each(lacking, partial(in_worker, pool))
+
+
+def in_worker(pool: Pool, cfg: DictConfig, folder: Path) -> None:
+    pool.schedule(0, clock, cfg, folder)
+    [(_, outcome)] = pool.outcomes()
+    if isinstance(outcome, BaseException):
+        raise outcome
 
 
 def each(lacking: Sequence[Run], clock: Callable[[DictConfig, Path], None]) -> None:

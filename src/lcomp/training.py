@@ -157,8 +157,10 @@ def fit(
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:
             trainer.fit(module, batches, data.val_dataloader())
-        except SystemExit as exit:  # Lightning's answer to Ctrl-C
-            raise KeyboardInterrupt from exit
+        except SystemExit as exit:  # Lightning's answer to Ctrl-C, unless the user's code exits
+            if isinstance(exit.__context__, KeyboardInterrupt):
+                raise exit.__context__ from None
+            raise
     module.to(device="cpu", memory_format=torch.contiguous_format)
     for optimizer in trainer.optimizers:  # a checkpoint's moments lie as its weights do: a fused Adam does not look
         for state in optimizer.state.values():
@@ -176,10 +178,10 @@ def save(module: pl.LightningModule, folder: Path) -> Path:
         if module._trainer is not None:
             module.trainer.save_checkpoint(temporary, weights_only=False)
         else:
-            torch.save(
-                {"state_dict": module.state_dict(), "pytorch-lightning_version": version("pytorch-lightning")},
-                temporary,
-            )
+            with temporary.open("wb") as file:  # of a full disk, torch's own writer says nothing
+                torch.save(
+                    {"state_dict": module.state_dict(), "pytorch-lightning_version": version("pytorch-lightning")}, file
+                )
         write_atomically(path, temporary.read_bytes())
     finally:
         temporary.unlink(missing_ok=True)
