@@ -277,7 +277,7 @@ def test_a_job_that_could_not_begin_leaves_a_record(launcher, tmp_path):
 
 
 def test_a_job_that_met_a_full_disk_ends_the_sweep_without_a_record(launcher, tmp_path):
-    with pytest.raises(Interrupted, match="interrupted by the machine: OSError: .*No space left"):
+    with pytest.raises(Interrupted, match=r"interrupted by the machine: OSError: .*No space left"):
         launcher.run(Given([OSError(errno.ENOSPC, "No space left on device")]), [([], 0)])
     assert not (tmp_path / "0").exists()
 

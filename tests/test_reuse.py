@@ -47,7 +47,7 @@ def test_an_equal_result_brings_its_files(kept, mine, tmp_path):
     assert (mine / result.baseline_artifact["path"]).resolve() == (tmp_path / ".cache/artifact.onnx").resolve()
 
 
-@pytest.mark.parametrize("hashes", [("c", "other"), ("other", "k")])
+@pytest.mark.parametrize("hashes", [("c", "other"), ("other", "k"), ("k", "c")])
 def test_another_experiment_or_other_code_is_not_taken(kept, mine, tmp_path, hashes):
     assert not adopt(tmp_path, mine, Result(config_hash=hashes[0], code_hash=hashes[1]))
 

@@ -40,14 +40,17 @@ def of_machine(error: BaseException) -> Interrupted | None:
     None where the fault is the run's own, as memory is that a machine like this one never has."""
     seen: set[int] = set()
     one: BaseException | None = error
+    innermost: BaseException | None = None
     while one is not None and id(one) not in seen:
         seen.add(id(one))
         if isinstance(one, Interrupted):
             return one
-        if is_of_machine(one):
-            return Interrupted(f"{BY_MACHINE}: {type(one).__name__}: {' '.join(str(one).split())[:300]}".rstrip(": "))
+        innermost = one if is_of_machine(one) else innermost
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
-    return None
+    if innermost is None:
+        return None
+    said = " ".join(str(innermost).split())[:300]
+    return Interrupted(f"{BY_MACHINE}: {type(innermost).__name__}: {said}".removesuffix(": "))
 
 
 def is_of_machine(error: BaseException) -> bool:

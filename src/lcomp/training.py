@@ -178,10 +178,10 @@ def save(module: pl.LightningModule, folder: Path) -> Path:
         if module._trainer is not None:
             module.trainer.save_checkpoint(temporary, weights_only=False)
         else:
-            with temporary.open("wb") as file:  # of a full disk, torch's own writer says nothing
-                torch.save(
-                    {"state_dict": module.state_dict(), "pytorch-lightning_version": version("pytorch-lightning")}, file
-                )
+            torch.save(
+                {"state_dict": module.state_dict(), "pytorch-lightning_version": version("pytorch-lightning")},
+                temporary,
+            )
         write_atomically(path, temporary.read_bytes())
     finally:
         temporary.unlink(missing_ok=True)
