@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lcomp.errors import UserError
+from lcomp.interruption import of_machine
 from lcomp.report import page, wandb_report
 from lcomp.report.runs import Shown, groups
 from lcomp.report.sheet import FORMATS, Sheet
@@ -32,8 +33,11 @@ def main() -> int:
     given = parser.parse_args()
     try:
         report(given)
-    except UserError as error:
-        print(f"lcomp: {error}", file=sys.stderr)
+    except (UserError, OSError) as error:
+        said = error if isinstance(error, UserError) else of_machine(error)
+        if said is None:
+            raise
+        print(f"lcomp: {said}", file=sys.stderr)
         return 1
     return 0
 
