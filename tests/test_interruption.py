@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from lcomp import sweep
+from lcomp import job, sweep
 from lcomp.files import Damaged
 from lcomp.interruption import BY_MACHINE, BY_USER, Interrupted, excused, noticing, of_machine
 from lcomp.result import Result
@@ -105,6 +105,18 @@ def test_a_command_whose_folder_cannot_be_written_says_so(lcomp, tmp_path, monke
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"lcomp: {BY_MACHINE}: OSError: [Errno 28] No space left on device: 'sweep.json'\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"), [("libtorch.so: failed to map segment", Interrupted), ("no module named net", ImportError)]
+)
+def test_what_a_job_meets_before_its_run_begins(monkeypatch, said, kind):
+    def fail(cfg):
+        raise ImportError(said)
+
+    monkeypatch.setattr(job, "carry_out", fail)
+    with pytest.raises(kind, match=said):
+        job.job(None)
 
 
 def chained(inner):

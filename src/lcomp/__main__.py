@@ -32,7 +32,7 @@ def main() -> None:
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         print(f"lcomp: {explain(error, sys.argv[1:])}", file=sys.stderr)
         sys.exit(1)
-    except (Interrupted, OSError) as error:
+    except (Exception, Interrupted) as error:
         stop = of_machine(error)
         if stop is None:
             raise
