@@ -180,9 +180,9 @@ BREAKS = [
     Break(
         "the record of a killed worker's run",
         "../hydra_plugins/lcomp_local/local.py",
-        "        lose(composed(), cause)",
-        "        str(cause)",
-        "test_launcher.py::test_a_worker_that_is_killed_costs_its_run_alone",
+        "    if began:\n        lose(job, cause)\n",
+        "",
+        "test_launcher.py::test_a_death_before_a_run_begins_costs_no_run_and_many_end_the_sweep",
     ),
     Break(
         "moments that lie in a checkpoint as its weights do",
@@ -292,8 +292,8 @@ BREAKS = [
     Break(
         "hashes of a cached baseline",
         "baseline.py",
-        "whole = all(sha256(folder / n) == seen",
-        "whole = all((folder / n).exists()",
+        'all(sha256(folder / n) == entry["sha256"][n] for n in FILES)',
+        "True",
         "test_baseline.py::test_a_damaged_entry_is_noticed_and_trained_again",
     ),
     Break(
@@ -432,7 +432,7 @@ BREAKS = [
     Break(
         "the user's interruptions use up no tries",
         "search/study.py",
-        'Retry(None if cause == "KeyboardInterrupt" else settings.max_retries + by_user)',
+        "Retry(None if excused(cause) else settings.max_retries + stopped)",
         "Retry(settings.max_retries)",
         "test_study.py::test_interruptions_by_the_user_do_not_use_up_the_retries",
     ),
@@ -467,8 +467,8 @@ BREAKS = [
     Break(
         "an equal result has equal code",
         "reuse.py",
-        " or f'\"{result.code_hash}\"' not in text",
-        "",
+        "(found.config_hash, found.code_hash) != (result.config_hash, result.code_hash)",
+        "False",
         "test_reuse.py::test_another_experiment_or_other_code_is_not_taken",
     ),
     Break(
@@ -891,6 +891,76 @@ BREAKS = [
         ' | {"space_to_depth": runtime.space_to_depth}',
         "",
         "test_runtimes.py::test_a_run_deploys_a_rewritten_artifact_beside_a_rewritten_baseline",
+    ),
+    Break(
+        "the checksum of a record",
+        "files.py",
+        "and sealed(content) == found",
+        "",
+        "test_reuse.py::test_every_flipped_bit_of_a_record_is_noticed",
+    ),
+    Break(
+        "files of an equal run are those that were written",
+        "result.py",
+        " or sha256(file) != seen",
+        "",
+        "test_reuse.py::test_a_run_whose_files_are_not_what_was_written_is_not_taken",
+    ),
+    Break(
+        "files of an equal run lie in its folder",
+        "result.py",
+        "Path(name).name != name or file.is_symlink() or ",
+        "",
+        "test_reuse.py::test_nothing_outside_the_runs_folder_is_taken",
+    ),
+    Break(
+        "values of an equal run are of the schema",
+        "result.py",
+        " or not fits(found[name], kinds[name])",
+        "",
+        "test_reuse.py::test_values_that_are_not_of_the_schema_are_not_taken",
+    ),
+    Break(
+        "the checksum of a cached baseline's entry",
+        "baseline.py",
+        "unsealed(content) if SEAL.encode() in content else json.loads(content)",
+        "{k: v for k, v in json.loads(content).items() if k != SEAL}",
+        "test_baseline.py::test_every_flipped_bit_of_an_entry_is_noticed",
+    ),
+    Break(
+        "a worker that ends with code 0 is dead",
+        "pool.py",
+        "if worker.pipe in heard or not worker.lives:",
+        "if worker.pipe in heard and worker.lives:",
+        "test_launcher.py::test_whatever_ends_a_worker_without_its_tasks_result_is_a_death",
+    ),
+    Break(
+        "workers that cannot begin are counted",
+        "pool.py",
+        "if self.unborn >= UNBORN:",
+        "if False:",
+        "test_launcher.py::test_workers_that_cannot_begin_end_the_pool_with_their_cause",
+    ),
+    Break(
+        "workers that begin no run are counted",
+        "../hydra_plugins/lcomp_local/local.py",
+        "if idle > IDLE:",
+        "if idle > IDLE and not search:",
+        "test_launcher.py::test_workers_of_a_search_that_die_without_a_trial_end_it",
+    ),
+    Break(
+        "a network that exits is no interruption",
+        "run.py",
+        "(isinstance(error, KeyboardInterrupt) and signals.came)",
+        "isinstance(error, KeyboardInterrupt | SystemExit)",
+        "test_interruption.py::test_a_network_that_exits_is_a_failed_run_with_its_line",
+    ),
+    Break(
+        "a full disk is no failure of a run",
+        "interruption.py",
+        "return error.errno in ERRNOS",
+        "return False",
+        "test_interruption.py::test_a_fault_of_the_machine_ends_the_grid_and_is_no_try",
     ),
 ]
 

@@ -59,6 +59,30 @@ def test_a_damaged_entry_is_noticed_and_trained_again(tmp_path, caplog, name, da
     assert ("damaged" in caplog.text) == (damage is not None or name != "entry.json")
 
 
+def test_every_flipped_bit_of_an_entry_is_noticed(tmp_path):
+    counting = Counting()
+    path = cached(tmp_path, counting).folder / "entry.json"
+    before = path.read_bytes()
+    for bit in range(8 * len(before)):
+        content = bytearray(before)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        assert not baseline.intact(path.parent), content
+    assert cached(tmp_path, counting).network.weight.eq(7).all() and counting.trainings == 2
+
+
+def test_an_entry_of_before_checksums_is_read_unless_something_lacks(tmp_path):
+    counting = Counting()
+    path = cached(tmp_path, counting).folder / "entry.json"
+    old = {key: value for key, value in json.loads(path.read_text()).items() if key != "checksum"}
+    path.write_text(json.dumps(old))
+    assert cached(tmp_path, counting).seconds == old["seconds"] and counting.trainings == 1
+    for broken in ({**old, "seconds": "1"}, {"seconds": 1, "sha256": old["sha256"]}, {**old, "sha256": {}}, [old]):
+        path.write_text(json.dumps(broken))
+        cached(tmp_path, counting)
+    assert counting.trainings == 5
+
+
 def test_a_training_that_fails_leaves_no_entry(tmp_path):
     counting = Counting()
 

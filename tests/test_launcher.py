@@ -1,19 +1,22 @@
 """Sweeps in worker processes: the same artifacts, latencies measured at the end, killed workers replaced."""
 
+import errno
 import json
 import math
+import multiprocessing.forkserver
 import os
 import signal
+import threading
 import time
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from hydra_plugins.lcomp_local import local
-from lcomp import clocks, command_line
+from lcomp import clocks, command_line, pool
 from lcomp.errors import UserError
+from lcomp.interruption import Interrupted
 from lcomp.result import Result
 from lcomp.typed import Typed
 
@@ -133,8 +136,105 @@ def test_short_names_of_the_launcher_become_hydras():
     assert said == ["hydra/launcher=serial", "hydra.launcher.workers=3", "seed=1"]
 
 
-def test_a_killed_worker_is_named_by_its_signal():
-    assert "(SIGKILL)" in local.death(-9) and "(3)" in local.death(3) and "(-45)" in local.death(-45)
+def test_a_worker_that_ended_is_named_by_its_signal_or_exit_code():
+    assert "(SIGKILL)" in pool.death(-9) and "(exit code 3)" in pool.death(3) and "(-45)" in pool.death(-45)
+
+
+def end(how, folder):
+    """A task that ends its worker, the first time; the second it is carried out."""
+    (folder / "pids").open("a").write(f"{os.getpid()}\n")
+    if (folder / how).exists():
+        return os.getpid()
+    (folder / how).touch()
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "sys.exit":
+        raise SystemExit(4)
+    if how == "unreadable":
+        raise Unreadable(1, 2)
+    os.write(2, b"the network's last words\n")
+    os._exit(int(how))
+
+
+class Unreadable(Exception):
+    """Pickle writes it, and cannot read it."""
+
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+@pytest.mark.parametrize("how", ["0", "3", "255", "killed"])
+def test_whatever_ends_a_worker_without_its_tasks_result_is_a_death(tmp_path, how):
+    said = []
+    with pool.pool_of(1) as workers:
+        workers.schedule(7, end, how, tmp_path)
+        for number, outcome in workers.outcomes():
+            said.append(outcome)
+            assert number == 7
+            if isinstance(outcome, pool.Death):
+                workers.schedule(7, end, how, tmp_path)
+    first, second = said
+    assert ("SIGKILL" if how == "killed" else f"(exit code {how}): the network's last words") in str(first)
+    assert [str(second)] == (tmp_path / "pids").read_text().split()[1:]
+
+
+@pytest.mark.parametrize(("how", "kind"), [("sys.exit", SystemExit), ("unreadable", RuntimeError)])
+def test_what_a_task_raises_is_its_outcome_and_costs_no_worker(tmp_path, how, kind):
+    with pool.pool_of(1) as workers:
+        workers.schedule(0, end, how, tmp_path)
+        workers.schedule(1, end, how, tmp_path)
+        outcomes = dict(workers.outcomes())
+    assert isinstance(outcomes[0], kind) and [str(outcomes[1])] * 2 == (tmp_path / "pids").read_text().split()
+
+
+def wait_in(folder, number):
+    (folder / f"began-{number}").touch()
+    wait_for((folder / "go on").exists)
+    return os.getppid()
+
+
+def test_a_killed_fork_server_costs_nothing(tmp_path):
+    """Its workers go on, and a new one begins those that come later."""
+    with pool.pool_of(2) as workers:
+        [workers.schedule(number, wait_in, tmp_path, number) for number in range(2)]
+
+        def strike():
+            wait_for(lambda: len([*tmp_path.glob("began-*")]) == 2)
+            os.kill(multiprocessing.forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+            time.sleep(0.5)
+            (tmp_path / "go on").touch()
+
+        thread = threading.Thread(target=strike)
+        thread.start()
+        outcomes = dict(workers.outcomes())
+        thread.join()
+        assert outcomes.keys() == {0, 1} and not any(isinstance(one, BaseException) for one in outcomes.values())
+        workers.schedule(2, end, "0", tmp_path)
+        [(_, dead)] = workers.outcomes()
+        workers.schedule(3, wait_in, tmp_path, 3)
+        [(_, parent)] = workers.outcomes()
+    assert isinstance(dead, pool.Death) and isinstance(parent, int)
+
+
+def test_workers_that_cannot_begin_end_the_pool_with_their_cause(monkeypatch):
+    def fail():
+        os.write(2, b"no memory\n")
+        os._exit(9)
+
+    monkeypatch.setattr(pool, "begin", fail)
+    monkeypatch.setattr(pool.multiprocessing, "get_all_start_methods", lambda: [])
+    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda _: context_of_forks())
+    with (
+        pytest.raises(Interrupted, match=r"no worker can begin \(4 in a row: .*exit code 9\): no memory"),
+        pool.pool_of(2) as workers,
+    ):
+        workers.schedule(0, end, "0", None)
+        list(workers.outcomes())
+
+
+def context_of_forks():
+    """So that workers know what a test has replaced."""
+    return multiprocessing.context.ForkContext()
 
 
 @pytest.fixture
@@ -145,14 +245,62 @@ def composed(tmp_path):
     return OmegaConf.create({"seed": 3, "hydra": hydra})
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), RuntimeError("a pool that broke")])
-def test_a_job_that_could_not_begin_leaves_a_record(composed, tmp_path, error):
-    future = Future()
-    future.set_exception(error)
-    assert math.isnan(local.ended(future, lambda: composed).return_value)
+class Given:
+    """A pool whose outcomes are given, a list for each task."""
+
+    def __init__(self, *outcomes):
+        self.left, self.asked = [list(those) for those in outcomes], []
+
+    def schedule(self, number, *task):
+        self.asked.append(number)
+
+    def outcomes(self):
+        for number in self.asked:
+            yield number, self.left[number].pop(0)
+
+
+@pytest.fixture
+def launcher(composed, monkeypatch):
+    """A grid's; its jobs are composed to `composed`."""
+    made = local.LocalLauncher()
+    made.context = made.config = None
+    made.function = lambda cfg: 0.0
+    monkeypatch.setattr(made, "composed", lambda job: composed)
+    return made
+
+
+def test_a_job_that_could_not_begin_leaves_a_record(launcher, tmp_path):
+    [returned] = launcher.run(Given([RuntimeError("no such module")]), [([], 0)])
+    assert math.isnan(returned.return_value)
     record = json.loads((tmp_path / "0" / "result.json").read_text())
-    assert record["status"] == "failed" and record["error"] == f"{type(error).__name__}: {error}"
+    assert record["status"] == "failed" and record["error"] == "RuntimeError: no such module"
     assert record["overrides"] == ["x=rotation:5"] and record["seed"] == 3
+
+
+def test_a_job_that_met_a_full_disk_ends_the_sweep_without_a_record(launcher, tmp_path):
+    with pytest.raises(Interrupted, match=r"interrupted by the machine: OSError: .*No space left"):
+        launcher.run(Given([OSError(errno.ENOSPC, "No space left on device")]), [([], 0)])
+    assert not (tmp_path / "0").exists()
+
+
+def test_a_death_before_a_run_begins_costs_no_run_and_many_end_the_sweep(launcher, tmp_path):
+    dead, fine = pool.Death("the worker was killed"), local.returned(0.5)
+    assert launcher.run(Given([dead] * 3 + [fine]), [([], 0)])[0].return_value == 0.5
+    assert not (tmp_path / "0").exists()
+    with pytest.raises(Interrupted, match="4 workers in a row ended before they began a run: the worker was killed"):
+        launcher.run(Given([dead] * 4), [([], 0)])
+    (tmp_path / "0").mkdir()
+    assert math.isnan(launcher.run(Given([dead]), [([], 0)])[0].return_value)
+    assert json.loads((tmp_path / "0" / "result.json").read_text())["error"] == "the worker was killed"
+
+
+def test_workers_of_a_search_that_die_without_a_trial_end_it(launcher):
+    """A trial that was lost with its worker counts in the study, and ends the search there when there are too many."""
+    lost = iter([False] * 3 + [True] + [False] * 4)
+    launcher.function = type("Search", (), {"lost": lambda self, job, cause: next(lost)})()
+    with pytest.raises(Interrupted, match="4 workers in a row"):
+        launcher.run(Given([pool.Death("gone")] * 9), [([], 0)])
+    assert list(lost) == []
 
 
 def test_a_latency_that_cannot_be_measured_costs_itself_alone(tmp_path, caplog):

@@ -14,6 +14,7 @@ from hydra_plugins.lcomp_optuna import sweeper
 from lcomp import command_line, config, sweep
 from lcomp.errors import UserError
 from lcomp.explain import explain
+from lcomp.interruption import Interrupted, of_machine
 from lcomp.job import job
 from lcomp.report.escaping import terminal
 
@@ -34,6 +35,12 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")(job)()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         print(terminal(f"lcomp: {explain(error, typed)}"), file=sys.stderr)
+        sys.exit(1)
+    except (Exception, Interrupted) as error:
+        stop = of_machine(error)
+        if stop is None:
+            raise
+        print(f"lcomp: {stop}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("lcomp: interrupted", file=sys.stderr)

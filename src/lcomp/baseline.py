@@ -15,11 +15,12 @@ import filelock
 import torch
 from torch import nn
 
-from lcomp.files import sha256, write_atomically
+from lcomp.files import SEAL, sealed, sha256, unsealed, write_atomically
 from lcomp.identity import digest
-from lcomp.result import ARTIFACT, ENTRY, Curves
+from lcomp.result import ARTIFACT, ENTRY, Curves, finite
 
 log = logging.getLogger(__name__)
+FILES = ("weights.pt", ARTIFACT)
 
 
 @dataclass
@@ -70,9 +71,8 @@ def cached(
             torch.save(network.state_dict(), weights)
             write_atomically(folder / "weights.pt", weights.getvalue())
             export(network, folder / ARTIFACT)
-            hashes = {name: sha256(folder / name) for name in ("weights.pt", ARTIFACT)}
-            entry = json.dumps({"seconds": seconds, "sha256": hashes, "epochs": curves})
-            write_atomically(folder / ENTRY, entry.encode())
+            hashes = {name: sha256(folder / name) for name in FILES}
+            write_atomically(folder / ENTRY, sealed({"seconds": seconds, "sha256": hashes, "epochs": finite(curves)}))
         entry_seconds = json.loads((folder / ENTRY).read_text())["seconds"]
         network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     return Baseline(network, folder, entry_seconds)
@@ -80,13 +80,16 @@ def cached(
 
 def intact(folder: Path) -> bool:
     """Whether the entry is whole; says so in the log when it was there and is not."""
-    entry = folder / ENTRY
-    if not entry.exists():
+    try:
+        content = (folder / ENTRY).read_bytes()
+    except FileNotFoundError:
         return False
     try:
-        whole = all(sha256(folder / n) == seen for n, seen in json.loads(entry.read_text())["sha256"].items())
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
+        entry = unsealed(content) if SEAL.encode() in content else json.loads(content)  # versions before noted none
+        timed = set(entry) == {"seconds", "sha256", "epochs"} and isinstance(entry["seconds"], int | float)
+        same = set(entry["sha256"]) == set(FILES) and all(sha256(folder / n) == entry["sha256"][n] for n in FILES)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        timed = same = False
+    if not (timed and same):
         log.warning("%s: the cached baseline is damaged; it is trained again", folder)
-    return whole
+    return timed and same

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lcomp.pool import pool_of
+from lcomp.pool import Pool, pool_of
 from lcomp.sweep import Run, runs
 from lcomp.typed import Typed
 
@@ -26,7 +27,14 @@ def complete(folder: Path, typed: Typed) -> None:
         each(lacking, typed, clock)
     elif lacking:
         with pool_of(1) as pool:
-            each(lacking, typed, lambda cfg, folder: pool.schedule(clock, args=(cfg, folder)).result())
+            each(lacking, typed, partial(in_worker, pool))
+
+
+def in_worker(pool: Pool, cfg: DictConfig, folder: Path) -> None:
+    pool.schedule(0, clock, cfg, folder)
+    [(_, outcome)] = pool.outcomes()
+    if isinstance(outcome, BaseException):
+        raise outcome
 
 
 def each(lacking: Sequence[Run], typed: Typed, clock: Callable[[DictConfig, Path], None]) -> None:

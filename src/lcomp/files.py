@@ -1,11 +1,20 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and texts that show whether they still are."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+SEAL = "checksum"
+
+
+class Damaged(ValueError):
+    """A file is not what was written."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -27,3 +36,29 @@ def write_atomically(path: Path, content: bytes) -> None:
 def sha256(path: Path) -> str:
     """The SHA-256 of the file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """JSON of `content` with the SHA-256 of itself; of one content there is one text."""
+    rest = {key: value for key, value in json.loads(text(content)).items() if key != SEAL}
+    return text(rest | {SEAL: hashlib.sha256(text(rest)).hexdigest()})
+
+
+def unsealed(found: bytes) -> dict[str, Any]:
+    """What `sealed` wrote.
+
+    Raises:
+        Damaged: not a bit of it may differ.
+    """
+    try:
+        content = json.loads(found)
+        whole = isinstance(content, dict) and SEAL in content and sealed(content) == found
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"it cannot be read ({type(error).__name__})") from error
+    if not whole:
+        raise Damaged("its checksum is of another content, or there is none")
+    return {key: value for key, value in content.items() if key != SEAL}
+
+
+def text(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()

@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lcomp import config, gpus, sweep
+from lcomp.interruption import of_machine
 from lcomp.redact import redacted
 from lcomp.report.line import line
 
@@ -18,7 +19,20 @@ report: Callable[[int, float], None] | None = None  # a search's, of the trial t
 
 
 def job(cfg: DictConfig) -> float:
-    """One run; what it returns to a sweeper is the artifact's validation accuracy, NaN when it has none."""
+    """One run; what it returns to a sweeper is the artifact's validation accuracy, NaN when it has none.
+
+    Raises:
+        Interrupted: the machine cannot go on, so that other runs need not begin.
+    """
+    try:
+        return carry_out(cfg)
+    except Exception as error:  # of imports, of Hydra's files: outside what the run records
+        if machines := of_machine(error):
+            raise machines from error
+        raise
+
+
+def carry_out(cfg: DictConfig) -> float:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from lcomp import schema
-from lcomp.files import write_atomically
+from lcomp.files import Damaged, sealed, sha256, unsealed, write_atomically
 from lcomp.limits import Refused
 from lcomp.points import hidden, key
 from lcomp.redact import redacted
@@ -36,6 +36,7 @@ METRICS = (  # that a search may choose on: of validation images, or of the arti
 )
 
 LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
+KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite")  # files beside a record that an equal run's has too
 ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
 Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
 
@@ -64,6 +65,8 @@ class Result:
     started: float = 0.0  # seconds since 1970
     epochs: Curves = field(default_factory=dict)
     reused: str | None = None  # the folder of the equal run that this record was taken from
+    files: dict[str, str] = field(default_factory=dict)  # SHA-256 of the files beside the record that the run left
+    checksum: str | None = None  # of the record as it was written, itself apart
     schema_version: int = SCHEMA_VERSION
     hidden: str | None = None  # in a record whose overrides had secrets: a digest of them
 
@@ -101,8 +104,7 @@ class Result:
         kept = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
         if self.status != "ok":
             kept = schema.kept(finite(kept), asdict(Result()))
-        text = json.dumps(finite(redacted(kept)), indent=2, sort_keys=True, allow_nan=False)
-        write_atomically(path, (text + "\n").encode())
+        write_atomically(path, sealed(finite(redacted(kept))))
         return path
 
 
@@ -119,6 +121,46 @@ def read(path: Path) -> Result:
     if wrong := schema.fault(found):
         raise Refused(f"{path}: {wrong}")
     return Result(**found)
+
+
+def whole(path: Path) -> Result:
+    """The record at `path`, if not a bit of it and of its run's files differs from what was written.
+
+    Raises:
+        Damaged: something does, or the record is of a version that noted no checksums.
+    """
+    if not path.is_file():
+        raise Damaged("it is no file")
+    found = unsealed(path.read_bytes())
+    kinds = get_type_hints(Result)
+    wrong = [name for name in found if name not in kinds or not fits(found[name], kinds[name])]
+    if wrong:
+        raise Damaged(f"{wrong[0]} is not of the schema")
+    result = Result(**found)
+    for name, seen in result.files.items():
+        file = path.parent / name
+        if Path(name).name != name or file.is_symlink() or not file.is_file() or sha256(file) != seen:
+            raise Damaged(f"its {name} is not what was written")
+    return result
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files that a run left in `folder`."""
+    return {file.name: sha256(file) for kind in KEPT for file in sorted(folder.glob(kind))}
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of a record is of the kind that its field is annotated with; a figure may be null."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(fits(value, one) for one in inner)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(one, inner[1]) for one in value.values())
+    if origin is list:
+        return isinstance(value, list) and all(fits(one, inner[0]) for one in value)
+    if kind is float:
+        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    return kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
 
 
 def perturbations(metrics: Mapping[str, float]) -> list[str]:

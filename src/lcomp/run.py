@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lcomp import composition, config, gpus, identity, links, measure, parts, reuse
 from lcomp import log as log_names
@@ -19,11 +21,12 @@ from lcomp.comparison import compare, measure_latencies
 from lcomp.environment import environment
 from lcomp.errors import Pruned
 from lcomp.export import export
+from lcomp.interruption import BY_MACHINE, BY_USER, Signals, noticing, of_machine
 from lcomp.mirror import Mirror, resolved
 from lcomp.mnist_c import MNISTC
 from lcomp.packed.rounding import rounded
 from lcomp.redact import redacted
-from lcomp.result import ARTIFACT, Result, seconds
+from lcomp.result import ARTIFACT, Result, hashes, seconds
 from lcomp.runtimes import Runtime
 from lcomp.techniques.parametrizations import apart
 from lcomp.training import Epochs, NotFinite, Report, fit, save
@@ -43,7 +46,8 @@ def run(
 ) -> Result:
     """Carries out the run that `cfg` describes; leaves checkpoint, artifact and record in `folder`.
 
-    A run that fails has a record too, with its status and the cause; only an interruption is raised again.
+    A run that fails has a record too, with its status and the cause, also where a user's code exits; only an
+    interruption, by the user or the machine, is raised again.
 
     Args:
         timed: measure latencies now. A run beside others leaves that to `clock`, when they have all ended.
@@ -54,33 +58,69 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     result = Result(overrides=overrides, choices=choices or {}, started=time.time())
     logger, epochs = None, Epochs(report)
-    try:
-        cfg = own(cfg, overrides, folder)
-        logger = parts.make_logger(cfg, folder)
-        if isinstance(logger, Mirror):
-            epochs.live = logger.live(folder, cfg, result, group or folder.name)
-        result.name = None if cfg.name is None else str(cfg.name)
-        result.seed, result.environment = cfg.seed, environment(cfg.threads, gpus.device(cfg))
-        result.params = config.params(cfg)
-        carry_out(cfg, folder, result, timed, epochs, equals, logger)
-        result.status = "ok"
-    except Pruned as pruned:
-        result.status, result.error = "pruned", str(pruned)
-    except Exception as error:  # whatever a user's network, data or technique raises: recorded, not lost
-        result.status = "nan" if isinstance(error, NotFinite) else "failed"
-        result.error = said(error)
-        log.debug("the run failed", exc_info=True)
-    except BaseException as interruption:
-        result.error = type(interruption).__name__
-        raise
-    finally:
-        result.epochs = result.epochs or epochs.curves.columns
-        result.write(folder)
-        if isinstance(logger, Mirror) and (timed or logger.mode == "online"):  # else when the record is complete
-            logger.complete(folder, resolved(cfg), result, group or folder.name)
-            if timed:
-                logger.complete_baseline(folder, resolved(cfg), result, group or folder.name)
+    with noticing() as signals:
+        try:
+            cfg = own(cfg, overrides, folder)
+            logger = parts.make_logger(cfg, folder)
+            if isinstance(logger, Mirror):
+                epochs.live = logger.live(folder, cfg, result, group or folder.name)
+            result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
+            result.environment = environment(cfg.threads, gpus.device(cfg))
+            result.params = config.params(cfg)
+            carry_out(cfg, folder, result, timed, epochs, equals, logger)
+            result.files, result.status = hashes(folder), "ok"
+        except Pruned as pruned:
+            result.status, result.error = "pruned", str(pruned)
+        except BaseException as error:  # whatever a user's code raises, also to exit: recorded, not lost
+            result.status = "nan" if isinstance(error, NotFinite) else "failed"
+            stop = stopped_by(error, signals)
+            if stop is not None:
+                result.error = str(stop) or BY_USER
+                raise stop from error
+            result.error = said(error)
+            log.debug("the run failed", exc_info=True)
+        finally:
+            result.epochs = result.epochs or epochs.curves.columns
+            leave(result, folder)
+            if isinstance(logger, Mirror) and (timed or logger.mode == "online"):  # else when the record is complete
+                logger.complete(folder, resolved(cfg), result, group or folder.name)
+                if timed:
+                    logger.complete_baseline(folder, resolved(cfg), result, group or folder.name)
     return result
+
+
+def stopped_by(error: BaseException, signals: Signals) -> BaseException | None:
+    """The interruption that `error` is, by the user or the machine; None where the run failed."""
+    if isinstance(error, SIGTERMException) or (isinstance(error, KeyboardInterrupt) and signals.came):
+        return KeyboardInterrupt()
+    return of_machine(error)
+
+
+def leave(result: Result, folder: Path) -> None:
+    """Writes the record; of a run that the machine interrupted, when what it left has made room.
+
+    Raises:
+        Interrupted: the machine cannot write it.
+    """
+    try:
+        if result.error and result.error.startswith(BY_MACHINE):
+            make_room(folder)
+        result.write(folder)
+    except OSError as error:
+        stop = of_machine(error)
+        if stop is None:
+            raise
+        result.status, result.error, result.files = "failed", str(stop), {}
+        with suppress(OSError):
+            make_room(folder)
+            result.write(folder)
+        raise stop from error
+
+
+def make_room(folder: Path) -> None:
+    """Removes what a run without a result left."""
+    for name in hashes(folder):
+        (folder / name).unlink()
 
 
 def own(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from lcomp import folders, schema, sweep_composition
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
+from lcomp.interruption import BY_MACHINE, BY_USER, Interrupted, excused, of_machine
 from lcomp.limits import Refused
 from lcomp.points import key
 from lcomp.redact import redacted
@@ -45,8 +46,8 @@ class Run(NamedTuple):
 
     @property
     def was_tried(self) -> bool:
-        """Whether it counts as a try: not when the user, not the run, ended it."""
-        return self.result.error != "KeyboardInterrupt"
+        """Whether it counts as a try: not when the user or the machine, not the run, ended it."""
+        return not excused(self.result.error)
 
 
 @contextmanager
@@ -86,16 +87,24 @@ def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -
             write_atomically(folder / "multirun.yaml", composed.encode())
             try:
                 yield folder
-            except KeyboardInterrupt:
-                close_interrupted(folder, "KeyboardInterrupt")
+            except (KeyboardInterrupt, Interrupted) as stop:
+                with suppress(OSError):  # a full disk: resuming leaves them
+                    close_interrupted(folder, cause_of(stop))
                 print(f"\nTo go on: {command(arguments, folder)}", file=sys.stderr)
                 raise
     except filelock.Timeout as error:
         raise UserError(f"{folder}: another process is running this sweep; wait for it, or stop it") from error
 
 
-def broken(error: Exception, folder: Path) -> UserError:
+def cause_of(stop: BaseException) -> str:
+    """What is recorded of runs that an interruption ended."""
+    return str(stop) if isinstance(stop, Interrupted) else BY_USER
+
+
+def broken(error: Exception, folder: Path) -> UserError | Interrupted:
     """What is said when not a run but what carries runs out has failed: a launcher, a sampler, a storage."""
+    if machines := of_machine(error):
+        return machines
     cause = " ".join(str(error).split())[:300]
     return UserError(f"the sweep stopped ({type(error).__name__}: {cause}); resume={folder} goes on when it is mended")
 
@@ -177,7 +186,8 @@ def next_number(folder: Path) -> int:
 
 
 def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list[list[str]]:
-    """The points that have no finished run yet and were not tried too often."""
+    """The points that have no finished run yet and were not tried too often; last those that a machine ended: where one
+    needs more than there is, the others run before."""
     tried: dict[tuple[str, ...], list[Run]] = {}
     for run in runs(folder):
         tried.setdefault(run.result.point, []).append(run)
@@ -190,14 +200,14 @@ def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list
             log.warning("%s: failed %d times; max_retries=N allows more", " ".join(point), len(tries))
             continue
         found.append(point)
-    return found
+    machines = [any(str(run.result.error).startswith(BY_MACHINE) for run in tried.get(key(p), [])) for p in found]
+    return [point for last in (False, True) for point, ended in zip(found, machines, strict=True) if ended == last]
 
 
 def latest(found: Sequence[Run]) -> list[Run]:
     """The last run of each point: one that was tried again counts once, one that ended before it was known which point
     it was not at all."""
-    unknown = (INTERRUPTED, "KeyboardInterrupt")
-    known = [run for run in found if run.result.overrides or run.result.error not in unknown]
+    known = [run for run in found if run.result.overrides or (run.was_tried and run.result.error != INTERRUPTED)]
     return list({run.result.point: run for run in known}.values())
 
 

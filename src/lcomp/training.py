@@ -158,8 +158,10 @@ def fit(
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:
             trainer.fit(module, batches, data.val_dataloader())
-        except SystemExit as exit:  # Lightning's answer to Ctrl-C
-            raise KeyboardInterrupt from exit
+        except SystemExit as exit:  # Lightning's answer to Ctrl-C, unless the user's code exits
+            if isinstance(exit.__context__, KeyboardInterrupt):
+                raise exit.__context__ from None
+            raise
     module.to(device="cpu", memory_format=torch.contiguous_format)
     for optimizer in trainer.optimizers:  # a checkpoint's moments lie as its weights do: a fused Adam does not look
         for state in optimizer.state.values():

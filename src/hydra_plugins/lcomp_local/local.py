@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cloudpickle
 from hydra.core.config_store import ConfigStore
@@ -15,15 +12,16 @@ from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
-from pebble import ProcessExpired, ProcessPool
 
 from lcomp import config as configuration
 from lcomp.errors import UserError
+from lcomp.interruption import BY_MACHINE, Interrupted, of_machine
 from lcomp.points import covering
-from lcomp.pool import death, pool_of
+from lcomp.pool import Death, Pool, pool_of
 from lcomp.result import FILE_NAME, Result
 
 Job = tuple[list[str], int]  # overrides, number
+IDLE = 3  # workers in a row that may end before they begin a run
 
 
 class LocalLauncher(Launcher):
@@ -63,33 +61,41 @@ class LocalLauncher(Launcher):
     def composed(self, job: Job) -> DictConfig:
         return compose(self.context, self.config, job)
 
-    def run(self, pool: ProcessPool, jobs: Sequence[Job]) -> list[JobReturn]:
+    def run(self, pool: Pool, jobs: Sequence[Job]) -> list[JobReturn]:
         """Runs every job; returns what Hydra wants, in their order.
 
-        A job whose worker is killed is given to another worker where the task function has a method `lost` that says
-        so; else its run is recorded as failed.
+        A grid's job whose worker ended has a record that says so, and is given to another worker if its run had not
+        begun. That of a search, whose task function has a method `lost` that settles the worker's trial, always is.
+
+        Raises:
+            Interrupted: the machine cannot go on, or workers end, one after another, before they begin anything.
         """
         state = cloudpickle.dumps((Singleton.get_state(), self.context, self.function, self.config))
-        lost = getattr(self.function, "lost", lambda job, cause: False)
-        waiting: dict[Future[Any], int] = {}
-
-        def schedule(number: int) -> None:
-            waiting[pool.schedule(work, args=(state, jobs[number]))] = number
-
-        for number in range(len(jobs)):
-            schedule(number)
+        lost = getattr(self.function, "lost", None)
+        search = lost is not None  # its trials have records of their own
+        for number, job in enumerate(jobs):
+            pool.schedule(number, work, state, job)
         returns = [JobReturn() for _ in jobs]
-        while waiting:
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in done:
-                number = waiting.pop(future)
-                error = future.exception()
-                if isinstance(error, ProcessExpired) and lost(self.composed(jobs[number]), death(error.exitcode)):
-                    schedule(number)
-                elif hasattr(self.function, "lost"):  # a search's worker, whose trials have records of their own
-                    returns[number] = failed(error) if error else future.result()
+        idle = 0
+        for number, outcome in pool.outcomes():
+            if isinstance(outcome, Death):
+                began = (lost or lose_begun)(self.composed(jobs[number]), str(outcome))
+                idle = 0 if began else idle + 1
+                if idle > IDLE:
+                    raise Interrupted(f"{BY_MACHINE}: {idle} workers in a row ended before they began a run: {outcome}")
+                if search or not began:
+                    pool.schedule(number, work, state, jobs[number])
                 else:
-                    returns[number] = ended(future, partial(self.composed, jobs[number]))
+                    returns[number] = returned(float("nan"))
+                continue
+            idle = 0
+            returns[number] = outcome if isinstance(outcome, JobReturn) else failed(outcome)
+            if error := error_of(returns[number]):
+                if machines := of_machine(error):
+                    raise machines
+                if not search:
+                    lose(self.composed(jobs[number]), f"{type(error).__name__}: {error}")
+                    returns[number] = returned(float("nan"))
         return returns
 
 
@@ -105,37 +111,43 @@ def threads_of(cfg: DictConfig) -> int:
     return cfg.threads if isinstance(cfg.threads, int) else 1
 
 
+def returned(value: float) -> JobReturn:
+    """What a job that ended returns to Hydra."""
+    found = JobReturn(status=JobStatus.COMPLETED)
+    found.return_value = value
+    return found
+
+
 def failed(error: BaseException) -> JobReturn:
     """A job that ended by `error`; Hydra raises it when it looks for what the job returned."""
-    returned = JobReturn(status=JobStatus.FAILED)
-    returned.return_value = error
-    return returned
+    found = JobReturn(status=JobStatus.FAILED)
+    found.return_value = error
+    return found
 
 
-def ended(future: Future[Any], composed: Callable[[], DictConfig]) -> JobReturn:
-    """What a job returned; the job of a killed worker, or one that could not begin, leaves a record that says so.
-
-    Args:
-        composed: gives the job's configuration, where that is needed.
-    """
-    try:
-        returned: JobReturn = future.result()
-        _ = returned.return_value  # raises what the job raised outside its run
-    except Exception as error:
-        cause = death(error.exitcode) if isinstance(error, ProcessExpired) else f"{type(error).__name__}: {error}"
-        lose(composed(), cause)
-        returned = JobReturn(status=JobStatus.COMPLETED)
-        returned.return_value = float("nan")
-    return returned
+def error_of(job: JobReturn) -> BaseException | None:
+    """What the job raised outside its run, which has a record of what it raised."""
+    error = job._return_value if job.status == JobStatus.FAILED else None
+    return error if isinstance(error, BaseException) else None
 
 
 def lose(job: DictConfig, cause: str) -> None:
     """Leaves the record of a job that could not leave its own."""
-    folder = (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)).absolute()
-    if (folder / FILE_NAME).exists():
-        return
-    overrides = configuration.overrides(job.hydra)
-    Result(overrides=overrides, choices=configuration.choices(job.hydra), seed=job.seed, error=cause).write(folder)
+    if not (folder_of(job) / FILE_NAME).exists():
+        overrides, choices = configuration.overrides(job.hydra), configuration.choices(job.hydra)
+        Result(overrides=overrides, choices=choices, seed=job.seed, error=cause).write(folder_of(job))
+
+
+def lose_begun(job: DictConfig, cause: str) -> bool:
+    """The same, where the job's run had begun; whether it had."""
+    began = folder_of(job).exists()
+    if began:
+        lose(job, cause)
+    return began
+
+
+def folder_of(job: DictConfig) -> Path:
+    return (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)).absolute()
 
 
 def compose(context: HydraContext, config: DictConfig, job: Job) -> DictConfig:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lcomp import folders
 from lcomp.errors import UserError
+from lcomp.interruption import of_machine
 from lcomp.report import page, wandb_report
 from lcomp.report.escaping import terminal
 from lcomp.report.runs import Shown, groups
@@ -39,7 +40,8 @@ def main() -> int:
         return 1
     except OSError as error:  # a full disk, a folder where a file is to be
         where = error.filename2 or error.filename
-        print(terminal(f"lcomp: {where}: cannot be written ({error.strerror})"), file=sys.stderr)
+        said = of_machine(error) or f"{where}: cannot be written ({error.strerror})"
+        print(terminal(f"lcomp: {said}"), file=sys.stderr)
         return 1
     return 0
 

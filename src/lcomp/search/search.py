@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from lcomp import clocks, config, sweep
 from lcomp.ending import end
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
+from lcomp.interruption import Interrupted
 from lcomp.points import key
 from lcomp.progress import View
 from lcomp.redact import redacted
@@ -35,6 +37,7 @@ from lcomp.typed import Typed
 if TYPE_CHECKING:
     from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
 
+log = logging.getLogger("lcomp")
 STUDY = "study.db"  # in the sweep's folder, where no other storage was chosen
 RESULTS = "optimization_results.yaml"
 
@@ -94,10 +97,15 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
                     for one in returned:
                         _ = one.return_value
         except BaseException as error:
-            recover(worker, study, "KeyboardInterrupt" if isinstance(error, KeyboardInterrupt) else sweep.INTERRUPTED)
+            known = sweep.broken(error, folder) if isinstance(error, Exception) else error
+            stopped = isinstance(known, KeyboardInterrupt | Interrupted)
+            try:
+                recover(worker, study, sweep.cause_of(known) if stopped else sweep.INTERRUPTED)
+            except Exception:  # a storage that is full: resuming settles them
+                log.debug("the study is left as it is", exc_info=True)
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
-            raise sweep.broken(error, folder) from error
+            raise known from error
         clocks.complete(folder, sweep.typed)
     try:
         tell(settings, study, folder)

@@ -11,6 +11,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from lcomp.interruption import excused
 from lcomp.result import Result
 from lcomp.search.settings import Retry, Settings, quietly
 
@@ -104,9 +105,9 @@ def settle(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: 
         tell(study, trial, None, TrialState.FAIL)
         trials = study.get_trials(deepcopy=False)
         before = set(trial.system_attrs.get("retry_history", ()))
-        by_user = sum(t.number in before and t.user_attrs.get("cause") == "KeyboardInterrupt" for t in trials)
+        stopped = sum(t.number in before and excused(t.user_attrs.get("cause")) for t in trials)
         ended = next(one for one in trials if one.number == trial.number)
-        Retry(None if cause == "KeyboardInterrupt" else settings.max_retries + by_user)(study, ended)
+        Retry(None if excused(cause) else settings.max_retries + stopped)(study, ended)
 
 
 def take_over(settings: Settings, study: optuna.Study) -> None:

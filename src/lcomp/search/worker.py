@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lcomp import job as task
 from lcomp.errors import Pruned
+from lcomp.interruption import excused, of_machine
 from lcomp.points import hidden, key
 from lcomp.redact import redacted
 from lcomp.result import FILE_NAME, Result, read
@@ -66,17 +67,19 @@ class Worker:
         return Path(self.master.hydra.sweep.dir)
 
     def lost(self, job: DictConfig, cause: str) -> bool:
-        """The launcher's question, in its own process, when the worker of a job was killed: True has it replaced."""
-        study = self.settings.open()
+        """The launcher's question, in its own process, when the worker of a job ended: whether it had begun a trial."""
+        study, began = self.settings.open(), False
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.user_attrs.get("worker") == f"{self.session}/{job.hydra.job.num}":
                 self.settle(study, trial, cause)
-        return True
+                began = True
+        return began
 
     def settle(self, study: optuna.Study, trial: FrozenTrial, cause: str) -> None:
         """Ends a trial whose worker, one of this folder, is gone; its run has a record then."""
         self.record(trial, cause)
-        studies.settle(self.settings, study, trial, read(self.folder / str(trial.number) / FILE_NAME), cause)
+        found = read(self.folder / str(trial.number) / FILE_NAME)
+        studies.settle(self.settings, study, trial, found, str(found.error) if excused(found.error) else cause)
 
     def record(self, trial: FrozenTrial, cause: str) -> None:
         """Leaves the record of a trial that could not leave its own."""
@@ -175,7 +178,9 @@ class Worker:
                 job_subdir_key="hydra.sweep.subdir",
             )
             _ = returned.return_value  # raises what the run raised outside its record
-        except Exception as error:  # a point that cannot be composed, a full disk
+        except Exception as error:  # a point that cannot be composed
+            if machines := of_machine(error):
+                raise machines from error
             self.record(frozen(study, trial), f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
         finally:
             task.report = None
