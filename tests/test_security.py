@@ -34,10 +34,8 @@ def test_each_promise_names_a_test_that_is_there():
 
 
 def test_the_limits_are_those_of_the_source():
-    numbers = {
-        f"{found} MB"
-        for found in (limits.ARTIFACT >> 20, limits.MEMORY >> 20, limits.PREDICTIONS >> 20, limits.STUDY >> 20)
-    }
+    sizes = (limits.ARTIFACT, limits.MEMORY, limits.PREDICTIONS, limits.STUDY)
+    numbers = {f"{found >> 20} MB" for found in sizes}
     numbers |= {f"{limits.RECORD >> 20} MB", f"{limits.CONFIGURATION >> 10} KB", f"{limits.DEPTH} deep"}
     numbers |= {f"{limits.EXPORTED} steps"}
     table = SAID.partition("## Limits")[2].partition("## Secrets")[0]

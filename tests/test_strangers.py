@@ -178,6 +178,18 @@ def test_a_bad_record_costs_its_own_row_and_a_line(tmp_path, caplog):
     assert "3/result.json: no record: metrics={'val_accuracy': 7} must be figures" in caplog.text
 
 
+def test_figures_that_are_null_are_left_blank(tmp_path):
+    hostile.hostile(tmp_path, ())
+    path = tmp_path / "sweep" / "good" / "0" / "result.json"
+    found = json.loads(path.read_text())
+    for name in ("latency_us_p50", "latency_ratio", "accuracy/rotation", "mce", "val_mce"):
+        found["metrics"][name] = found["baseline"][name] = None
+    path.write_text(json.dumps(found))
+    hostile.check(tmp_path)
+    assert path.parent in {run.folder for run in shown([tmp_path / "sweep"])}
+    assert json.loads(path.read_text()) == found
+
+
 @pytest.mark.parametrize("kind", ["record", "file", "study"])
 def test_hostile_folders_are_reported(tmp_path, kind):
     hostile.hostile(tmp_path, range(36), kind)
