@@ -15,7 +15,6 @@ import filelock
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp import sweep_composition
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
 from lcomp.points import key
@@ -58,7 +57,6 @@ def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -
     """
     if OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["subdir"] != SUBDIR:  # type: ignore[index, call-overload]
         raise UserError("hydra.sweep.subdir: the runs of a sweep lie in numbered folders; choose hydra.sweep.dir")
-    sweep_composition.check(cfg)
     folder = Path(cfg.hydra.sweep.dir)
     manifest = folder / MANIFEST
     if resume and not manifest.exists():
