@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp import folders, schema, sweep_composition
+from lcomp import folders, schema
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
 from lcomp.interruption import BY_MACHINE, BY_USER, Interrupted, excused, of_machine
@@ -66,7 +66,6 @@ def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -
     """
     if OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["subdir"] != SUBDIR:  # type: ignore[index, call-overload]
         raise UserError("hydra.sweep.subdir: the runs of a sweep lie in numbered folders; choose hydra.sweep.dir")
-    sweep_composition.check(cfg)
     folder = Path(cfg.hydra.sweep.dir)
     manifest = folder / MANIFEST
     if resume and not manifest.exists():

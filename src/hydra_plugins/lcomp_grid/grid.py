@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lcomp import clocks, config, sweep
+from lcomp import clocks, config, sweep, sweep_composition
 from lcomp.errors import UserError
 from lcomp.points import DIGEST, covering, key, without_inactive
 from lcomp.progress import View
@@ -41,6 +41,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        sweep_composition.check(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         [points] = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
         hydras = list(self.config.hydra.overrides.hydra)

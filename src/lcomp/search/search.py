@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from lcomp import clocks, config, sweep
+from lcomp import clocks, config, sweep, sweep_composition
 from lcomp.ending import end
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
@@ -46,6 +46,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     """Carries out the search of a sweeper; `arguments` are the command line's overrides."""
     cfg = sweeper.config
     assert cfg is not None
+    sweep_composition.check(cfg)
     folder = Path(cfg.hydra.sweep.dir)
     asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
     parser = OverridesParser.create(config_loader=sweeper.context.config_loader)
