@@ -137,6 +137,8 @@ RULES = {
     "started": NUMBER,
     "epochs": Rule(are_curves, "lists of numbers by name, all of one length"),
     "reused": LONG | NONE,
+    "files": every(NAME, "SHA-256 by files' names"),
+    "checksum": NAME | NONE,
     "schema_version": WHOLE,
     "hidden": NAME | NONE,
 }  # fmt: skip
