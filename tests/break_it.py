@@ -173,7 +173,7 @@ BREAKS = [
     Break(
         "latencies measured at a sweep's end",
         "../hydra_plugins/lcomp_grid/grid.py",
-        "            clocks.complete(Path(folder))",
+        "            clocks.complete(folder, sweep.typed)",
         "            pass",
         "test_launcher.py::test_in_workers_and_in_turn_a_sweep_gives_the_same_artifacts_and_all_latencies",
     ),

@@ -1,7 +1,5 @@
 """Chains of teachers: who learns from whom, what is cached under which identity, what cannot be."""
 
-import types
-
 import hydra
 import pytest
 import torch
@@ -170,12 +168,12 @@ def test_an_unknown_assistant_is_refused_with_the_nearest():
         config.links(compose("kd=teacher_assistant", "kd.assistants=[lenet5_20k]"))
 
 
-def test_several_checkpoints_teach_together(tmp_path):
+def test_several_checkpoints_teach_together(tmp_path, digits):
     paths = []
     for number in range(2):
         (tmp_path / str(number)).mkdir()
         paths.append(save(BaselineModule(LeNet5()), tmp_path / str(number)))
-    data = types.SimpleNamespace(num_classes=10, input_shape=(1, 28, 28))
+    data = digits
     cfg = compose("kd=logit", f"kd.teacher=[{paths[0]},{paths[1]}]")
     x = torch.rand(3, 1, 28, 28)
     members = [load_checkpoint(path, LeNet5()) for path in paths]

@@ -119,7 +119,7 @@ def test_no_password_of_a_storage_is_written(tmp_path, capsys):
 
 @pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
 def test_a_study_s_charts(tmp_path, directions):
-    (tmp_path / "sweep.json").write_text("{}")
+    (tmp_path / "sweep.json").write_text('{"plan": {}}')
     made = optuna.create_study(storage=f"sqlite:///{tmp_path / study.STUDY}", study_name="s", directions=directions)
     for number in range(6):
         trial = made.ask()

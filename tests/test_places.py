@@ -69,8 +69,12 @@ def test_paths_are_those_of_the_folder_and_environment_that_began(tmp_path, monk
 
 
 def test_latencies_are_never_of_other_data(tmp_path):
-    record = Result("ok", dataset={"name": "mnist", "sha256": "another"}, metrics={"val_accuracy": 0.5})
+    record = Result(
+        "ok",
+        dataset={"name": "mnist", "sha256": "another", "train": 1, "val": 1, "test": 1},
+        metrics={"val_accuracy": 0.5},
+    )
     record.write(tmp_path)
-    with pytest.raises(UserError, match=r"holds other data than the run's, mnist"):
+    with pytest.raises(UserError, match=r"measured on another data set than this command's \(mnist\)"):
         comparison.clock(compose(["data=mnist5k"]), tmp_path)
     assert json.loads((tmp_path / FILE_NAME).read_text())["metrics"] == {"val_accuracy": 0.5}

@@ -45,7 +45,7 @@ def test_a_grid_over_passwords_has_a_run_for_each_and_leaves_none(sweep, tmp_pat
     found = records(tmp_path)
     assert len(found) == 4 and all("cannot log in" in record["error"] for record in found)
     tokens = [override for record in found for override in record["overrides"] if "cls_token" in override]
-    assert sorted(tokens) == 2 * ["+model.cls_token=learned"] + 2 * ["+model.cls_token=mean"]
+    assert sorted(tokens) == 2 * ["++model.cls_token=learned"] + 2 * ["++model.cls_token=mean"]
     assert len({record["hidden"] for record in found}) == 2
     assert leaks(tmp_path, done) == []
 

@@ -28,7 +28,7 @@ def said(error: BaseException) -> str:
     """What is recorded of `error`: a UserError's own words; of another its type and message, those of its innermost
     cause, and the user's line."""
     if isinstance(error, UserError):
-        return one_line(str(error))
+        return one_line(Exception.__str__(error))
     first, last = causes(error)[0], causes(error)[-1]
     within = "" if last is first else f" ({named(last)})"
     place = users_line(error)

@@ -99,7 +99,7 @@ def clock(cfg: DictConfig, folder: Path) -> None:
     result = read(folder / FILE_NAME)
     data = parts.make_data(cfg)
     if identity.dataset(data)["sha256"] != result.dataset["sha256"]:
-        raise UserError(f"data.root={cfg.data.get('root')}: holds other data than the run's, {result.dataset['name']}")
+        raise UserError(f"{folder}: measured on another data set than this command's ({result.dataset['name']})")
     with seconds(result, "latency"):
         measure_latencies(cfg, parts.make_runtime(cfg), measure.splits_of(data), folder, result)
     result.environment["cpu"] = cpu()  # latencies are this processor's

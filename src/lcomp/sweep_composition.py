@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -23,10 +24,12 @@ def check(cfg: DictConfig) -> None:
     Args:
         cfg: the sweep's configuration, Hydra's part included.
     """
-    hydras = list(cfg.hydra.overrides.hydra)
-    parsed = OverridesParser.create(config_loader=config_loader()).parse_overrides(list(cfg.hydra.overrides.task))
+    asked: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
+    hydras = list(asked["hydra"])
+    parsed = OverridesParser.create(config_loader=config_loader()).parse_overrides(list(asked["task"]))
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    config.check_keys(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]), [*hydras, *fixed])
+    own: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
+    config.check_keys(OmegaConf.create({key: one for key, one in own.items() if key != "hydra"}), [*hydras, *fixed])
     check_folder(cfg, [str(one.key_or_group).replace("/", ".") for one in parsed if one.is_sweep_override()])
     for override in parsed:
         if override.key_or_group == "experiment" and override.is_sweep_override():

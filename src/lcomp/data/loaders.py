@@ -67,8 +67,7 @@ def set_up(data: Any, name: str) -> Any:
                     f"{loader.form.where} gives other images each time it is read; what is measured twice must be the "
                     "same: no shuffle=True, nothing drawn at random there"
                 )
-            if getattr(data, "sha256", None) is not None:  # else they are read to be hashed, and each batch checked
-                deque(loader, maxlen=0)
+            deque(loader, maxlen=0)  # each batch is checked as it is read
     return data
 
 

@@ -58,11 +58,22 @@ def bake(layer: nn.Module, kind: type[nn.Module]) -> None:
     above it stay."""
     ones = chain(layer)
     last = next(number for number, one in enumerate(ones) if isinstance(one, kind))
-    weight = ones[last](beneath(layer, kind)).detach().clone()
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=len(inspection.stored(layer)) > 1)
+    leave(layer, ones[last](beneath(layer, kind)))
     for one in ones[last + 1 :]:
         parametrize.register_parametrization(layer, "weight", one, unsafe=True)
-    original(layer).copy_(weight)
+
+
+@torch.no_grad()
+def leave(layer: nn.Module, weight: Tensor) -> None:
+    """Takes every parametrization off the layer's weight, and gives it the values of `weight`; it stays the parameter
+    that it was, so that layers still share it, where it was one."""
+    values = weight.detach().clone()
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=len(inspection.stored(layer)) > 1)
+    if "weight" in layer._buffers:  # what torch makes of several parameters, such as a direction and a norm
+        del layer._buffers["weight"]
+        layer.weight = nn.Parameter(values)
+    assert isinstance(layer.weight, Tensor)
+    layer.weight.copy_(values)
 
 
 def apart(network: nn.Module) -> nn.Module:

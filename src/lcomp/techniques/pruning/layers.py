@@ -40,7 +40,10 @@ class LayerPruning(Technique):
         names = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
         for layer in self.layers:
             if layer not in names:
-                raise UserError(f"prune.layers: {layer} is no part of {type(network).__name__}{nearest(layer, names)}")
+                parent = layer.rpartition(".")[0]
+                beside = [name for name in names if name.rpartition(".")[0] == parent]
+                hint = nearest(layer, names) or (f"; there are {', '.join(beside)}" if beside else "")
+                raise UserError(f"prune.layers: {layer} is no part of {type(network).__name__}{hint}")
             for other in self.layers:
                 if layer.startswith(f"{other}."):
                     raise UserError(f"prune.layers: {layer} goes with {other}; name one of them")

@@ -16,7 +16,7 @@ from lcomp.errors import UserError, one_of
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
-from lcomp.techniques.parametrizations import beneath, parametrization
+from lcomp.techniques.parametrizations import beneath, leave, parametrization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
@@ -218,9 +218,7 @@ def integer_layer(layer: Layer, weight: IntegerWeight, owner: nn.Module) -> Quan
 
 def leave_float(layer: Layer, owner: nn.Module) -> None:
     """Takes the quantizers off a layer and off what holds its input's."""
-    weight = beneath(layer, WeightQuantizer).detach().clone()
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=len(inspection.stored(layer)) > 1)
-    layer.weight.copy_(weight)
+    leave(layer, beneath(layer, WeightQuantizer))
     del owner.input_quantizer
     for key, hook in list(owner._forward_pre_hooks.items()):
         if hook is graph.quantize_input:
