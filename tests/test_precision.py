@@ -62,6 +62,7 @@ def test_bf16_autocast_trains_and_leaves_a_network_in_float32(digits, name):
 
 
 def test_a_student_learns_in_bf16(digits, trained):
+    torch.manual_seed(0)
     module = DistillationModule(SmallCNN(), trained, LogitDistillation(), TECHNIQUES["qat"](), learning_rate=3e-3)
     train(module, digits, epochs=2, precision="bf16-mixed")
     assert right(module.finalize(), digits) > 0.6
