@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from lcomp import quoting
 from lcomp.config import FAMILIES, folder
 from lcomp.errors import UserError
 
@@ -42,6 +45,8 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     for family, technique in FAMILIES.items():
         named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
         chosen = [a for a in explicit if a.startswith(f"{family}=")]
+        if named and not chosen and any(a.startswith("hparams_search=") for a in arguments):
+            continue  # which may search the family itself
         if named and not chosen and not experiments:
             explicit.insert(explicit.index(named[0]), f"{family}={technique}")
             said.append(f"{named[0]} chooses {family}={technique}")
@@ -66,8 +71,7 @@ def check_no_sweep(arguments: list[str]) -> None:
     """Raises UserError for a setting of sweeps, which a single run would not heed."""
     for argument in arguments:
         if argument.partition("=")[0] in SWEEP_KEYS:
-            whole = " ".join(arguments)
-            raise UserError(f"{argument}: belongs to a sweep; add -m, as in python -m lcomp -m {whole}")
+            raise UserError(f"{argument}: belongs to a sweep; add -m, as in {quoting.command(arguments, ['-m'])}")
 
 
 def hydras(argument: str) -> list[str]:
@@ -81,7 +85,9 @@ def hydras(argument: str) -> list[str]:
     if name == "resume":
         from lcomp.sweep import last
 
-        return [f"hydra.sweep.dir={last() if value == 'last' else value}", "hydra.sweeper.resume=true"]
+        if value[:1] in ("'", '"') and value[:1] == value[-1:] and not Path(value).exists():  # quoted for Hydra already
+            value = value[1:-1]
+        return [f"hydra.sweep.dir={quoting.value(last() if value == 'last' else value)}", "hydra.sweeper.resume=true"]
     if name == "hparams_search":
         return [argument, "hydra/sweeper=optuna"]
     if argument == "launcher=ray":  # with settings that work; hydra-ray-launcher has the name

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
-from lcomp import command_line, config
+from lcomp import command_line, config, quoting
 from lcomp.config import HIDDEN
 from lcomp.errors import UserError, nearest
 
@@ -31,7 +31,7 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     if key is not None and siblings is not None:
         return unknown_key(key, [str(sibling) for sibling in siblings if sibling not in HIDDEN])
     if "-m" not in arguments and any(command_line.sweeps(a) for a in arguments if "=" in a and not a.startswith("-")):
-        return "several values make a sweep: add -m, as in python -m lcomp -m " + " ".join(arguments)
+        return "several values make a sweep: add -m, as in " + quoting.command(arguments, ["-m"])
     return str(error).splitlines()[0]
 
 

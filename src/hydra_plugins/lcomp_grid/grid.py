@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lcomp import clocks, config, sweep
+from lcomp import clocks, config, inputs, sweep
 from lcomp.errors import UserError
 from lcomp.points import covering, key, without_inactive
 from lcomp.progress import View
@@ -36,21 +37,31 @@ class GridSweeper(BasicSweeper):
         resume: bool = False,
         max_retries: int = 3,
     ):
+        check_count("max_retries", max_retries, 0)
+        if max_batch_size is not None:
+            check_count("max_batch_size", max_batch_size, 1)
+        if params is not None and not isinstance(params, Mapping):
+            raise UserError(f"hydra.sweeper.params={params}: must be keys and their sweeps, such as {{seed: range(3)}}")
+        if not isinstance(resume, bool):
+            raise UserError(f"hydra.sweeper.resume={resume}: true or false; resume=FOLDER is short for it")
         super().__init__(max_batch_size, params)
         self.resume, self.max_retries = resume, max_retries
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        [points] = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
+        points = by_key(parser.parse_overrides([*self._parse_config(), *arguments]))
         hydras = list(self.config.hydra.overrides.hydra)
-        with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points)) as folder:
+        name = str(self.config.hydra.job.config_name)
+        files = inputs.keep(self.hydra_context.config_loader, name, hydras, points.values())
+        with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points), files) as folder:
             todo = sweep.missing(folder, points, self.max_retries)
             done = len(points) - len(todo)
             if self.resume:
                 print(f"{done} of {len(points)} runs are finished in {folder}", flush=True)
             if not getattr(self.launcher, "composes_first", False):
-                self.validate_batch_is_legal(covering(todo))
+                for _ in inputs.composed(self.hydra_context.config_loader, self.config, covering(todo)):
+                    pass  # composes, or raises
             view = View(folder, len(points), done, config.shows(self.config), ("val_accuracy", True))
             batches = self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ()
             try:
@@ -67,25 +78,33 @@ class GridSweeper(BasicSweeper):
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        [points] = BasicSweeper.split_arguments(overrides, None)
-        seen: dict[tuple[str, ...], list[str]] = {}
-        for point in points:
-            active = without_inactive(point)
-            seen.setdefault(key(active), active)
-        unique = list(seen.values())
-        return list(BasicSweeper.split_overrides_to_chunks(unique, max_batch_size))
+        return list(BasicSweeper.split_overrides_to_chunks(list(by_key(overrides).values()), max_batch_size))
 
 
-def plan(points: list[list[str]]) -> dict[str, list[str]]:
-    """The points of a grid, by the keys that are swept."""
-    values: dict[str, list[str]] = {}
+def by_key(overrides: list[Override]) -> dict[tuple[str, ...], list[str]]:
+    """The points of a grid, each once, by what makes it the point it is."""
+    [points] = BasicSweeper.split_arguments(overrides, None)
+    seen: dict[tuple[str, ...], list[str]] = {}
     for point in points:
-        for override in key(point):
+        active = without_inactive(point)
+        seen.setdefault(key(active), active)
+    return seen
+
+
+def plan(points: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:
+    """The points of a grid, by the keys that are swept."""
+    values: dict[str, dict[str, None]] = {}
+    for point in points:
+        for override in point:
             name, _, value = override.partition("=")
-            seen = values.setdefault(name, [])
-            if value not in seen:
-                seen.append(value)
-    return values
+            values.setdefault(name, {})[value] = None
+    return {name: list(seen) for name, seen in values.items()}
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """Raises UserError unless a setting is a whole number that is large enough."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{name}={value}: must be a whole number, {least} or more")
 
 
 SETTINGS = {

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from lcomp import predictions
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lcomp import predictions, quoting
 from lcomp.config import FAMILIES
 from lcomp.points import key
 from lcomp.predictions import Predictions
@@ -45,7 +48,8 @@ class Shown:
     @property
     def command(self) -> str:
         """What runs it again."""
-        return shlex.join(["python", "-m", "lcomp", *(str(o) for o in redacted(self.result.overrides))])
+        flags, paths = asked_with(self.folder.parent if (self.folder.parent / MANIFEST).exists() else self.folder)
+        return quoting.command(redacted([*paths, *self.result.overrides]), flags)
 
     @property
     def group(self) -> str:
@@ -111,6 +115,18 @@ def shown(folders: Sequence[Path]) -> list[Shown]:
     results = [result for _, result in last.values()]
     common = {o for o in results[0].overrides if all(o in r.overrides for r in results)} if len(results) > 1 else set()
     return [Shown(path, result, label(result, common)) for path, result in last.values()]
+
+
+@lru_cache(64)
+def asked_with(folder: Path) -> tuple[list[str], list[str]]:
+    """The flags of the command that a sweep or a single run came of, and its overrides of where Hydra looks."""
+    for noted in ("multirun.yaml", ".hydra/hydra.yaml"):
+        try:
+            hydra = OmegaConf.load(folder / noted).hydra
+            return quoting.flags(hydra), quoting.search_paths(hydra)
+        except (OSError, ValueError, AttributeError, yaml.YAMLError, OmegaConfBaseException):
+            continue  # a record says what was asked for without it
+    return [], []
 
 
 def record(path: Path) -> Result | None:

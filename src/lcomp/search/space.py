@@ -65,6 +65,42 @@ class Space:
             chosen[name] = f"{name}={value}" if not name.startswith("~") or value else name
         return without_inactive([chosen[name] for name in self.keys if name in chosen])
 
+    def parameters(self, point: Sequence[str]) -> dict[str, Any] | None:
+        """What was suggested for a point, from its overrides; None where it is none of the space."""
+        given = {name: value for name, _, value in (override.partition("=") for override in point)}
+        found: dict[str, Any] = {}
+
+        def suggested(name: str, one: BaseDistribution) -> Any:
+            if isinstance(one, CategoricalDistribution):
+                found[name] = next(choice for choice in one.choices if text(choice) == given[name])
+            else:
+                assert isinstance(one, FloatDistribution | IntDistribution)
+                number = float(given[name]) if isinstance(one, FloatDistribution) else int(given[name])
+                found[name] = min(max(number, one.low), one.high)  # six digits of it may lie outside
+            return found[name]
+
+        try:
+            made = self.point(suggested)
+        except (KeyError, ValueError, StopIteration):
+            return None
+        return found if key(made) == key(point) else None
+
+    def examples(self) -> Iterator[list[str]]:
+        """Points in which each choice stands once, the families on where they can be."""
+        usual = {
+            name: next((c for c in reversed(one.choices) if c != "none"), one.choices[0])
+            for name, one in self.sampled.items()
+            if isinstance(one, CategoricalDistribution)
+        }
+        for name in ("", *usual):
+            for choice in getattr(self.sampled.get(name), "choices", ("",)):
+                chosen = usual | {name: choice}
+
+                def suggested(key: str, one: BaseDistribution, chosen: Any = chosen) -> Any:
+                    return chosen.get(key, getattr(one, "low", None))
+
+                yield self.point(suggested)
+
     def points(self, most: int) -> list[tuple[list[str], dict[str, Any]]] | None:
         """Every point with its parameters, where there are no more than `most`; else None."""
         count, choices = 1, []
