@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_repository import IConfigRepository
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
@@ -38,13 +38,13 @@ def keep(loader: Any, name: str, hydras: Sequence[str], points: Iterable[Sequenc
     if not isinstance(loader, ConfigLoaderImpl):
         return {}
     kept = loader.repository = Kept(loader.config_search_path)
+    _, repository = loader._parse_overrides_and_create_caching_repo(name, list(hydras))  # hydra.searchpath included
     groups: dict[str, bool] = {}
     used: set[str] = set()
     named: set[str] = set()
-    for point in covering({choices(point, kept, groups, named): None for point in points}):
+    for point in covering({choices(point, repository, groups, named): None for point in points}):
         overrides = [*hydras, *point]
         try:
-            _, repository = loader._parse_overrides_and_create_caching_repo(name, overrides)
             found = loader.compute_defaults_list(name, overrides, RunMode.RUN)
             paths = [str(default.config_path) for default in found.defaults]
             for path in paths:
@@ -55,15 +55,15 @@ def keep(loader: Any, name: str, hydras: Sequence[str], points: Iterable[Sequenc
     for path in used & kept.read.keys():
         named |= set(names(OmegaConf.to_container(kept.read[path].config)))
     for model in sorted(f"model/{one}" for one in named):
-        if kept.config_exists(model):
-            kept.load_config(model)
+        if repository.config_exists(model):
+            repository.load_config(model)
             used.add(model)
     defining = sorted(path for path in used & kept.read.keys() if path.partition("/")[0] not in NOT_DEFINING)
     return {path: said(kept.read[path]) for path in defining}
 
 
 def choices(
-    point: Sequence[str], repository: ConfigRepository, groups: dict[str, bool], named: set[str]
+    point: Sequence[str], repository: IConfigRepository, groups: dict[str, bool], named: set[str]
 ) -> tuple[str, ...]:
     """The overrides of a point that choose files; the names of models that others have are added to `named`."""
     found = []

@@ -145,6 +145,7 @@ class Settings:
         Raises:
             UserError: the sampler has no answer for this space, or for these objectives.
         """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = [StudyDirection[one.upper()] for one in self.direction]
         study = optuna.create_study(directions=directions, sampler=self.make_sampler(0), pruner=self.make_pruner())
         with quietly():
