@@ -72,5 +72,6 @@ def flags(hydra: Any) -> list[str]:
 
 def search_paths(hydra: Any) -> list[str]:
     """The overrides of Hydra itself that a single run needs to find its configuration."""
-    given = OmegaConf.select(hydra, "overrides.hydra") or ()
-    return [str(one) for one in given if str(one).lstrip("+").startswith("hydra.searchpath=")]
+    given = OmegaConf.select(hydra, "overrides.hydra")
+    written: Any = () if given is None else OmegaConf.to_container(given)  # unresolved
+    return [str(one) for one in written if str(one).lstrip("+").startswith("hydra.searchpath=")]

@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lcomp import clocks, config, inputs, sweep
@@ -51,7 +52,7 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         points = by_key(parser.parse_overrides([*self._parse_config(), *arguments]))
-        hydras = list(self.config.hydra.overrides.hydra)
+        hydras = [str(one) for one in OmegaConf.to_container(self.config.hydra.overrides.hydra)]  # unresolved
         name = str(self.config.hydra.job.config_name)
         files = inputs.keep(self.hydra_context.config_loader, name, hydras, points.values())
         with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points), files) as folder:

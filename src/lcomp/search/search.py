@@ -61,7 +61,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     if points is not None:
         settings.n_trials = len(points)
 
-    hydras = list(cfg.hydra.overrides.hydra)
+    hydras = [str(one) for one in plain(cfg.hydra.overrides.hydra)]  # unresolved
     files = inputs.keep(sweeper.context.config_loader, str(cfg.hydra.job.config_name), hydras, space.examples())
     with open_dict(cfg):  # Hydra writes both beside every trial
         cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(sweeper.storage), redacted(hydras)
