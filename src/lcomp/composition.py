@@ -175,7 +175,7 @@ def config_loader() -> ConfigLoaderImpl:
             path.append(source.provider, f"{source.schema}://{source.path}")
         loader = ConfigLoaderImpl(path)
         if GlobalHydra.instance().is_initialized():  # in a sweep, files are as they were when it began
-            kept = getattr(GlobalHydra.instance().config_loader().repository, "read", None)
+            kept = getattr(getattr(GlobalHydra.instance().config_loader(), "repository", None), "read", None)
             loader.repository = loader.repository if kept is None else Kept(path, kept)
         return loader
     if GlobalHydra.instance().is_initialized():

@@ -52,7 +52,8 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         points = by_key(parser.parse_overrides([*self._parse_config(), *arguments]))
-        hydras = [str(one) for one in OmegaConf.to_container(self.config.hydra.overrides.hydra)]  # unresolved
+        written: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra)  # unresolved
+        hydras = [str(one) for one in written]
         name = str(self.config.hydra.job.config_name)
         files = inputs.keep(self.hydra_context.config_loader, name, hydras, points.values())
         with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points), files) as folder:
