@@ -173,7 +173,7 @@ BREAKS = [
     Break(
         "latencies measured at a sweep's end",
         "../hydra_plugins/lcomp_grid/grid.py",
-        "            clocks.complete(Path(folder))",
+        "            clocks.complete(folder, sweep.typed)",
         "            pass",
         "test_launcher.py::test_in_workers_and_in_turn_a_sweep_gives_the_same_artifacts_and_all_latencies",
     ),
@@ -460,8 +460,8 @@ BREAKS = [
     Break(
         "a sweep's folder has one process",
         "sweep.py",
-        'with filelock.FileLock(folder / ".lock", timeout=0):',
-        'with filelock.FileLock(folder / f".lock{resume}", timeout=0):',
+        'lock = filelock.FileLock(folder / ".lock", timeout=0)',
+        'lock = filelock.FileLock(folder / f".lock{uuid.uuid4()}", timeout=0)',
         "test_sweeps.py::test_a_folder_is_one_process_s_own",
     ),
     Break(
