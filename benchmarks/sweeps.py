@@ -2,12 +2,13 @@
 
     python benchmarks/sweeps.py points                       # one more point; 40 points against 10
     python benchmarks/sweeps.py idle                         # a search of unequal trials, two workers
+    python benchmarks/sweeps.py wait                         # processor seconds before the first of 10,000 points
     LCOMP_DATA=... python benchmarks/sweeps.py twenty        # 5 sparsities x 4 bit-widths against a baseline's training
     LCOMP_DATA=... python benchmarks/sweeps.py record        # a real grid's learning curves, to surrogate.csv
     python benchmarks/sweeps.py surrogate                    # pruned searches on these curves, 20 seeds
 
 AMD EPYC, two cores. points: 0.26 s over its own; 10 points 46.8 s, 40 points 128.8 s. twenty: 171 s, 3.9 times the
-baseline's training of 44 s in it. idle: 0.3 %.
+baseline's training of 44 s in it. idle: 0.3 %. wait: 5.1 s (52 s before points were gone through once).
 
 surrogate.csv: 36 students on MNIST, 9 epochs each. Searches of 40 trials: median saves 46 % of the epochs and loses
 0.100 points of validation accuracy, halving 59 % and 0.232, hyperband 40 % and 0.118.
@@ -44,6 +45,21 @@ def swept(folder: Path, *arguments: str) -> tuple[float, list[dict]]:
     subprocess.run([sys.executable, "-m", "lcomp", "-m", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - start
     return seconds, [json.loads(path.read_text()) for path in folder.glob("multirun/sweep-*/*/result.json")]
+
+
+def wait() -> None:
+    """What 10,000 points cost before the first of them runs: a worker pool that ends the sweep says so."""
+    ending = (
+        "import time, lcomp.pool\n"
+        "def stop(workers): print(time.process_time(), flush=True); raise KeyboardInterrupt\n"
+        "lcomp.pool.pool_of = stop\n"
+        "from lcomp.__main__ import main; main()"
+    )
+    grid = ("prune.sparsity=range(0,1,0.01)", "seed=range(100)", "logger=none", "report=false")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", ending, "-m", *SMALL, *grid]
+        done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    print(f"{float(done.stdout.split()[0]):.1f} processor seconds before the first of 10,000 points")
 
 
 def points() -> None:
@@ -151,6 +167,6 @@ def surrogate(trials: int = 40, seeds: int = 20) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    jobs = {job.__name__: job for job in (points, idle, twenty, record, surrogate)}
+    jobs = {job.__name__: job for job in (points, wait, idle, twenty, record, surrogate)}
     parser.add_argument("what", choices=jobs)
     jobs[parser.parse_args().what]()

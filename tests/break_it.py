@@ -460,8 +460,8 @@ BREAKS = [
     Break(
         "a sweep's folder has one process",
         "sweep.py",
-        'with filelock.FileLock(folder / ".lock", timeout=0):',
-        'with filelock.FileLock(folder / f".lock{resume}", timeout=0):',
+        'lock = filelock.FileLock(folder / ".lock", timeout=0)',
+        'lock = filelock.FileLock(folder / f".lock{uuid.uuid4()}", timeout=0)',
         "test_sweeps.py::test_a_folder_is_one_process_s_own",
     ),
     Break(

@@ -75,8 +75,8 @@ def test_a_latency_is_of_the_data_and_the_file_that_the_record_names(swept, tmp_
     found.write(folder / "0")
     monkeypatch.setattr(comparison.parts, "make_data", lambda cfg: None)
     monkeypatch.setattr(comparison.identity, "dataset", lambda data: {"sha256": "this"})
-    with pytest.raises(UserError, match="measured on another data set"):
-        comparison.clock(OmegaConf.create({"threads": 1}), folder / "0")
+    with pytest.raises(UserError, match=r"data\.root=here: holds other data"):
+        comparison.clock(OmegaConf.create({"threads": 1, "data": {"root": "here"}}), folder / "0")
 
 
 def test_a_baseline_is_read_from_the_report_s_folder_or_by_its_hash(tmp_path):

@@ -16,6 +16,7 @@ from test_launcher import leaves, records, seconds_of_processor, wait_for
 
 from lcomp import sweep
 from lcomp.errors import UserError
+from lcomp.points import key
 from lcomp.result import Result
 from lcomp.search.study import counted
 
@@ -183,6 +184,8 @@ def test_two_objectives_end_with_a_front(lcomp_in, tmp_path):
         (["n_trials=3"], "nothing to search"),
         (["kd.temperature=1,2", "objective=test_accuracy"], "read once, at the end"),
         (["kd.temperature=1,2", "hydra.sweeper.sampler=nothing"], "Optuna has"),
+        (["kd.temperature=1,2", "n_jobs=-1"], "n_jobs=-1: a whole number of workers"),
+        (["kd.temperature=interval(1,2)", "sampler=grid"], "BruteForceSampler cannot search this"),
         (["kd.temperature=1,2", "sampler=cmaes", "constraint.val_accuracy=0.9"], "takes no constraint"),
     ],
 )
@@ -216,13 +219,13 @@ def test_a_run_that_failed_too_often_is_left(tmp_path, caplog):
     point = ["x=1"]
     for number in range(3):
         Result("failed", overrides=["x=1.0"], error="OSError").write(tmp_path / str(number))
-    assert sweep.missing(tmp_path, [point, ["x=2"]], max_retries=2) == [["x=2"]]
+    assert sweep.missing(tmp_path, {key(point): point, key(["x=2"]): ["x=2"]}, max_retries=2) == [["x=2"]]
     assert "failed 3 times" in caplog.text
-    assert sweep.missing(tmp_path, [point], max_retries=3) == [point]
+    assert sweep.missing(tmp_path, {key(point): point}, max_retries=3) == [point]
     Result("failed", overrides=point, error="KeyboardInterrupt").write(tmp_path / "3")
-    assert sweep.missing(tmp_path, [point], max_retries=3) == [point]
+    assert sweep.missing(tmp_path, {key(point): point}, max_retries=3) == [point]
     Result("nan", overrides=point, error="NotFinite").write(tmp_path / "4")
-    assert sweep.missing(tmp_path, [point], max_retries=3) == []
+    assert sweep.missing(tmp_path, {key(point): point}, max_retries=3) == []
     assert [run.folder.name for run in sweep.latest(sweep.runs(tmp_path))] == ["4"]
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from lcomp import quoting
 from lcomp.config import FAMILIES, folder
 from lcomp.errors import UserError, nearest
 
@@ -44,7 +46,7 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     if asked.cfg and asked.multirun:
         raise UserError(f"--cfg {asked.cfg}: shows what one run would use; leave -m and several values out")
     if not is_multirun(arguments) and not (asked.cfg or asked.info or asked.help):
-        check_no_sweep(overrides)
+        check_no_sweep(overrides, finding(asked))
     explicit, said = [made for override in overrides for made in hydras(override)], []
     for group in [a.partition("._target_=")[0] for a in explicit if "._target_=" in a]:
         explicit = [f"+{a}" if a.startswith(f"+{group}.") else a for a in explicit]  # also where its choice has the key
@@ -52,6 +54,8 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     for family, technique in FAMILIES.items():
         named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
         chosen = [a for a in explicit if a.startswith(f"{family}=")]
+        if named and not chosen and any(a.startswith("hparams_search=") for a in arguments):
+            continue  # which may search the family itself
         if named and not chosen and not experiments:
             explicit.insert(explicit.index(named[0]), f"{family}={technique}")
             said.append(f"{named[0]} chooses {family}={technique}")
@@ -121,6 +125,13 @@ def spelt(arguments: list[str], parser: Flags) -> list[str]:
     return found
 
 
+def finding(asked: argparse.Namespace) -> list[str]:
+    """Of the flags of a command line, those by which it finds its configuration."""
+    names = ("config_path", "config_dir", "config_name")
+    given = [(f"--{name.replace('_', '-')}", getattr(asked, name)) for name in names]
+    return [word for flag, value in given if value is not None for word in (flag, value)]
+
+
 def is_multirun(arguments: list[str]) -> bool:
     """Whether the command line asks for a sweep."""
     asked, _, overrides = parted(arguments)
@@ -136,11 +147,12 @@ def check_one_choice(arguments: list[str]) -> None:
             raise UserError(f"{argument}: one choice of {group} at a time; a sweep tries several: -m {group}={choices}")
 
 
-def check_no_sweep(arguments: list[str]) -> None:
+def check_no_sweep(arguments: list[str], flags: Sequence[str] = ()) -> None:
     """Raises UserError for a setting of sweeps, which a single run would not heed."""
     for argument in arguments:
         if argument.partition("=")[0] in SWEEP_KEYS:
-            raise UserError(f"{argument}: belongs to a sweep; add -m, as in python -m lcomp -m {shlex.join(arguments)}")
+            again = quoting.command(arguments, ["-m", *flags])
+            raise UserError(f"{argument}: belongs to a sweep; add -m, as in {again}")
 
 
 def hydras(argument: str) -> list[str]:
@@ -154,7 +166,9 @@ def hydras(argument: str) -> list[str]:
     if name == "resume":
         from lcomp.sweep import last
 
-        return [f"hydra.sweep.dir={last() if value == 'last' else value}", "hydra.sweeper.resume=true"]
+        if value[:1] in ("'", '"') and value[:1] == value[-1:] and not Path(value).exists():  # quoted for Hydra already
+            value = value[1:-1]
+        return [f"hydra.sweep.dir={quoting.value(last() if value == 'last' else value)}", "hydra.sweeper.resume=true"]
     if name == "hparams_search":
         return [argument, "hydra/sweeper=optuna"]
     if argument == "launcher=ray":  # with settings that work; hydra-ray-launcher has the name

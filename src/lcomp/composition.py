@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from lcomp.build import find, names_of
 from lcomp.errors import UserError
+from lcomp.repository import Kept
 
 GROUPS = ("data", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
 KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
@@ -194,7 +195,11 @@ def config_loader() -> ConfigLoaderImpl:
         path = ConfigSearchPathImpl()
         for source in HydraConfig.get().runtime.config_sources:
             path.append(source.provider, f"{source.schema}://{source.path}")
-        return ConfigLoaderImpl(path)
+        loader = ConfigLoaderImpl(path)
+        if GlobalHydra.instance().is_initialized():  # in a sweep, files are as they were when it began
+            kept = getattr(getattr(GlobalHydra.instance().config_loader(), "repository", None), "read", None)
+            loader.repository = loader.repository if kept is None else Kept(path, kept)
+        return loader
     if GlobalHydra.instance().is_initialized():
         return ConfigLoaderImpl(GlobalHydra.instance().config_loader().get_search_path())
     return ConfigLoaderImpl(create_config_search_path(str(folder().resolve())))

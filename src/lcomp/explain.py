@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
-from lcomp import command_line, config
+from lcomp import command_line, config, quoting
 from lcomp.config import HIDDEN
 from lcomp.errors import UserError, nearest
 
@@ -37,7 +36,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     asked, _, overrides = command_line.parted(list(arguments))
     if not command_line.is_multirun(list(arguments)) and any(command_line.sweeps(o) for o in overrides if "=" in o):
         shows = f"; --cfg {asked.cfg} shows what one run would use" if asked.cfg else ""
-        return f"several values make a sweep: add -m, as in python -m lcomp -m {shlex.join(overrides)}{shows}"
+        again = quoting.command(overrides, ["-m", *command_line.finding(asked)])
+        return f"several values make a sweep: add -m, as in {again}{shows}"
     return str(error).splitlines()[0]
 
 

@@ -32,7 +32,7 @@ NOT_DEFINING = {
 
 SHOWING = {  # of lcomp: what shows a result, asks for it, or looks for settings, and changes none
     *("report", "search", "sensitivity", "mirror.py", "wandb_contents.py", "wandb_isolation.py", "progress.py"),
-    *("summary.py", "command_line.py", "explain.py", "testing.py"),
+    *("summary.py", "command_line.py", "quoting.py", "explain.py", "testing.py"),
 }
 KEPT = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
 

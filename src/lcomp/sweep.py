@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import filelock
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp import folders, schema
+from lcomp import broken_files, folders, inputs, quoting
+from lcomp.broken_files import writable
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
 from lcomp.interruption import BY_MACHINE, BY_USER, Interrupted, excused, of_machine
 from lcomp.limits import Refused
-from lcomp.points import key
 from lcomp.redact import redacted
 from lcomp.report.line import line
 from lcomp.result import FILE_NAME, Result, read
-from lcomp.untrusted import json_of, yaml_of
+from lcomp.untrusted import json_of
 
 if TYPE_CHECKING:
     from lcomp.typed import Typed
@@ -33,6 +33,7 @@ log = logging.getLogger("lcomp")
 MANIFEST = "sweep.json"
 NUMBER = re.compile("[0-9]{1,9}")  # what a run's folder is called
 SUBDIR = "${hydra.job.num}"  # no swept value is part of a path
+SINCE = ("storage", "study_name")  # of a search's plan, which older ones did not note
 INTERRUPTED = "interrupted: the process ended before the run did"
 typed: Typed | None = None  # the command of this process's sweep
 failures: list[str] = []  # a line for each failed run of this process's sweep, for the exit code
@@ -51,7 +52,9 @@ class Run(NamedTuple):
 
 
 @contextmanager
-def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -> Iterator[Path]:
+def opened(
+    cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any, files: Mapping[str, str] | None = None
+) -> Iterator[Path]:
     """The sweep's folder, this process's own until the block ends; what ran there before has a record, at least now.
 
     Args:
@@ -59,40 +62,68 @@ def opened(cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any) -
         arguments: the overrides of the command line, for the message that says how to go on.
         resume: whether the folder holds the sweep already.
         plan: what must be the same for a sweep to be resumed, JSON-like.
+        files: digests of the files that its runs are composed from, which must be the same too.
 
     Raises:
         UserError: the folder holds a sweep and is not to be resumed, or none and is; another process works on it; the
-            sweep there had another plan.
+            sweep there had another plan, or other files; nothing can be written there.
     """
     if OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["subdir"] != SUBDIR:  # type: ignore[index, call-overload]
         raise UserError("hydra.sweep.subdir: the runs of a sweep lie in numbered folders; choose hydra.sweep.dir")
     folder = Path(cfg.hydra.sweep.dir)
-    manifest = folder / MANIFEST
-    if resume and not manifest.exists():
-        raise UserError(f"resume={folder}: no sweep there ({MANIFEST} is missing); name a sweep's folder, or last")
-    folder.mkdir(parents=True, exist_ok=True)
-    folders.check_stays_inside(folder)
-    try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
-            if not resume and (manifest.exists() or any(folder.glob(f"*/{FILE_NAME}"))):
-                raise UserError(f"{folder}: holds a sweep already; resume={folder} goes on with it, or name another")
-            if resume:
-                check_plan(folder, plan_of(manifest), redacted(plan))
-                close_interrupted(folder)
-            else:
-                kept = redacted({"arguments": list(arguments), "plan": plan})
-                write_atomically(manifest, json.dumps(kept, indent=2).encode())
+    if resume and not (folder / MANIFEST).exists():
+        raise UserError(
+            f"{quoting.resume(folder)}: no sweep there ({MANIFEST} is missing); name a sweep's folder, or last"
+        )
+    with alone(folder):
+        with writable(folder):
+            prepare(folder, arguments, resume, plan, dict(files or {}))
             composed = OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg))))
             write_atomically(folder / "multirun.yaml", composed.encode())
-            try:
-                yield folder
-            except (KeyboardInterrupt, Interrupted) as stop:
-                with suppress(OSError):  # a full disk: resuming leaves them
-                    close_interrupted(folder, cause_of(stop))
-                print(f"\nTo go on: {command(arguments, folder)}", file=sys.stderr)
-                raise
-    except filelock.Timeout as error:
-        raise UserError(f"{folder}: another process is running this sweep; wait for it, or stop it") from error
+        try:
+            yield folder
+        except (KeyboardInterrupt, Interrupted) as stop:
+            with suppress(OSError):  # a full disk: resuming leaves them
+                close_interrupted(folder, cause_of(stop))
+            again = quoting.resuming(redacted(list(arguments)), folder, quoting.flags(cfg.hydra))
+            print(f"\nTo go on: {again}", file=sys.stderr)
+            raise
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """The folder, made where it is not there, this process's own."""
+    lock = filelock.FileLock(folder / ".lock", timeout=0)
+    with writable(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            folders.check_stays_inside(folder)
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise UserError(f"{folder}: another process is running this sweep; wait for it, or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def prepare(folder: Path, arguments: Sequence[str], resume: bool, plan: Any, files: dict[str, str]) -> None:
+    """Notes what the sweep is to run, or finds that it is what was to run there."""
+    manifest = folder / MANIFEST
+    if not resume and (manifest.exists() or any(folder.glob(f"*/{FILE_NAME}"))):
+        raise UserError(f"{folder}: holds a sweep already; {quoting.resume(folder)} goes on with it, or name another")
+    before = broken_files.manifest(manifest) if resume else None
+    if before:
+        now = redacted(plan)
+        check_plan(folder, {name: now[name] for name in SINCE if name in now} | before["plan"], now)
+        if isinstance(before.get("files"), dict):
+            inputs.check(folder, before["files"], files)
+    else:
+        kept = redacted({"arguments": list(arguments), "plan": plan}) | {"files": files, "id": uuid.uuid4().hex[:12]}
+        write_atomically(manifest, json.dumps(kept, indent=2).encode())
+    if resume:
+        broken_files.set_aside_records(folder)
+        close_interrupted(folder)
 
 
 def cause_of(stop: BaseException) -> str:
@@ -105,13 +136,9 @@ def broken(error: Exception, folder: Path) -> UserError | Interrupted:
     if machines := of_machine(error):
         return machines
     cause = " ".join(str(error).split())[:300]
-    return UserError(f"the sweep stopped ({type(error).__name__}: {cause}); resume={folder} goes on when it is mended")
-
-
-def command(arguments: Sequence[str], folder: Path) -> str:
-    """The command that resumes the sweep."""
-    kept = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.sweep.dir="))]
-    return shlex.join(["python", "-m", "lcomp", "-m", *redacted(kept), f"resume={folder}"])
+    return UserError(
+        f"the sweep stopped ({type(error).__name__}: {cause}); {quoting.resume(folder)} goes on when it is mended"
+    )
 
 
 def plan_of(manifest: Path) -> dict[str, Any]:
@@ -129,35 +156,33 @@ def plan_of(manifest: Path) -> dict[str, Any]:
 
 def check_plan(folder: Path, before: Any, now: Any) -> None:
     """Raises UserError, with the difference, where a sweep's plan is no longer what it was."""
-    if before == now:
-        return
-    lines = []
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            lines.append(f"{name}: was {before.get(name, 'not there')}, is {now.get(name, 'not there')}")
-    raise UserError(
-        f"resume={folder}: that sweep was another one; " + "; ".join(lines) + "; repeat its command, or start anew"
-    )
+    if before != now:
+        raise UserError(
+            f"{quoting.resume(folder)}: that sweep was another one; {difference(before, now)}; "
+            "repeat its command, or start anew"
+        )
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is no longer what it was, in words."""
+    missing = "not there"
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return "; ".join(f"{name}: was {before.get(name, missing)}, is {now.get(name, missing)}" for name in names)
+
+
+def identity(folder: Path) -> str | None:
+    """What tells the sweep in a folder from others, wherever the folder is moved."""
+    try:
+        return str(json_of(folder / MANIFEST)["id"])
+    except (OSError, ValueError, KeyError, TypeError):  # of before sweeps had one
+        return None
 
 
 def close_interrupted(folder: Path, cause: str = INTERRUPTED) -> None:
     """Leaves a record for each run that could not leave its own; only for a folder in which nothing runs."""
     for path in numbered(folder):
         if not (path / FILE_NAME).exists():
-            Result(overrides=asked_for(path), error=cause).write(path)
-
-
-def asked_for(folder: Path) -> list[str]:
-    """The overrides that Hydra noted of the run in `folder`, as far as they can be read."""
-    try:
-        found = OmegaConf.to_container(yaml_of(folder / ".hydra" / "overrides.yaml"), resolve=False)
-    except FileNotFoundError:
-        return []
-    except (OSError, Refused) as error:
-        log.warning("%s: it is not known what was asked for (%s)", folder, error)
-        return []
-    named = [str(override).replace("\\:", ":") for override in found] if isinstance(found, list) else []
-    return named if schema.RULES["overrides"].allows(named) else []
+            Result(overrides=broken_files.overrides(path / ".hydra" / "overrides.yaml"), error=cause).write(path)
 
 
 def numbered(folder: Path) -> list[Path]:
@@ -184,23 +209,26 @@ def next_number(folder: Path) -> int:
     return 1 + max((int(path.name) for path in folder.iterdir() if NUMBER.fullmatch(path.name)), default=-1)
 
 
-def missing(folder: Path, points: Sequence[list[str]], max_retries: int) -> list[list[str]]:
+def missing(folder: Path, points: Mapping[tuple[str, ...], list[str]], max_retries: int) -> list[list[str]]:
     """The points that have no finished run yet and were not tried too often; last those that a machine ended: where one
-    needs more than there is, the others run before."""
+    needs more than there is, the others run before.
+
+    Args:
+        points: by their keys.
+    """
     tried: dict[tuple[str, ...], list[Run]] = {}
     for run in runs(folder):
         tried.setdefault(run.result.point, []).append(run)
-    found = []
-    for point in points:
-        tries = tried.get(key(point), [])
+    found: list[tuple[bool, list[str]]] = []
+    for point, overrides in points.items():
+        tries = tried.get(point, [])
         if any(run.result.is_final for run in tries):
             continue
         if sum(run.was_tried for run in tries) > max_retries:
-            log.warning("%s: failed %d times; max_retries=N allows more", " ".join(point), len(tries))
+            log.warning("%s: failed %d times; max_retries=N allows more", " ".join(redacted(overrides)), len(tries))
             continue
-        found.append(point)
-    machines = [any(str(run.result.error).startswith(BY_MACHINE) for run in tried.get(key(p), [])) for p in found]
-    return [point for last in (False, True) for point, ended in zip(found, machines, strict=True) if ended == last]
+        found.append((any(str(run.result.error).startswith(BY_MACHINE) for run in tries), overrides))
+    return [overrides for last in (False, True) for ended, overrides in found if ended == last]
 
 
 def latest(found: Sequence[Run]) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -9,9 +10,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lcomp import clocks, config, sweep, sweep_composition
+from lcomp import clocks, config, inputs, sweep, sweep_composition
 from lcomp.errors import UserError
 from lcomp.points import DIGEST, covering, key, without_inactive
 from lcomp.progress import View
@@ -36,6 +38,13 @@ class GridSweeper(BasicSweeper):
         resume: bool = False,
         max_retries: int = 3,
     ):
+        check_count("max_retries", max_retries, 0)
+        if max_batch_size is not None:
+            check_count("max_batch_size", max_batch_size, 1)
+        if params is not None and not isinstance(params, Mapping):
+            raise UserError(f"hydra.sweeper.params={params}: must be keys and their sweeps, such as {{seed: range(3)}}")
+        if not isinstance(resume, bool):
+            raise UserError(f"hydra.sweeper.resume={resume}: true or false; resume=FOLDER is short for it")
         super().__init__(max_batch_size, params)
         self.resume, self.max_retries = resume, max_retries
 
@@ -43,17 +52,20 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         sweep_composition.check(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        [points] = self.split_arguments(parser.parse_overrides([*self._parse_config(), *arguments]), None)
-        hydras = list(self.config.hydra.overrides.hydra)
-        by_key = {key(point): point for point in points}
-        sweep.typed = Typed(self.hydra_context.config_loader, self.config, lambda result: by_key.get(result.point))
-        with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points)) as folder:
+        points = by_key(parser.parse_overrides([*self._parse_config(), *arguments]))
+        written: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra)  # unresolved
+        hydras = [str(one) for one in written]
+        name = str(self.config.hydra.job.config_name)
+        files = inputs.keep(self.hydra_context.config_loader, name, hydras, points.values())
+        sweep.typed = Typed(self.hydra_context.config_loader, self.config, lambda result: points.get(result.point))
+        with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points), files) as folder:
             todo = sweep.missing(folder, points, self.max_retries)
             done = len(points) - len(todo)
             if self.resume:
                 print(f"{done} of {len(points)} runs are finished in {folder}", flush=True)
             if not getattr(self.launcher, "composes_first", False):
-                self.validate_batch_is_legal(covering(todo))
+                for _ in inputs.composed(self.hydra_context.config_loader, self.config, covering(todo)):
+                    pass  # composes, or raises
             view = View(folder, len(points), done, config.shows(self.config), ("val_accuracy", True))
             batches = self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ()
             try:
@@ -70,27 +82,35 @@ class GridSweeper(BasicSweeper):
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        [points] = BasicSweeper.split_arguments(overrides, None)
-        seen: dict[tuple[str, ...], list[str]] = {}
-        for point in points:
-            active = without_inactive(point)
-            seen.setdefault(key(active), active)
-        unique = list(seen.values())
-        return list(BasicSweeper.split_overrides_to_chunks(unique, max_batch_size))
+        return list(BasicSweeper.split_overrides_to_chunks(list(by_key(overrides).values()), max_batch_size))
 
 
-def plan(points: list[list[str]]) -> dict[str, list[str]]:
-    """The points of a grid, by the keys that are swept."""
-    values: dict[str, list[str]] = {}
+def by_key(overrides: list[Override]) -> dict[tuple[str, ...], list[str]]:
+    """The points of a grid, each once, by what makes it the point it is."""
+    [points] = BasicSweeper.split_arguments(overrides, None)
+    seen: dict[tuple[str, ...], list[str]] = {}
     for point in points:
-        for override in key(point):
+        active = without_inactive(point)
+        seen.setdefault(key(active), active)
+    return seen
+
+
+def plan(points: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:
+    """The points of a grid, by the keys that are swept."""
+    values: dict[str, dict[str, None]] = {}
+    for point in points:
+        for override in point:
             name, _, value = override.partition("=")
             if override.startswith(DIGEST):
                 name, value = "hidden values", override
-            seen = values.setdefault(name, [])
-            if value not in seen:
-                seen.append(value)
-    return values
+            values.setdefault(name, {})[value] = None
+    return {name: list(seen) for name, seen in values.items()}
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """Raises UserError unless a setting is a whole number that is large enough."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{name}={value}: must be a whole number, {least} or more")
 
 
 SETTINGS = {

@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from lcomp import config as configuration
+from lcomp import inputs
 from lcomp.errors import UserError
 from lcomp.interruption import BY_MACHINE, Interrupted, of_machine
 from lcomp.points import covering
@@ -53,7 +54,8 @@ class LocalLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         jobs = [(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)]
-        threads = [threads_of(self.composed((list(point), 0))) for point in covering([point for point, _ in jobs])]
+        enough = covering([point for point, _ in jobs])
+        threads = [threads_of(cfg) for cfg in inputs.composed(self.context.config_loader, self.config, enough)]
         workers = self.workers or cores() // max(1, *threads) or 1
         with pool_of(min(len(jobs), workers)) as pool:
             return self.run(pool, jobs)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from lcomp import folders, predictions
+from omegaconf import OmegaConf
+
+from lcomp import folders, predictions, quoting
 from lcomp.config import FAMILIES
 from lcomp.limits import Refused
 from lcomp.predictions import Predictions
@@ -21,6 +22,7 @@ from lcomp.redact import redacted
 from lcomp.report.statistics import Difference, difference
 from lcomp.result import FILE_NAME, Result, read
 from lcomp.sweep import MANIFEST, NUMBER
+from lcomp.untrusted import yaml_of
 
 log = logging.getLogger("lcomp")
 
@@ -47,7 +49,8 @@ class Shown:
     @property
     def command(self) -> str:
         """What runs it again."""
-        return shlex.join(["python", "-m", "lcomp", *(str(o) for o in redacted(self.result.overrides))])
+        flags, paths = asked_with(self.folder.parent if (self.folder.parent / MANIFEST).exists() else self.folder)
+        return quoting.command(redacted([*paths, *self.result.overrides]), flags)
 
     @property
     def group(self) -> str:
@@ -118,6 +121,19 @@ def shown(within: Sequence[Path]) -> list[Shown]:
     results = [result for _, result in last.values()]
     common = {o for o in results[0].overrides if all(o in r.overrides for r in results)} if len(results) > 1 else set()
     return [Shown(path, result, label(result, common), roots[path / FILE_NAME]) for path, result in last.values()]
+
+
+@lru_cache(64)
+def asked_with(folder: Path) -> tuple[list[str], list[str]]:
+    """The flags of the command that a sweep or a single run came of, and its overrides of where Hydra looks."""
+    for noted in ("multirun.yaml", ".hydra/hydra.yaml"):
+        try:
+            written: Any = OmegaConf.to_container(yaml_of(folder / noted), resolve=False)
+        except (OSError, Refused):
+            continue  # a record says what was asked for without it
+        if isinstance(written, dict) and isinstance(hydra := written.get("hydra"), dict):
+            return quoting.flags(hydra), quoting.search_paths(hydra)
+    return [], []
 
 
 def record(path: Path) -> Result | None:

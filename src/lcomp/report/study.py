@@ -73,11 +73,16 @@ def of_study(path: Path) -> list[Figure]:
     return made
 
 
+def number(trial: FrozenTrial) -> int:
+    """The number of the trial's run in the sweep's folder."""
+    return int((trial.user_attrs.get("run") or (None, trial.number))[1])
+
+
 def baselines(folder: Path, trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[list[float]]:
     """The objectives of the baselines that the trials' records were measured beside."""
     found: dict[str | None, list[float]] = {}
     for trial in trials:
-        path = folder / str(trial.number) / FILE_NAME
+        path = folder / str(number(trial)) / FILE_NAME
         result = record(path) if path.exists() else None
         if result is not None and all(result.baseline.get(name) is not None for name in names):
             found[result.baseline_artifact.get("sha256")] = [result.baseline[name] for name in names]
@@ -103,7 +108,7 @@ def fronts(
             return {"type": "scatter", "mode": "markers", "x": [p[x] for p in of], "y": [p[0] for p in of]}
 
         line = {"mode": "lines", "line": {"color": INK, "width": 1.5}} if len(names) == 2 else {}
-        text = [f"run {trial.number}" for trial in trials]
+        text = [f"run {number(trial)}" for trial in trials]
         data = [
             marks([trial.values for trial in trials])
             | {"name": "trials", "text": text, "marker": {"size": 8, "color": "#0072b2", "opacity": 0.7}},

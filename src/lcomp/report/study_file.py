@@ -41,7 +41,8 @@ def checked(path: Path) -> sqlite3.Connection:
     copy = sqlite3.connect(":memory:", check_same_thread=False)
     copy.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, ROW)
     copy.execute("PRAGMA trusted_schema = OFF")
-    copy.deserialize(written)
+    if written:  # else a database without tables
+        copy.deserialize(written)
     left = [limits.STEPS * limits.times()]
 
     def spend() -> bool:

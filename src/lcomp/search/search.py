@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra.utils
 import optuna
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from lcomp import clocks, config, sweep, sweep_composition
+from lcomp import broken_files, clocks, config, inputs, sweep, sweep_composition
 from lcomp.ending import end
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
@@ -29,8 +30,10 @@ from lcomp.report import study_file
 from lcomp.report.escaping import terminal
 from lcomp.result import FILE_NAME, Result, read
 from lcomp.search import study as studies
+from lcomp.search.asked import adopt, claim, repeat_lost
+from lcomp.search.given import custom_of, fixed_of, with_families
 from lcomp.search.settings import Settings, named
-from lcomp.search.space import Space, flat
+from lcomp.search.space import Space, flat, suggest
 from lcomp.search.worker import Worker, asked_for, noted
 from lcomp.typed import Typed
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
 
 log = logging.getLogger("lcomp")
-STUDY = "study.db"  # in the sweep's folder, where no other storage was chosen
+STUDY = "study.db"  # in the folder, where no storage is named: a folder may be renamed
 RESULTS = "optimization_results.yaml"
 
 
@@ -50,42 +53,51 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     folder = Path(cfg.hydra.sweep.dir)
     asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
     parser = OverridesParser.create(config_loader=sweeper.context.config_loader)
-    space = Space([*flat(plain(sweeper.params)), *asked], parser)
-    try:
-        custom = hydra.utils.get_object(sweeper.custom) if sweeper.custom else None
-    except (ImportError, ValueError) as error:
-        raise UserError(f"hydra.sweeper.custom_search_space={sweeper.custom}: cannot be loaded ({error})") from error
+    ready = list(flat(plain(sweeper.params)))
+    fixed = fixed_of(ready, asked, parser)
+    space = with_families(Space([*ready, *asked], parser), [*ready, *asked], parser)
+    custom = custom_of(sweeper)
     if not space.sampled and custom is None:
         raise UserError("nothing to search: give a key several values, as in 'kd.temperature=interval(1,10)'")
     settings = settings_of(sweeper, folder)
     check_measured(settings, space, cfg)
     settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
+    settings.rehearse(lambda trial: space.point(suggest(trial)))
     plan: dict[str, Any] = {**space.plan(), "objective": settings.objective, "direction": settings.direction}
-    plan["constraint"] = settings.constraint
+    plan |= {"constraint": settings.constraint, "storage": sweeper.storage or f"{STUDY} in the folder"}
+    plan["study_name"] = settings.study_name
     points = None if custom else space.points(settings.n_trials)
     if points is not None:
         settings.n_trials = len(points)
 
-    hydras = list(cfg.hydra.overrides.hydra)
+    hydras = [str(one) for one in plain(cfg.hydra.overrides.hydra)]  # unresolved
+    files = inputs.keep(sweeper.context.config_loader, str(cfg.hydra.job.config_name), hydras, space.examples())
     sweep.typed = Typed(sweeper.context.config_loader, cfg, lambda result: space.named(result, custom is not None))
     with open_dict(cfg):  # Hydra writes both beside every trial
         cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(sweeper.storage), redacted(hydras)
-    with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan):
-        if sweeper.resume and sweeper.storage is None:
+    worker = Worker(settings, space, sweeper.context, cfg, custom)
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=sweeper.context, task_function=worker, config=cfg
+    )  # which checks its settings
+    if sweeper.storage and not sweeper.resume:
+        claim(settings, space, files, settings.open())
+    with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan, files):
+        if not sweeper.storage:
             check_study(folder / STUDY)
-        worker = Worker(settings, space, sweeper.context, cfg, custom)
         study = settings.open()
+        worker.sweep = sweep.identity(folder)
+        claim(settings, space, files, study)
         if sweeper.storage is None or sweeper.resume:
             recover(worker, study)
+        if sweeper.resume:
+            adopt(worker, study)
+            repeat_lost(worker, study)
         if points is not None:
             enqueue(study, points)
         done = sum(trial.state.is_finished() for trial in studies.counted(study.get_trials(deepcopy=False)))
         if sweeper.resume:
             print(f"{done} of {settings.n_trials} trials are finished in {folder}", flush=True)
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=sweeper.context, task_function=worker, config=cfg
-        )
-        workers = sweeper.n_jobs or int(getattr(launcher, "processes", 1))
+        workers = settings.n_jobs or int(getattr(launcher, "processes", 1))
         jobs = max(1, min(workers, settings.n_trials - done))
         own = [argument for argument in asked if argument.startswith("threads=") and argument in arguments]
         single = (settings.objective[0], settings.direction[0] == "maximize") if len(settings.objective) == 1 else None
@@ -109,20 +121,32 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
             raise known from error
         clocks.complete(folder, sweep.typed)
     try:
-        tell(settings, study, folder)
+        tell(settings, study, folder, worker.sweep, fixed)
     except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises
         end(cfg)
         raise
 
 
 def check_study(path: Path) -> None:
-    """Raises UserError for a study that does more than hold rows; Optuna opens it afterwards, to go on with it."""
+    """Sets a study's file aside that is no database, or a damaged one; Optuna opens it afterwards, to go on with it.
+
+    Raises:
+        Refused: it does more than hold rows.
+    """
     try:
-        study_file.checked(path).close()
+        if path.with_name(f"{path.name}-journal").exists():  # of a killed process: SQLite takes back what it wrote
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("SELECT count(*) FROM sqlite_master")
+        with closing(study_file.checked(path)) as copy:
+            [said, *_] = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if said != "ok":
+            raise sqlite3.DatabaseError(said)
     except FileNotFoundError:
         pass
-    except sqlite3.Error as error:
-        raise UserError(f"{path}: no study of Optuna's ({error}); start the search anew") from error
+    except sqlite3.OperationalError as error:
+        raise UserError(f"{path}: cannot be looked at ({error}); start the search anew") from error
+    except sqlite3.DatabaseError as error:
+        broken_files.set_aside(path, error)
 
 
 def check_measured(settings: Settings, space: Space, cfg: Any) -> None:
@@ -146,8 +170,8 @@ def settings_of(sweeper: OptunaSweeper, folder: Path) -> Settings:
     pruner = named("hydra/sweeper/pruner", plain(sweeper.pruner or "nop"), optuna.pruners, "Pruner")
     constraint = {name: value for name, value in plain(sweeper.constraint).items() if value is not None}
     return Settings(
-        storage=sweeper.storage or f"sqlite:///{(folder / STUDY).absolute()}",
-        study_name=sweeper.study_name or (folder.name if sweeper.storage else "lcomp"),  # a folder may be renamed
+        storage=str(sweeper.storage) if sweeper.storage else f"sqlite:///{(folder / STUDY).absolute()}",
+        study_name=str(sweeper.study_name) if sweeper.study_name else (folder.name if sweeper.storage else "lcomp"),
         objective=sweeper.objective,
         direction=sweeper.direction,
         n_trials=sweeper.n_trials,
@@ -157,13 +181,14 @@ def settings_of(sweeper: OptunaSweeper, folder: Path) -> Settings:
         sampler=sampler,
         pruner=None if pruner["_target_"].endswith("NopPruner") else pruner,
         constraint=constraint,
+        n_jobs=sweeper.n_jobs,
     )
 
 
 def recover(worker: Worker, study: optuna.Study, cause: str = sweep.INTERRUPTED) -> None:
     """Settles the trials that this folder's workers, who are gone, left running; only while none of them works."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        begun = (worker.folder / str(trial.number)).is_dir()
+        begun = (place := worker.place(trial)) is not None and place.is_dir()
         own = str(trial.user_attrs.get("worker", "")).startswith(worker.session)
         if begun or own or worker.settings.storage.startswith("sqlite:///" + str(worker.folder.absolute())):
             worker.settle(study, trial, cause)
@@ -178,8 +203,15 @@ def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]])
             study.enqueue_trial(parameters, user_attrs=noted(point), skip_if_exists=False)
 
 
-def tell(settings: Settings, study: optuna.Study, folder: Path) -> None:
-    """Prints the best trials, and writes them as hydra-optuna-sweeper did."""
+def tell(
+    settings: Settings, study: optuna.Study, folder: Path, own: str | None = None, fixed: Sequence[str] = ()
+) -> None:
+    """Prints the best trials, and writes them as hydra-optuna-sweeper did.
+
+    Args:
+        own: the identity of the sweep in the folder.
+        fixed: what the command fixed of what its search's file samples.
+    """
     trials = studies.counted(study.get_trials(deepcopy=False))
     best = studies.front(study)
     several = len(settings.objective) > 1
@@ -188,7 +220,10 @@ def tell(settings: Settings, study: optuna.Study, folder: Path) -> None:
         print(f"No trial of {len(trials)} came to a result{kept}.")
     else:
         table = front_table if several else best_table
-        Console(width=None if Console().is_terminal else 160, markup=False).print(table(settings, best, folder))
+        made = table(settings, best, folder, own)
+        if fixed:
+            made.caption = f"{made.caption}; fixed by the command: {' '.join(redacted(list(fixed)))}"
+        Console(width=None if Console().is_terminal else 160, markup=False).print(made)
     found: dict[str, Any] = {"name": "optuna"}
     if several:
         found["solutions"] = [{"params": trial.params, "values": list(trial.values)} for trial in best]
@@ -203,7 +238,9 @@ def tell(settings: Settings, study: optuna.Study, folder: Path) -> None:
         )
 
 
-def front_table(settings: Settings, best: list[FrozenTrial], folder: Path, title: str = "") -> Table:
+def front_table(
+    settings: Settings, best: list[FrozenTrial], folder: Path, own: str | None = None, title: str = ""
+) -> Table:
     """The trials beside one another, and their baselines: objectives first, then what the search did not see."""
     made = Table(title=title or f"Pareto front of {' and '.join(settings.objective)}: {len(best)} trials")
     made.add_column("run", justify="right")
@@ -215,7 +252,8 @@ def front_table(settings: Settings, best: list[FrozenTrial], folder: Path, title
     made.add_column("of what", overflow="fold")
     baselines = {}
     for trial in best:
-        record = folder / str(trial.number) / FILE_NAME
+        number = studies.run_of(trial, own)
+        record = folder / str(number) / FILE_NAME
         result = read(record) if record.exists() else Result()
         metrics = result.metrics
         if result.baseline:
@@ -224,7 +262,8 @@ def front_table(settings: Settings, best: list[FrozenTrial], folder: Path, title
         if "val_accuracy" not in settings.objective:
             cells.append(shown("val_accuracy", metrics.get("val_accuracy")))
         cells.append(shown("test_accuracy", trial.user_attrs.get("test_accuracy")))
-        made.add_row(str(trial.number), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
+        run = trial.number if number is None else number
+        made.add_row(str(run), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
     columns = [
         *settings.objective,
         *(() if "val_accuracy" in settings.objective else ("val_accuracy",)),
@@ -236,10 +275,10 @@ def front_table(settings: Settings, best: list[FrozenTrial], folder: Path, title
     return made
 
 
-def best_table(settings: Settings, best: list[FrozenTrial], folder: Path) -> Table:
+def best_table(settings: Settings, best: list[FrozenTrial], folder: Path, own: str | None = None) -> Table:
     """The best trial."""
     kept = "".join(f", {metric} {value} kept" for metric, value in settings.constraint.items())
-    return front_table(settings, best[:1], folder, f"Best {settings.objective[0]}{kept}")
+    return front_table(settings, best[:1], folder, own, f"Best {settings.objective[0]}{kept}")
 
 
 def shown(metric: str, value: float | None) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,9 +13,11 @@ from typing import Any, TypeVar
 import optuna
 import sqlalchemy.exc
 from optuna.study import StudyDirection
+from optuna.trial import Trial
 
 from lcomp.build import find
 from lcomp.errors import UserError, nearest, one_of
+from lcomp.redact import redacted
 from lcomp.result import METRICS, Result
 
 MORE_IS_BETTER = ("val_accuracy", "sparsity")
@@ -38,7 +41,7 @@ def reachable(storage: str) -> Iterator[None]:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
         cause = " ".join(str(error.__cause__ or error).split())[:300]
-        raise UserError(f"hydra.sweeper.storage={storage}: cannot be opened ({cause})") from error
+        raise UserError(f"hydra.sweeper.storage={redacted(storage)}: cannot be opened ({cause})") from error
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Settings:
         max_retries: how often a trial that was interrupted is tried again.
         heartbeat: seconds between a trial's signs of life; one without for three times as long is taken over.
         sampler, pruner: Optuna's, as `_target_` and its arguments.
+        n_jobs: workers; None is as many as the launcher has.
     """
 
     storage: str
@@ -67,6 +71,7 @@ class Settings:
     pruner: dict[str, Any] | None
     constraint: dict[str, float] = field(default_factory=dict)
     heartbeat: int = 20
+    n_jobs: int | None = None
 
     def __post_init__(self) -> None:
         for key, metrics in (("objective", self.objective), ("constraint", self.constraint)):
@@ -78,15 +83,21 @@ class Settings:
             raise UserError(
                 f"hydra.sweeper.direction={self.direction}: one for each objective ({', '.join(self.objective)})"
             )
-        for name, kind, least, words in (
-            ("n_trials", int, 1, "a whole number, 1 or more"),
-            ("heartbeat", int, 1, "a whole number of seconds, 1 or more"),
-            ("max_retries", int, 0, "a whole number, 0 or more"),
-            ("max_failure_rate", (int, float), 0, "a share, 0 to 1"),
+        for name, kinds, allowed, words in (
+            ("n_trials", int, lambda v: v >= 1, "a whole number, 1 or more"),
+            ("heartbeat", int, lambda v: v >= 1, "a whole number of seconds, 1 or more"),
+            ("max_retries", int, lambda v: v >= 0, "a whole number, 0 or more"),
+            ("max_failure_rate", (int, float), lambda v: 0 <= v <= 1, "a share, 0 to 1"),
+            (
+                "n_jobs",
+                (int, type(None)),
+                lambda v: v is None or v >= 1,
+                "a whole number of workers, 1 or more, or null",
+            ),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, kind) or value < least or (name == "max_failure_rate" and value > 1):
-                raise UserError(f"hydra.sweeper.{name}={value}: {words}")
+            check(f"hydra.sweeper.{name}", getattr(self, name), kinds, allowed, words)
+        for metric, limit in self.constraint.items():
+            check(f"hydra.sweeper.constraint.{metric}", limit, (int, float), math.isfinite, "a number")
 
     def open(self, seed: int = 0) -> optuna.Study:
         """The study, made by whoever comes first.
@@ -110,6 +121,7 @@ class Settings:
         settings = {k: v for k, v in self.sampler.items() if v is not None}
         target = class_of("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]
         if settings.get("seed") is not None and target is not optuna.samplers.QMCSampler:  # one sequence for all
+            check("hydra.sweeper.sampler.seed", settings["seed"], int, lambda v: v >= 0, "a whole number, 0 or more")
             settings["seed"] += seed
         if self.constraint and target is optuna.samplers.CmaEsSampler:
             raise UserError("hydra/sweeper/sampler=cmaes: takes no constraint; tpe, nsgaii and gp do")
@@ -119,6 +131,31 @@ class Settings:
         if self.pruner is None:
             return optuna.pruners.NopPruner()
         return make("hydra.sweeper.pruner", self.pruner, optuna.pruners.BasePruner)  # type: ignore[type-abstract]
+
+    def rehearse(self, suggested: Callable[[Trial], Any]) -> None:
+        """Asks for two trials of a study in memory, as a worker will.
+
+        Args:
+            suggested: asks a trial for the parameters of a point.
+
+        Raises:
+            UserError: the sampler has no answer for this space, or for these objectives.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        directions = [StudyDirection[one.upper()] for one in self.direction]
+        study = optuna.create_study(directions=directions, sampler=self.make_sampler(0), pruner=self.make_pruner())
+        with quietly():
+            for _ in range(2):
+                try:
+                    trial = study.ask()
+                    suggested(trial)
+                    study.tell(trial, [0.5] * len(directions))
+                except (ValueError, TypeError, RuntimeError, NotImplementedError, ImportError) as error:
+                    if "Study.stop" in str(error):  # a small space, seen as a whole
+                        return
+                    name = self.sampler["_target_"].rpartition(".")[2]
+                    cause = " ".join(str(error).split())[:200]
+                    raise UserError(f"hydra.sweeper.sampler: {name} cannot search this ({cause})") from error
 
     @property
     def reports(self) -> bool:
@@ -136,8 +173,15 @@ class Settings:
         }
 
 
+def check(key: str, value: Any, kinds: Any, allowed: Callable[[Any], bool], words: str) -> None:
+    """Raises UserError unless a setting is of one of the types, and allowed."""
+    if isinstance(value, bool) or not isinstance(value, kinds) or not allowed(value):
+        raise UserError(f"{key}={value}: {words}")
+
+
 def check_metric(key: str, metric: str) -> None:
     """Raises UserError unless a search may look at the metric: none of the test split, none that is not there yet."""
+    metric = str(metric)
     if metric.startswith(("test", "accuracy/", "latency")):
         why = "measured when the search has ended" if metric.startswith("latency") else "read once, at the end"
         raise UserError(f"{key}={metric}: {why}; a search chooses on {', '.join(METRICS)}")

@@ -86,6 +86,41 @@ class Space:
         whole = [*point, *beside]
         return whole if key(whole) == result.point else None
 
+    def parameters(self, point: Sequence[str], digest: str | None = None) -> dict[str, Any] | None:
+        """What was suggested for a point, from its overrides; None where it is none of the space.
+
+        Args:
+            digest: of the secrets of a point that was written without them.
+        """
+        given = {name: value for name, _, value in (override.partition("=") for override in point)}
+        found: dict[str, Any] = {}
+
+        def suggested(name: str, one: BaseDistribution) -> Any:
+            found[name] = member(one, given[name])
+            return found[name]
+
+        try:
+            made = self.point(suggested)
+        except (KeyError, ValueError):
+            return None
+        return found if key(made) == key(point, digest) else None
+
+    def examples(self) -> Iterator[list[str]]:
+        """Points in which each choice stands once, the families on where they can be."""
+        usual = {
+            name: next((c for c in reversed(one.choices) if c != "none"), one.choices[0])
+            for name, one in self.sampled.items()
+            if isinstance(one, CategoricalDistribution)
+        }
+        for name in ("", *usual):
+            for choice in getattr(self.sampled.get(name), "choices", ("",)):
+                chosen = usual | {name: choice}
+
+                def suggested(key: str, one: BaseDistribution, chosen: Any = chosen) -> Any:
+                    return chosen.get(key, getattr(one, "low", None))
+
+                yield self.point(suggested)
+
     def points(self, most: int) -> list[tuple[list[str], dict[str, Any]]] | None:
         """Every point with its parameters, where there are no more than `most`; else None."""
         count, choices = 1, []
@@ -127,7 +162,7 @@ def member(one: BaseDistribution, written: str) -> Any:
     slack = 1e-5 * abs(value) if isinstance(one, FloatDistribution) else 0  # of what `text` rounds
     if not one.low - slack <= value <= one.high + slack:
         raise ValueError(f"{written} is not from {one.low} to {one.high}")
-    return value
+    return min(max(value, one.low), one.high)
 
 
 def suggest(trial: Trial) -> Suggested:

@@ -18,6 +18,8 @@ from lcomp.search.settings import Retry, Settings, quietly
 log = logging.getLogger("lcomp")
 WITHDRAWN = "withdrawn"  # why a trial does not count: a duplicate, one too many, one that was tried again
 
+RUN = "run"  # where a trial's run lies: the identity of its sweep, the number of its folder
+
 
 def retried(trials: Sequence[FrozenTrial]) -> set[int]:
     """The numbers of the trials that were interrupted and stand there a second time."""
@@ -28,6 +30,20 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that count for the budget, in the order of their numbers."""
     again = retried(trials)
     return [trial for trial in trials if WITHDRAWN not in trial.user_attrs and trial.number not in again]
+
+
+def run_of(trial: FrozenTrial, sweep: str | None) -> int | None:
+    """The number of the trial's run in the folder of a sweep; None where it has none there.
+
+    Args:
+        sweep: the identity of the sweep, for a study may have several.
+    """
+    if RUN not in trial.user_attrs:  # of before runs and trials were told apart
+        return trial.number
+    match trial.user_attrs[RUN]:
+        case [of, int(number)] if of == sweep:
+            return number
+    return None
 
 
 def failed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -125,8 +141,8 @@ def front(study: optuna.Study) -> list[FrozenTrial]:
     first objective."""
     done = [
         trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if all(violation <= 0 for violation in trial.constraints.values())
+        for trial in counted(study.get_trials(deepcopy=False))
+        if trial.state == TrialState.COMPLETE and all(violation <= 0 for violation in trial.constraints.values())
     ]
     signs = [-1 if one == StudyDirection.MAXIMIZE else 1 for one in study.directions]
     costs = {trial.number: [s * v for s, v in zip(signs, trial.values, strict=True)] for trial in done}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import random
@@ -29,6 +30,7 @@ from lcomp.search import study as studies
 from lcomp.search.heartbeat import beat, beating
 from lcomp.search.settings import Settings, quietly
 from lcomp.search.space import Space, suggest, text
+from lcomp.sweep import next_number
 
 log = logging.getLogger("lcomp")
 DUPLICATES = 3  # in a row, before a point is drawn at random
@@ -44,6 +46,7 @@ class Worker:
         master: the configuration that trials are composed from.
         custom: the user's function (configuration, trial) that suggests parameters of its own.
         points: by the number of its trial, each point that this worker has begun, secrets included.
+        sweep: the identity of the sweep in this folder.
     """
 
     settings: Settings
@@ -52,6 +55,7 @@ class Worker:
     master: DictConfig
     custom: Callable[[DictConfig, Trial], None] | None = None
     points: dict[int, list[str]] = field(default_factory=dict)
+    sweep: str | None = None
     session: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
 
     def __call__(self, cfg: DictConfig) -> None:
@@ -78,15 +82,32 @@ class Worker:
     def settle(self, study: optuna.Study, trial: FrozenTrial, cause: str) -> None:
         """Ends a trial whose worker, one of this folder, is gone; its run has a record then."""
         self.record(trial, cause)
-        found = read(self.folder / str(trial.number) / FILE_NAME)
-        studies.settle(self.settings, study, trial, found, str(found.error) if excused(found.error) else cause)
+        place = self.place(trial)
+        found = read(place / FILE_NAME) if place else None
+        studies.settle(
+            self.settings, study, trial, found, str(found.error) if found and excused(found.error) else cause
+        )
 
     def record(self, trial: FrozenTrial, cause: str) -> None:
         """Leaves the record of a trial that could not leave its own."""
-        folder = self.folder / str(trial.number)
-        if not (folder / FILE_NAME).exists():
-            noted = trial.user_attrs
+        folder, noted = self.place(trial), trial.user_attrs
+        if folder and not (folder / FILE_NAME).exists():
             Result(overrides=list(noted.get("point", ())), error=cause, hidden=noted.get("hidden")).write(folder)
+
+    def place(self, trial: FrozenTrial) -> Path | None:
+        """Where the trial's run lies, if it is one of this folder and was begun."""
+        number = studies.run_of(trial, self.sweep)
+        return None if number is None else self.folder / str(number)
+
+    def claim(self, trial: Trial) -> None:
+        """Makes the folder of the trial's run: the one of its own number, or the next where that was used before."""
+        for number in itertools.chain([trial.number], itertools.count(next_number(self.folder))):
+            try:
+                (self.folder / str(number)).mkdir(parents=True)
+            except FileExistsError:
+                continue
+            trial.set_user_attr(studies.RUN, [self.sweep, number])
+            return
 
     def next(self, number: int) -> Trial | None:
         """The next trial of the worker of that number; None when there is none to come."""
@@ -140,8 +161,9 @@ class Worker:
             trial = study.ask()
         beat(study, trial._trial_id)
         trial.set_user_attr("worker", f"{self.session}/{number}")
-        if trial.user_attrs.get("cause"):  # of the try before
-            trial.set_user_attr("cause", None)
+        for name in ("cause", studies.RUN):  # of the try before
+            if trial.user_attrs.get(name):
+                trial.set_user_attr(name, None)
         point = self.space.point(suggest(trial))
         if self.custom is not None:
             self.custom(self.master, trial)
@@ -152,6 +174,8 @@ class Worker:
         why = self.surplus(study, trial, point)
         if why is not None:
             studies.withdraw(study, frozen(study, trial), why)
+        else:
+            self.claim(trial)
         return trial, why
 
     def surplus(self, study: optuna.Study, trial: Trial, point: list[str]) -> str | None:
@@ -168,7 +192,7 @@ class Worker:
         try:
             job = self.context.config_loader.load_sweep_config(self.master, point)
             with open_dict(job):
-                job.hydra.job.id = job.hydra.job.num = trial.number
+                job.hydra.job.id = job.hydra.job.num = studies.run_of(frozen(study, trial), self.sweep)
             task.report = self.reporting(trial)
             returned = run_job(
                 hydra_context=self.context,
@@ -184,8 +208,10 @@ class Worker:
             self.record(frozen(study, trial), f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
         finally:
             task.report = None
-        result = read(self.folder / str(trial.number) / FILE_NAME)
-        studies.conclude(self.settings, study, frozen(study, trial), result)
+        ended = frozen(study, trial)
+        place = self.place(ended)
+        assert place is not None  # it was claimed when the trial was asked for
+        studies.conclude(self.settings, study, ended, read(place / FILE_NAME))
 
     def reporting(self, trial: Trial) -> Callable[[int, float], None] | None:
         """What a run tells of its epochs."""
@@ -208,10 +234,14 @@ def asked_for(trials: Sequence[FrozenTrial]) -> set[tuple[str, ...]]:
     return {key(noted["point"], noted.get("hidden")) for noted in attributes}
 
 
-def noted(point: list[str]) -> dict[str, Any]:
-    """What a study is told of a point: no secrets, for it may be anybody's."""
-    digest = hidden(point)
-    return {"point": redacted(point)} | ({"hidden": digest} if digest else {})
+def noted(point: Sequence[str], digest: str | None = None) -> dict[str, Any]:
+    """What a study is told of a point: no secrets, for it may be anybody's.
+
+    Args:
+        digest: of the secrets of a point that was written without them.
+    """
+    digest = hidden(point) or digest
+    return {"point": redacted(list(point))} | ({"hidden": digest} if digest else {})
 
 
 def frozen(study: optuna.Study, trial: Trial) -> FrozenTrial:

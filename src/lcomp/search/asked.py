@@ -1,0 +1,111 @@
+"""What a study was asked, and what a sweep's folder holds that the study lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.trial import TrialState, create_trial
+
+from lcomp.errors import UserError
+from lcomp.redact import redacted
+from lcomp.result import Result
+from lcomp.search import study as studies
+from lcomp.search.settings import Retry, Settings, quietly
+from lcomp.search.space import Space
+from lcomp.search.worker import Worker, asked_for, noted
+from lcomp.sweep import difference, latest, runs
+
+ASKED = "asked"  # the attribute of a study
+FREE = ("name", "progress", "report", "reuse", "logger", "threads", "baseline.cache", "data.root", "data.download")
+
+
+def claim(settings: Settings, space: Space, files: Mapping[str, str], study: optuna.Study) -> None:
+    """Notes in a study what it is asked, where nobody has asked it yet.
+
+    Args:
+        files: digests of what its runs are composed from.
+
+    Raises:
+        UserError: it was asked something else.
+    """
+    defining = {name: one for name, one in space.plan().items() if name not in FREE and not name.startswith("logger.")}
+    own = {"objective": settings.objective, "direction": settings.direction, "constraint": settings.constraint}
+    now: dict[str, Any] = redacted({**defining, **{f"{name}.yaml": said for name, said in files.items()}, **own})
+    before = study.user_attrs.get(ASKED)
+    if before is None:
+        before = now | seen(study, space)
+    if before != now:
+        raise UserError(
+            f"study {settings.study_name} in {redacted(settings.storage)} was asked something else: "
+            f"{difference(before, now)}; name another, study_name=..., or ask it the same"
+        )
+    if ASKED not in study.user_attrs:
+        study.set_user_attr(ASKED, now)
+
+
+def seen(study: optuna.Study, space: Space) -> dict[str, Any]:
+    """What the trials of a study say of what it was asked, which itself says nothing of it."""
+    trials = study.get_trials(deepcopy=False)
+    if not trials:
+        return {}
+    found: dict[str, Any] = {"direction": [one.name.lower() for one in study.directions]}
+    known = {name: one for trial in trials for name, one in trial.distributions.items()}
+    return found | {name: distribution_to_json(one) for name, one in known.items() if space.keys.get(name) != one}
+
+
+def adopt(worker: Worker, study: optuna.Study) -> None:
+    """Tells a study of the finished runs in the sweep's folder that it lacks, so that none runs, or is written, twice.
+
+    Raises:
+        UserError: a run is none of the search's space.
+    """
+    known = asked_for(study.get_trials(deepcopy=False))
+    lacking = [run for run in latest(runs(worker.folder)) if run.result.is_final and run.result.point not in known]
+    parameters = [worker.space.parameters(run.result.overrides, run.result.hidden) for run in lacking]
+    for run, given in zip(lacking, parameters, strict=True):
+        if given is None or worker.custom is not None:
+            raise UserError(
+                f"{run.folder}: holds a finished run ({' '.join(redacted(run.result.overrides))}) that the study "
+                f"{worker.settings.study_name} lacks, and that is no point of this search; "
+                "name the study that has it (storage=, study_name=), or start anew"
+            )
+    for run, given in zip(lacking, parameters, strict=True):
+        number = [worker.sweep, int(run.folder.name)]
+        study.add_trial(trial_of(worker.settings, worker.space, run.result, given or {}, number))
+    if lacking:
+        print(f"{len(lacking)} finished runs in {worker.folder} that the study lacked count as its trials", flush=True)
+
+
+def trial_of(
+    settings: Settings, space: Space, result: Result, parameters: Mapping[str, Any], number: Sequence[Any]
+) -> optuna.trial.FrozenTrial:
+    """The trial that a finished run would have been."""
+    measured = all(metric in result.metrics for metric in (*settings.objective, *settings.constraint))
+    complete = result.status == "ok" and measured
+    state = TrialState.COMPLETE if complete else TrialState.PRUNED if result.status == "pruned" else TrialState.FAIL
+    limits = settings.violations(result) if complete else {}
+    attributes: dict[str, Any] = {**noted(result.overrides, result.hidden), studies.RUN: list(number)}
+    attributes["test_accuracy" if complete else "cause"] = result.metrics["test_accuracy"] if complete else result.error
+    with quietly():
+        return create_trial(
+            state=state,
+            values=settings.values(result) if complete else None,
+            params=dict(parameters),
+            distributions={name: space.sampled[name] for name in parameters},
+            user_attrs=attributes,
+            system_attrs={f"constraints:{metric}": violation for metric, violation in limits.items()},
+        )
+
+
+def repeat_lost(worker: Worker, study: optuna.Study) -> None:
+    """Has those trials run again whose record in the sweep's folder was lost: a figure without its run is none."""
+    final = {int(run.folder.name) for run in runs(worker.folder) if run.result.is_final}
+    for trial in studies.counted(study.get_trials(deepcopy=False)):
+        place = worker.place(trial)
+        ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        if ended and place and place.is_dir() and int(place.name) not in final:
+            with quietly():
+                Retry(None)(study, trial)
