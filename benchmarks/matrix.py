@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lcomp import config
-from lcomp.report.sheet import Sheet
-from lcomp.result import FILE_NAME, Result, read
+from lcomp.config import run_config
+from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.report.text_table import Sheet
 
 SETTINGS = ("data=mnist5k", "data.batch_size=32", "trainer.max_epochs=1")
 QUIET = ("logger=none", "report=false", "measure.latency_runs=1")
@@ -26,7 +26,7 @@ DRAWN, STEPS, STEPS_DRAWN = "data_free", 100, 10
 
 def choices(family: str) -> list[str]:
     """The choices of a family, `none` first."""
-    found = {path.stem for path in (config.folder() / family).glob("*.yaml") if not path.stem.startswith("_")}
+    found = {path.stem for path in (run_config.folder() / family).glob("*.yaml") if not path.stem.startswith("_")}
     return ["none", *sorted(found - {"none"})]
 
 
@@ -40,14 +40,14 @@ def run(folder: Path) -> int:
 
 def sweep(folder: Path, chosen: Mapping[str, Sequence[str]], steps: int) -> int:
     """Sweeps over all choices of every family that is not in `chosen`; returns the exit code."""
-    matrix = [f"{family}={','.join(chosen.get(family, choices(family)))}" for family in config.FAMILIES]
+    matrix = [f"{family}={','.join(chosen.get(family, choices(family)))}" for family in run_config.FAMILIES]
     own = (f"data.epoch_examples={32 * steps}", f"hydra.sweep.dir={folder}")
     return subprocess.run([sys.executable, "-m", "lcomp", "-m", *matrix, *SETTINGS, *QUIET, *own]).returncode
 
 
 def sheets(results: Sequence[Result]) -> list[Sheet]:
     """A table for each choice of kd, prune down and quant across."""
-    found = {tuple(result.choices[family] for family in config.FAMILIES): result for result in results}
+    found = {tuple(result.choices[family] for family in run_config.FAMILIES): result for result in results}
 
     def cell(result: Result | None) -> str:
         if result is None:

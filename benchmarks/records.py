@@ -20,7 +20,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from lcomp.result import FILE_NAME, read
+from lcomp.record.result import FILE_NAME, read
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = {  # bytes, test accuracy in percent

@@ -20,15 +20,15 @@ from pathlib import Path
 
 import torch
 
-from lcomp.attributions import integrated_gradients
-from lcomp.corrupted import corrupted, images_of
 from lcomp.data import MNISTDataModule
+from lcomp.data.corrupted_images import corrupted, images_of
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
-from lcomp.mnist_c import accuracy
+from lcomp.evaluation.attributions import integrated_gradients
+from lcomp.evaluation.mnist_c import accuracy
 from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule
 from lcomp.runtimes import ONNXRuntime
-from lcomp.training import fit
+from lcomp.training.fit import fit
 
 ROUNDS, LOOKED_AT = 3, 100
 

@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lcomp import measure, runtimes
+from lcomp import runtimes
 from lcomp.data import MNISTDataModule
 from lcomp.errors import UserError
+from lcomp.evaluation import measurement
 from lcomp.models import LeNet5
-from lcomp.result import ARTIFACT, FILE_NAME, read
+from lcomp.record.result import ARTIFACT, FILE_NAME, read
 
 ENGINES = {
     "onnxruntime": runtimes.ONNXRuntime,
@@ -77,9 +78,9 @@ def main():
     folders = [folder for folder in given.runs if (folder / FILE_NAME).is_file()]
     names = [label(read(folder / FILE_NAME)) for folder in folders]
     asked = sessions(folders, names)
-    test = measure.split_of(MNISTDataModule(root=os.environ.get("LCOMP_DATA", "data")).test_dataloader())
-    one, batches = test.pixels[:1].copy(), measure.batches_of(test.pixels)
-    answers = [measure.logits(session, test.pixels) for *_, session in asked]
+    test = measurement.split_of(MNISTDataModule(root=os.environ.get("LCOMP_DATA", "data")).test_dataloader())
+    one, batches = test.pixels[:1].copy(), measurement.batches_of(test.pixels)
+    answers = [measurement.logits(session, test.pixels) for *_, session in asked]
 
     single = [[] for _ in asked]
     order = list(range(len(asked)))

@@ -22,7 +22,7 @@ from lcomp.data import MNISTDataModule
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.summary import rows
-from lcomp.training import fit
+from lcomp.training.fit import fit
 
 PARTS = {  # the profiler's operators, by what they do
     "convolution, forward": ("convolution",),

@@ -50,9 +50,9 @@ def swept(folder: Path, *arguments: str) -> tuple[float, list[dict]]:
 def wait() -> None:
     """What 10,000 points cost before the first of them runs: a worker pool that ends the sweep says so."""
     ending = (
-        "import time, lcomp.pool\n"
+        "import time, lcomp.sweeps.worker_pool\n"
         "def stop(workers): print(time.process_time(), flush=True); raise KeyboardInterrupt\n"
-        "lcomp.pool.pool_of = stop\n"
+        "lcomp.sweeps.worker_pool.pool_of = stop\n"
         "from lcomp.__main__ import main; main()"
     )
     grid = ("prune.sparsity=range(0,1,0.01)", "seed=range(100)", "logger=none", "report=false")

@@ -14,7 +14,7 @@ from torch import nn
 from lcomp.data import MNISTDataModule
 from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule
-from lcomp.training import fit
+from lcomp.training.fit import fit
 
 LONG = (
     "sweeps",

@@ -35,7 +35,7 @@ def integer_weights(path: Path) -> list:
 
 def logits(path: Path, pixels):
     """What ONNX Runtime answers, with exact integer kernels."""
-    from lcomp import measure
+    from lcomp.evaluation import measurement
     from lcomp.runtimes import ONNXRuntime
 
-    return measure.logits(ONNXRuntime().session(path), pixels)
+    return measurement.logits(ONNXRuntime().session(path), pixels)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lcomp import predictions
-from lcomp.result import Result
+from lcomp.record import predictions
+from lcomp.record.result import Result
 
 DATA = {"name": "mnist5k", "sha256": "a" * 64, "train": 3500, "val": 500, "test": 1000}
 LATENCIES = {"latency_us_p50": 20.5, "latency_us_p90": 22.0, "latency_ratio": 0.6, "test_set_seconds": 0.1}

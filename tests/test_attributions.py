@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from torch import nn
 from training import train
 
-from lcomp import attributions
+from lcomp.evaluation import attributions
 from lcomp.models import LeNet5
 from lcomp.modules import QATModule
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lcomp import baseline
-from lcomp.files import write_atomically
+from lcomp.record.files import write_atomically
+from lcomp.training import baseline_cache
 
 
 class Counting:
@@ -28,7 +28,7 @@ class Counting:
 
 
 def cached(folder, counting, identity="one"):
-    return baseline.cached(folder, identity, nn.Linear(2, 2), counting.train, counting.export)
+    return baseline_cache.cached(folder, identity, nn.Linear(2, 2), counting.train, counting.export)
 
 
 def test_trained_once_and_read_back(tmp_path):
@@ -67,7 +67,7 @@ def test_every_flipped_bit_of_an_entry_is_noticed(tmp_path):
         content = bytearray(before)
         content[bit // 8] ^= 1 << bit % 8
         path.write_bytes(content)
-        assert not baseline.intact(path.parent), content
+        assert not baseline_cache.intact(path.parent), content
     assert cached(tmp_path, counting).network.weight.eq(7).all() and counting.trainings == 2
 
 
@@ -90,7 +90,7 @@ def test_a_training_that_fails_leaves_no_entry(tmp_path):
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError):
-        baseline.cached(tmp_path, "one", nn.Linear(2, 2), fail, counting.export)
+        baseline_cache.cached(tmp_path, "one", nn.Linear(2, 2), fail, counting.export)
     cached(tmp_path, counting)
     assert counting.trainings == 1
 
@@ -125,7 +125,7 @@ def need_it(folder, number):
     (folder / f"ready-{number}").touch()
     while len(list(folder.glob("ready-*"))) < 3:
         time.sleep(0.01)
-    baseline.cached(folder, "one", nn.Linear(2, 2), train, lambda network, path: write_atomically(path, b"a"))
+    baseline_cache.cached(folder, "one", nn.Linear(2, 2), train, lambda network, path: write_atomically(path, b"a"))
 
 
 def test_processes_that_need_it_at_once_train_it_once(tmp_path):

@@ -16,18 +16,20 @@ from onnx import TensorProto, helper
 from test_packed_damage import FLATTEN, RELU, add, crafted, floats, form, no, number, square, step, yes
 from torch import nn
 
-from lcomp import limits, predictions, sweep, unpack
+from lcomp import unpack
 from lcomp.errors import UserError
-from lcomp.limits import Refused
 from lcomp.packed.artifact import from_onnx
 from lcomp.packed.coder import BLOCK, FREE, NUMBERS, Coder, Reader, Writer
 from lcomp.packed.file import load, read
 from lcomp.packed.network import Join, Network
 from lcomp.packed.tensors import read_floats, write_floats
+from lcomp.record import limits, predictions
+from lcomp.record.limits import Refused
+from lcomp.record.result import read as read_record
+from lcomp.record.untrusted import arrays_of, content, json_of, onnx_of, yaml_of
 from lcomp.report.weights import weights
-from lcomp.result import read as read_record
-from lcomp.training import load_checkpoint
-from lcomp.untrusted import arrays_of, content, json_of, onnx_of, yaml_of
+from lcomp.sweeps import sweep
+from lcomp.training.fit import load_checkpoint
 
 MEGABYTE = 1 << 20
 
@@ -128,7 +130,9 @@ def test_a_long_network_is_loaded_and_becomes_onnx_where_that_is_asked_for(tmp_p
     path.write_bytes(crafted(*[RELU] * 4095, FLATTEN, shape=(1, 2, 2)))
     assert load(path)(torch.tensor([[[[1.0, -1], [2, 3]]]])).tolist() == [[1, 0, 2, 3]]
     exported = []
-    monkeypatch.setattr("lcomp.export.export", lambda network, path, *_: (exported.append(path), path.write_bytes(b"")))
+    monkeypatch.setattr(
+        "lcomp.export.onnx_export.export", lambda network, path, *_: (exported.append(path), path.write_bytes(b""))
+    )
     assert unpack.main([str(path), "--to", "onnx"]) == 1 and not exported
     said = capsys.readouterr().err
     assert f"{path}: its export asks for 4,096 steps, where 512 is the limit; LCOMP_LIMITS=N" in said

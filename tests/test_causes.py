@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lcomp.causes import LONGEST, innermost, one_line, said
 from lcomp.errors import UserError
+from lcomp.record.causes import LONGEST, innermost, one_line, said
 
 
 def caught(call):

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from lcomp import command_line
+from lcomp.cli import shorthand
+from lcomp.cli.error_messages import explain
 from lcomp.errors import nearest
-from lcomp.explain import explain
 
 RUN = """
 import os, sys
@@ -171,7 +171,7 @@ def test_summary_answers_mistakes_alike(summaries):
     ],
 )
 def test_naming_a_familys_key_chooses_its_default_technique(given, expected):
-    explicit, said = command_line.expand(given)
+    explicit, said = shorthand.expand(given)
     assert explicit == expected
     assert len(said) == (len(expected) - len(given))
 
@@ -196,7 +196,7 @@ def test_naming_a_familys_key_chooses_its_default_technique(given, expected):
     ],
 )
 def test_flags_may_stand_anywhere(given, expected):
-    assert command_line.expand(given)[0] == expected
+    assert shorthand.expand(given)[0] == expected
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,23 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from hydra_plugins.lcomp_grid.grid import GridSweeper
-from lcomp import command_line, config, identity, parts
-from lcomp.build import build
+from lcomp.cli import shorthand
+from lcomp.config import identity, run_config
+from lcomp.config.instantiation import build
 from lcomp.errors import UserError
+from lcomp.training import components
 
-FILES = sorted(path.relative_to(config.folder()).with_suffix("") for path in config.folder().glob("*/**/*.yaml"))
+FILES = sorted(
+    path.relative_to(run_config.folder()).with_suffix("") for path in run_config.folder().glob("*/**/*.yaml")
+)
 CHOICES = [path for path in FILES if path.parts[0] not in ("hydra",)]
-BUILT = (*config.FAMILIES, "robustness")  # groups whose choices are a class's arguments
+BUILT = (*run_config.FAMILIES, "robustness")  # groups whose choices are a class's arguments
 
 
 @cache
 def compose(*overrides):
     """The configuration, which is not to be changed."""
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
         return hydra.compose("config", list(overrides))
 
 
@@ -36,29 +40,29 @@ def test_every_choice_composes_and_builds(choice):
     *group, name = choice.parts
     overrides = [f"{'/'.join(group)}={name}"]
     if len(group) > 1:
-        overrides.insert(0, f"{group[0]}={config.FAMILIES[group[0]]}")
+        overrides.insert(0, f"{group[0]}={run_config.FAMILIES[group[0]]}")
     cfg = compose(*overrides)
-    config.check(cfg)
-    objective, techniques = parts.make_techniques(cfg)
-    if group[0] in config.FAMILIES:
+    run_config.check(cfg)
+    objective, techniques = components.make_techniques(cfg)
+    if group[0] in run_config.FAMILIES:
         assert (objective is not None) + len(techniques) == (name != "none")
 
 
 @pytest.mark.parametrize("choice", [c for c in CHOICES if c.parts[0] in BUILT and len(c.parts) == 2], ids=str)
 def test_yaml_and_constructor_have_the_same_defaults(choice):
-    written = yaml.safe_load((config.folder() / f"{choice}.yaml").read_text()) or {}
+    written = yaml.safe_load((run_config.folder() / f"{choice}.yaml").read_text()) or {}
     assert_defaults([part for part in written.values() if isinstance(part, dict) and "_target_" in part])
     if "_target_" not in written:
         assert choice.name == "none" or "defaults" in written
         return
     if choice.name in ("constant", "gated", "adaptive"):  # a preset of Pruning, and two that hand their arguments on
         return
-    assert_defaults([{key: v for key, v in written.items() if key not in ("defaults", *config.KD_RUN_KEYS)}])
+    assert_defaults([{key: v for key, v in written.items() if key not in ("defaults", *run_config.KD_RUN_KEYS)}])
 
 
 @pytest.mark.parametrize("choice", [c for c in CHOICES if c.parts[:2] == ("kd", "objectives")], ids=str)
 def test_objective_and_constructor_have_the_same_defaults(choice):
-    written = yaml.safe_load((config.folder() / f"{choice}.yaml").read_text())
+    written = yaml.safe_load((run_config.folder() / f"{choice}.yaml").read_text())
     assert list(written) == [choice.name] and "weight" in written[choice.name]
     assert_defaults(written.values())
 
@@ -75,7 +79,7 @@ def assert_defaults(parts):
 
 def test_default_run_is_the_baseline():
     cfg = compose()
-    assert all(not cfg[family] for family in config.FAMILIES) and cfg.baseline.trainer.max_epochs == 10
+    assert all(not cfg[family] for family in run_config.FAMILIES) and cfg.baseline.trainer.max_epochs == 10
     assert not cfg.robustness
 
 
@@ -111,7 +115,7 @@ def test_inactive_keys_are_dropped_and_equal_points_run_once():
 )
 def test_a_setting_of_the_run_that_cannot_be_is_refused_by_name(key, value, words):
     with pytest.raises(UserError, match=f"{key}={value}: must be .*{words}"):
-        config.check(compose(f"{key}={value}"))
+        run_config.check(compose(f"{key}={value}"))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,7 @@ def test_a_setting_of_the_run_that_cannot_be_is_refused_by_name(key, value, word
 )
 def test_an_impossible_ensemble_is_refused(overrides, words):
     with pytest.raises(UserError, match=words):
-        config.check(compose("kd=logit", *overrides))
+        run_config.check(compose("kd=logit", *overrides))
 
 
 @pytest.mark.parametrize(
@@ -142,12 +146,12 @@ def test_an_impossible_ensemble_is_refused(overrides, words):
 )
 def test_a_value_that_a_technique_cannot_take_is_refused_by_name(overrides, message):
     with pytest.raises(UserError, match=message):
-        parts.make_techniques(compose(*overrides))
+        components.make_techniques(compose(*overrides))
 
 
 def test_unknown_student_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"kd.student=smallcnn: .*package.Class; did you mean small_cnn"):
-        config.student(compose("kd=logit", "kd.student=smallcnn"))
+        run_config.student(compose("kd=logit", "kd.student=smallcnn"))
 
 
 def test_a_constructor_that_raises_is_answered_with_its_cause():
@@ -161,7 +165,7 @@ def test_a_class_that_cannot_be_imported_is_refused():
 
 
 def hashed(*overrides):
-    return identity.config_hash(config.plain(compose(*overrides)), "data")
+    return identity.config_hash(run_config.plain(compose(*overrides)), "data")
 
 
 @pytest.mark.parametrize(
@@ -193,14 +197,14 @@ def test_numbers_that_agree_agree():
     assert hashed("kd=logit", "kd.alpha=0.7000000000000001") == hashed("kd=logit", "kd.alpha=0.7")
 
 
-EXPERIMENTS = sorted(path.stem for path in (config.folder() / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(path.stem for path in (run_config.folder() / "experiment").glob("*.yaml"))
 EPOCHS = {"prune": 4, "quant_qat": 2, "kd": 10, "student_alone": 10, "baseline_4_more": 4, "baseline_2_more": 2}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiment_names_itself_and_shows_its_command(name):
     assert compose(f"experiment={name}").name == name
-    head = (config.folder() / "experiment" / f"{name}.yaml").read_text().partition("defaults:")[0]
+    head = (run_config.folder() / "experiment" / f"{name}.yaml").read_text().partition("defaults:")[0]
     assert f"python -m lcomp experiment={name} seed=0" in head
 
 
@@ -218,11 +222,11 @@ def test_experiment_has_the_papers_setting(name):
 
 def test_an_experiment_chooses_its_techniques_itself():
     named = ["experiment=paper_prune_constant_80", "prune.sparsity=0.7"]
-    assert command_line.expand(named) == (named, [])
+    assert shorthand.expand(named) == (named, [])
     assert compose(*named).prune.sparsity == 0.7
 
 
 def test_a_sweep_over_experiments_takes_keys_of_their_families():
     for experiments in ("paper_kd_t1,paper_kd_t3", "glob(paper_kd_*)"):
-        said = command_line.expand(["-m", f"experiment={experiments}", "kd.student=lenet5", "kd.alpha=0.1,0.5"])
+        said = shorthand.expand(["-m", f"experiment={experiments}", "kd.student=lenet5", "kd.alpha=0.1,0.5"])
         assert said == (["-m", f"experiment={experiments}", "kd.student=choice(lenet5)", "kd.alpha=0.1,0.5"], [])

@@ -10,16 +10,16 @@ from onnx_graphs import integer_weights
 from torch import nn
 
 import lcomp
-from lcomp import config
-from lcomp.export import fold_normalization
+from lcomp.config import run_config
+from lcomp.evaluation.size import of_file, of_graph
+from lcomp.export.onnx_export import fold_normalization
 from lcomp.packed import pack
-from lcomp.size import of_file, of_graph
 from lcomp.testing import TechniqueContract, covering
 
 TECHNIQUES = [
     (family, path.stem)
-    for family in config.FAMILIES
-    for path in sorted((config.folder() / family).glob("*.yaml"))
+    for family in run_config.FAMILIES
+    for path in sorted((run_config.folder() / family).glob("*.yaml"))
     if path.stem != "none"
 ]
 
@@ -46,7 +46,7 @@ def contract(digits, trained, tmp_path):
 
 
 def test_every_family_has_a_technique_and_its_default():
-    assert set(config.FAMILIES.items()) <= set(TECHNIQUES)
+    assert set(run_config.FAMILIES.items()) <= set(TECHNIQUES)
 
 
 @pytest.mark.parametrize(("family", "choice"), TECHNIQUES)
@@ -57,7 +57,7 @@ def test_technique_resumes_to_the_same_weights(contract, family, choice):
 PARTS = [
     f"prune/{part}={path.stem}"
     for part in ("criterion", "schedule")
-    for path in sorted((config.folder() / "prune" / part).glob("*.yaml"))
+    for path in sorted((run_config.folder() / "prune" / part).glob("*.yaml"))
 ]
 
 
@@ -66,7 +66,7 @@ def test_part_of_pruning_resumes_to_the_same_weights(contract, part):
     contract("prune=scheduled", part, "prune.interval=5").resumes()
 
 
-@pytest.mark.parametrize("part", [path.stem for path in sorted((config.folder() / "quant/range").glob("*.yaml"))])
+@pytest.mark.parametrize("part", [path.stem for path in sorted((run_config.folder() / "quant/range").glob("*.yaml"))])
 def test_range_estimator_resumes_to_the_same_weights(contract, part):
     contract("quant=qat", f"quant/range={part}").resumes()
 
@@ -76,7 +76,7 @@ def test_technique_keeps_its_promises_alone(contract, family, choice):
     keeps_its_promises(contract, (family, choice))
 
 
-CHOICES = {family: [choice for f, choice in TECHNIQUES if f == family] for family in config.FAMILIES}
+CHOICES = {family: [choice for f, choice in TECHNIQUES if f == family] for family in run_config.FAMILIES}
 ROWS = covering(CHOICES)
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lcomp import config, parts
+from lcomp.config import run_config
 from lcomp.data.datamodule import Examples
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
@@ -22,7 +22,8 @@ from lcomp.techniques.distillation.data_free import (
     one_hot_loss,
     reversed_gradient,
 )
-from lcomp.training import load_checkpoint, save
+from lcomp.training import components
+from lcomp.training.fit import load_checkpoint, save
 
 
 def made(teacher=None, **settings):
@@ -198,11 +199,11 @@ def test_impossible_settings_are_refused_by_name(settings):
 def test_no_training_image_is_read_once_the_baseline_is_there(monkeypatch, tmp_path):
     settings = ["data=mnist5k", "data.epoch_examples=512", f"baseline.cache={tmp_path}", "measure.latency_runs=1"]
     settings += ["baseline.trainer.max_epochs=1", "trainer.max_epochs=1", "progress=false", "logger=none"]
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
         plain = hydra.compose("config", settings)
         free = hydra.compose("config", [*settings, "kd=data_free", "prune=scheduled", "quant=static"])
     assert run(plain, tmp_path / "plain", []).status == "ok"
-    make, reads = parts.make_data, []
+    make, reads = components.make_data, []
 
     class Unreadable(Examples):
         def __getitem__(self, index):
@@ -215,7 +216,7 @@ def test_no_training_image_is_read_once_the_baseline_is_there(monkeypatch, tmp_p
         reads.append(data)
         return data
 
-    monkeypatch.setattr(parts, "make_data", make_data)
+    monkeypatch.setattr(components, "make_data", make_data)
     result = run(free, tmp_path / "free", [])
     assert result.status == "ok", result.error
     assert result.steps == 2 and reads

@@ -10,9 +10,9 @@ import torch
 from wandb_files import Mirrored
 
 import lcomp
-from lcomp import predictions
 from lcomp.models import SmallCNN
-from lcomp.training import load_checkpoint
+from lcomp.record import predictions
+from lcomp.training.fit import load_checkpoint
 
 
 def records(folder):

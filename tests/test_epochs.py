@@ -6,7 +6,7 @@ from lcomp.data import MNISTDataModule
 from lcomp.errors import Pruned
 from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule, PruningModule, QATModule
-from lcomp.training import Epochs, fit
+from lcomp.training.fit import Epochs, fit
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from records import record
 
 from lcomp.errors import UserError
+from lcomp.escaping import address, cell, one_line, terminal
 from lcomp.report import __main__ as command
 from lcomp.report import charts
-from lcomp.report.escaping import address, cell, one_line, terminal
 from lcomp.report.runs import shown
-from lcomp.report.sheet import Sheet
+from lcomp.report.text_table import Sheet
 
 ANYTHING = st.text(
     st.one_of(st.sampled_from("\x1b\x9b\r\n\x85\u2028\u202e|\\`<>&[]()*_~$#=+-@:/ a\t\x00"), st.characters())

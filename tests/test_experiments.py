@@ -3,8 +3,9 @@
 import hydra
 import pytest
 
-from lcomp import config, parts
+from lcomp.config import run_config
 from lcomp.run import run
+from lcomp.training import components
 
 STEPS = 4  # of an epoch here
 EPOCHS = {  # the paper's, after its baseline's 10
@@ -22,22 +23,22 @@ EPOCHS = {  # the paper's, after its baseline's 10
 
 
 def test_every_row_of_the_paper_is_counted():
-    assert set(EPOCHS) == {path.stem for path in (config.folder() / "experiment").glob("paper_*.yaml")}
+    assert set(EPOCHS) == {path.stem for path in (run_config.folder() / "experiment").glob("paper_*.yaml")}
 
 
 @pytest.fixture(scope="module")
 def baselines(tmp_path_factory):
     """(a cache for all rows, the steps of each baseline that was trained for it)"""
-    fit, steps = parts.fit, []
+    fit, steps = components.fit, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts, "fit", lambda *given, **named: steps.append(fit(*given, **named)))
+        patch.setattr(components, "fit", lambda *given, **named: steps.append(fit(*given, **named)))
         yield tmp_path_factory.mktemp("cache"), steps
 
 
 @pytest.mark.parametrize("name", EPOCHS)
 def test_a_row_takes_its_epochs_of_steps_from_the_one_baseline_of_ten(name, baselines, tmp_path):
     cache, steps_of_baselines = baselines
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
         settings = [
             "data=mnist5k",
             f"data.epoch_examples={256 * STEPS}",

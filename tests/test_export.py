@@ -4,7 +4,7 @@ import onnx
 import torch
 from torch import nn
 
-from lcomp.export import export, fold_normalization
+from lcomp.export.onnx_export import export, fold_normalization
 from lcomp.models import LeNet5, SmallCNN
 
 

@@ -2,9 +2,9 @@ import os
 
 import pytest
 
-from lcomp.files import write_atomically
-from lcomp.identity import canonical, config_hash
-from lcomp.result import Result, read
+from lcomp.config.identity import canonical, config_hash
+from lcomp.record.files import write_atomically
+from lcomp.record.result import Result, read
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch):

@@ -27,14 +27,14 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 from training import train
 
-from lcomp import graph, measure, size
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.evaluation import measurement, size
+from lcomp.export.onnx_export import export
 from lcomp.models.layers import Normalize
 from lcomp.modules import BaselineModule
 from lcomp.packed import load, pack
 from lcomp.runtimes import ONNXRuntime
-from lcomp.techniques import inspection
+from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.pruning.criteria import Taylor
 from lcomp.techniques.quantization import (
@@ -183,7 +183,7 @@ def after(technique, network, pixels):
 
 def artifact(network, path, pixels):
     export(network, path, (1, 28, 28), 10)
-    return measure.logits(ONNXRuntime().session(path), pixels.numpy())
+    return measurement.logits(ONNXRuntime().session(path), pixels.numpy())
 
 
 @pytest.mark.parametrize("technique", POST_TRAINING, ids=["dynamic", "hybrid", "shared"])
@@ -378,10 +378,10 @@ def test_a_weight_that_a_hook_computes_is_left_alone(technique, pixels, caplog):
 
 def test_a_batch_norm_over_another_axis_is_not_folded(pixels):
     network = made(RowsNormalized, pixels)
-    assert graph.batch_norms(network, inspection.observed_calls(network, pixels[:2])) == {}
+    assert layer_graph.batch_norms(network, inspection.observed_calls(network, pixels[:2])) == {}
     vectors = nn.Sequential(nn.Flatten(), nn.Linear(784, 20), nn.BatchNorm1d(20), nn.Linear(20, 10)).eval()
-    assert graph.batch_norms(vectors, inspection.observed_calls(vectors, pixels[:2])) == {"1": "2"}
-    assert graph.batch_norms(vectors) == {}
+    assert layer_graph.batch_norms(vectors, inspection.observed_calls(vectors, pixels[:2])) == {"1": "2"}
+    assert layer_graph.batch_norms(vectors) == {}
 
 
 class ReadElsewhere(nn.Module):
@@ -411,14 +411,14 @@ def hooked_norm():
 def test_nothing_folds_into_a_layer_whose_weight_is_read_elsewhere(pixels):
     network = made(ReadElsewhere, pixels)
     observed = inspection.observed_calls(network, pixels[:2])
-    assert graph.foldable(network) == {} and graph.batch_norms(network, observed) == {}
+    assert layer_graph.foldable(network) == {} and layer_graph.batch_norms(network, observed) == {}
     expected = logits(network, pixels)
     assert close(logits(after(StaticQuantization(), network, pixels), pixels), expected, 0.15)
 
 
 @pytest.mark.parametrize("norm", [PaddedNorm(4), hooked_norm()], ids=["subclass", "hook"])
 def test_a_batch_norm_that_does_more_is_not_folded(norm):
-    assert graph.batch_norms(nn.Sequential(nn.Conv2d(1, 4, 3), norm)) == {}
+    assert layer_graph.batch_norms(nn.Sequential(nn.Conv2d(1, 4, 3), norm)) == {}
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_a_batch_norm_that_does_more_is_not_folded(norm):
     ids=["standardized", "gain"],
 )
 def test_a_normalization_does_not_fold_into_a_layer_that_computes_otherwise(layer):
-    assert graph.foldable(nn.Sequential(Normalize(), layer)) == {}
+    assert layer_graph.foldable(nn.Sequential(Normalize(), layer)) == {}
 
 
 class ByName(nn.Module):

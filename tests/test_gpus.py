@@ -5,14 +5,14 @@ import multiprocessing
 import pytest
 from omegaconf import OmegaConf
 
-from lcomp import gpus
 from lcomp.errors import UserError
+from lcomp.training import devices
 
 
 def worker(folder, available, answers, release):
-    gpus.count = lambda: available
-    gpus.take(folder)
-    answers.put(gpus.device(OmegaConf.create({"device": "gpu"})))
+    devices.count = lambda: available
+    devices.take(folder)
+    answers.put(devices.device(OmegaConf.create({"device": "gpu"})))
     release.wait()
 
 
@@ -21,13 +21,13 @@ def test_workers_share_gpus_out(tmp_path, workers, available, expected):
     fork = multiprocessing.get_context("fork")
     answers, release = fork.Queue(), fork.Event()
     processes = [fork.Process(target=worker, args=(tmp_path, available, answers, release)) for _ in range(workers)]
-    devices = []
+    shared = []
     for process in processes:
         process.start()
-        devices.append(answers.get(timeout=20))
+        shared.append(answers.get(timeout=20))
     release.set()
     [process.join() for process in processes]
-    assert sorted(devices) == [f"cuda:{number}" for number in expected]
+    assert sorted(shared) == [f"cuda:{number}" for number in expected]
 
 
 def test_a_gpu_is_asked_for_where_there_is_none(lcomp):
@@ -36,6 +36,6 @@ def test_a_gpu_is_asked_for_where_there_is_none(lcomp):
 
 
 def test_the_processor_is_the_default():
-    assert gpus.device(OmegaConf.create({"device": "cpu"})) == "cpu"
+    assert devices.device(OmegaConf.create({"device": "cpu"})) == "cpu"
     with pytest.raises(UserError, match="device=gpu"):
-        gpus.device(OmegaConf.create({"device": "gpu"}))
+        devices.device(OmegaConf.create({"device": "gpu"}))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from onnx_graphs import integer_weights
 from torch import nn
 
-from lcomp import config
+from lcomp.config import run_config
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.export.onnx_export import export
 from lcomp.runtimes import ONNXRuntime
 from lcomp.techniques.quantization import QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import WeightQuantizer
@@ -27,7 +27,7 @@ GRIDS = [
     Ternary(),
     Binary(),
 ]
-NAMES = sorted(path.stem for path in (config.folder() / "quant" / "grid").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (run_config.folder() / "quant" / "grid").glob("*.yaml"))
 weights = st.lists(st.floats(-3, 3, width=32), min_size=8, max_size=8)
 
 
@@ -120,7 +120,7 @@ def test_a_network_learns_with_the_grid_and_its_file_holds_the_levels(digits, tr
     contract = TechniqueContract(["quant=qat", f"quant/grid={name}"], digits, trained, tmp_path)
     network, path = contract.exports()
     found = set(np.unique(np.concatenate([w.ravel() for w in integer_weights(path)])).tolist())
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
         cfg = hydra.compose("config", ["quant=qat", f"quant/grid={name}"])
     grid = hydra.utils.instantiate(cfg.quant.grid)(cfg.quant.bits)
     magnitudes = range(grid.largest + 1) if not hasattr(grid, "magnitudes") else grid.magnitudes.int().tolist()
@@ -136,7 +136,7 @@ def test_a_run_with_the_grid_resumes_to_the_same_weights(digits, trained, tmp_pa
 def test_after_training_more_levels_cost_less_accuracy(digits, trained, tmp_path):
     import copy
 
-    from lcomp import measure
+    from lcomp.evaluation import measurement
 
     found = {}
     for name, grid, bits in (("uniform", Uniform, 8), ("apot", AdditivePowerOfTwo, 5), ("binary", Binary, 1)):
@@ -145,7 +145,7 @@ def test_after_training_more_levels_cost_less_accuracy(digits, trained, tmp_path
         technique.prepare(network)
         network = technique.finalize(network, (batch[0] for batch in digits.train_dataloader()))
         export(network, tmp_path / f"{name}.onnx", (1, 28, 28), 10)
-        session, splits = ONNXRuntime().session(tmp_path / f"{name}.onnx"), measure.splits_of(digits)
-        own = measure.logits(session, splits.test.pixels)
-        found[name] = measure.accuracy_and_loss(own, splits.test.labels)[0]
+        session, splits = ONNXRuntime().session(tmp_path / f"{name}.onnx"), measurement.splits_of(digits)
+        own = measurement.logits(session, splits.test.pixels)
+        found[name] = measurement.accuracy_and_loss(own, splits.test.labels)[0]
     assert found["uniform"] >= found["apot"] > found["binary"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from lcomp import identity
+from lcomp.config import identity
 from lcomp.data import MNISTDataModule
+from lcomp.data.content_hash import content
 from lcomp.errors import UserError
-from lcomp.examples import content
 
 PACKAGE = {
     "own_package/__init__.py": "from .network import Net\n",
@@ -58,7 +58,9 @@ def test_what_it_does_not_reach_is_not(package, path):
 
 def test_installed_packages_count_by_their_version(package, monkeypatch):
     before = identity.code_hash({"_target_": "own_package.Net"})
-    monkeypatch.setattr("lcomp.code.installed", lambda package, files: "another" if package == "numpy" else "")
+    monkeypatch.setattr(
+        "lcomp.config.user_code.installed", lambda package, files: "another" if package == "numpy" else ""
+    )
     assert identity.code_hash({"_target_": "own_package.Net"}) != before
 
 

@@ -11,11 +11,12 @@ import sys
 import pytest
 import torch
 
-from lcomp import job, sweep
-from lcomp.files import Damaged
-from lcomp.interruption import BY_MACHINE, BY_USER, Interrupted, excused, noticing, of_machine
-from lcomp.result import Result
+from lcomp.cli import task
+from lcomp.record.files import Damaged
+from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, excused, noticing, of_machine
+from lcomp.record.result import Result
 from lcomp.run import leave
+from lcomp.sweeps import sweep
 
 NETWORK = """
 import errno, os, pathlib, signal, sys
@@ -114,9 +115,9 @@ def test_what_a_job_meets_before_its_run_begins(monkeypatch, said, kind):
     def fail(cfg):
         raise ImportError(said)
 
-    monkeypatch.setattr(job, "carry_out", fail)
+    monkeypatch.setattr(task, "carry_out", fail)
     with pytest.raises(kind, match=said):
-        job.job(None)
+        task.job(None)
 
 
 def chained(inner):

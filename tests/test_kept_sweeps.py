@@ -19,13 +19,15 @@ from test_launcher import wait_for
 from test_study import settings_in, work, worker_in
 
 from hydra_plugins.lcomp_grid import grid
-from lcomp import broken_files, command_line, config, inputs, points, quoting, sweep
+from lcomp.cli import shorthand
+from lcomp.config import quoting, run_config
 from lcomp.errors import UserError
+from lcomp.record.result import Result, read
 from lcomp.report.runs import asked_with
-from lcomp.result import Result, read
 from lcomp.search import asked, given, study
 from lcomp.search.search import check_study
 from lcomp.search.space import Space, suggest
+from lcomp.sweeps import broken_files, configuration_files, grid_points, sweep
 
 ODD = [
     *("a b", "a[1]=2", "mein Ordner [1]=ü", "it's", '"', "a\\", "a\\'b", "x${y}", "a\\${b}", "a,b", "{a:1}", "#x"),
@@ -48,7 +50,7 @@ def test_a_folder_is_resumed_whatever_its_name(value):
     )
     arguments = shown.stdout.split("\0")[:-1]
     assert arguments[:4] == ["-m", "lcomp", "-m", "seed=0,1"]
-    made, resumes = command_line.hydras(arguments[4])
+    made, resumes = shorthand.hydras(arguments[4])
     assert resumes == "hydra.sweeper.resume=true"
     found = OverridesParser.create().parse_override(made).value()
     assert OmegaConf.create({"key": found}).key == f"multirun/{value}"
@@ -65,12 +67,12 @@ def experiment_in(folder, text):
 def kept_from(searchpath, chosen):
     """A loader that has read the files of some points, and their digests."""
     loader = GlobalHydra.instance().config_loader()
-    return loader, inputs.keep(loader, "config", searchpath, chosen)
+    return loader, configuration_files.keep(loader, "config", searchpath, chosen)
 
 
 def test_a_file_that_is_edited_stays_in_a_sweep_what_it_was_and_is_refused_when_resumed(tmp_path):
     point = ["experiment=mine", "seed=1"]
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
         search = experiment_in(tmp_path, "trainer: {max_epochs: 3}")
         loader, before = kept_from(search, [point])
         assert {"experiment/mine", "config", "model/lenet5", "trainer/default"} <= before.keys()
@@ -79,9 +81,9 @@ def test_a_file_that_is_edited_stays_in_a_sweep_what_it_was_and_is_refused_when_
         assert loader.load_configuration("config", [*search, *point], RunMode.RUN).trainer.max_epochs == 3
         _, after = kept_from(search, [point])
         with pytest.raises(UserError, match=r"'?resume=a b'?: experiment/mine.yaml changed since the sweep began"):
-            inputs.check(Path("a b"), before, after)
+            configuration_files.check(Path("a b"), before, after)
         experiment_in(tmp_path, "trainer:\n  max_epochs: 3  # as before")
-        inputs.check(tmp_path, before, kept_from(search, [point])[1])
+        configuration_files.check(tmp_path, before, kept_from(search, [point])[1])
 
 
 def test_a_student_s_file_is_kept_too(tmp_path):
@@ -89,7 +91,7 @@ def test_a_student_s_file_is_kept_too(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "own.yaml").write_text("_target_: lcomp.models.LeNet5\n")
     for point in (["kd=logit", "kd.student=own"], ["experiment=mine", "kd=logit"]):
-        with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+        with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
             assert "model/own" in kept_from(search, [point])[1]
 
 
@@ -107,7 +109,7 @@ def test_a_sweep_s_folder_notes_its_files(tmp_path):
 
 
 def test_of_ten_thousand_points_each_is_keyed_once_and_few_are_composed(monkeypatch, tmp_path):
-    keyed, real = [], points.key
+    keyed, real = [], grid_points.key
     monkeypatch.setattr(grid, "key", lambda point: keyed.append(1) or real(point))
     overrides = OverridesParser.create().parse_overrides(["prune=scheduled", "seed=range(100)", "threads=range(1,101)"])
     found = grid.by_key(overrides)
@@ -120,7 +122,9 @@ def test_of_ten_thousand_points_each_is_keyed_once_and_few_are_composed(monkeypa
             composed.append(point)
             return OmegaConf.create({"seed": 0, "threads": 1})
 
-    threads = {cfg.threads for cfg in inputs.composed(Loader(), None, points.covering(found.values()))}
+    threads = {
+        cfg.threads for cfg in configuration_files.composed(Loader(), None, grid_points.covering(found.values()))
+    }
     assert threads == set(range(1, 101)) and len(composed) == 1
 
 
@@ -139,7 +143,7 @@ def test_a_record_that_is_none_is_set_aside_and_its_point_runs_again(tmp_path, c
     (tmp_path / "1" / ".hydra" / "overrides.yaml").write_text("- seed=2\n")
     assert [run.folder.name for run in sweep.runs(tmp_path)] == ["0"]
     with sweep.opened(cfg, [], True, {}):
-        wanted = {points.key([f"seed={n}"]): [f"seed={n}"] for n in (1, 2)}
+        wanted = {grid_points.key([f"seed={n}"]): [f"seed={n}"] for n in (1, 2)}
         assert sweep.missing(tmp_path, wanted, 3) == [["seed=2"]]
     assert f"{broken}: cannot be read" in caplog.text and (tmp_path / "1" / "result.json.broken-0").exists()
     assert read(broken).error == sweep.INTERRUPTED and read(broken).overrides == ["seed=2"]
@@ -372,7 +376,7 @@ def test_every_setting_of_a_search_is_checked(tmp_path, changed, said):
 
 def test_a_key_that_the_command_fixes_leaves_its_family_searched_and_is_said(capsys):
     command = ["-m", "hparams_search=pareto", "kd.temperature=3"]
-    assert command_line.expand(command) == (
+    assert shorthand.expand(command) == (
         ["-m", "hparams_search=pareto", "hydra/sweeper=optuna", "kd.temperature=3"],
         [],
     )

@@ -14,11 +14,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from hydra_plugins.lcomp_local import local
-from lcomp import clocks, command_line, pool
+from lcomp.cli import shorthand
+from lcomp.config.typed_command import Typed
 from lcomp.errors import UserError
-from lcomp.interruption import Interrupted
-from lcomp.result import Result
-from lcomp.typed import Typed
+from lcomp.record.interruption import Interrupted
+from lcomp.record.result import Result
+from lcomp.sweeps import deferred_latency, worker_pool
 
 FEW = ["trainer.max_epochs=1", "launcher.workers=2"]
 
@@ -132,12 +133,16 @@ def test_impossible_numbers_of_threads_are_failed_runs(lcomp, tmp_path):
 
 
 def test_short_names_of_the_launcher_become_hydras():
-    said = command_line.expand(["launcher=serial", "launcher.workers=3", "seed=1"])[0]
+    said = shorthand.expand(["launcher=serial", "launcher.workers=3", "seed=1"])[0]
     assert said == ["hydra/launcher=serial", "hydra.launcher.workers=3", "seed=1"]
 
 
 def test_a_worker_that_ended_is_named_by_its_signal_or_exit_code():
-    assert "(SIGKILL)" in pool.death(-9) and "(exit code 3)" in pool.death(3) and "(-45)" in pool.death(-45)
+    assert (
+        "(SIGKILL)" in worker_pool.death(-9)
+        and "(exit code 3)" in worker_pool.death(3)
+        and "(-45)" in worker_pool.death(-45)
+    )
 
 
 def end(how, folder):
@@ -166,12 +171,12 @@ class Unreadable(Exception):
 @pytest.mark.parametrize("how", ["0", "3", "255", "killed"])
 def test_whatever_ends_a_worker_without_its_tasks_result_is_a_death(tmp_path, how):
     said = []
-    with pool.pool_of(1) as workers:
+    with worker_pool.pool_of(1) as workers:
         workers.schedule(7, end, how, tmp_path)
         for number, outcome in workers.outcomes():
             said.append(outcome)
             assert number == 7
-            if isinstance(outcome, pool.Death):
+            if isinstance(outcome, worker_pool.Death):
                 workers.schedule(7, end, how, tmp_path)
     first, second = said
     assert ("SIGKILL" if how == "killed" else f"(exit code {how}): the network's last words") in str(first)
@@ -180,7 +185,7 @@ def test_whatever_ends_a_worker_without_its_tasks_result_is_a_death(tmp_path, ho
 
 @pytest.mark.parametrize(("how", "kind"), [("sys.exit", SystemExit), ("unreadable", RuntimeError)])
 def test_what_a_task_raises_is_its_outcome_and_costs_no_worker(tmp_path, how, kind):
-    with pool.pool_of(1) as workers:
+    with worker_pool.pool_of(1) as workers:
         workers.schedule(0, end, how, tmp_path)
         workers.schedule(1, end, how, tmp_path)
         outcomes = dict(workers.outcomes())
@@ -195,7 +200,7 @@ def wait_in(folder, number):
 
 def test_a_killed_fork_server_costs_nothing(tmp_path):
     """Its workers go on, and a new one begins those that come later."""
-    with pool.pool_of(2) as workers:
+    with worker_pool.pool_of(2) as workers:
         [workers.schedule(number, wait_in, tmp_path, number) for number in range(2)]
 
         def strike():
@@ -213,7 +218,7 @@ def test_a_killed_fork_server_costs_nothing(tmp_path):
         [(_, dead)] = workers.outcomes()
         workers.schedule(3, wait_in, tmp_path, 3)
         [(_, parent)] = workers.outcomes()
-    assert isinstance(dead, pool.Death) and isinstance(parent, int)
+    assert isinstance(dead, worker_pool.Death) and isinstance(parent, int)
 
 
 def test_workers_that_cannot_begin_end_the_pool_with_their_cause(monkeypatch):
@@ -221,12 +226,12 @@ def test_workers_that_cannot_begin_end_the_pool_with_their_cause(monkeypatch):
         os.write(2, b"no memory\n")
         os._exit(9)
 
-    monkeypatch.setattr(pool, "begin", fail)
-    monkeypatch.setattr(pool.multiprocessing, "get_all_start_methods", lambda: [])
-    monkeypatch.setattr(pool.multiprocessing, "get_context", lambda _: context_of_forks())
+    monkeypatch.setattr(worker_pool, "begin", fail)
+    monkeypatch.setattr(worker_pool.multiprocessing, "get_all_start_methods", lambda: [])
+    monkeypatch.setattr(worker_pool.multiprocessing, "get_context", lambda _: context_of_forks())
     with (
         pytest.raises(Interrupted, match=r"no worker can begin \(4 in a row: .*exit code 9\): no memory"),
-        pool.pool_of(2) as workers,
+        worker_pool.pool_of(2) as workers,
     ):
         workers.schedule(0, end, "0", None)
         list(workers.outcomes())
@@ -284,7 +289,7 @@ def test_a_job_that_met_a_full_disk_ends_the_sweep_without_a_record(launcher, tm
 
 
 def test_a_death_before_a_run_begins_costs_no_run_and_many_end_the_sweep(launcher, tmp_path):
-    dead, fine = pool.Death("the worker was killed"), local.returned(0.5)
+    dead, fine = worker_pool.Death("the worker was killed"), local.returned(0.5)
     assert launcher.run(Given([dead] * 3 + [fine]), [([], 0)])[0].return_value == 0.5
     assert not (tmp_path / "0").exists()
     with pytest.raises(Interrupted, match="4 workers in a row ended before they began a run: the worker was killed"):
@@ -299,12 +304,12 @@ def test_workers_of_a_search_that_die_without_a_trial_end_it(launcher):
     lost = iter([False] * 3 + [True] + [False] * 4)
     launcher.function = type("Search", (), {"lost": lambda self, job, cause: next(lost)})()
     with pytest.raises(Interrupted, match="4 workers in a row"):
-        launcher.run(Given([pool.Death("gone")] * 9), [([], 0)])
+        launcher.run(Given([worker_pool.Death("gone")] * 9), [([], 0)])
     assert list(lost) == []
 
 
 def test_a_latency_that_cannot_be_measured_costs_itself_alone(tmp_path, caplog):
     Result("ok", metrics={"val_accuracy": 0.9}).write(tmp_path / "0")
-    clocks.complete(tmp_path, Typed(None, None, lambda result: None))
+    deferred_latency.complete(tmp_path, Typed(None, None, lambda result: None))
     assert "no latency could be measured (Refused" in caplog.text
     assert json.loads((tmp_path / "0" / "result.json").read_text())["status"] == "ok"

@@ -3,8 +3,8 @@
 import pytest
 from records import metrics
 
-from lcomp.report.line import line
-from lcomp.result import Result
+from lcomp.record.result import Result
+from lcomp.record.summary_line import line
 
 
 def test_validation_stands_before_test_and_each_figure_beside_its_own_baseline_s():

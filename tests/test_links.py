@@ -5,17 +5,18 @@ import pytest
 import torch
 from torch import nn
 
-from lcomp import config, links, parts
+from lcomp.config import run_config
 from lcomp.errors import UserError
-from lcomp.files import sha256
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
+from lcomp.record.files import sha256
 from lcomp.techniques.distillation import Ensemble, LogitDistillation
-from lcomp.training import load_checkpoint, save
+from lcomp.training import components, teacher_chain
+from lcomp.training.fit import load_checkpoint, save
 
 
 def compose(*overrides):
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
         return hydra.compose("config", ["data=mnist5k", *overrides])
 
 
@@ -29,15 +30,15 @@ def chain(monkeypatch, digits, tmp_path):
         with torch.no_grad():
             next(module.network.parameters()).add_(1)
 
-    monkeypatch.setattr(links, "fit", fit)
-    monkeypatch.setattr(links, "export", lambda network, path, *_: path.write_bytes(b"artifact"))
+    monkeypatch.setattr(teacher_chain, "fit", fit)
+    monkeypatch.setattr(teacher_chain, "export", lambda network, path, *_: path.write_bytes(b"artifact"))
     monkeypatch.setattr(digits, "carry_logits", lambda teacher: False)
 
     def make(*overrides, known="baseline", teacher=None):
         cfg = compose(f"baseline.cache={tmp_path}", *overrides)
-        config.check(cfg)
-        objective, _ = parts.make_techniques(cfg)
-        return links.make_links(cfg, digits, teacher or nn.Identity(), known, objective)
+        run_config.check(cfg)
+        objective, _ = components.make_techniques(cfg)
+        return teacher_chain.make_links(cfg, digits, teacher or nn.Identity(), known, objective)
 
     make.trainings = trainings
     return make
@@ -121,7 +122,7 @@ def test_a_link_is_its_teachers_too(chain):
 
 def test_the_code_behind_a_link_is_part_of_its_identity(chain, monkeypatch):
     before = chain("kd=teacher_assistant")
-    monkeypatch.setattr(links.identity, "code_hash", lambda node: "another")
+    monkeypatch.setattr(teacher_chain.identity, "code_hash", lambda node: "another")
     assert chain("kd=teacher_assistant")[0].folder != before[0].folder
 
 
@@ -130,19 +131,21 @@ def test_generations_are_of_the_students_kind_and_begin_differently(chain):
     made = chain("kd=self_distillation", "kd.generations=3")
     assert [type(link.network) for link in made] == [LeNet5, LeNet5]
     assert not torch.equal(made[0].network.fc1.weight, made[1].network.fc1.weight)
-    seeds = [links.student_seed(compose("kd=self_distillation", f"kd.generations={n}", "seed=4")) for n in (1, 2, 3)]
+    seeds = [
+        teacher_chain.student_seed(compose("kd=self_distillation", f"kd.generations={n}", "seed=4")) for n in (1, 2, 3)
+    ]
     assert seeds == [5, 6, 7]  # the baseline's is 4, a link's one of those before
-    assert links.student_seed(compose("kd=self_distillation", "kd.ensemble=3", "seed=4")) == 7
+    assert teacher_chain.student_seed(compose("kd=self_distillation", "kd.ensemble=3", "seed=4")) == 7
     assert (
-        links.student_seed(compose("kd=teacher_assistant", "seed=4")) == 4
+        teacher_chain.student_seed(compose("kd=teacher_assistant", "seed=4")) == 4
     )  # as under kd=logit: only the teacher differs
-    assert links.student_seed(compose("seed=4")) == 4
+    assert teacher_chain.student_seed(compose("seed=4")) == 4
 
 
 def test_a_fresh_student_is_no_copy_of_the_baseline():
     fresh = compose("kd=self_distillation")
-    assert config.student(fresh) == fresh.model and not config.starts_from_baseline(fresh)
-    assert config.starts_from_baseline(compose("kd=logit", "kd.student=same"))
+    assert run_config.student(fresh) == fresh.model and not run_config.starts_from_baseline(fresh)
+    assert run_config.starts_from_baseline(compose("kd=logit", "kd.student=same"))
 
 
 @pytest.mark.parametrize(
@@ -160,12 +163,12 @@ def test_a_fresh_student_is_no_copy_of_the_baseline():
 )
 def test_a_chain_that_cannot_be_is_refused(overrides, words):
     with pytest.raises(UserError, match=words):
-        config.check(compose(*overrides))
+        run_config.check(compose(*overrides))
 
 
 def test_an_unknown_assistant_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"kd.assistants=lenet5_20k: .*did you mean lenet5_20kb"):
-        config.links(compose("kd=teacher_assistant", "kd.assistants=[lenet5_20k]"))
+        run_config.links(compose("kd=teacher_assistant", "kd.assistants=[lenet5_20k]"))
 
 
 def test_several_checkpoints_teach_together(tmp_path, digits):
@@ -177,10 +180,10 @@ def test_several_checkpoints_teach_together(tmp_path, digits):
     cfg = compose("kd=logit", f"kd.teacher=[{paths[0]},{paths[1]}]")
     x = torch.rand(3, 1, 28, 28)
     members = [load_checkpoint(path, LeNet5()) for path in paths]
-    teacher = parts.load_teacher(cfg, data, LogitDistillation(temperature=4))
+    teacher = components.load_teacher(cfg, data, LogitDistillation(temperature=4))
     assert torch.equal(teacher(x), Ensemble(members, 4)(x))
-    assert parts.teacher_identity(cfg) == [sha256(path) for path in paths]
+    assert components.teacher_identity(cfg) == [sha256(path) for path in paths]
     one = [compose("kd=logit", f"kd.teacher={named}") for named in (paths[0], f"[{paths[0]}]")]
-    assert [parts.teacher_identity(cfg) for cfg in one] == [sha256(paths[0])] * 2
-    assert torch.equal(parts.load_teacher(one[1], data, LogitDistillation())(x), members[0](x))
-    assert parts.load_teacher(compose("kd=logit", "kd.teacher=[]"), data, LogitDistillation()) is None
+    assert [components.teacher_identity(cfg) for cfg in one] == [sha256(paths[0])] * 2
+    assert torch.equal(components.load_teacher(one[1], data, LogitDistillation())(x), members[0](x))
+    assert components.load_teacher(compose("kd=logit", "kd.teacher=[]"), data, LogitDistillation()) is None

@@ -11,10 +11,11 @@ import pytest
 from omegaconf import OmegaConf
 from records import record
 
-from lcomp import config, sweep
-from lcomp.ending import Ending
+from lcomp.cli.sweep_callback import Ending
+from lcomp.config import run_config
 from lcomp.report import study
 from lcomp.run import run
+from lcomp.sweeps import sweep
 
 FEW = ["data=mnist5k", "data.epoch_examples=2560", "baseline.trainer.max_epochs=1", "measure.latency_runs=1"]
 
@@ -28,7 +29,7 @@ def carried_out(tmp_path, cache):
     """Carries a run out in this process; returns its record and its folder."""
 
     def call(*overrides):
-        with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+        with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
             settings = [*FEW, f"baseline.cache={cache}", "progress=false", "trainer.max_epochs=2"]
             cfg = hydra.compose("config", [*settings, *overrides])
         return run(cfg, tmp_path / "run", list(overrides)), tmp_path / "run"

@@ -10,8 +10,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from lcomp import measure, size
-from lcomp.export import export
+from lcomp.evaluation import measurement, size
+from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.runtimes import ONNXRuntime
 from lcomp.runtimes.onnxruntime import inference_session
@@ -35,12 +35,12 @@ def test_sessions_ask_for_exact_integer_kernels_on_one_thread(artifact):
 
 def test_accuracy_and_loss_by_hand():
     logits = np.array([[0, math.log(3)], [0, 0]], np.float32)
-    accuracy, loss = measure.accuracy_and_loss(logits, np.array([1, 1]))
+    accuracy, loss = measurement.accuracy_and_loss(logits, np.array([1, 1]))
     assert accuracy == 0.5 and loss == pytest.approx((-math.log(0.75) - math.log(0.5)) / 2)
 
 
 def test_large_logits_do_not_overflow():
-    assert measure.accuracy_and_loss(np.array([[1e30, -1e30]], np.float32), np.array([0])) == (1.0, 0.0)
+    assert measurement.accuracy_and_loss(np.array([[1e30, -1e30]], np.float32), np.array([0])) == (1.0, 0.0)
 
 
 def test_sizes_are_the_files(artifact):
@@ -72,10 +72,10 @@ def test_weights_count_integers_and_zeros(tmp_path):
 
 def agreement(path, network):
     pixels = np.random.default_rng(0).random((300, 1, 28, 28), np.float32)
-    split = measure.Split(pixels, np.zeros(300, np.int64))
+    split = measurement.Split(pixels, np.zeros(300, np.int64))
     session = ONNXRuntime().session(path)
-    own, expected = measure.logits(session, pixels), measure.answers(network, pixels)
-    return measure.quality(session, measure.Splits(split, split), own, expected)
+    own, expected = measurement.logits(session, pixels), measurement.answers(network, pixels)
+    return measurement.quality(session, measurement.Splits(split, split), own, expected)
 
 
 def test_a_wrong_artifact_is_noticed(artifact):
@@ -92,7 +92,7 @@ def test_an_artifact_agrees_with_its_own_network(tmp_path):
 
 def test_latencies_are_measured_for_each_artifact(artifact):
     pixels = np.zeros((300, 1, 28, 28), np.float32)
-    [one, other] = measure.latencies([ONNXRuntime().session(artifact)] * 2, pixels, 5)
+    [one, other] = measurement.latencies([ONNXRuntime().session(artifact)] * 2, pixels, 5)
     for seen in (one, other):
         assert 0 < seen["latency_us_p50"] <= seen["latency_us_p90"] and seen["test_set_seconds"] > 0
 

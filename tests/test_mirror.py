@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from records import record
 from wandb_files import Mirrored
 
-from lcomp import mirror, wandb_isolation
 from lcomp.errors import UserError
-from lcomp.mirror import Mirror, note, sync_command
-from lcomp.result import FILE_NAME, read
+from lcomp.record.result import FILE_NAME, read
+from lcomp.tracking import wandb_isolation, wandb_logger
+from lcomp.tracking.wandb_logger import Mirror, note, sync_command
 
 CURVES = {
     "train_loss": [1 / 3, 0.1, 0.07],
@@ -25,7 +25,7 @@ CFG = {
     "prune": {},
     "quant": {},
     "seed": 0,
-    "logger": {"_target_": mirror.TARGET},
+    "logger": {"_target_": wandb_logger.TARGET},
 }
 STUDENT = {"kd": "logit"}
 
@@ -34,7 +34,7 @@ STUDENT = {"kd": "logit"}
 def as_new(monkeypatch, tmp_path):
     """Nothing said yet; a home and a working folder that must stay empty."""
     wandb_isolation.said.clear()
-    monkeypatch.setattr(mirror, "broken", False)
+    monkeypatch.setattr(wandb_logger, "broken", False)
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     (tmp_path / "home").mkdir()
@@ -91,10 +91,10 @@ def test_a_baseline_is_a_run_of_its_own_and_once_in_a_sweep(tmp_path):
     ids = set()
     for number in range(3):
         show(sweep / str(number), CFG, run(sweep / str(number), baseline=0.95), "sweep")
-        ids.add(note(next(sweep.glob(f"{mirror.BASELINE}*")))["id"])
+        ids.add(note(next(sweep.glob(f"{wandb_logger.BASELINE}*")))["id"])
     assert len(ids) == 1
     show(sweep / "3", CFG, run(sweep / "3", baseline=0.96), "sweep")
-    folders = sorted(sweep.glob(f"{mirror.BASELINE}*"))
+    folders = sorted(sweep.glob(f"{wandb_logger.BASELINE}*"))
     assert len(folders) == 2
     seen = Mirrored(folders[0])
     assert seen.run.job_type == "baseline" and seen.run.run_group == "sweep" and seen.config["kd"] == {}
@@ -105,7 +105,7 @@ def test_a_baseline_is_a_run_of_its_own_and_once_in_a_sweep(tmp_path):
 def test_a_run_that_compresses_nothing_is_its_own_baseline(tmp_path):
     show(tmp_path / "sweep" / "0", CFG, record(tmp_path / "sweep" / "0"), "sweep")
     assert Mirrored(tmp_path / "sweep" / "0").run.job_type == "baseline"
-    assert not list((tmp_path / "sweep").glob(f"{mirror.BASELINE}*"))
+    assert not list((tmp_path / "sweep").glob(f"{wandb_logger.BASELINE}*"))
 
 
 @pytest.mark.parametrize(("status", "code"), [("failed", 1), ("nan", 1), ("pruned", 0)])
@@ -123,12 +123,12 @@ def test_a_sweep_is_mirrored_once_and_lost_runs_with_it(tmp_path):
         (sweep / str(number) / ".hydra").mkdir()
         OmegaConf.save(CFG, sweep / str(number) / ".hydra" / "config.yaml")
     record(sweep / "2", "kd=logit", status="failed", error="killed", choices=STUDENT)  # before Hydra wrote anything
-    mirror.complete(sweep, CFG["logger"])
+    wandb_logger.complete(sweep, CFG["logger"])
     before = {path: path.stat().st_mtime_ns for path in sweep.rglob("*.wandb")}
     assert len(before) == 4 and len({path.name for path in before}) == 4
     assert Mirrored(sweep / "1").run.display_name == "kd=logit kd.temperature=1"
     assert Mirrored(sweep / "2").exit_code == 1
-    mirror.complete(sweep, CFG["logger"])
+    wandb_logger.complete(sweep, CFG["logger"])
     assert {path: path.stat().st_mtime_ns for path in sweep.rglob("*.wandb")} == before
     assert sync_command(sweep) == f"wandb sync {sweep}/*/wandb/offline-run-*"
 
@@ -188,7 +188,7 @@ def test_the_baseline_of_a_run_that_failed_is_well(tmp_path):
     result = run(tmp_path / "sweep" / "0")
     result.status, result.error = "nan", "the artifact's logits are not finite"
     show(tmp_path / "sweep" / "0", CFG, result, "sweep")
-    [base] = (tmp_path / "sweep").glob(f"{mirror.BASELINE}*")
+    [base] = (tmp_path / "sweep").glob(f"{wandb_logger.BASELINE}*")
     seen = Mirrored(base)
     assert seen.exit_code == 0 and seen.summary["status"] == "ok" and seen.summary["error"] is None
     assert seen.summary["seconds/train"] == 5.0 and seen.summary["steps"] == 0
@@ -197,14 +197,18 @@ def test_the_baseline_of_a_run_that_failed_is_well(tmp_path):
 def test_no_configuration_that_lies_in_a_run_is_built(tmp_path):
     sweep = tmp_path / "sweep"
     for number, text in enumerate(
-        ("{not yaml", "kd: {}\n", "data: {root: '${oc.env:NOT_THERE}'}\nlogger: {_target_: lcomp.mirror.Mirror}\n")
+        (
+            "{not yaml",
+            "kd: {}\n",
+            "data: {root: '${oc.env:NOT_THERE}'}\nlogger: {_target_: lcomp.tracking.wandb_logger.Mirror}\n",
+        )
     ):
         run(sweep / str(number), f"x={number}")
         (sweep / str(number) / ".hydra").mkdir()
         (sweep / str(number) / ".hydra" / "config.yaml").write_text(text)
-    mirror.complete(sweep, None)
+    wandb_logger.complete(sweep, None)
     assert not list(sweep.rglob("*.wandb"))
-    mirror.complete(sweep, CFG["logger"])
+    wandb_logger.complete(sweep, CFG["logger"])
     assert {path.parts[-4] for path in sweep.glob("[0-9]/wandb/*/*.wandb")} == {"0", "1", "2"}
 
 
@@ -260,7 +264,7 @@ def test_a_runs_own_id_and_name_are_that_single_runs_and_no_baselines(tmp_path, 
         monkeypatch.setenv(name, value)
     folder = tmp_path / "run-1"
     show(folder, CFG, run(folder), "run-1")
-    seen, [base] = Mirrored(folder).run, folder.glob(f"{mirror.BASELINE}*")
+    seen, [base] = Mirrored(folder).run, folder.glob(f"{wandb_logger.BASELINE}*")
     assert (seen.run_id, seen.display_name, seen.sweep_id) == ("fixed1", "a name", "swept1")
     own = Mirrored(base).run
     assert own.run_id not in ("", "fixed1") and (own.display_name, own.sweep_id) == ("baseline seed=0", "")
@@ -280,7 +284,7 @@ def test_a_sweeps_runs_have_their_own_ids_and_names(tmp_path, monkeypatch, sweep
     for number in range(2):
         show(tmp_path / sweep / str(number), CFG, run(tmp_path / sweep / str(number)), sweep)
     kept = [Mirrored(tmp_path / sweep / place).run for place in ("0", "1")]
-    kept.append(Mirrored(next((tmp_path / sweep).glob(f"{mirror.BASELINE}*"))).run)
+    kept.append(Mirrored(next((tmp_path / sweep).glob(f"{wandb_logger.BASELINE}*"))).run)
     assert len({one.run_id for one in kept} - {"fixed1", ""}) == 3
     assert [one.display_name for one in kept] == ["kd=logit kd.temperature=3"] * 2 + ["baseline seed=0"]
     assert [one.sweep_id for one in kept] == ["", "", ""]
@@ -324,7 +328,7 @@ def test_online_epochs_are_told_as_they_end_and_latencies_follow(tmp_path, monke
     monkeypatch.setattr(wandb, "init", lambda **settings: Online(told, settings))
     folder, one = tmp_path / "sweep" / "0", Mirror(mode="online")
     result = run(folder)
-    late = {key: result.metrics.pop(key) for key in mirror.LATENCIES}
+    late = {key: result.metrics.pop(key) for key in wandb_logger.LATENCIES}
     (folder / "wandb").mkdir()
     live = one.live(folder, OmegaConf.create(CFG), result, "sweep")
     live(1, {"val_accuracy": 0.5})

@@ -11,7 +11,7 @@ from torch import nn
 from training import train
 
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.techniques.parametrizations import original

@@ -2,11 +2,11 @@ import onnx
 import pytest
 import torch
 
-from lcomp import graph
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.export.onnx_export import export
 from lcomp.models import ConvNet, LeNet5, SmallCNN, mobilenet_v3_small, resnet18
 from lcomp.models.layers import PooledReLU
+from lcomp.techniques import layer_graph
 
 
 @pytest.mark.parametrize(("network", "parameters"), [(LeNet5, 44_426), (SmallCNN, 11_042)])
@@ -42,7 +42,7 @@ def test_networks_of_torchvision_take_pixels_of_any_small_image(make, parameters
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
     assert make(num_classes=7, input_shape=(3, 32, 32)).eval()(torch.rand(2, 3, 32, 32)).shape == (2, 7)
-    [(convolution, normalize)] = graph.foldable(network).items()
+    [(convolution, normalize)] = layer_graph.foldable(network).items()
     assert convolution.rpartition(".")[0] == normalize.rpartition(".")[0]
     assert all(m.momentum == 0.1 for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
 

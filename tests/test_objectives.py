@@ -12,7 +12,7 @@ from test_configuration import compose
 from torch import nn
 from training import Watch, train
 
-from lcomp import config, parts
+from lcomp.config import run_config
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import DistillationModule
@@ -30,7 +30,8 @@ from lcomp.techniques.distillation.features import caught, same_size
 from lcomp.techniques.distillation.fitnets import hint_loss
 from lcomp.techniques.distillation.vid import negative_log_likelihood
 from lcomp.techniques.pruning import Pruning
-from lcomp.training import load_checkpoint
+from lcomp.training import components
+from lcomp.training.fit import load_checkpoint
 
 SHAPE = (1, 28, 28)
 SIZES = st.integers(0, 1000), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4)
@@ -264,14 +265,14 @@ def test_a_bare_module_must_know_the_shape_of_images_only_for_features():
 
 def test_a_list_of_names_is_answered_with_the_slash():
     with pytest.raises(UserError, match=r"kd.objectives=\['vid'\]: .*write a slash, as in kd/objectives=\[vid\]"):
-        parts.make_techniques(compose("kd=logit", "+kd.objectives=[vid]"))
+        components.make_techniques(compose("kd=logit", "+kd.objectives=[vid]"))
 
 
 def test_objectives_are_chosen_together_and_recorded_by_their_keys():
     cfg = compose("kd=noisy_teacher", "kd/objectives=[attention,vid]", "kd.objectives.vid.weight=2")
-    objective, _ = parts.make_techniques(cfg)
+    objective, _ = components.make_techniques(cfg)
     assert list(objective.parts) == ["attention", "vid"] and objective.parts["vid"].weight == 2
-    recorded = config.params(cfg)
+    recorded = run_config.params(cfg)
     assert recorded["kd.objectives.vid.weight"] == 2 and recorded["kd.objectives.vid"] == "VID"
     assert recorded["kd.noise.variance"] == 0.1 and not any("_target_" in key for key in recorded)
 
@@ -280,8 +281,8 @@ def test_objectives_are_chosen_together_and_recorded_by_their_keys():
 def test_the_teachers_logits_are_cached_unless_its_features_are_read(choice, carried, digits, trained):
     cfg = compose(f"kd={choice}")
     try:
-        objective, techniques = parts.make_techniques(cfg)
-        module = parts.make_module(cfg, digits, SmallCNN(), trained, objective, techniques)
+        objective, techniques = components.make_techniques(cfg)
+        module = components.make_module(cfg, digits, SmallCNN(), trained, objective, techniques)
         assert module.logits_in_batch == carried == bool(digits.train.extra)
     finally:
         digits.train.extra = ()

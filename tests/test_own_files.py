@@ -5,7 +5,7 @@ from hydra.core.plugins import Plugins
 from test_command_line import ask_each
 
 from hydra_plugins.lcomp_optuna import sweeper
-from lcomp import composition
+from lcomp.config import composition
 
 WHOLE = "# @package _global_\n"
 FILES = {

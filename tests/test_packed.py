@@ -15,9 +15,10 @@ from onnx_graphs import initializers, logits, operators
 from packed_networks import Foreign, every_kind
 from torch import nn
 
-from lcomp import pack, size, unpack
+from lcomp import pack, unpack
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.evaluation import size
+from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5
 from lcomp.packed import from_onnx, same
 from lcomp.packed import pack as packed_into

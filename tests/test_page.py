@@ -7,7 +7,7 @@ import optuna
 import pytest
 from records import DATA, record
 
-from lcomp.export import export
+from lcomp.export.onnx_export import export
 from lcomp.report import charts
 from lcomp.report.runs import front, shown
 from lcomp.report.writing import read, write

@@ -8,11 +8,12 @@ import yaml
 from omegaconf import OmegaConf
 from test_launcher import records
 
-from lcomp import comparison, config, identity
-from lcomp.composition import compose
+from lcomp.cli.task import leave_note
+from lcomp.config import identity, run_config
+from lcomp.config.composition import compose
 from lcomp.errors import UserError
-from lcomp.job import leave_note
-from lcomp.result import FILE_NAME, Result
+from lcomp.evaluation import comparison
+from lcomp.record.result import FILE_NAME, Result
 
 QUICK = ["-m", "kd.temperature=1,3", "data=mnist", "data.epoch_examples=500", "data.download=false", "launcher=serial"]
 
@@ -59,13 +60,13 @@ def test_paths_are_those_of_the_folder_and_environment_that_began(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LCOMP_DATA", "mine")
     cfg = compose(["data.mnist_c_root=s3://bucket/x"])
-    settled = config.with_absolute_paths(cfg)
+    settled = run_config.with_absolute_paths(cfg)
     assert cfg.data.root == "mine" and cfg.baseline.cache == "multirun/.cache/baselines"
     monkeypatch.setenv("LCOMP_DATA", "other")
     monkeypatch.chdir("/")
     assert settled.data.root == f"{tmp_path}/mine" and settled.data.mnist_c_root == "s3://bucket/x"
     assert Path(settled.baseline.cache) == tmp_path / "multirun/.cache/baselines"
-    assert identity.config_hash(config.plain(settled), "d") == identity.config_hash(config.plain(cfg), "d")
+    assert identity.config_hash(run_config.plain(settled), "d") == identity.config_hash(run_config.plain(cfg), "d")
 
 
 def test_latencies_are_never_of_other_data(tmp_path):

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import record
 
-from lcomp import predictions
-from lcomp.report import pies
+from lcomp.record import predictions
+from lcomp.report import exemplars
 from lcomp.report.runs import Group, groups, shown
 
 
@@ -51,7 +51,7 @@ def test_a_damaged_file_is_as_none(tmp_path):
 def test_exemplars_are_what_most_baselines_get_right_and_most_networks_wrong(seeds, number):
     own, base = np.random.default_rng(number).random((2, seeds, 40)) < 0.5
     expected = [i for i in range(40) if own[:, i].sum() * 2 < seeds and base[:, i].sum() * 2 > seeds]
-    assert pies.exemplars(list(own), list(base)).tolist() == expected
+    assert exemplars.exemplars(list(own), list(base)).tolist() == expected
 
 
 def test_what_most_groups_lose_comes_first_with_pixels_from_whichever_run_has_them(tmp_path):
@@ -60,14 +60,14 @@ def test_what_most_groups_lose_comes_first_with_pixels_from_whichever_run_has_th
         record(tmp_path / str(number), *asked, choices={"quant": "qat"}, seed=number % 3, accuracy=accuracy)
     (tmp_path / "0" / predictions.FILE).write_bytes(without_pictures(tmp_path / "0"))
     two, four = groups(shown([tmp_path]))
-    counts, images = pies.lost([two, four])
+    counts, images = exemplars.lost([two, four])
     assert counts == [30, 10]  # of 200 images: two of three seeds lose those between 80 and 95 %, the other 90 to 95 %
     assert [image.index for image in images] == [*range(180, 190), *range(160, 180)]
     assert [(a.group, a.wrong, a.seeds) for a in images[0].answers] == [(0, 2, 3), (1, 1, 1)]
     assert images[0].answers[0].says == (images[0].label + 1) % 10
     assert all(image.pixels.shape == (1, 28, 28) for image in images)
     assert np.array_equal(images[0].pixels, predictions.read(tmp_path / "1").pixels[20])
-    alone = pies.lost([Group([two.runs[0]])])
+    alone = exemplars.lost([Group([two.runs[0]])])
     assert alone[0] == [30] and all(image.pixels is None for image in alone[1])
 
 
@@ -80,7 +80,7 @@ def test_seeds_with_test_images_of_their_own_are_not_mixed(tmp_path):
         turned = [array[::-1] for array in (found.predictions, found.labels)]  # as another draw of the test split
         kept = predictions.Predictions(*turned, (199 - found.mistakes)[::-1], found.pixels[::-1])
         (place / predictions.FILE).write_bytes(kept.packed())
-    counts, images = pies.lost(groups(shown([tmp_path])))
+    counts, images = exemplars.lost(groups(shown([tmp_path])))
     assert counts == [22] and [image.index for image in images] == [*range(8, 20), *range(180, 190)]
     assert all(answer.seeds == 1 for image in images for answer in image.answers)
 
@@ -96,19 +96,22 @@ def test_the_page_gets_each_data_set_s_images_and_some_of_every_group(tmp_path):
         made.dataset = made.dataset | {"name": data, "sha256": data * 64}
         made.write(tmp_path / str(number))
     record(tmp_path / "2", "seed=0", accuracy=0.5)  # a baseline loses nothing
-    found = pies.sheet(groups(shown([tmp_path])), {"a" * 64: "a", "b" * 64: "b"})
+    found = exemplars.sheet(groups(shown([tmp_path])), {"a" * 64: "a", "b" * 64: "b"})
     assert [(group["data"], group["lost"], group["n"]) for group in found["groups"]] == [("a", 90, 1), ("b", 90, 1)]
     assert {(image["data"], group) for image in found["images"] for group, *_ in image["answers"]} == {
         ("a", 0),
         ("b", 1),
     }
     assert len(found["images"]) == 180 and found["images"][0]["picture"].startswith("data:image/png;base64,")
-    many = [pies.Lost(i, 0, np.zeros((1, 2, 2), np.uint8), [pies.Answer(int(i >= 200), 1, 1, 1)]) for i in range(300)]
-    chosen = [image.index for image in pies.chosen(many, 2)]
-    assert chosen == [*range(pies.MOST), *range(200, 200 + pies.OWN)]
+    many = [
+        exemplars.Lost(i, 0, np.zeros((1, 2, 2), np.uint8), [exemplars.Answer(int(i >= 200), 1, 1, 1)])
+        for i in range(300)
+    ]
+    chosen = [image.index for image in exemplars.chosen(many, 2)]
+    assert chosen == [*range(exemplars.MOST), *range(200, 200 + exemplars.OWN)]
 
 
 def test_grey_and_coloured_images_are_pictures_of_a_bounded_size():
-    assert pies.picture(np.zeros((1, 28, 28), np.uint8)).size == (28, 28)
-    coloured = pies.picture(np.zeros((3, 224, 224), np.uint8))
-    assert coloured.mode == "RGB" and coloured.size == (pies.SIDE, pies.SIDE)
+    assert exemplars.picture(np.zeros((1, 28, 28), np.uint8)).size == (28, 28)
+    coloured = exemplars.picture(np.zeros((3, 224, 224), np.uint8))
+    assert coloured.mode == "RGB" and coloured.size == (exemplars.SIDE, exemplars.SIDE)

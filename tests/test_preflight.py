@@ -15,13 +15,15 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lcomp import identity, measure, parts, preflight
+from lcomp.config import identity
 from lcomp.data import loaders
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.evaluation import measurement
+from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5
 from lcomp.runtimes import ONNXRuntime
-from lcomp.training import NotFinite, fit
+from lcomp.training import components, preflight
+from lcomp.training.fit import NotFinite, fit
 
 Pair = namedtuple("Pair", ["inputs", "targets"])
 
@@ -116,7 +118,7 @@ def test_a_harmless_batch_is_read_as_pixels_and_labels(digits, kind):
         assert x.dtype == torch.float32 and y.dtype == torch.int64 and not x.requires_grad and type(x) is torch.Tensor
         torch.testing.assert_close(x, plain.parts[part][0], rtol=0, atol=1e-7)
         assert torch.equal(y, plain.parts[part][1])
-    split = measure.split_of(data.test_dataloader())
+    split = measurement.split_of(data.test_dataloader())
     assert split.pixels.dtype == np.float32 and split.labels.tolist() == plain.parts["test"][1].tolist()
     seen = identity.dataset(data)
     assert (seen["name"], seen["train"], seen["val"], seen["test"]) == ("Digits", 96, 70, 70)
@@ -187,7 +189,7 @@ def test_streams_without_a_length_are_counted_and_train(digits):
     assert len(data.train_dataloader()) == 3 and len(data.val_dataloader()) == 3
     seen = identity.dataset(data)
     assert (seen["train"], seen["val"], seen["test"]) == (96, 70, 70)
-    module = parts.BaselineModule(LeNet5(), schedule="cosine")  # a schedule needs an end
+    module = components.BaselineModule(LeNet5(), schedule="cosine")  # a schedule needs an end
     assert fit(module, data, 2, 0, progress=False) == 6
 
 
@@ -330,7 +332,7 @@ def test_a_harmless_network_gives_its_logits_learns_and_exports(digits, tmp_path
     torch.manual_seed(3)
     again = preflight.accept(NETWORKS[kind](), "model._target_=mine.Net", data)
     assert all(torch.equal(one, other) for one, other in zip(before, again.parameters(), strict=True))
-    fit(parts.BaselineModule(network), data, 1, 0, progress=False)
+    fit(components.BaselineModule(network), data, 1, 0, progress=False)
     export(network, tmp_path / "a.onnx", data.input_shape, 10)
     logits = torch.from_numpy(ONNXRuntime().session(tmp_path / "a.onnx")(x.numpy()))
     torch.testing.assert_close(logits, network.eval()(x).detach(), rtol=1e-4, atol=1e-5)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lcomp.progress import View, lasting
-from lcomp.result import FILE_NAME, Result, read
+from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.sweeps.progress import View, lasting
 
 
 def ended(folder, number, status="ok", accuracy=0.9, size=100):

@@ -11,11 +11,11 @@ from onnx_graphs import initializers, integer_weights, logits, operators, optimi
 from torch import nn
 from training import Watch, loaders, train
 
-from lcomp import graph
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, QATModule
+from lcomp.techniques import layer_graph
 from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.quantization import DynamicQuantization, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, WeightQuantizer, fake_quantize
@@ -310,9 +310,11 @@ def test_batch_norm_that_another_reader_bypasses_stays():
             x = self.conv(x)
             return x + self.norm(x)
 
-    assert graph.batch_norms(Bypassed()) == {}
-    assert graph.batch_norms(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))) == {"0": "1"}
-    assert graph.batch_norms(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False))) == {}
+    assert layer_graph.batch_norms(Bypassed()) == {}
+    assert layer_graph.batch_norms(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))) == {"0": "1"}
+    assert (
+        layer_graph.batch_norms(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False))) == {}
+    )
 
 
 def test_normalization_is_folded_only_where_nothing_is_padded():
@@ -324,8 +326,8 @@ def test_normalization_is_folded_only_where_nothing_is_padded():
         def forward(self, x):
             return self.conv(self.normalize(x))
 
-    assert graph.foldable(LeNet5()) == {"conv1": "normalize"}
-    assert graph.foldable(Padded()) == {}
+    assert layer_graph.foldable(LeNet5()) == {"conv1": "normalize"}
+    assert layer_graph.foldable(Padded()) == {}
 
 
 @pytest.mark.parametrize(

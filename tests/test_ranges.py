@@ -11,7 +11,7 @@ from onnx_graphs import initializers, integer_weights, logits, operators
 from torch import nn
 
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.export.onnx_export import export
 from lcomp.models import SmallCNN
 from lcomp.techniques.quantization import HybridQuantization, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer

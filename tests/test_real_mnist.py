@@ -5,7 +5,7 @@ import torch
 from lcomp.data import MNISTDataModule
 from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule
-from lcomp.training import fit
+from lcomp.training.fit import fit
 
 
 def test_split_is_disjoint_and_whole(mnist, mnist_root):

@@ -5,12 +5,12 @@ import logging
 import pytest
 from omegaconf import OmegaConf
 
-from lcomp.job import hide_secrets
-from lcomp.log import NameData
-from lcomp.points import hidden, key
-from lcomp.redact import HIDDEN, redacted, text
-from lcomp.result import Result, read
-from lcomp.secret_names import names_secret
+from lcomp.cli.task import hide_secrets
+from lcomp.record.log import NameData
+from lcomp.record.redaction import HIDDEN, redacted, text
+from lcomp.record.result import Result, read
+from lcomp.record.secret_names import names_secret
+from lcomp.sweeps.grid_points import hidden, key
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import experiment as write
 
-from lcomp import config
+from lcomp.config import run_config
+from lcomp.record.result import Result
 from lcomp.report import records, robustness, survey
 from lcomp.report.paper import load, sheets
 from lcomp.report.rows import DIFFERENCES, TABLES
-from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import difference, spread
-from lcomp.result import Result
+from lcomp.report.text_table import Sheet
 
 
 def test_every_row_of_the_report_is_an_experiment():
-    files = {path.stem for path in (config.folder() / "experiment").glob("*.yaml")}
+    files = {path.stem for path in (run_config.folder() / "experiment").glob("*.yaml")}
     rows = [
         row.name
         for rows in [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS)), records.ROWS]

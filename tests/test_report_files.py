@@ -9,9 +9,9 @@ import pytest
 from records import record
 
 from lcomp.errors import UserError
+from lcomp.escaping import markdown
 from lcomp.report import __main__ as command
 from lcomp.report import wandb_report
-from lcomp.report.escaping import markdown
 from lcomp.report.runs import groups, label, shown
 
 

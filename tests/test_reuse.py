@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from lcomp.environment import cpu
-from lcomp.files import Damaged, sealed, sha256
-from lcomp.result import Result, hashes, read, whole
-from lcomp.reuse import adopt
+from lcomp.record.environment import cpu
+from lcomp.record.files import Damaged, sealed, sha256
+from lcomp.record.result import Result, hashes, read, whole
+from lcomp.record.result_cache import adopt
 
 METRICS = {"val_accuracy": 0.9, "accuracy/rotation": 0.5, "latency_us_p50": 3.0, "latency_ratio": 1.5}
 

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from training import compose
 
-from lcomp import corrupted, measure, mnist_c, parts, predictions
+from lcomp.data import corrupted_images
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
 from lcomp.errors import UserError
-from lcomp.mnist_c import MNISTC
-from lcomp.result import Result
+from lcomp.evaluation import measurement, mnist_c
+from lcomp.evaluation.mnist_c import MNISTC
+from lcomp.record import predictions
+from lcomp.record.result import Result
 from lcomp.run import describe, run
 from lcomp.runtimes import ONNXRuntime
+from lcomp.training import components
 
 ASKED = ["robustness=mnist_c", "robustness.attributions=20"]
 OVER = [f"accuracy/mnist_c/{name}" for name in CORRUPTIONS]
@@ -76,9 +79,9 @@ def test_they_are_of_the_artifacts_own_answers(first):
 
 def test_corruption_costs_accuracy_as_a_fresh_draw_of_it_does(first, digits):
     result, folder = first
-    pixels = measure.split_of(digits.test_dataloader()).pixels
-    changed = corrupted.corrupted(corrupted.images_of(pixels), "stripe", PUBLISHED["stripe"])
-    logits = measure.logits(ONNXRuntime().session(folder / "artifact.onnx"), changed.astype(np.float32) / 255)
+    pixels = measurement.split_of(digits.test_dataloader()).pixels
+    changed = corrupted_images.corrupted(corrupted_images.images_of(pixels), "stripe", PUBLISHED["stripe"])
+    logits = measurement.logits(ONNXRuntime().session(folder / "artifact.onnx"), changed.astype(np.float32) / 255)
     seen = (logits.argmax(1) == digits.test.labels.numpy()).mean()
     assert result.metrics["accuracy/mnist_c/stripe"] == seen < result.metrics["test_accuracy"]
 
@@ -101,7 +104,7 @@ def test_a_sweep_measures_the_baseline_once_and_a_run_without_measures_none_of_i
 def test_an_equal_run_is_taken_with_its_figures_and_one_of_another_setting_is_not(first, sweep, monkeypatch):
     again, _ = sweep("again", "quant=static", "quant.bits=3", *ASKED)
     assert again.reused and again.metrics == first[0].metrics
-    monkeypatch.delattr(parts, "make_baseline")  # so that a run which takes nothing fails at once
+    monkeypatch.delattr(components, "make_baseline")  # so that a run which takes nothing fails at once
     other, _ = sweep("other", "quant=static", "quant.bits=3", "robustness=mnist_c", "robustness.attributions=10")
     assert other.reused is None and "make_baseline" in other.error
 
@@ -117,15 +120,15 @@ def few(monkeypatch):
 @pytest.fixture
 def splits(digits):
     """10,000 test images, as many as the published files have, and a few for validation."""
-    test, validation = (measure.split_of(loader) for loader in (digits.test_dataloader(), digits.val_dataloader()))
-    many = measure.Split(np.tile(test.pixels, (10, 1, 1, 1)), np.tile(test.labels, 10))
-    return measure.Splits(measure.Split(validation.pixels[:50], validation.labels[:50]), many)
+    test, validation = (measurement.split_of(loader) for loader in (digits.test_dataloader(), digits.val_dataloader()))
+    many = measurement.Split(np.tile(test.pixels, (10, 1, 1, 1)), np.tile(test.labels, 10))
+    return measurement.Splits(measurement.Split(validation.pixels[:50], validation.labels[:50]), many)
 
 
 def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tmp_path):
     session = ONNXRuntime().session(first[1] / "artifact.onnx")
     for name in few:
-        images = corrupted.published(corrupted.images_of(splits.test.pixels), name)
+        images = corrupted_images.published(corrupted_images.images_of(splits.test.pixels), name)
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "test_images.npy", np.moveaxis(images, 1, 3))
         np.save(tmp_path / name / "test_labels.npy", splits.test.labels)
@@ -134,7 +137,7 @@ def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tm
     assert from_files.accuracies(session, splits) == figures
 
     cfg, _ = compose("robustness=mnist_c")
-    made = parts.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
+    made = components.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
     assert made.setting == from_files.setting != MNISTC().setting
     np.save(tmp_path / "rotate" / "test_images.npy", np.load(tmp_path / "impulse_noise" / "test_images.npy"))
     other = MNISTC(files=tmp_path)
@@ -145,7 +148,7 @@ def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tm
 
 def test_severities_are_measured_each_and_mce_is_over_them(first, few, digits):
     asked = MNISTC(severities=[1, 4], attributions=0)
-    both = measure.splits_of(digits)
+    both = measurement.splits_of(digits)
     session = ONNXRuntime().session(first[1] / "artifact.onnx")
     figures = asked.accuracies(session, both)
     expected = {f"accuracy/mnist_c/{name}{mark}" for name in few for mark in ("", ":1", ":4")}
@@ -156,19 +159,19 @@ def test_severities_are_measured_each_and_mce_is_over_them(first, few, digits):
     own = base | {f"accuracy/mnist_c/{name}:4": 0.0 for name in few}
     one = dict(figures=own, logits=np.eye(10, dtype=np.float32), attributions=None)
     measured = mnist_c.Measured(**one), mnist_c.Measured(**one | {"figures": base})
-    test = measure.Split(both.test.pixels[:10], np.arange(10))
+    test = measurement.Split(both.test.pixels[:10], np.arange(10))
     found = asked.beside(*measured, test)
     assert found["mce"] == 1.5 and found["relative_mce"] == 2 and found["val_mce"] == 1
     assert "attribution_correlation" not in found
 
 
 def test_corrupted_images_are_bytes_drawn_once_for_each_split(digits):
-    pixels = digits.test.images[:1].float().div(255).repeat(corrupted.BATCH + 1, 1, 1, 1).numpy()
-    once = corrupted.published(corrupted.images_of(pixels), "impulse_noise")
-    assert corrupted.published(corrupted.images_of(pixels.copy()), "impulse_noise") is once
+    pixels = digits.test.images[:1].float().div(255).repeat(corrupted_images.BATCH + 1, 1, 1, 1).numpy()
+    once = corrupted_images.published(corrupted_images.images_of(pixels), "impulse_noise")
+    assert corrupted_images.published(corrupted_images.images_of(pixels.copy()), "impulse_noise") is once
     assert once.dtype == np.uint8 and once.shape == pixels.shape
     assert (once[0] != once[-1]).any()  # one image, in two batches: each has a draw of its own
-    again = corrupted.corrupted(corrupted.images_of(pixels), "impulse_noise", PUBLISHED["impulse_noise"])
+    again = corrupted_images.corrupted(corrupted_images.images_of(pixels), "impulse_noise", PUBLISHED["impulse_noise"])
     assert (once == again).all()
 
 
@@ -196,13 +199,13 @@ def test_images_of_other_shapes_are_measured_where_the_corruptions_can_be_drawn(
 def test_missing_files_are_refused_before_the_run(tmp_path):
     cfg, _ = compose("robustness=mnist_c")
     with pytest.raises(UserError, match="shot_noise"):
-        parts.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
+        components.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
 
 
 def test_a_data_module_of_the_users_own_needs_no_folder_of_files():
     cfg, _ = compose("robustness=mnist_c")
-    assert parts.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28))).files is None
-    assert parts.make_robustness(compose()[0], SimpleNamespace()) is None
+    assert components.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28))).files is None
+    assert components.make_robustness(compose()[0], SimpleNamespace()) is None
 
 
 def test_the_files_content_is_part_of_the_experiment(digits):
@@ -216,6 +219,6 @@ def test_the_files_content_is_part_of_the_experiment(digits):
 
 
 def test_looked_at_images_are_spread_over_the_split():
-    test = measure.Split(np.zeros((1000, 1, 2, 2), np.float32), np.arange(1000))
+    test = measurement.Split(np.zeros((1000, 1, 2, 2), np.float32), np.arange(1000))
     assert MNISTC(attributions=10).looked_at(test)[1].tolist() == [0, *range(111, 1000, 111)]
     assert len(MNISTC(attributions=5000).looked_at(test)[1]) == 1000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lcomp import robustness
+from lcomp.evaluation import robustness
 
 REFERENCE = {"fog": [0.2, 0.4], "shear": [0.1, 0.1]}
 OWN = {"fog": [0.1, 0.3], "shear": [0.1, 0.3]}

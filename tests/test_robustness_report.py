@@ -3,12 +3,12 @@
 import pytest
 from records import experiment as write
 
+from lcomp.record.result import FILE_NAME, perturbations, read
+from lcomp.record.summary_line import line
 from lcomp.report import robustness, wandb_report
-from lcomp.report.line import line
 from lcomp.report.page import sheets
 from lcomp.report.paper import load
 from lcomp.report.runs import shown
-from lcomp.result import FILE_NAME, perturbations, read
 
 
 def corrupted(fog, zigzag, **more):

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from training import compose, train
 
-from lcomp import measure, packed, runtimes
+from lcomp import packed, runtimes
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.evaluation import measurement
+from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, resnet18
 from lcomp.modules import BaselineModule
 from lcomp.run import run
@@ -80,7 +81,7 @@ CLOSE = {"int8": 0.05, "signed": 0.05, "bits": 0.2, "dynamic": 0.05}  # an integ
 @pytest.mark.parametrize(("engine", "technique"), CASES)
 def test_every_engine_gives_the_logits_of_the_network(exported, digits, engine, technique):
     runtime, (network, artifact) = made(engine), exported[technique]
-    pixels = measure.split_of(digits.test_dataloader()).pixels[:300]
+    pixels = measurement.split_of(digits.test_dataloader()).pixels[:300]
     if (engine, technique) == ("litert", "dynamic"):
         with pytest.raises(UserError, match=r"runtime=litert: .*choose quant=static"):
             runtime.file(artifact)
@@ -88,7 +89,7 @@ def test_every_engine_gives_the_logits_of_the_network(exported, digits, engine, 
     file = runtime.file(artifact)
     assert file.suffix == SUFFIXES.get(engine, ".onnx") and file.is_file()
     session = runtime.session(file)
-    own, expected = measure.logits(session, pixels), measure.answers(network, pixels)
+    own, expected = measurement.logits(session, pixels), measurement.answers(network, pixels)
     assert own.shape == (300, 10) and own.dtype == np.float32
     step = CLOSE.get(technique, 1e-4)
     assert np.abs(own - expected).max() < step * np.abs(expected).max()
@@ -109,17 +110,19 @@ REWRITTEN = [
 def test_a_rewritten_artifact_gives_the_logits_of_the_artifact(exported, digits, engine, technique):
     plain, rewriting = made(engine), made(engine, space_to_depth=True)
     artifact = exported[technique][1]
-    pixels = measure.split_of(digits.test_dataloader()).pixels[:300]
+    pixels = measurement.split_of(digits.test_dataloader()).pixels[:300]
     file = rewriting.file(artifact)
     assert file.name == "artifact.space_to_depth" + SUFFIXES.get(engine, ".onnx") and file != plain.file(artifact)
-    own, expected = (measure.logits(runtime.session(runtime.file(artifact)), pixels) for runtime in (rewriting, plain))
+    own, expected = (
+        measurement.logits(runtime.session(runtime.file(artifact)), pixels) for runtime in (rewriting, plain)
+    )
     if technique == "int8" and engine != "openvino":  # which chooses kernels by processor and shape
         assert np.array_equal(own, expected)
     assert np.abs(own - expected).max() < CLOSE.get(technique, 1e-4) * np.abs(expected).max()
 
 
 def test_answers_do_not_change_with_the_next_question(exported, digits):
-    pixels = measure.split_of(digits.test_dataloader()).pixels
+    pixels = measurement.split_of(digits.test_dataloader()).pixels
     for engine in ENGINES:
         if importlib.util.find_spec(ENGINES[engine]) is None:
             continue
@@ -227,5 +230,5 @@ def test_a_network_with_branches_runs_in_every_engine(engine, tmp_path):
     runtime, network = made(engine), resnet18()
     export(network.eval(), tmp_path / "artifact.onnx", (1, 28, 28), 10)
     pixels = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
-    own = measure.logits(runtime.session(runtime.file(tmp_path / "artifact.onnx")), pixels)
-    assert np.abs(own - measure.answers(network, pixels)).max() < 1e-3
+    own = measurement.logits(runtime.session(runtime.file(tmp_path / "artifact.onnx")), pixels)
+    assert np.abs(own - measurement.answers(network, pixels)).max() < 1e-3

@@ -7,7 +7,7 @@ from pathlib import Path
 import hashes
 from packaging.requirements import Requirement
 
-from lcomp import limits
+from lcomp.record import limits
 
 ROOT = Path(__file__).parents[1]
 SAID = (ROOT / "SECURITY.md").read_text()

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from test_command_line import ask
 from torch import nn
 
-from lcomp import measure, parts
-from lcomp.baseline import Baseline
-from lcomp.measure import Split
+from lcomp.evaluation import measurement
+from lcomp.evaluation.measurement import Split
 from lcomp.sensitivity import __main__, output
 from lcomp.sensitivity.scores import ALL, pruned, quantized, sensitivity
+from lcomp.training import components
+from lcomp.training.baseline_cache import Baseline
 
 SPARSITIES, BITS = [0.0, 0.5, 0.9], [2, 8]
 
@@ -86,7 +87,7 @@ def test_all_layers_together_have_each_layers_own_change(split, scores):
     with torch.no_grad():
         for layer in (network.conv, *network.body.values(), network.last):
             layer.weight.copy_(quantized(layer.weight, 2))
-    own = measure.answers(network, split.pixels)
+    own = measurement.answers(network, split.pixels)
     assert of(scores, ALL)[3].accuracy == pytest.approx((own.argmax(1) == split.labels).mean())
 
 
@@ -137,8 +138,8 @@ class Untouchable:
 
 def test_only_the_validation_split_is_read(digits, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(digits, "test_dataloader", lambda: Untouchable(digits.test))
-    monkeypatch.setattr(parts, "make_data", lambda cfg: digits)
-    monkeypatch.setattr(parts, "make_baseline", lambda cfg, data: Baseline(trained, tmp_path, 0.0))
+    monkeypatch.setattr(components, "make_data", lambda cfg: digits)
+    monkeypatch.setattr(components, "make_baseline", lambda cfg, data: Baseline(trained, tmp_path, 0.0))
     monkeypatch.setattr("sys.argv", ["sensitivity", "data=mnist5k", "--sparsities", "0.9,0.5", "seed=1", "--bits=4"])
     monkeypatch.chdir(tmp_path)
     assert __main__.main() == 0
@@ -149,8 +150,8 @@ def test_only_the_validation_split_is_read(digits, trained, tmp_path, monkeypatc
     assert [(row["layer"], row["value"]) for row in rows[:4]] == [
         ("conv1", "0.5"), ("conv1", "0.9"), ("conv1", "4"), ("conv2", "0.5"),
     ]  # fmt: skip
-    split = measure.split_of(digits.val_dataloader())
-    unchanged = float((measure.answers(trained, split.pixels).argmax(1) == split.labels).mean())
+    split = measurement.split_of(digits.val_dataloader())
+    unchanged = float((measurement.answers(trained, split.pixels).argmax(1) == split.labels).mean())
     assert {round(float(row["accuracy"]) - float(row["change"]), 9) for row in rows} == {round(unchanged, 9)}
     assert f"Unchanged: {unchanged:.2%}" in said and "fc1" in said and "69.5%" in said
 

@@ -10,9 +10,9 @@ from sklearn.cluster import KMeans
 from torch import nn
 from training import Watch, train
 
-from lcomp import measure, size
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.evaluation import measurement, size
+from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.techniques.parametrizations import original, parametrization
@@ -98,9 +98,9 @@ def test_a_file_holds_a_byte_for_each_weight_and_answers_as_the_network(trained,
     floats = sum(a.size for a in initializers(path).values() if a.dtype == np.float32)
     assert floats <= 236 + 2 * 256 + 3 * 16 + 4
     pixels = digits.test.images.float().numpy() / 255
-    own, expected = logits(path, pixels), measure.answers(network, pixels)
+    own, expected = logits(path, pixels), measurement.answers(network, pixels)
     assert np.abs(own - expected).max() < 1e-3
-    assert (own.argmax(1) == measure.answers(trained, pixels).argmax(1)).mean() > 0.5
+    assert (own.argmax(1) == measurement.answers(trained, pixels).argmax(1)).mean() > 0.5
 
 
 def test_figures_count_indices_as_weights(trained, tmp_path):

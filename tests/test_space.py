@@ -8,8 +8,8 @@ from optuna.distributions import FloatDistribution as Float
 from optuna.distributions import IntDistribution as Int
 
 from lcomp.errors import UserError
-from lcomp.points import covering
 from lcomp.search.space import Space, flat, text
+from lcomp.sweeps.grid_points import covering
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ from torch import nn
 
 from lcomp import packed, runtimes
 from lcomp.errors import UserError
-from lcomp.export import export
+from lcomp.export.onnx_export import export
+from lcomp.export.space_to_depth import fold
+from lcomp.export.space_to_depth.rewriting import widened
 from lcomp.modules import BaselineModule
 from lcomp.packed.artifact import from_onnx
 from lcomp.runtimes.onnxruntime import inference_session
-from lcomp.space_to_depth import fold
-from lcomp.space_to_depth.rewriting import widened
 from lcomp.techniques.quantization import DynamicQuantization, StaticQuantization, WeightSharing
 
 ZERO = numpy_helper.from_array(np.array(0, np.uint8), "zero")

@@ -12,15 +12,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from records import record
 
-from lcomp import comparison, folders, sweep
 from lcomp.errors import UserError
-from lcomp.limits import Refused
+from lcomp.evaluation import comparison
+from lcomp.record import folders
+from lcomp.record.limits import Refused
+from lcomp.record.result import Result, read
 from lcomp.report import __main__ as command
 from lcomp.report import study_file
 from lcomp.report.runs import shown
-from lcomp.result import Result, read
 from lcomp.search import search, settings
 from lcomp.search.space import Space
+from lcomp.sweeps import sweep
 
 GRID = ["-m", "model=lenet5", "seed=0,1", "launcher=serial", "report=true", "reuse=false"]
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lcomp import size, stream
 from lcomp.errors import UserError
+from lcomp.evaluation import size
 from lcomp.models import LeNet5
+from lcomp.packed import state_codec
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import DynamicQuantization, StaticQuantization, WeightSharing
 from lcomp.techniques.technique import finalize
@@ -66,11 +67,11 @@ class WithBatchNorm(LeNet5):
 def test_every_kind_of_layer_comes_back_bit_for_bit(techniques):
     torch.manual_seed(0)
     network = compressed(WithBatchNorm(), *techniques)
-    content = stream.encode(network.state_dict())
+    content = state_codec.encode(network.state_dict())
     pixels, other = torch.rand(3, 1, 28, 28), copy.deepcopy(network)
     for tensor in other.state_dict().values():
         tensor.zero_()
-    decoded = stream.decode(content, other.state_dict())
+    decoded = state_codec.decode(content, other.state_dict())
     same_bits(network.state_dict(), decoded)
     other.load_state_dict(decoded)
     assert torch.equal(network(pixels), other(pixels))
@@ -92,7 +93,7 @@ TENSORS = st.one_of(
 def test_any_tensors_come_back_bit_for_bit(tensors):
     state = {f"layer{number}.gewicht": tensor for number, tensor in enumerate(tensors)}
     empty = {name: torch.zeros_like(tensor) for name, tensor in state.items()}
-    same_bits(state, stream.decode(stream.encode(state), empty))
+    same_bits(state, state_codec.decode(state_codec.encode(state), empty))
 
 
 def test_zeros_of_float_weights_cost_the_entropy_of_their_places():
@@ -101,11 +102,11 @@ def test_zeros_of_float_weights_cost_the_entropy_of_their_places():
     kept = int(weight.count_nonzero())
     share = np.array([kept, 40_000 - kept]) / 40_000
     entropy = -(share * np.log2(share)).sum() * 40_000 / 8
-    content = stream.encode({"weight": weight})
+    content = state_codec.encode({"weight": weight})
     assert 3 * kept + entropy <= len(content) <= 3.5 * kept + 1.02 * entropy  # half an exponent's byte is known
 
 
 def test_a_state_of_another_structure_is_refused():
-    content = stream.encode({"a": torch.arange(9), "b": torch.arange(50, dtype=torch.int8)})
+    content = state_codec.encode({"a": torch.arange(9), "b": torch.arange(50, dtype=torch.int8)})
     with pytest.raises(UserError, match="something follows its end"):
-        stream.decode(content, {"a": torch.arange(9)})
+        state_codec.decode(content, {"a": torch.arange(9)})

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from lcomp.errors import UserError
-from lcomp.result import Result
+from lcomp.record.result import Result
 from lcomp.search import search, settings, study
 from lcomp.search.settings import Settings
 from lcomp.search.space import Space

@@ -14,11 +14,11 @@ from optuna.trial import TrialState
 from processes import family
 from test_launcher import leaves, records, seconds_of_processor, wait_for
 
-from lcomp import sweep
 from lcomp.errors import UserError
-from lcomp.points import key
-from lcomp.result import Result
+from lcomp.record.result import Result
 from lcomp.search.study import counted
+from lcomp.sweeps import sweep
+from lcomp.sweeps.grid_points import key
 
 SEARCH = ["-m", "hydra/sweeper=optuna", "trainer.max_epochs=1"]
 WORKERS, SERIAL = (

@@ -6,8 +6,8 @@ import sys
 
 from rich.console import Console
 
+from lcomp.record.result import Result
 from lcomp.report.table import ESSENTIAL, show, table
-from lcomp.result import Result
 
 METRICS = {
     "val_accuracy": 0.9, "test_accuracy": 0.8, "test_loss": 0.5, "parameters": 10, "sparsity": 0.0, "file_bytes": 1000,

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from lcomp import log
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, PruningModule
-from lcomp.training import NotFinite, fit, load_checkpoint, save
+from lcomp.record import log
+from lcomp.training.fit import NotFinite, fit, load_checkpoint, save
 
 
 class Malicious:

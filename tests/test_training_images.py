@@ -9,8 +9,8 @@ import torch
 import yaml
 from torch import nn
 
-from lcomp import config
-from lcomp.data import MNISTDataModule, changing, leave_one_out
+from lcomp.config import run_config
+from lcomp.data import MNISTDataModule, augmentation, leave_one_out
 from lcomp.data.augmix import AugMix
 from lcomp.data.leave_one_out import LeaveOneOut
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
@@ -182,7 +182,7 @@ def test_several_changes_act_in_one_order_however_they_are_named():
 
     def changed(perturb):
         seen, generator = images, seeded(7)
-        for change in changing.make(perturb):
+        for change in augmentation.make(perturb):
             seen = change(seen, generator)
         return seen
 
@@ -191,9 +191,9 @@ def test_several_changes_act_in_one_order_however_they_are_named():
         assert torch.equal(changed(wanted), changed(dict(reversed(wanted.items()))))
 
 
-@pytest.mark.parametrize("name", changing.DRAWN)
+@pytest.mark.parametrize("name", augmentation.DRAWN)
 def test_yaml_and_constructor_have_the_same_defaults(name):
-    written = yaml.safe_load((config.folder() / "perturb" / f"{name}.yaml").read_text())
+    written = yaml.safe_load((run_config.folder() / "perturb" / f"{name}.yaml").read_text())
     made = {"augmix": AugMix, "leave_one_out": LeaveOneOut}[name]
     defaults = {k: p.default for k, p in inspect.signature(made).parameters.items()}
     assert written == {name: {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}}

@@ -11,10 +11,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from torch import nn
 
-from lcomp import config, identity, parts
-from lcomp.build import build
-from lcomp.composition import compose, settled
+from lcomp.config import identity, run_config
+from lcomp.config.composition import compose, settled
+from lcomp.config.instantiation import build
 from lcomp.errors import UserError
+from lcomp.training import components
 
 MODULE = """
 from functools import partial
@@ -87,7 +88,7 @@ def write(folder, path, text):
 
 def given(group, *overrides, config_dir=None):
     """What a group's class gets, less its `_target_`."""
-    node = config.plain(compose(overrides, config_dir)[group])
+    node = run_config.plain(compose(overrides, config_dir)[group])
     node.pop("_target_")
     return node
 
@@ -122,7 +123,9 @@ def test_a_part_that_was_chosen_arrives_and_its_own_replaced_class_leaves_nothin
     replaced = given("kd", "kd=noisy_teacher", "kd.noise._target_=own_things.Bare", "+kd.noise.width=2")
     assert replaced["noise"] == {"_target_": "own_things.Bare", "width": 2}
     with pytest.raises(UserError, match=r"prune.schedule.powr=3: own_things.power takes share, .*"):
-        parts.make_techniques(compose([*own[:1], "prune.schedule._target_=own_things.power", "+prune.schedule.powr=3"]))
+        components.make_techniques(
+            compose([*own[:1], "prune.schedule._target_=own_things.power", "+prune.schedule.powr=3"])
+        )
 
 
 def test_what_an_experiment_or_a_file_of_the_users_states_arrives(mine):
@@ -164,7 +167,7 @@ def test_the_record_and_the_identity_say_what_arrives():
     left = OmegaConf.create(OmegaConf.to_container(cfg))
     left.model.channels = [6, 16]
     assert settled(left, overrides) == cfg  # composed elsewhere, as a caller of `run` may have
-    hashes = {identity.config_hash(config.plain(compose(o)), "data") for o in ([NET], overrides)}
+    hashes = {identity.config_hash(run_config.plain(compose(o)), "data") for o in ([NET], overrides)}
     assert len(hashes) == 2
 
 
@@ -179,12 +182,12 @@ def test_the_record_and_the_identity_say_what_arrives():
 )
 def test_an_added_key_that_nothing_reads_is_refused(key, words):
     with pytest.raises(UserError, match=words):
-        config.check(compose([key]))
+        run_config.check(compose([key]))
 
 
 def test_an_added_key_that_another_one_names_is_a_value_of_the_users():
     cfg = compose([NET, "+foo=3", "+model.kernel=${foo}"])
-    config.check(cfg)
+    run_config.check(cfg)
     assert build(cfg.model, "model").kernel == 3
 
 
@@ -233,16 +236,16 @@ def test_students_and_assistants_come_from_the_users_folder_and_from_his_package
     write(mine, "conf/model/tiny.yaml", "_target_: own_things.Net\nkernel: ${seed}\n")
     write(mine, "conf/model/narrow.yaml", "defaults: [lenet5]\nhidden: [8, 8]\n")
     chosen = ["kd=teacher_assistant", "seed=4", "kd.student=own_things.Net", "kd.assistants=[narrow,tiny]"]
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
         places = GlobalHydra.instance().config_loader().get_search_path().get_path()
         places.insert(-1, SearchPathElement("command-line", f"file://{mine}/conf"))  # as --config-dir does
         cfg = hydra.compose("config", chosen)
-        narrow, tiny = config.links(cfg)
-    assert config.plain(narrow) == {"_target_": "lcomp.models.LeNet5", "channels": [6, 16], "hidden": [8, 8]}
-    assert config.plain(tiny) == {"_target_": "own_things.Net", "kernel": 4}
-    assert isinstance(build(config.student(cfg), "model"), nn.Module)
+        narrow, tiny = run_config.links(cfg)
+    assert run_config.plain(narrow) == {"_target_": "lcomp.models.LeNet5", "channels": [6, 16], "hidden": [8, 8]}
+    assert run_config.plain(tiny) == {"_target_": "own_things.Net", "kernel": 4}
+    assert isinstance(build(run_config.student(cfg), "model"), nn.Module)
     with pytest.raises(UserError, match=r"kd.student=own_things.Tiny: .*has no Tiny; it has Net"):
-        config.student(compose(["kd=logit", "kd.student=own_things.Tiny"]))
+        run_config.student(compose(["kd=logit", "kd.student=own_things.Tiny"]))
 
 
 @pytest.mark.parametrize(
@@ -254,5 +257,5 @@ def test_a_perturbation_of_the_users_own_changes_the_training_images(mine, text)
     data, plain = build(cfg.data, "data"), build(compose(["data=mnist5k"]).data, "data")
     batch = torch.arange(4)
     assert torch.equal(data.train[batch][0], 2 - plain.train[batch][0])
-    assert [value for key, value in config.params(cfg).items() if key.endswith("top")] == [2.0]
-    assert json.dumps(config.params(cfg))
+    assert [value for key, value in run_config.params(cfg).items() if key.endswith("top")] == [2.0]
+    assert json.dumps(run_config.params(cfg))

@@ -25,7 +25,7 @@ def test_wheel_carries_the_configuration_and_composes_from_it(tmp_path):
     command = [
         sys.executable,
         "-c",
-        "import lcomp.config as c; print(c.folder()); import lcomp.__main__ as m; m.main()",
+        "import lcomp.config.run_config as c; print(c.folder()); import lcomp.__main__ as m; m.main()",
     ]
     done = subprocess.run([*command, "--cfg", "job"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.startswith(str(site / "lcomp" / "conf")) and "_target_: lcomp.models.LeNet5" in done.stdout

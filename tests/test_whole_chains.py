@@ -7,12 +7,14 @@ import hydra
 import pytest
 import torch
 
-from lcomp import config, parts, run
+from lcomp import run
+from lcomp.config import run_config
 from lcomp.run import run as carry_out
+from lcomp.training import components
 
 
 def compose(tmp_path, *overrides):
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
         short = ["data=mnist5k", "data.epoch_examples=5120", "trainer.max_epochs=1", "baseline.trainer.max_epochs=1"]
         quiet = ["measure.latency_runs=1", "progress=false", "logger=none", f"baseline.cache={tmp_path}/cache"]
         return hydra.compose("config", [*short, *quiet, *overrides])
@@ -42,5 +44,5 @@ def test_a_lottery_ticket_starts_from_the_weights_that_the_seed_draws(tmp_path, 
     monkeypatch.setattr(run, "fit", noting)
     cfg = compose(tmp_path, f"prune={choice}", "seed=3")
     assert carry_out(cfg, tmp_path / "run", []).status == "ok"
-    drawn = parts.make_network(cfg.model, parts.make_data(cfg), 3).state_dict()
+    drawn = components.make_network(cfg.model, components.make_data(cfg), 3).state_dict()
     assert all(torch.equal(begun[0][key], drawn[key]) for key in drawn) == fresh

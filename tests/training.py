@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lcomp import config
+from lcomp.config import run_config
 
 QUIET = {
     "accelerator": "cpu",
@@ -58,6 +58,6 @@ def weights(network: nn.Module) -> dict[str, torch.Tensor]:
 def compose(*overrides):
     """(configuration, choices) of a short run on mnist5k."""
     short = ["data=mnist5k", "data.epoch_examples=5400", "baseline.trainer.max_epochs=1", "logger=none"]
-    with hydra.initialize_config_dir(str(config.folder().resolve()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
         cfg = hydra.compose("config", [*short, *overrides], return_hydra_config=True)
-    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), config.choices(cfg.hydra)
+    return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), run_config.choices(cfg.hydra)

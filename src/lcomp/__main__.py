@@ -11,12 +11,14 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lcomp_optuna import sweeper
-from lcomp import command_line, config, sweep
+from lcomp.cli import shorthand
+from lcomp.cli.error_messages import explain
+from lcomp.cli.task import job
+from lcomp.config import run_config
 from lcomp.errors import UserError
-from lcomp.explain import explain
-from lcomp.interruption import Interrupted, of_machine
-from lcomp.job import job
-from lcomp.report.escaping import terminal
+from lcomp.escaping import terminal
+from lcomp.record.interruption import Interrupted, of_machine
+from lcomp.sweeps import sweep
 
 
 def main() -> None:
@@ -29,10 +31,10 @@ def main() -> None:
     sweeper.register()
     typed = sys.argv[1:]
     try:
-        sys.argv[1:], said = command_line.expand(typed)
+        sys.argv[1:], said = shorthand.expand(typed)
         for choice in said:
             print(choice, file=sys.stderr)
-        hydra.main(version_base="1.3", config_path=str(config.folder().resolve()), config_name="config")(job)()
+        hydra.main(version_base="1.3", config_path=str(run_config.folder().resolve()), config_name="config")(job)()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         print(terminal(f"lcomp: {explain(error, typed)}"), file=sys.stderr)
         sys.exit(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from lcomp.report.escaping import terminal
+from lcomp.escaping import terminal
 
 NEAR = 0.7  # of two words, twice the letters that agree over all letters: a slip or two, not another word
 

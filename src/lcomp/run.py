@@ -14,22 +14,25 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from lcomp import composition, config, gpus, identity, links, measure, parts, reuse
-from lcomp import log as log_names
-from lcomp.causes import said
-from lcomp.comparison import compare, measure_latencies
-from lcomp.environment import environment
+from lcomp.config import composition, identity, run_config
 from lcomp.errors import Pruned
-from lcomp.export import export
-from lcomp.interruption import BY_MACHINE, BY_USER, Signals, noticing, of_machine
-from lcomp.mirror import Mirror, resolved
-from lcomp.mnist_c import MNISTC
+from lcomp.evaluation import measurement
+from lcomp.evaluation.comparison import compare, measure_latencies
+from lcomp.evaluation.mnist_c import MNISTC
+from lcomp.export.onnx_export import export
 from lcomp.packed.rounding import rounded
-from lcomp.redact import redacted
-from lcomp.result import ARTIFACT, Result, hashes, seconds
+from lcomp.record import log as log_names
+from lcomp.record import result_cache
+from lcomp.record.causes import said
+from lcomp.record.environment import environment
+from lcomp.record.interruption import BY_MACHINE, BY_USER, Signals, noticing, of_machine
+from lcomp.record.redaction import redacted
+from lcomp.record.result import ARTIFACT, Result, hashes, seconds
 from lcomp.runtimes import Runtime
 from lcomp.techniques.parametrizations import apart
-from lcomp.training import Epochs, NotFinite, Report, fit, save
+from lcomp.tracking.wandb_logger import Mirror, resolved
+from lcomp.training import components, devices, teacher_chain
+from lcomp.training.fit import Epochs, NotFinite, Report, fit, save
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +64,12 @@ def run(
     with noticing() as signals:
         try:
             cfg = own(cfg, overrides, folder)
-            logger = parts.make_logger(cfg, folder)
+            logger = components.make_logger(cfg, folder)
             if isinstance(logger, Mirror):
                 epochs.live = logger.live(folder, cfg, result, group or folder.name)
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
-            result.environment = environment(cfg.threads, gpus.device(cfg))
-            result.params = config.params(cfg)
+            result.environment = environment(cfg.threads, devices.device(cfg))
+            result.params = run_config.params(cfg)
             carry_out(cfg, folder, result, timed, epochs, equals, logger)
             result.files, result.status = hashes(folder), "ok"
         except Pruned as pruned:
@@ -127,7 +130,7 @@ def own(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
     """What the run is of `cfg`: less what a replaced class left behind, its paths absolute; so in the note of it in
     `folder` too."""
     settled, note = composition.settled(cfg, overrides), folder / ".hydra" / "config.yaml"
-    settled = config.with_absolute_paths(settled)
+    settled = run_config.with_absolute_paths(settled)
     if note.exists():
         OmegaConf.save(redacted(OmegaConf.to_container(settled)), note)
     return settled
@@ -143,38 +146,38 @@ def carry_out(
     logger: Logger | Mirror | None,
 ) -> None:
     """The way of one run; fills `result` as it goes."""
-    config.check(cfg)
+    run_config.check(cfg)
     torch.set_num_threads(cfg.threads)
     pl.seed_everything(cfg.seed, verbose=False)
     with seconds(result, "total"):
-        objective, techniques = parts.make_techniques(cfg)
-        data = parts.make_data(cfg)
-        student = parts.make_network(config.student(cfg), data, links.student_seed(cfg))
-        robustness = parts.make_robustness(cfg, data)
-        runtime = parts.make_runtime(cfg)
+        objective, techniques = components.make_techniques(cfg)
+        data = components.make_data(cfg)
+        student = components.make_network(run_config.student(cfg), data, teacher_chain.student_seed(cfg))
+        robustness = components.make_robustness(cfg, data)
+        runtime = components.make_runtime(cfg)
         result.environment["versions"] |= runtime.versions()
         describe(cfg, data, robustness, runtime, result)
-        if equals and reuse.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
+        if equals and result_cache.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
             return
-        example = measure.example_of(data)
+        example = measurement.example_of(data)
         for technique in techniques:
             technique.check(student, example)
-        parts.check_models(cfg, data, student)
+        components.check_models(cfg, data, student)
 
-        loaded = parts.load_teacher(cfg, data, objective)
-        baseline = parts.make_baseline(cfg, data)
+        loaded = components.load_teacher(cfg, data, objective)
+        baseline = components.make_baseline(cfg, data)
         result.seconds["baseline"] = baseline.seconds
-        teacher, chain = links.make_teacher(cfg, data, baseline, loaded, objective)
+        teacher, chain = teacher_chain.make_teacher(cfg, data, baseline, loaded, objective)
         if chain:
             result.seconds["assistants"] = sum(link.seconds for link in chain)
-        fresh = not config.starts_from_baseline(cfg) or any(technique.starts_fresh for technique in techniques)
+        fresh = not run_config.starts_from_baseline(cfg) or any(technique.starts_fresh for technique in techniques)
         network = student if fresh else apart(baseline.network)
-        module = parts.make_module(cfg, data, network, teacher, objective, techniques)
+        module = components.make_module(cfg, data, network, teacher, objective, techniques)
         with seconds(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
                 loggers = [logger] if isinstance(logger, Logger) else []
                 result.steps = fit(
-                    module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress, epochs, gpus.device(cfg), loggers
+                    module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress, epochs, devices.device(cfg), loggers
                 )
             else:
                 warn_of_unused(overrides=result.overrides)
@@ -183,14 +186,14 @@ def carry_out(
         save(module, folder)
         trained = None  # the logits of a network that learned with rounded weights, before these become integers
         if all(technique.trains for technique in techniques):
-            trained = measure.answers(module.network, measure.split_of(data.test_dataloader()).pixels)
+            trained = measurement.answers(module.network, measurement.split_of(data.test_dataloader()).pixels)
         pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration images again
         network = rounded(module.finalize(module.calibration(data)), **cfg.pack)
 
         with seconds(result, "export"):
             export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")
         with seconds(result, "measure"):
-            splits = measure.splits_of(data)
+            splits = measurement.splits_of(data)
             compare(data, splits, robustness, runtime, baseline, network, trained, folder, result)
             if timed:
                 measure_latencies(cfg, runtime, splits, folder, result)
@@ -207,10 +210,10 @@ def describe(cfg: DictConfig, data: Any, robustness: MNISTC | None, runtime: Run
     """Names the data, the engine and the experiment in the record."""
     result.dataset = identity.dataset(data)
     log_names.dataset = result.dataset["name"]
-    defining = config.without(cfg, "logger") | {
-        "student": config.plain(config.student(cfg)),
-        "links": [config.plain(link) for link in config.links(cfg)],
-        "teacher": parts.teacher_identity(cfg),
+    defining = run_config.without(cfg, "logger") | {
+        "student": run_config.plain(run_config.student(cfg)),
+        "links": [run_config.plain(link) for link in run_config.links(cfg)],
+        "teacher": components.teacher_identity(cfg),
         "runtime_versions": runtime.versions(),
         "mnist_c": robustness.content if robustness else None,
     }

@@ -18,11 +18,11 @@ from torch.backends import mkldnn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from lcomp import config
-from lcomp.build import build, find
-from lcomp.composition import compose
+from lcomp.cli.error_messages import explain
+from lcomp.config import run_config
+from lcomp.config.composition import compose
+from lcomp.config.instantiation import build, find
 from lcomp.errors import UserError
-from lcomp.explain import explain
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def main() -> None:
         return
     try:
         cfg = compose(overrides)
-        config.check_keys(cfg)
+        run_config.check_keys(cfg)
         data: Any = find(cfg.data._target_, "data._target_")
         if not hasattr(data, "input_shape"):
             data = build(cfg.data, "data")

@@ -22,12 +22,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn.utils import parametrize
 
-from lcomp import measure, parts
-from lcomp.composition import compose
-from lcomp.export import export
+from lcomp.config.composition import compose
+from lcomp.evaluation import measurement
+from lcomp.export.onnx_export import export
 from lcomp.models import SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.runtimes import ONNXRuntime
+from lcomp.training import components
 
 AGREEMENT = 0.99  # of the artifact's predictions with the network's; the tests of each technique ask for more
 
@@ -84,10 +85,10 @@ class TechniqueContract:
         assert not any(m._forward_pre_hooks for m in network.modules()), "a hook is left"
         path = self.folder / "artifact.onnx"
         export(network, path, self.data.input_shape, self.data.num_classes, "")
-        session, splits = ONNXRuntime().session(path), measure.splits_of(self.data)
+        session, splits = ONNXRuntime().session(path), measurement.splits_of(self.data)
         pixels = splits.test.pixels
-        own, expected = measure.logits(session, pixels), measure.answers(network, pixels)
-        agreement = measure.quality(session, splits, own, expected)["agreement"]
+        own, expected = measurement.logits(session, pixels), measurement.answers(network, pixels)
+        agreement = measurement.quality(session, splits, own, expected)["agreement"]
         assert agreement >= AGREEMENT, f"the artifact agrees with the network on {agreement:.2%}"
         assert session(np.zeros((7, *self.data.input_shape), np.float32)).shape[0] == 7
         return network, path
@@ -99,10 +100,10 @@ class TechniqueContract:
 
     def module(self) -> BaselineModule:
         """A small student with what the overrides choose."""
-        objective, techniques = parts.make_techniques(self.cfg)
+        objective, techniques = components.make_techniques(self.cfg)
         torch.manual_seed(0)
         network = SmallCNN(num_classes=self.data.num_classes, input_shape=self.data.input_shape)
-        return parts.make_module(self.cfg, self.data, network, self.teacher, objective, techniques)
+        return components.make_module(self.cfg, self.data, network, self.teacher, objective, techniques)
 
     def fit(
         self, module: BaselineModule, *callbacks: pl.Callback, ckpt_path: Path | None = None, **settings: Any

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lcomp import limits
 from lcomp.errors import UserError
+from lcomp.record import limits
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if path.exists() and given.out is None:
             raise UserError(f"{path}: is there already; name the file to write with --out")
-        from lcomp.export import export
+        from lcomp.export.onnx_export import export
         from lcomp.packed import load
 
         network = load(given.file)

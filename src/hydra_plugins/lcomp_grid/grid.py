@@ -13,11 +13,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lcomp import clocks, config, inputs, sweep, sweep_composition
+from lcomp.config import run_config
+from lcomp.config.typed_command import Typed
 from lcomp.errors import UserError
-from lcomp.points import DIGEST, covering, key, without_inactive
-from lcomp.progress import View
-from lcomp.typed import Typed
+from lcomp.sweeps import composition_check, configuration_files, deferred_latency, sweep
+from lcomp.sweeps.grid_points import DIGEST, covering, key, without_inactive
+from lcomp.sweeps.progress import View
 
 
 class GridSweeper(BasicSweeper):
@@ -50,13 +51,13 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        sweep_composition.check(self.config)
+        composition_check.check(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         points = by_key(parser.parse_overrides([*self._parse_config(), *arguments]))
         written: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra)  # unresolved
         hydras = [str(one) for one in written]
         name = str(self.config.hydra.job.config_name)
-        files = inputs.keep(self.hydra_context.config_loader, name, hydras, points.values())
+        files = configuration_files.keep(self.hydra_context.config_loader, name, hydras, points.values())
         sweep.typed = Typed(self.hydra_context.config_loader, self.config, lambda result: points.get(result.point))
         with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points), files) as folder:
             todo = sweep.missing(folder, points, self.max_retries)
@@ -64,9 +65,9 @@ class GridSweeper(BasicSweeper):
             if self.resume:
                 print(f"{done} of {len(points)} runs are finished in {folder}", flush=True)
             if not getattr(self.launcher, "composes_first", False):
-                for _ in inputs.composed(self.hydra_context.config_loader, self.config, covering(todo)):
+                for _ in configuration_files.composed(self.hydra_context.config_loader, self.config, covering(todo)):
                     pass  # composes, or raises
-            view = View(folder, len(points), done, config.shows(self.config), ("val_accuracy", True))
+            view = View(folder, len(points), done, run_config.shows(self.config), ("val_accuracy", True))
             batches = self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ()
             try:
                 with view:
@@ -75,7 +76,7 @@ class GridSweeper(BasicSweeper):
                 raise
             except Exception as error:
                 raise sweep.broken(error, folder) from error
-            clocks.complete(folder, sweep.typed)
+            deferred_latency.complete(folder, sweep.typed)
         for returned in (one for batch in returns for one in batch):
             _ = returned.return_value  # raises what a run raised outside its record
         return returns

@@ -13,13 +13,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from lcomp import config as configuration
-from lcomp import inputs
+from lcomp.config import run_config as configuration
 from lcomp.errors import UserError
-from lcomp.interruption import BY_MACHINE, Interrupted, of_machine
-from lcomp.points import covering
-from lcomp.pool import Death, Pool, pool_of
-from lcomp.result import FILE_NAME, Result
+from lcomp.record.interruption import BY_MACHINE, Interrupted, of_machine
+from lcomp.record.result import FILE_NAME, Result
+from lcomp.sweeps import configuration_files
+from lcomp.sweeps.grid_points import covering
+from lcomp.sweeps.worker_pool import Death, Pool, pool_of
 
 Job = tuple[list[str], int]  # overrides, number
 IDLE = 3  # workers in a row that may end before they begin a run
@@ -55,7 +55,9 @@ class LocalLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         jobs = [(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)]
         enough = covering([point for point, _ in jobs])
-        threads = [threads_of(cfg) for cfg in inputs.composed(self.context.config_loader, self.config, enough)]
+        threads = [
+            threads_of(cfg) for cfg in configuration_files.composed(self.context.config_loader, self.config, enough)
+        ]
         workers = self.workers or cores() // max(1, *threads) or 1
         with pool_of(min(len(jobs), workers)) as pool:
             return self.run(pool, jobs)

@@ -9,7 +9,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp.result import METRICS
+from lcomp.record.result import METRICS
 
 
 class OptunaSweeper(Sweeper):

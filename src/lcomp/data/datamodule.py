@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lcomp.data import changing, mnist_c_files, perturbations, sources
-from lcomp.data.changing import Change
+from lcomp.data import augmentation, mnist_c_files, perturbations, sources
+from lcomp.data.augmentation import Change
 from lcomp.errors import UserError
 
 EPOCH = 54_000  # an epoch is as many examples on every data set, so that optimizer steps agree
@@ -105,7 +105,7 @@ class MNISTDataModule(pl.LightningDataModule):
         if epoch_examples < 1:
             raise UserError(f"data.epoch_examples={epoch_examples}: training examples per epoch, 1 or more")
         self.batch_size, self.epoch_examples, self.seed = batch_size, epoch_examples, seed
-        changes = changing.make(perturb or {})
+        changes = augmentation.make(perturb or {})
         self.eval_perturbations = {text: parse(text) for text in eval_perturbations}
         digits = sources.load(dataset, Path(root), download)
         self.name, self.sha256 = digits.name, digits.sha256

@@ -13,9 +13,9 @@ import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lcomp.causes import refusing
 from lcomp.data.batches import Form, children
 from lcomp.errors import UserError
+from lcomp.record.causes import refusing
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from lcomp.errors import UserError
-from lcomp.files import write_atomically
 from lcomp.packed.artifact import from_onnx
 from lcomp.packed.file import HEADER, content, load, read, write
+from lcomp.record.files import write_atomically
 
 __all__ = ["SUFFIX", "load", "pack"]
 SUFFIX = ".lcomp"

@@ -11,20 +11,21 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from lcomp import limits, space_to_depth
 from lcomp.errors import UserError
+from lcomp.export import space_to_depth
 from lcomp.packed.alone import ALONE
 from lcomp.packed.layers import Weight
 from lcomp.packed.network import MOST_STEPS, Network, checked, classes_of, output
 from lcomp.packed.nodes import NODES, bounded
-from lcomp.untrusted import onnx_of
+from lcomp.record import limits
+from lcomp.record.untrusted import onnx_of
 
 
 def from_onnx(path: Path, rewritten: bool = False) -> Network:
     """The network of an artifact, from its pixels to its logits.
 
     Args:
-        rewritten: of what `lcomp.space_to_depth` makes of the artifact.
+        rewritten: of what `lcomp.export.space_to_depth` makes of the artifact.
 
     Raises:
         UserError: an operator or a setting that has no place in a packed network.

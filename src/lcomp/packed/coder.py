@@ -15,8 +15,8 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from lcomp import limits
 from lcomp.errors import UserError
+from lcomp.record import limits
 
 Integers = NDArray[np.int64]
 PRECISION = 24  # bits of a frequency, constriction's default

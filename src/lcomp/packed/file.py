@@ -13,12 +13,12 @@ from pathlib import Path
 
 from torch import nn
 
-from lcomp import limits
 from lcomp.errors import UserError
 from lcomp.packed.coder import Reader, Table, Writer
 from lcomp.packed.network import MOST_STEPS, Join, Network, Shape, checked, classes_of, output
 from lcomp.packed.operations import OPERATIONS
-from lcomp.untrusted import content as content_of
+from lcomp.record import limits
+from lcomp.record.untrusted import content as content_of
 
 MAGIC, VERSION = b"LC", 1
 HEADER = 7  # bytes: magic, version, CRC-32 of what follows
@@ -62,7 +62,7 @@ def read(file: bytes, times: float | None = None) -> Network:
     """The network of a file's content.
 
     Args:
-        times: what the limits of `lcomp.limits` are multiplied with; None is what the user says.
+        times: what the limits of `lcomp.record.limits` are multiplied with; None is what the user says.
 
     Raises:
         UserError: it is no such file, of another version, or damaged, or asks for more than the limits.
@@ -133,7 +133,7 @@ def load(path: Path | str) -> Network:
 
     Raises:
         UserError: there is no such file, it is none of a packed network, or it asks for more memory or work than
-            `lcomp.limits` has; the message names it.
+            `lcomp.record.limits` has; the message names it.
     """
     try:
         file = content_of(Path(path), limits.ARTIFACT)

@@ -50,7 +50,7 @@ class Network(nn.Module):
 
 class Blocks(nn.Module):
     """The four pixels of each 2x2 block as channels: (N, 1, H, W) to (N, 4, H/2, W/2). Not in packed files, nor is
-    `GroupMaximum`: see `lcomp.space_to_depth`. Both are in steps that LiteRT has kernels for."""
+    `GroupMaximum`: see `lcomp.export.space_to_depth`. Both are in steps that LiteRT has kernels for."""
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape

@@ -143,7 +143,8 @@ def split(to: Translation, node: Any, settings: Settings) -> None:
 
 
 def move(to: Translation, node: Any, step: nn.Module, source: str) -> None:
-    """A step of `lcomp.space_to_depth`: of floats one like others, of integers one that `decoded_integers` adds."""
+    """A step of `lcomp.export.space_to_depth`: of floats one like others, of integers one that
+    `decoded_integers` adds."""
     if source in to.values:
         to.add(node, step, reads=source)
     else:

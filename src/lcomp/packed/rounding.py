@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lcomp.export import fold_normalization
+from lcomp.export.onnx_export import fold_normalization
 from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear, SharedWeight
 
 LAYERS = (nn.Conv2d, nn.Linear, QuantizedConv2d, QuantizedLinear)

@@ -9,17 +9,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lcomp import folders
 from lcomp.errors import UserError
-from lcomp.interruption import of_machine
+from lcomp.escaping import terminal
+from lcomp.record import folders
+from lcomp.record.interruption import of_machine
+from lcomp.record.result import FILE_NAME
 from lcomp.report import page, wandb_report
-from lcomp.report.escaping import terminal
 from lcomp.report.runs import Shown, groups
-from lcomp.report.sheet import FORMATS, Sheet
 from lcomp.report.table import show
 from lcomp.report.text import over_seeds
+from lcomp.report.text_table import FORMATS, Sheet
 from lcomp.report.writing import read, write
-from lcomp.result import FILE_NAME
 
 
 def main() -> int:

@@ -9,9 +9,10 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from lcomp.redact import redacted
-from lcomp.report import pies
-from lcomp.report.escaping import address
+from lcomp.escaping import address
+from lcomp.record.redaction import redacted
+from lcomp.record.result import ARTIFACT, FILE_NAME, baseline_curves
+from lcomp.report import exemplars
 from lcomp.report.runs import (
     Group,
     Shown,
@@ -28,7 +29,6 @@ from lcomp.report.runs import (
     value,
 )
 from lcomp.report.weights import histogram, mask, weights
-from lcomp.result import ARTIFACT, FILE_NAME, baseline_curves
 
 CURVES = 60  # runs whose curves are kept in the page, the best on validation
 PICTURED = 12  # runs whose weights are
@@ -84,7 +84,7 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
         ],
         "kinds": kind_labels(alike),
         "groups": [grouped(group, names, ids) for group in found],
-        "pies": pies.sheet(found, names),
+        "pies": exemplars.sheet(found, names),
         "effects": effects(runs, names),
         "weights": pictured(runs, ids),
     }

@@ -14,11 +14,11 @@ from typing import Any
 import plotly.offline
 from jinja2 import Environment, StrictUndefined
 
+from lcomp.escaping import one_line
 from lcomp.report import charts, paper, records, robustness, study, survey
-from lcomp.report.escaping import one_line
 from lcomp.report.rows import TABLES
 from lcomp.report.runs import Shown
-from lcomp.report.sheet import Sheet
+from lcomp.report.text_table import Sheet
 
 log = logging.getLogger("lcomp")
 FILE = "report.html"

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lcomp import folders, predictions
-from lcomp.predictions import Predictions
+from lcomp.record import folders, predictions
+from lcomp.record.predictions import Predictions
+from lcomp.record.result import FILE_NAME, Result, perturbations
 from lcomp.report.rows import BASELINE, DIFFERENCES, TABLES, Row
 from lcomp.report.runs import Shown, record
-from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import difference, spread
-from lcomp.result import FILE_NAME, Result, perturbations
+from lcomp.report.text_table import Sheet
 
 
 class Run(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from lcomp.report import pies
+from lcomp.report import exemplars
 from lcomp.report.runs import (
     Shown,
     baselines,
@@ -86,7 +86,7 @@ def of_dataset(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
         draw_map(figure.add_subplot(), rows)
         add("corruptions", "test accuracy on corrupted images", figure)
     compressed = [group for group in groups(runs) if group.runs[0].result.techniques != "baseline"]
-    images = [image for image in pies.lost(compressed)[1] if image.pixels is not None][:LOST]
+    images = [image for image in exemplars.lost(compressed)[1] if image.pixels is not None][:LOST]
     if images and known(runs, "mce"):
         figure = Figure((10, 0.3 + 1.5 * -(-len(images) // 10)), layout="constrained")
         draw_lost(figure, images, len(compressed))
@@ -203,11 +203,11 @@ def draw_map(axes: Any, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None
     axes.figure.colorbar(picture, ax=axes, label="test accuracy, %", pad=0.01)
 
 
-def draw_lost(figure: Any, images: Sequence[pies.Lost], groups: int) -> None:
+def draw_lost(figure: Any, images: Sequence[exemplars.Lost], groups: int) -> None:
     """Lost images, the label and what most of the groups that lose it say instead."""
     for axes, image in zip(figure.subplots(-(-len(images) // 10), 10, squeeze=False).flat, images, strict=False):
         assert image.pixels is not None
-        axes.imshow(pies.picture(image.pixels), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(exemplars.picture(image.pixels), cmap="gray", vmin=0, vmax=255)
         says = Counter(answer.says for answer in image.answers).most_common(1)[0][0]
         axes.set_title(f"{image.label} as {says}\n{len(image.answers)} of {groups}", fontsize=8)
     for axes in figure.axes:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from lcomp.report.paper import Run
 from lcomp.report.rows import Row
-from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import spread
+from lcomp.report.text_table import Sheet
 
 HEADINGS = ("row", "n", "test acc %", "worst", "packed bytes", "most", "parameters", "training s")
 NOTE = "packed bytes: of artifact.lcomp, whole: everything that rebuilds the logits. worst, most: of all seeds."

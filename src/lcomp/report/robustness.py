@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
+from lcomp.record.result import Result
+from lcomp.report.exemplars import count
 from lcomp.report.paper import Run
-from lcomp.report.pies import count
 from lcomp.report.rows import Row
-from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import spread
 from lcomp.report.survey import Group
-from lcomp.result import Result
+from lcomp.report.text_table import Sheet
 
 ERRORS = ("row", "n", "test acc %", "gzip KB", "% of plain", "mCE", "relative mCE", "worst corruption", "breaks most")
 CHANGES = ("row", "n", "ECE %", "differing %", "lost", "attributions")
@@ -79,10 +79,10 @@ def ours(results: Sequence[Result], key: str, scale: float, digits: int) -> str:
 
 def against(plain: Mapping[int, Result], results: Sequence[Result]) -> list[str]:
     """A row's errors and sizes, over those of the plain baseline's record of the same seed."""
-    from lcomp.robustness import (
+    from lcomp.evaluation.robustness import (
         mean_corruption_error,
-        relative_mean_corruption_error,
-    )  # needs torch
+        relative_mean_corruption_error,  # needs torch
+    )
 
     pairs = [(result, plain[result.seed]) for result in results if result.seed in plain]
     known = [

@@ -14,15 +14,16 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from lcomp import folders, predictions, quoting
-from lcomp.config import FAMILIES
-from lcomp.limits import Refused
-from lcomp.predictions import Predictions
-from lcomp.redact import redacted
+from lcomp.config import quoting
+from lcomp.config.run_config import FAMILIES
+from lcomp.record import folders, predictions
+from lcomp.record.limits import Refused
+from lcomp.record.predictions import Predictions
+from lcomp.record.redaction import redacted
+from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.record.untrusted import yaml_of
 from lcomp.report.statistics import Difference, difference
-from lcomp.result import FILE_NAME, Result, read
-from lcomp.sweep import MANIFEST, NUMBER
-from lcomp.untrusted import yaml_of
+from lcomp.sweeps.sweep import MANIFEST, NUMBER
 
 log = logging.getLogger("lcomp")
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lcomp import folders
-from lcomp.report.escaping import one_line
+from lcomp.escaping import one_line
+from lcomp.record import folders
+from lcomp.record.result import FILE_NAME, METRICS
 from lcomp.report.importance import bars, importances
 from lcomp.report.runs import record
 from lcomp.report.study_file import read_only
-from lcomp.result import FILE_NAME, METRICS
-from lcomp.sweep import MANIFEST, plan_of
+from lcomp.sweeps.sweep import MANIFEST, plan_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

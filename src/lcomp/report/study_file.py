@@ -8,9 +8,9 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 
-from lcomp import limits
-from lcomp.limits import Refused
-from lcomp.untrusted import content
+from lcomp.record import limits
+from lcomp.record.limits import Refused
+from lcomp.record.untrusted import content
 
 EVERY = 100_000  # steps of SQLite's between two looks at the budget
 ROW = 1 << 22  # bytes of a value or a statement

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from lcomp.report.paper import Run
 from lcomp.report.rows import Row
-from lcomp.report.sheet import Sheet
 from lcomp.report.statistics import difference, spread
+from lcomp.report.text_table import Sheet
 
 HEADINGS = (
     "row",

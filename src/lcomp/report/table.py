@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lcomp.report.escaping import terminal
-from lcomp.result import Result, perturbations
+from lcomp.escaping import terminal
+from lcomp.record.result import Result, perturbations
 
 HEADINGS = ("val acc %", "test acc %", "params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
 ESSENTIAL = ("val acc %", "test acc %", "gzip KB", "smaller", "x baseline")  # on a narrow terminal

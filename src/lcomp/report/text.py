@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lcomp.files import write_atomically
-from lcomp.folders import check_own
-from lcomp.redact import redacted
-from lcomp.report import escaping, pies
+from lcomp import escaping
+from lcomp.record.files import write_atomically
+from lcomp.record.folders import check_own
+from lcomp.record.redaction import redacted
+from lcomp.report import exemplars
 from lcomp.report.pictures import drawn
 from lcomp.report.runs import Group, Shown, by_dataset, groups, link, ranked
-from lcomp.report.sheet import Sheet
+from lcomp.report.text_table import Sheet
 
 PICTURES = "report"  # the folder beside report.md
 LOST = (
@@ -103,7 +104,7 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
                 figure(group, "latency_us_p50", 1, 1),
                 figure(group, "latency_ratio", 1, 2),
                 "" if over is None else f"{100 * over.mean:+.2f} ({100 * over.low:+.2f} to {100 * over.high:+.2f})",
-                *([figure(group, "mce", 1, 2), str(pies.count(group.pairs()))] if robust else []),
+                *([figure(group, "mce", 1, 2), str(exemplars.count(group.pairs()))] if robust else []),
             ]
         )
     notes = [

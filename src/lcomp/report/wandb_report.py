@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.errors import UserError
-from lcomp.mirror import FOLDER, sync_command
 from lcomp.report.runs import Shown, judged, numbers
-from lcomp.report.sheet import Sheet
+from lcomp.report.text_table import Sheet
+from lcomp.tracking.wandb_logger import FOLDER, sync_command
 
 AXES = ("prune.sparsity", "quant.bits", "kd.temperature")  # of the parallel coordinates, in any report
 ROBUST = ("mce", "relative_mce", "ece", "differing", "pies")  # columns where robustness was asked for
@@ -164,6 +164,6 @@ def destination(text: str) -> tuple[str, str]:
 
 
 def write_spec(path: Path, written: dict[str, Any]) -> None:
-    from lcomp.files import write_atomically
+    from lcomp.record.files import write_atomically
 
     write_atomically(path, json.dumps(written, indent=1).encode())

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
 
-from lcomp.untrusted import onnx_of
+from lcomp.record.untrusted import onnx_of
 
 Weights = dict[str, NDArray[np.float32]]
 BINS = 61

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lcomp.files import write_atomically
+from lcomp.record.files import write_atomically
 from lcomp.report import page
 from lcomp.report.runs import Shown, shown
-from lcomp.report.sheet import Sheet
 from lcomp.report.text import write_csv, write_markdown
+from lcomp.report.text_table import Sheet
 
 
 class Reading(NamedTuple):

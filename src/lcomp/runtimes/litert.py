@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.files import write_atomically
 from lcomp.packed.artifact import from_onnx
 from lcomp.packed.network import Network
+from lcomp.record.files import write_atomically
 from lcomp.runtimes.runtime import Converting, Session
 from lcomp.techniques.quantization.layers import CodedWeight, DynamicInput, Input, IntegerWeight
 
@@ -25,7 +25,7 @@ class LiteRT(Converting):
     """Converts the artifact with litert-torch; answers one image at a time, the batch that the file is made for.
 
     Args:
-        space_to_depth: convert what `lcomp.space_to_depth` makes of the artifact.
+        space_to_depth: convert what `lcomp.export.space_to_depth` makes of the artifact.
     """
 
     packages = ("ai-edge-litert", "litert-torch")
@@ -67,7 +67,7 @@ class LiteRT(Converting):
 
 
 def translated(artifact: Path, rewritten: bool) -> Network:
-    """The network of an artifact, or of what `lcomp.space_to_depth` makes of it, ready to be converted."""
+    """The network of an artifact, or of what `lcomp.export.space_to_depth` makes of it, ready to be converted."""
     return with_decomposed_quantizers(from_onnx(artifact, rewritten))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 from onnxruntime import InferenceSession, SessionOptions
 
-from lcomp import space_to_depth
+from lcomp.export import space_to_depth
 from lcomp.runtimes.runtime import ReadsONNX, Session
 
 

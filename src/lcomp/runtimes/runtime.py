@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lcomp import space_to_depth
 from lcomp.errors import UserError
-from lcomp.files import write_atomically
+from lcomp.export import space_to_depth
+from lcomp.record.files import write_atomically
 
 Session = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # pixels (N, C, H, W) in [0, 1] to logits (N, classes)
 
@@ -23,7 +23,7 @@ class Runtime(ABC):
 
     Attributes:
         packages: distributions that it is made of; a record names their versions.
-        space_to_depth: whether what it deploys was rewritten as `lcomp.space_to_depth` describes.
+        space_to_depth: whether what it deploys was rewritten as `lcomp.export.space_to_depth` describes.
     """
 
     packages: ClassVar[tuple[str, ...]]
@@ -83,7 +83,7 @@ class ReadsONNX(Converting):
     """An engine that deploys the ONNX artifact as it is, or rewritten.
 
     Args:
-        space_to_depth: deploy what `lcomp.space_to_depth` makes of it.
+        space_to_depth: deploy what `lcomp.export.space_to_depth` makes of it.
     """
 
     suffix = ".space_to_depth.onnx"

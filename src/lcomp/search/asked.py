@@ -10,13 +10,13 @@ from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState, create_trial
 
 from lcomp.errors import UserError
-from lcomp.redact import redacted
-from lcomp.result import Result
+from lcomp.record.redaction import redacted
+from lcomp.record.result import Result
 from lcomp.search import study as studies
 from lcomp.search.settings import Retry, Settings, quietly
 from lcomp.search.space import Space
 from lcomp.search.worker import Worker, asked_for, noted
-from lcomp.sweep import difference, latest, runs
+from lcomp.sweeps.sweep import difference, latest, runs
 
 ASKED = "asked"  # the attribute of a study
 FREE = ("name", "progress", "report", "reuse", "logger", "threads", "baseline.cache", "data.root", "data.download")

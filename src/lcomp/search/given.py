@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import hydra.utils
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from lcomp.config import FAMILIES
+from lcomp.config.run_config import FAMILIES
 from lcomp.errors import UserError
-from lcomp.redact import redacted
+from lcomp.record.redaction import redacted
 from lcomp.search.space import Space
 
 if TYPE_CHECKING:

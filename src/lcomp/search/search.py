@@ -18,24 +18,25 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from lcomp import broken_files, clocks, config, inputs, sweep, sweep_composition
-from lcomp.ending import end
+from lcomp.cli.sweep_callback import end
+from lcomp.config import run_config
+from lcomp.config.typed_command import Typed
 from lcomp.errors import UserError
-from lcomp.files import write_atomically
-from lcomp.interruption import Interrupted
-from lcomp.points import key
-from lcomp.progress import View
-from lcomp.redact import redacted
+from lcomp.escaping import terminal
+from lcomp.record.files import write_atomically
+from lcomp.record.interruption import Interrupted
+from lcomp.record.redaction import redacted
+from lcomp.record.result import FILE_NAME, Result, read
 from lcomp.report import study_file
-from lcomp.report.escaping import terminal
-from lcomp.result import FILE_NAME, Result, read
 from lcomp.search import study as studies
 from lcomp.search.asked import adopt, claim, repeat_lost
 from lcomp.search.given import custom_of, fixed_of, with_families
 from lcomp.search.settings import Settings, named
 from lcomp.search.space import Space, flat, suggest
 from lcomp.search.worker import Worker, asked_for, noted
-from lcomp.typed import Typed
+from lcomp.sweeps import broken_files, composition_check, configuration_files, deferred_latency, sweep
+from lcomp.sweeps.grid_points import key
+from lcomp.sweeps.progress import View
 
 if TYPE_CHECKING:
     from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
@@ -49,7 +50,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     """Carries out the search of a sweeper; `arguments` are the command line's overrides."""
     cfg = sweeper.config
     assert cfg is not None
-    sweep_composition.check(cfg)
+    composition_check.check(cfg)
     folder = Path(cfg.hydra.sweep.dir)
     asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
     parser = OverridesParser.create(config_loader=sweeper.context.config_loader)
@@ -71,7 +72,9 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
         settings.n_trials = len(points)
 
     hydras = [str(one) for one in plain(cfg.hydra.overrides.hydra)]  # unresolved
-    files = inputs.keep(sweeper.context.config_loader, str(cfg.hydra.job.config_name), hydras, space.examples())
+    files = configuration_files.keep(
+        sweeper.context.config_loader, str(cfg.hydra.job.config_name), hydras, space.examples()
+    )
     sweep.typed = Typed(sweeper.context.config_loader, cfg, lambda result: space.named(result, custom is not None))
     with open_dict(cfg):  # Hydra writes both beside every trial
         cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(sweeper.storage), redacted(hydras)
@@ -102,7 +105,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
         own = [argument for argument in asked if argument.startswith("threads=") and argument in arguments]
         single = (settings.objective[0], settings.direction[0] == "maximize") if len(settings.objective) == 1 else None
         try:
-            with View(folder, settings.n_trials, done, config.shows(cfg), None if settings.constraint else single):
+            with View(folder, settings.n_trials, done, run_config.shows(cfg), None if settings.constraint else single):
                 if done < settings.n_trials:
                     returned = launcher.launch(
                         [[*own, "hydra.sweep.subdir=.workers/${hydra.job.num}"]] * jobs, initial_job_idx=0
@@ -119,7 +122,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
             raise known from error
-        clocks.complete(folder, sweep.typed)
+        deferred_latency.complete(folder, sweep.typed)
     try:
         tell(settings, study, folder, worker.sweep, fixed)
     except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises

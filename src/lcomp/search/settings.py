@@ -15,10 +15,10 @@ import sqlalchemy.exc
 from optuna.study import StudyDirection
 from optuna.trial import Trial
 
-from lcomp.build import find
+from lcomp.config.instantiation import find
 from lcomp.errors import UserError, nearest, one_of
-from lcomp.redact import redacted
-from lcomp.result import METRICS, Result
+from lcomp.record.redaction import redacted
+from lcomp.record.result import METRICS, Result
 
 MORE_IS_BETTER = ("val_accuracy", "sparsity")
 Made = TypeVar("Made", optuna.samplers.BaseSampler, optuna.pruners.BasePruner)

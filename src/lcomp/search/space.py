@@ -18,10 +18,10 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
-from lcomp.config import FAMILIES
+from lcomp.config.run_config import FAMILIES
 from lcomp.errors import UserError
-from lcomp.points import hidden, key, without_inactive
-from lcomp.result import Result
+from lcomp.record.result import Result
+from lcomp.sweeps.grid_points import hidden, key, without_inactive
 
 SETTING = re.compile(rf"(?!.*_target_)(?:{'|'.join(FAMILIES)}|trainer)(?:[./]\w+)*=[\w.+-]+")  # no class, no path
 Suggested = Callable[[str, BaseDistribution], Any]

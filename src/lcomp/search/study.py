@@ -11,8 +11,8 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lcomp.interruption import excused
-from lcomp.result import Result
+from lcomp.record.interruption import excused
+from lcomp.record.result import Result
 from lcomp.search.settings import Retry, Settings, quietly
 
 log = logging.getLogger("lcomp")

@@ -20,17 +20,17 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lcomp import job as task
+from lcomp.cli import task as task
 from lcomp.errors import Pruned
-from lcomp.interruption import excused, of_machine
-from lcomp.points import hidden, key
-from lcomp.redact import redacted
-from lcomp.result import FILE_NAME, Result, read
+from lcomp.record.interruption import excused, of_machine
+from lcomp.record.redaction import redacted
+from lcomp.record.result import FILE_NAME, Result, read
 from lcomp.search import study as studies
 from lcomp.search.heartbeat import beat, beating
 from lcomp.search.settings import Settings, quietly
 from lcomp.search.space import Space, suggest, text
-from lcomp.sweep import next_number
+from lcomp.sweeps.grid_points import hidden, key
+from lcomp.sweeps.sweep import next_number
 
 log = logging.getLogger("lcomp")
 DUPLICATES = 3  # in a row, before a point is drawn at random

@@ -16,10 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lcomp import command_line, config
-from lcomp.composition import compose
+from lcomp.cli import shorthand
+from lcomp.cli.error_messages import explain
+from lcomp.config import run_config
+from lcomp.config.composition import compose
 from lcomp.errors import UserError
-from lcomp.explain import explain
 
 
 def main() -> int:
@@ -72,12 +73,12 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     """
     for override in overrides:
         family = override.lstrip("+").partition("=")[0].replace("/", ".").partition(".")[0]
-        if family in config.FAMILIES:
+        if family in run_config.FAMILIES:
             raise UserError(f"{override}: the baseline alone is looked at; choose with --sparsities and --bits")
-        if "=" in override and command_line.sweeps(override):
+        if "=" in override and shorthand.sweeps(override):
             raise UserError(f"{override}: one value; a call looks at one baseline")
     cfg = compose(overrides)
-    config.check(cfg)
+    run_config.check(cfg)
     return cfg
 
 
@@ -90,17 +91,17 @@ def look(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from lcomp import parts
-    from lcomp.measure import split_of
+    from lcomp.evaluation.measurement import split_of
     from lcomp.sensitivity import output
     from lcomp.sensitivity.scores import sensitivity
     from lcomp.techniques.technique import check_patterns, layers
+    from lcomp.training import components
 
     tell()
     torch.set_num_threads(cfg.threads)
     pl.seed_everything(cfg.seed, verbose=False)
-    data = parts.make_data(cfg)
-    network = parts.make_baseline(cfg, data).network
+    data = components.make_data(cfg)
+    network = components.make_baseline(cfg, data).network
     check_patterns(network, (), "sensitivity")
     console = Console(stderr=True)
     columns = (BarColumn(20), TextColumn("{task.completed} of {task.total}"), TimeRemainingColumn())

@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
-from lcomp.files import write_atomically
+from lcomp.record.files import write_atomically
 from lcomp.report.page import embedded, source
 from lcomp.sensitivity.scores import Score
 

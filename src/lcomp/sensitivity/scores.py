@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lcomp.measure import Split, answers
+from lcomp.evaluation.measurement import Split, answers
 from lcomp.techniques.pruning.criteria import magnitude
 from lcomp.techniques.pruning.mask import shrink
 from lcomp.techniques.quantization.grids import Uniform

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, nearest
+from lcomp.record.untrusted import check_checkpoint
 from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.inspection import Layer as Layer
 from lcomp.techniques.schedule import Candidates, Scheduled
-from lcomp.untrusted import check_checkpoint
 
 log = logging.getLogger(__name__)
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning, whose weights are float32

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lcomp import graph
 from lcomp.errors import UserError, nearest
+from lcomp.techniques import layer_graph
 from lcomp.techniques.pruning.channels import is_own
 from lcomp.techniques.pruning.trial import first_line, logits
 from lcomp.techniques.technique import Technique
@@ -85,7 +85,7 @@ class LayerPruning(Technique):
                 identity = standing_for(removed, name)
                 for other, module in list(network.named_modules(remove_duplicate=False)):
                     if module is removed:
-                        graph.replace(network, other, identity)
+                        layer_graph.replace(network, other, identity)
 
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
         for name in self.layers:

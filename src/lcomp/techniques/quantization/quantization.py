@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lcomp import graph
 from lcomp.errors import UserError, one_of
 from lcomp.models.layers import Normalize, folded_bias
-from lcomp.techniques import inspection
+from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.parametrizations import beneath, leave, parametrization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
@@ -102,7 +101,7 @@ class Quantization(Technique):
         self.check(network)
         found, left_alone = self.acted_on(network)
         warn_of_others(network, "quant", left_alone)
-        sources, foldable = graph.sources(network), graph.foldable(network)
+        sources, foldable = layer_graph.sources(network), layer_graph.foldable(network)
         quantizers: dict[int, WeightQuantizer] = {}  # one for each weight, which layers may share
         for name, layer in found.items():
             if parametrization(layer, WeightQuantizer) is not None:
@@ -111,7 +110,7 @@ class Quantization(Technique):
             if id(last) not in quantizers:
                 quantizers[id(last)] = self.weight_quantizer(layer.weight, self.grid_of(name))
             parametrize.register_parametrization(layer, "weight", quantizers[id(last)], unsafe=True)
-            pixels = name in foldable or sources.get(name) == graph.PIXELS
+            pixels = name in foldable or sources.get(name) == layer_graph.PIXELS
             self.attach_input(network.get_submodule(foldable.get(name, name)), pixels)
 
     def grid_of(self, name: str) -> Grid:
@@ -134,11 +133,11 @@ class Quantization(Technique):
         module.input_quantizer = (
             ActivationQuantizer(PIXEL_BITS, self.range) if pixels else self.activation_quantizer(self.activation_bits)
         )
-        module.register_forward_pre_hook(graph.quantize_input, with_kwargs=True)
+        module.register_forward_pre_hook(layer_graph.quantize_input, with_kwargs=True)
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
-        foldable, batch_norms = graph.foldable(network), graph.batch_norms(network, self.calls)
+        foldable, batch_norms = layer_graph.foldable(network), layer_graph.batch_norms(network, self.calls)
         weights: dict[int, IntegerWeight] = {}  # of each quantizer, which layers may share
         for name, layer in list(layers(network)):
             quantizer = parametrization(layer, WeightQuantizer)
@@ -153,19 +152,19 @@ class Quantization(Technique):
                 integers = quantizer.integers(beneath(layer, WeightQuantizer))
                 weights[id(quantizer)] = IntegerWeight(integers, quantizer.scale)
             quantized = integer_layer(layer, weights[id(quantizer)], owner)
-            graph.replace(network, name, quantized)
+            layer_graph.replace(network, name, quantized)
             if name in batch_norms:
                 fold_batch_norm(quantized, network.get_submodule(batch_norms[name]))
-                graph.replace(network, batch_norms[name], nn.Identity())
+                layer_graph.replace(network, batch_norms[name], nn.Identity())
             if owner is not layer:
-                graph.replace(network, foldable[name], nn.Identity())
+                layer_graph.replace(network, foldable[name], nn.Identity())
             keep_biases_in_reach(quantized)
         return network
 
 
 def reason_against(name: str, layer: Layer, calls: Calls | None) -> str | None:
     """Why integers cannot take the place of the layer's weight."""
-    if inspection.hooked(layer, own=[graph.quantize_input]):
+    if inspection.hooked(layer, own=[layer_graph.quantize_input]):
         return "it has hooks of its own"
     if not inspection.computes_as_its_kind(layer):
         return f"it does not compute as a {'Conv2d' if isinstance(layer, nn.Conv2d) else 'Linear'} does"
@@ -221,7 +220,7 @@ def leave_float(layer: Layer, owner: nn.Module) -> None:
     leave(layer, beneath(layer, WeightQuantizer))
     del owner.input_quantizer
     for key, hook in list(owner._forward_pre_hooks.items()):
-        if hook is graph.quantize_input:
+        if hook is layer_graph.quantize_input:
             del owner._forward_pre_hooks[key], owner._forward_pre_hooks_with_kwargs[key]
 
 

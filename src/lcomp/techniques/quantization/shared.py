@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lcomp import graph
 from lcomp.errors import UserError
 from lcomp.models.layers import Normalize, folded_bias
-from lcomp.techniques import inspection
+from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.parametrizations import Parametrization, parametrization
 from lcomp.techniques.quantization.layers import QuantizedConv2d, QuantizedLinear, SharedWeight
 from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_fit, reason_against
@@ -152,7 +151,7 @@ class WeightSharing(Technique):
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
         share(network)
-        foldable = graph.foldable(network)
+        foldable = layer_graph.foldable(network)
         stored: dict[int, SharedWeight] = {}  # of each codebook, which layers may share
         for name, layer in list(layers(network)):
             codebook = parametrization(layer, Codebook)
@@ -165,9 +164,9 @@ class WeightSharing(Technique):
             ):  # one value for all inputs folds into the table
                 weight.codebook.div_(source.std)
                 layer.bias = folded_bias(source, weight(), layer.bias)
-                graph.replace(network, foldable[name], nn.Identity())
+                layer_graph.replace(network, foldable[name], nn.Identity())
             kind = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear
-            graph.replace(network, name, kind(layer, weight, nn.Identity()))  # type: ignore[arg-type]
+            layer_graph.replace(network, name, kind(layer, weight, nn.Identity()))  # type: ignore[arg-type]
         return network
 
 

@@ -1,0 +1,82 @@
+"""Errors of composition in the user's words: what was seen, what is nearest, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+
+from lcomp.cli import shorthand
+from lcomp.config import quoting, run_config
+from lcomp.config.run_config import HIDDEN
+from lcomp.errors import UserError, nearest
+
+WORDS = ("experiment", "launcher", *shorthand.SWEEP_KEYS)  # at the top of a command line, and of no configuration
+
+
+def explain(error: Exception, arguments: Sequence[str]) -> str:
+    """A line or two for an error that Hydra or OmegaConf raised before anything ran."""
+    for said in (error, error.__cause__):  # the cause: of a setting of a launcher or sweeper
+        if isinstance(said, UserError):
+            return str(said)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        allowed = [str(option) for option in error.options or ()] or list(keys_of(group))
+        return f"{group}={choice}: no such choice; allowed are {', '.join(allowed)}{nearest(choice, allowed)}"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: not an override ({str(error.message).splitlines()[0]}); "
+            "write key=value, and quote what the shell or Hydra would read: 'key=\"a=b\"'"
+        )
+    if isinstance(error, InstantiationException) and (cause := error.__cause__):
+        return f"{str(error).rpartition('full_key: ')[2]}: cannot be made ({type(cause).__name__}: {cause})"
+    key, siblings = getattr(error.__cause__, "full_key", None), getattr(error.__cause__, "parent_node", None)
+    if key is not None and siblings is not None:
+        return unknown_key(key, [str(sibling) for sibling in siblings if sibling not in HIDDEN])
+    asked, _, overrides = shorthand.parted(list(arguments))
+    if not shorthand.is_multirun(list(arguments)) and any(shorthand.sweeps(o) for o in overrides if "=" in o):
+        shows = f"; --cfg {asked.cfg} shows what one run would use" if asked.cfg else ""
+        again = quoting.command(overrides, ["-m", *shorthand.finding(asked)])
+        return f"several values make a sweep: add -m, as in {again}{shows}"
+    return str(error).splitlines()[0]
+
+
+def unknown_key(key: str, siblings: Sequence[str]) -> str:
+    """Says where a key that the composed configuration lacks does exist, or which sibling is nearest."""
+    parent, _, name = key.rpartition(".")
+    owners = [choice for choice, keys in keys_of(parent).items() if name in keys]
+    if owners:
+        return f"{key}: not a key of the chosen {parent}; those with it are {parent}=" + f", {parent}=".join(owners)
+    if "/" in key:
+        return unknown_group(key)
+    if not parent:
+        return unknown_word(key, [*siblings, *WORDS])
+    allowed = [f"{parent}.{sibling}" for sibling in siblings]
+    if not allowed:
+        allowed = sorted({f"{parent}.{own}" for keys in keys_of(parent).values() for own in keys})
+        return f"{key}: {parent} has no such key; its choices have {', '.join(allowed)}{nearest(key, allowed)}"
+    hint = f"; a key that your own class takes is added with +{key}=..." if parent in ("model", "data") else ""
+    return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{nearest(key, allowed)}"
+
+
+def unknown_word(word: str, allowed: Sequence[str]) -> str:
+    """Says which word of a command line is near, where a part of the run has a key of that name, or what there is."""
+    parts = (*run_config.FAMILIES, "trainer", "data", "model")
+    owners = [part for part in parts if any(word in keys for keys in keys_of(part).values())]
+    if owners:
+        return f"{word}: no such key; write " + " or ".join(f"{part}.{word}" for part in owners)
+    return f"{word}: no such key" + (nearest(word, allowed) or f"; allowed are {', '.join(allowed)}")
+
+
+def unknown_group(key: str) -> str:
+    """Says which groups of choices a part of the run has."""
+    part = key.partition("/")[0]
+    groups = sorted(f"{part}/{path.name}" for path in (run_config.folder() / part).glob("*/"))
+    return f"{key}: no such group; {part} has {', '.join(groups) or 'none inside'}{nearest(key, groups)}"
+
+
+def keys_of(group: str) -> dict[str, list[str]]:
+    """The keys that each choice of a group has."""
+    files = sorted((run_config.folder() / group).glob("*.yaml")) if group else []
+    return {path.stem: [str(key) for key in OmegaConf.load(path) if key not in HIDDEN] for path in files}

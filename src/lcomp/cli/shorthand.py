@@ -1,0 +1,189 @@
+"""The short way of asking: a command line in the words that Hydra has for it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from lcomp.config import quoting
+from lcomp.config.run_config import FAMILIES, folder
+from lcomp.errors import UserError, nearest
+
+SWEEPER_KEYS = (
+    "n_trials",
+    "n_jobs",
+    "storage",
+    "study_name",
+    "max_retries",
+    "max_failure_rate",
+    "objective",
+    "direction",
+)
+SWEEP_KEYS = ("resume", "hparams_search", "sweeper", "sampler", "pruner", *SWEEPER_KEYS)
+SEVERAL = ("perturb", "kd/objectives", "experiment")  # groups of which several choices go together
+
+
+def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Makes a command line explicit, so that naming a family's key is enough.
+
+    A family whose keys are named without a choice gets its default technique, unless an experiment chooses. Where a
+    sweep goes over a family's choices or over experiments, the family's keys become sweeps of one value: Hydra then
+    composes them with the choice that takes them.
+
+    Returns:
+        The arguments, Hydra's flags first, and a line for each choice that was made.
+
+    Raises:
+        UserError: a flag that there is not, a setting of sweeps without `-m`, or several choices together where there
+            can be one.
+    """
+    asked, flags, overrides = parted(arguments)
+    check_one_choice(overrides)
+    if asked.cfg and asked.multirun:
+        raise UserError(f"--cfg {asked.cfg}: shows what one run would use; leave -m and several values out")
+    if not is_multirun(arguments) and not (asked.cfg or asked.info or asked.help):
+        check_no_sweep(overrides, finding(asked))
+    explicit, said = [made for override in overrides for made in hydras(override)], []
+    for group in [a.partition("._target_=")[0] for a in explicit if "._target_=" in a]:
+        explicit = [f"+{a}" if a.startswith(f"+{group}.") else a for a in explicit]  # also where its choice has the key
+    experiments = [a for a in explicit if a.startswith("experiment=")]
+    for family, technique in FAMILIES.items():
+        named = [a for a in explicit if a.lstrip("+").startswith((f"{family}.", f"{family}/"))]
+        chosen = [a for a in explicit if a.startswith(f"{family}=")]
+        if named and not chosen and any(a.startswith("hparams_search=") for a in arguments):
+            continue  # which may search the family itself
+        if named and not chosen and not experiments:
+            explicit.insert(explicit.index(named[0]), f"{family}={technique}")
+            said.append(f"{named[0]} chooses {family}={technique}")
+        elif any(sweeps(choice) for choice in chosen + experiments):
+            for argument in named:
+                if not sweeps(argument):
+                    key, _, value = argument.partition("=")
+                    explicit[explicit.index(argument)] = f"{key}=choice({value})"
+    return [*flags, *explicit], said
+
+
+class Flags(argparse.ArgumentParser):
+    """Hydra's flags, wherever they stand; what is none is said in a line."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False, parents=[get_args_parser()])
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in self._option_string_actions if name.startswith("--")]
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; python -m lcomp --hydra-help lists the flags")
+
+
+def parted(arguments: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
+    """The flags of a command line as they were read, the same as they were written, and the overrides.
+
+    `--key=value`, as W&B's agents write it, is the override key=value.
+
+    Raises:
+        UserError: a flag that there is not, or a value that it does not take.
+    """
+    parser = Flags()
+    plain = [argument for argument in spelt(arguments, parser) if argument != "--"]
+    asked, unknown = parser.parse_known_intermixed_args(plain)
+    if unknown:
+        name = unknown[0].lstrip("-").partition("=")[0]
+        example = unknown[0].lstrip("-") if "=" in unknown[0] else f"{name}=VALUE"
+        raise UserError(
+            f"{unknown[0]}: no such flag; a setting is written without dashes before it: {example}"
+            f"{nearest(unknown[0].partition('=')[0], parser.names)}"
+        )
+    flags, left = [], list(asked.overrides)
+    for argument in plain:
+        if argument in left:
+            left.remove(argument)
+        else:
+            flags.append(argument)
+    return asked, flags, asked.overrides
+
+
+def spelt(arguments: list[str], parser: Flags) -> list[str]:
+    """The arguments with `--key=value` as key=value, and with the value of `--info` beside it: Hydra would take an
+    override for it."""
+    found: list[str] = []
+    for number, argument in enumerate(arguments):
+        name, equals, _ = argument.partition("=")
+        is_flag = any(flag.startswith(name) for flag in parser.names)  # also cut short, as Hydra reads it
+        near = nearest(name.replace("_", "-"), parser.names)
+        if equals and name.startswith("--") and not is_flag and not near:
+            found.append(argument[2:])
+        elif argument in ("--info", "-i") and (number + 1 == len(arguments) or "=" in arguments[number + 1]):
+            found.append("--info=all")
+        else:
+            found.append(argument)
+    return found
+
+
+def finding(asked: argparse.Namespace) -> list[str]:
+    """Of the flags of a command line, those by which it finds its configuration."""
+    names = ("config_path", "config_dir", "config_name")
+    given = [(f"--{name.replace('_', '-')}", getattr(asked, name)) for name in names]
+    return [word for flag, value in given if value is not None for word in (flag, value)]
+
+
+def is_multirun(arguments: list[str]) -> bool:
+    """Whether the command line asks for a sweep."""
+    asked, _, overrides = parted(arguments)
+    return bool(asked.multirun) or "hydra.mode=MULTIRUN" in overrides
+
+
+def check_one_choice(arguments: list[str]) -> None:
+    """Raises UserError for a list of choices of a group that has one."""
+    for argument in arguments:
+        group, equals, value = argument.lstrip("+").partition("=")
+        if equals and value.startswith("[") and group not in SEVERAL and (folder() / group).is_dir():
+            choices = value.strip("[]")
+            raise UserError(f"{argument}: one choice of {group} at a time; a sweep tries several: -m {group}={choices}")
+
+
+def check_no_sweep(arguments: list[str], flags: Sequence[str] = ()) -> None:
+    """Raises UserError for a setting of sweeps, which a single run would not heed."""
+    for argument in arguments:
+        if argument.partition("=")[0] in SWEEP_KEYS:
+            again = quoting.command(arguments, ["-m", *flags])
+            raise UserError(f"{argument}: belongs to a sweep; add -m, as in {again}")
+
+
+def hydras(argument: str) -> list[str]:
+    """Settings of sweeps and launchers in the words that Hydra has for them.
+
+    `launcher=serial`, `launcher.workers=2`; `resume=last` or a folder; `sweeper=optuna`, `n_trials=20`.
+    """
+    name, equals, value = argument.partition("=")
+    if not equals:
+        return [argument]
+    if name == "resume":
+        from lcomp.sweeps.sweep import last
+
+        if value[:1] in ("'", '"') and value[:1] == value[-1:] and not Path(value).exists():  # quoted for Hydra already
+            value = value[1:-1]
+        return [f"hydra.sweep.dir={quoting.value(last() if value == 'last' else value)}", "hydra.sweeper.resume=true"]
+    if name == "hparams_search":
+        return [argument, "hydra/sweeper=optuna"]
+    if argument == "launcher=ray":  # with settings that work; hydra-ray-launcher has the name
+        return ["hydra/launcher=ray_tasks"]
+    if name in ("launcher", "sweeper"):
+        return [f"hydra/{argument}"]
+    if name in ("sampler", "pruner"):
+        return [f"hydra/sweeper/{argument}"]
+    if name in SWEEPER_KEYS or name.startswith(("constraint.", "sampler.", "pruner.")):
+        return [f"hydra.sweeper.{argument}"]
+    return [f"hydra.{argument}" if name.startswith(("launcher.", "sweeper.")) else argument]
+
+
+def sweeps(override: str) -> bool:
+    """Whether an override has several values, in Hydra's grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return bool(OverridesParser.create().parse_override(override).is_sweep_override())

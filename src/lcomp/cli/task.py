@@ -1,0 +1,89 @@
+"""What Hydra calls for each point of a command line; imports nothing heavy until it does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from lcomp.config import run_config
+from lcomp.record.interruption import of_machine
+from lcomp.record.redaction import redacted
+from lcomp.record.summary_line import line
+from lcomp.sweeps import sweep
+from lcomp.training import devices
+
+log = logging.getLogger("lcomp")
+NOTE = ".hydra"  # in a run's folder, wherever `hydra.output_subdir` has Hydra write
+report: Callable[[int, float], None] | None = None  # a search's, of the trial that this process is carrying out
+
+
+def job(cfg: DictConfig) -> float:
+    """One run; what it returns to a sweeper is the artifact's validation accuracy, NaN when it has none.
+
+    Raises:
+        Interrupted: the machine cannot go on, so that other runs need not begin.
+    """
+    try:
+        return carry_out(cfg)
+    except Exception as error:  # of imports, of Hydra's files: outside what the run records
+        if machines := of_machine(error):
+            raise machines from error
+        raise
+
+
+def carry_out(cfg: DictConfig) -> float:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from lcomp.run import run
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    leave_note(cfg, run_config.overrides(hydra), folder, hydra.output_subdir)
+    alone = hydra.mode == RunMode.RUN
+    if not alone:
+        cfg.progress = False  # the sweep shows its own
+        if cfg.device == "gpu":
+            devices.take(folder.parent)
+    result = run(
+        cfg,
+        folder,
+        run_config.overrides(hydra),
+        run_config.choices(hydra),
+        timed=alone,  # a sweep leaves latencies to its end
+        report=report,
+        equals=None if alone or cfg.reuse is not True else folder.parents[1],
+        group=None if alone else folder.parent.name,
+    )
+    log.debug("%s", line(result))
+    if alone:
+        sweep.tell(result)
+        if result.status == "ok":
+            print(f"Record and artifact: {folder}")
+    return result.metrics["val_accuracy"] if result.status == "ok" else float("nan")
+
+
+def leave_note(cfg: DictConfig, overrides: list[str], folder: Path, written: str | None) -> None:
+    """Notes in `folder` what the run was composed to, for what comes after it; no secrets, there or where Hydra wrote.
+
+    Args:
+        written: `hydra.output_subdir`, wherever that is.
+    """
+    if written is not None:
+        hide_secrets(folder / written)
+    note = folder / NOTE
+    note.mkdir(exist_ok=True)
+    OmegaConf.save(redacted(OmegaConf.to_container(cfg, resolve=False)), note / "config.yaml")
+    OmegaConf.save(redacted(overrides), note / "overrides.yaml")
+
+
+def hide_secrets(folder: Path) -> None:
+    """Takes secrets out of what Hydra wrote of the run; `${oc.env:NAME}` stands there as it is, and works again."""
+    for path in folder.glob("*.yaml"):
+        written = OmegaConf.to_container(OmegaConf.load(path))
+        hidden = redacted(written)
+        if hidden != written:
+            OmegaConf.save(hidden, path)

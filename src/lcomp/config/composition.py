@@ -1,0 +1,206 @@
+"""What Hydra composes, less what a replaced `_target_` leaves behind: a user's class is given what was asked for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from lcomp.config.instantiation import find, names_of
+from lcomp.config.repository import Kept
+from lcomp.errors import UserError
+
+GROUPS = ("data", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
+KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
+
+
+def folder() -> Path:
+    """The folder of the configuration: beside `src` in a checkout, inside the package in a wheel."""
+    package = Path(__file__).parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+def compose(overrides: Sequence[str], config_dir: Path | str | None = None) -> DictConfig:
+    """The configuration of a command line.
+
+    Args:
+        config_dir: a folder of the user's own choices, as with `--config-dir`.
+    """
+    given = list(overrides)
+    if config_dir is not None:
+        given.append(f"hydra.searchpath=['file://{Path(config_dir).resolve()}']")
+    with hydra.initialize_config_dir(str(folder().resolve()), version_base="1.3"):
+        return settled(hydra.compose("config", given), given)
+
+
+def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """`cfg` less the keys that are left over from a choice of lcomp's whose `_target_` was replaced.
+
+    What the command line, an experiment or a file of the user's own states stays, whatever its value, for the class to
+    take or to refuse; so does what interpolates the run's own settings (`seed: ${seed}`) where the class names it.
+
+    Args:
+        overrides: what `cfg` was composed from.
+
+    Raises:
+        UserError: `perturb` is asked for, and the data's class does not take it.
+    """
+    loader = config_loader()
+    if only_own_files(loader) and not any(word in o for o in overrides for word in ("_target_", "searchpath")):
+        return cfg  # as nearly always: nothing can have been replaced
+    try:
+        origin = Origin.of(loader, overrides)
+    except HydraException:  # not composed here: then every key is taken, or refused
+        return cfg
+    cfg = copy.deepcopy(cfg)
+    with flag_override(cfg, ["struct", "readonly"], False):
+        for path, node in list(nodes(cfg)):
+            origin.drop_left_over(path, node)
+        hand_on_perturb(cfg)
+    return cfg
+
+
+def file_of(key: str, overrides: Sequence[str] = ()) -> str:
+    """The file that states `key`, of those that are composed; an empty text where none does, or that is not known.
+
+    Args:
+        overrides: what chooses the files; none: Hydra's record of the job.
+    """
+    given = list(overrides) or (list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
+    found = ""
+    for config_path, loaded in loaded_files(config_loader(), given)[1] if given else ():
+        node: Any = loaded.config
+        for part in key.split("."):
+            node = node._get_node(part) if isinstance(node, DictConfig) else None
+        if node is not None and loaded.path:
+            found = f"{loaded.path.removeprefix('file://')}/{config_path}.yaml"
+    return found
+
+
+def loaded_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> tuple[Any, list[tuple[str, Any]]]:
+    """Hydra's list of defaults for `overrides`, and each file of it, as it was loaded, by its path."""
+    _, repository = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
+    found = loader.compute_defaults_list("config", list(overrides), RunMode.RUN)
+    return found, [(str(d.config_path), loader._load_single_config(d, repository)) for d in found.defaults]
+
+
+@dataclass
+class Origin:
+    """Where a configuration's values come from.
+
+    Attributes:
+        chosen: what the chosen files of lcomp's own say.
+        asked: every key, with those above it, that anything else states.
+    """
+
+    chosen: DictConfig = field(default_factory=lambda: OmegaConf.create({}))
+    asked: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, loader: ConfigLoaderImpl, overrides: Sequence[str]) -> Origin:
+        """Loads what `overrides` choose, file by file."""
+        made = cls()
+        found, files = loaded_files(loader, overrides)
+        for config_path, loaded in files:
+            if of_a_group(config_path) and loaded.path == f"file://{folder().resolve()}":
+                made.chosen.merge_with(loaded.config)
+            else:
+                made.ask(OmegaConf.to_container(loaded.config))
+        for override in found.config_overrides:
+            made.ask(override.value(), override.key_or_group)
+        for group, by in found.overrides.override_metadata.items():
+            if by.external_override or not of_a_group(by.containing_config_path):
+                made.ask(None, group.replace("/", "."))
+        return made
+
+    def ask(self, value: Any, key: str = "") -> None:
+        """Notes `key`, those above it, and those inside `value`."""
+        parts = key.split(".")
+        self.asked |= {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+        for name, inside in value.items() if isinstance(value, dict) else ():
+            self.ask(inside, f"{key}.{name}" if key else str(name))
+
+    def drop_left_over(self, path: str, node: DictConfig) -> None:
+        """Takes out of `node` what the choice says whose `_target_` it has no more."""
+        before = OmegaConf.select(self.chosen, path)
+        if not isinstance(before, DictConfig) or before.get("_target_") in (None, node._target_):
+            return
+        former, now = raw(before), raw(node)
+        for key, value in now.items():
+            run_reads = key.startswith("_") or (path == "kd" and key in KD_RUN_KEYS)
+            if run_reads or f"{path}.{key}" in self.asked or key not in former or former[key] != value:
+                continue
+            if "${" not in str(value) or key not in names_of(find(node._target_, f"{path}._target_")):
+                del node[key]
+
+
+def only_own_files(loader: ConfigLoaderImpl) -> bool:
+    """Whether it finds files in lcomp's folder alone."""
+    return {source.path for source in loader.get_sources() if source.scheme() == "file"} == {str(folder().resolve())}
+
+
+def of_a_group(path: str | None) -> bool:
+    """Whether the file is a choice of a part of the run, not an experiment or the like."""
+    return str(path).partition("/")[0] in (*GROUPS, "logger")
+
+
+def nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every node with a `_target_`, and its path."""
+    if not cfg._is_none() and cfg.get("_target_") is not None:
+        yield path, cfg
+    for key, value in list(cfg.items_ex(resolve=False)) if not cfg._is_none() else ():
+        if isinstance(value, DictConfig) and not value._is_interpolation():
+            yield from nodes(value, f"{path}.{key!s}" if path else str(key))
+
+
+def raw(node: DictConfig) -> dict[str, Any]:
+    """`node` with its interpolations as they are written."""
+    written: dict[str, Any] = OmegaConf.to_container(node, resolve=False)  # type: ignore[assignment]
+    return written
+
+
+def hand_on_perturb(cfg: DictConfig) -> None:
+    """Sees to it that perturbations which are asked for reach the data.
+
+    Raises:
+        UserError: their class does not take them.
+    """
+    asked = [key for key in ("perturb", "baseline.perturb") if OmegaConf.select(cfg, key)]
+    if not asked or "_target_" not in cfg.data or "perturb" in cfg.data:
+        return
+    if "perturb" not in names_of(find(cfg.data._target_, "data._target_")):
+        names = ",".join(OmegaConf.select(cfg, asked[0]))
+        raise UserError(
+            f"{asked[0]}={names}: {cfg.data._target_} takes no `perturb`: its training images would stay as they are; "
+            "leave it out, or give the class an argument `perturb` (name to settings: lcomp.data.augmentation.make)"
+        )
+    cfg.data.perturb = "${perturb}"
+
+
+def config_loader() -> ConfigLoaderImpl:
+    """Hydra's, over the folders in which this process looks for configurations."""
+    if HydraConfig.initialized():  # in a job: with --config-dir and hydra.searchpath
+        path = ConfigSearchPathImpl()
+        for source in HydraConfig.get().runtime.config_sources:
+            path.append(source.provider, f"{source.schema}://{source.path}")
+        loader = ConfigLoaderImpl(path)
+        if GlobalHydra.instance().is_initialized():  # in a sweep, files are as they were when it began
+            kept = getattr(getattr(GlobalHydra.instance().config_loader(), "repository", None), "read", None)
+            loader.repository = loader.repository if kept is None else Kept(path, kept)
+        return loader
+    if GlobalHydra.instance().is_initialized():
+        return ConfigLoaderImpl(GlobalHydra.instance().config_loader().get_search_path())
+    return ConfigLoaderImpl(create_config_search_path(str(folder().resolve())))

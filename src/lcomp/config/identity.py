@@ -1,0 +1,115 @@
+"""What makes two runs the same: hashes of configuration, of code and of data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lcomp.config import user_code
+from lcomp.config.instantiation import find
+from lcomp.data import MNISTDataModule, content_hash
+
+NOT_DEFINING = {
+    "name",
+    "progress",
+    "reuse",
+    "baseline.cache",
+    "data.root",
+    "data.download",
+    "data.dataset",
+    "data.perturb",
+    "data.eval_perturbations",
+    "data.mnist_c_root",
+    "kd.teacher",
+    "measure",
+    "logger",
+    "report",
+}
+
+SHOWING = {  # rooms and doors that show a result, ask for it, or look for settings, and change none
+    *("cli", "report", "search", "sensitivity", "sweeps", "tracking"),
+    *("__main__.py", "escaping.py", "pack.py", "summary.py", "testing.py", "unpack.py"),
+}
+KEPT = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
+
+
+def canonical(value: Any) -> Any:
+    """`value` with numbers that agree (3 and 3.0, 0.7 and 0.7000000000000001) in one form."""
+    if isinstance(value, dict):
+        return {key: canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    number = float(f"{value:.12g}")
+    return int(number) if number.is_integer() else number
+
+
+def digest(value: Any) -> str:
+    """A short hash of a JSON-like value."""
+    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def config_hash(config: dict[str, Any], data_sha256: str) -> str:
+    """The hash of what defines the experiment: no names, paths, logging or progress, no inactive family."""
+
+    def kept(node: dict[str, Any], prefix: str) -> dict[str, Any]:
+        found = {}
+        for key, value in node.items():
+            path = f"{prefix}{key}"
+            if path in NOT_DEFINING or value is None or value in ({}, []):
+                continue
+            found[key] = kept(value, f"{path}.") if isinstance(value, dict) else value
+        return found
+
+    return digest({"config": kept(config, ""), "data": data_sha256})
+
+
+def targets(node: Any) -> list[str]:
+    """Every `_target_` in a configuration."""
+    if isinstance(node, Mapping):
+        own = [str(node["_target_"])] if "_target_" in node else []
+        return own + [target for value in node.values() for target in targets(value)]
+    if isinstance(node, list | tuple):
+        return [target for value in node for target in targets(value)]
+    return []
+
+
+def code_hash(node: Any) -> str:
+    """The hash of lcomp's source less what only shows results, of the code that every `_target_` in `node` reaches, and
+    of what trains and runs networks."""
+    root = Path(__file__).parents[1]
+    files = [path for path in sorted(root.rglob("*.py")) if path.relative_to(root).parts[0] not in SHOWING]
+    text = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    own = [target for target in sorted(set(targets(node))) if not target.startswith("lcomp.")]
+    users = user_code.reached({target: find(target, "_target_") for target in own})
+    return digest([text, users, version("torch"), version("onnxruntime")])
+
+
+def dataset(data: Any) -> dict[str, Any]:
+    """The record's `dataset`: name, SHA-256 and the sizes of the splits.
+
+    A user's DataModule may state `name` and `sha256`, a text that changes with its examples; otherwise its class names
+    it, and the examples of all three splits are hashed, once for each object. One that inherits lcomp's, whose
+    `sha256` says what was read and not what became of it, has both.
+
+    Raises:
+        UserError: the examples cannot be hashed.
+    """
+    kept: dict[str, Any] | None = vars(data).get(KEPT)
+    if kept is None:
+        loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+        stated = getattr(data, "sha256", None)
+        if stated is None or (isinstance(data, MNISTDataModule) and type(data) is not MNISTDataModule):
+            seen = {part: content_hash.content(loader, part) for part, loader in loaders.items()}
+            sha256 = hashlib.sha256(json.dumps([stated, *(one for one, _ in seen.values())]).encode()).hexdigest()
+            sizes = {part: count for part, (_, count) in seen.items()}
+        else:
+            sha256, sizes = stated, {part: len(loader.dataset) for part, loader in loaders.items()}
+        kept = {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
+        vars(data)[KEPT] = kept
+    return dict(kept)

@@ -1,0 +1,1 @@
+"""What an artifact does, how large it is, and both compared to its baseline."""

@@ -1,0 +1,95 @@
+"""`predictions.npz` beside a record: what a network says of every test image, and how some of its mistakes look."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lcomp.record.limits import Refused
+from lcomp.record.untrusted import arrays_of
+
+FILE = "predictions.npz"
+MISTAKES = 25  # whose pixels are kept, the first
+LOST = 100  # likewise of those that the baseline gets right
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A network's answers on the test split.
+
+    Attributes:
+        predictions, labels: classes (N,).
+        mistakes: ascending indices (M,) of the images whose pixels are kept, all of them got wrong.
+        pixels: of these, (M, C, H, W) uint8.
+    """
+
+    predictions: NDArray[np.int16]
+    labels: NDArray[np.int16]
+    mistakes: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a class and a label for each image, and an index and pixels for each mistake."""
+        images = self.labels.shape
+        return (
+            len(images) == 1
+            and images == self.predictions.shape
+            and min(self.labels.min(initial=0), self.predictions.min(initial=0)) >= 0
+            and self.mistakes.ndim == 1
+            and bool(((self.mistakes >= 0) & (self.mistakes < images[0])).all())
+            and self.pixels.ndim == 4
+            and self.pixels.dtype == np.uint8
+            and len(self.pixels) == len(self.mistakes)
+        )
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """For each image (N,), whether the network was right."""
+        return np.asarray(self.predictions == self.labels)
+
+    def beside(self, other: Predictions | None) -> tuple[Predictions, Predictions] | None:
+        """This and another network's, if they are of the same test images."""
+        alike = other is not None and np.array_equal(self.labels, other.labels)
+        return (self, other) if other is not None and alike else None
+
+    def packed(self) -> bytes:
+        """The .npz file."""
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **vars(self))
+        return stream.getvalue()
+
+
+def of(
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    pixels: NDArray[np.float32],
+    baseline: Predictions | None = None,
+) -> Predictions:
+    """What is kept of a network's logits (N, classes) on images (N, C, H, W) in [0, 1]: pixels of its first `MISTAKES`
+    mistakes, and of the first `LOST` of those that its baseline gets right."""
+    found = logits.argmax(1).astype(np.int16)
+    wrong = found != labels
+    lost = wrong & baseline.right if baseline is not None else np.zeros_like(wrong)
+    kept = np.union1d(np.flatnonzero(wrong)[:MISTAKES], np.flatnonzero(lost)[:LOST])
+    pictures = (pixels[kept].clip(0, 1) * 255).round().astype(np.uint8)
+    return Predictions(found, labels.astype(np.int16), kept, pictures)
+
+
+def read(folder: Path) -> Predictions | None:
+    """The predictions in a run's folder; None where there are none, the file is damaged, or its arrays do not belong
+    together."""
+    try:
+        kept = arrays_of(folder / FILE)
+    except (OSError, Refused):
+        return None
+    none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.uint8)  # in a file of before pixels were kept
+    pictures = kept.get("mistakes", none[0]), kept.get("pixels", none[1])
+    if not {"predictions", "labels"} <= kept.keys():
+        return None
+    found = Predictions(kept["predictions"], kept["labels"], *pictures)
+    return found if found.is_whole else None

@@ -1,0 +1,198 @@
+"""Passwords and keys stay out of whatever is written or sent."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lcomp.record.secret_names import names_secret
+
+HIDDEN = "***"
+SHORTEST = 6  # characters of an environment variable's value that is looked for
+HINT = re.compile(  # every secret has one of these; most lines have none
+    "(?i)pass|secret|token|key|cred|pwd|auth|cookie|jwt|kennw|bearer|basic|://|gh[pousr]_|github_pat|glpat|hf_|sk-"
+    "|xox|a[ks]ia|aiza|eyj|npm_|pypi-"
+)
+PRIVATE_KEY = re.compile(
+    r"(?s)-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY.*?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]*+-----|\Z)"
+)
+SHAPED = re.compile(  # a secret whatever stands before it
+    r"(?<![\w-])(?:gh[pousr]_\w{20,}+|github_pat_\w{20,}+|glpat-[\w-]{16,}+|hf_\w{20,}+|sk-[\w-]{20,}+"
+    r"|xox[abeoprs]-[\w-]{10,}+|A[KS]IA[A-Z0-9]{16}\b|AIza[\w-]{30,}+|eyJ[\w-]{8,}+\.[\w-]{8,}+\.[\w-]*+"
+    r"|npm_\w{30,}+|pypi-[\w-]{30,}+)"
+)
+BEARER = re.compile(r"(?i)\b(bearer|basic)(\s++)[\w.~+/=-]{8,}+")
+URL = re.compile(r"://[^\s'\"]++")
+FLAG = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*+)(\s++)('[^']*+'|\"[^\"]*+\"|[^\s-]\S*+)")
+GIVEN = re.compile(r"(?<![\w.@/-])([\w.@/-]++)(\\*+['\"])?(\s*+(?:=>|:=|=|:(?!//)|%3[ADad])\s*+)")
+NEXT = re.compile(r"[+~-]*+\\?['\"]?[A-Za-z_][\w.@/-]*+\\?['\"]?\s*+(?:=(?![=\s]|$)|:(?!//))|--?[A-Za-z]")
+NAMED = re.compile(r"(?i)^(\$\{[^{},]*\}|true|false|null|none|~|)$")  # no secret, whatever the key
+NUMBER = re.compile(r"^[-+]?[\d.]+(e[-+]?\d+)?$")
+WIDEST = 200  # characters of a line before a name that are looked at
+WORD = re.compile(r"([A-Za-z]+) $")
+QUOTED = re.compile(r"'''|\"\"\"|\\*+['\"]")  # what opens a value, and closes it
+QUOTES, SEPARATORS = ("'", '"'), frozenset(" \t\r\n,;&=")
+BLANKS = re.compile(r"[ \t\r]*+")
+ENDS = ("", *" \t\r\n,;&:)]}'\"")
+
+
+def redacted(value: Any, key: str = "") -> Any:
+    """`value` (JSON-like) with secrets hidden: every text beneath a key such as `api_key`, the values of overrides of
+    such keys, names and passwords in URLs, private keys, the values of environment variables whose names say that they
+    are secret. `${oc.env:NAME}` stays."""
+    if isinstance(value, Mapping):
+        return {name: redacted(item, key if names_secret(key) else str(name)) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        if names_secret(key):
+            return [redacted(item, key) for item in value]
+        known = environment()
+        return [override(item, known) if isinstance(item, str) else redacted(item, key) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if names_secret(key) and is_secret(key, str(value)):
+        return HIDDEN
+    return text(value) if isinstance(value, str) else value
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a value under a telling name is one to hide."""
+    bare = value.strip("'\" ")
+    return not NAMED.match(bare) and not (name.lower().endswith("tokens") and NUMBER.match(bare))
+
+
+def environment() -> list[str]:
+    """The secrets among the environment variables."""
+    return [value for name, value in os.environ.items() if names_secret(name) and len(value) >= SHORTEST]
+
+
+def override(given: str, known: Sequence[str] | None = None) -> str:
+    """An override with secrets hidden: what stands behind a telling name is the secret to its end."""
+    name, sign, value = given.partition("=")
+    if sign and names_secret(name.strip("+~ ")):
+        return f"{name}={HIDDEN}" if is_secret(name, value) else given
+    return text(given, known)
+
+
+def text(line: str, known: Sequence[str] | None = None) -> str:
+    """A line of a log, a command, an error, with secrets hidden, in time that grows with its length alone.
+
+    Args:
+        known: the environment's secrets, for a caller that has many lines.
+    """
+    for value in environment() if known is None else known:
+        line = line.replace(value, HIDDEN)
+    if not HINT.search(line):
+        return line
+    line = PRIVATE_KEY.sub(HIDDEN, line)
+    line = SHAPED.sub(HIDDEN, line)
+    line = BEARER.sub(rf"\1\2{HIDDEN}", line)
+    line = URL.sub(lambda found: "://".join(map(without_user, found[0].split("://"))), line)
+    return FLAG.sub(flag, given(line))
+
+
+def without_user(place: str) -> str:
+    """What follows `://`, less the name and the password before its `@`; a slash may stand in these."""
+    host = place.partition("/")[0]
+    if "@" in host:
+        return HIDDEN + place[host.rindex("@") :]
+    return HIDDEN + place[place.rindex("@") :] if ":" in host and "@" in place else place
+
+
+def flag(found: re.Match[str]) -> str:
+    """`--name value`."""
+    shown = not names_secret(found[1].lstrip("-")) or found[3].startswith(HIDDEN)
+    return found[0] if shown else f"{found[1]}{found[2]}{HIDDEN}"
+
+
+def given(line: str) -> str:
+    """The line with the values of telling names hidden, in whatever form: `name=value`, `'name': 'value'`, YAML."""
+    parts, done, place = [], 0, 0
+    while found := GIVEN.search(line, place):
+        place, name = found.end(), found[1]
+        if name.lower() in ("key", "keys") and (word := WORD.search(line[max(0, found.start() - 20) : found.start()])):
+            name = f"{word[1]}_{name}"  # `api key: value`
+        if names_secret(name):
+            place = end_of_value(line, found)
+            if is_secret(name, line[found.end() : place]):
+                parts += [line[done : found.end()], HIDDEN]
+                done = place
+    return "".join([*parts, line[done:]])
+
+
+def end_of_value(line: str, found: re.Match[str]) -> int:
+    """Where the value ends whose name and sign were found."""
+    start, place = found.start(), found.end()
+    margin = line[max(0, start - WIDEST) : start].rpartition("\n")[2]
+    before = margin.rstrip("+~")[-1:]
+    if before in QUOTES and not found[2]:  # quotes around name and value
+        return closing(line, place, before)
+    if ":" in found[3] and not margin.strip(" -"):  # a line that begins with the name: YAML
+        sign = found.start(3) + found[3].index(":")
+        break_ = line.find("\n", sign)
+        return len(line) if break_ < 0 else beneath(line, break_, len(margin))
+    return end_of_words(line, place, several=":" not in found[3])
+
+
+def beneath(line: str, place: int, margin: int) -> int:
+    """The end of the lines of YAML, from a line break on, that belong to a key which begins `margin` characters in."""
+    while place < len(line):
+        end = line.find("\n", place + 1)
+        end = len(line) if end < 0 else end
+        row = line[place + 1 : end]
+        depth = len(row) - len(row.lstrip(" \t"))
+        if row.strip() and depth + row.lstrip().startswith("- ") <= margin:
+            break
+        place = end
+    return place
+
+
+def closing(line: str, place: int, quote: str) -> int:
+    """Where the next such quotation mark stands that no backslash escapes; the end, where there is none."""
+    while (found := line.find(quote, place)) >= 0:
+        escapes = len(line[place:found]) - len(line[place:found].rstrip("\\"))
+        if escapes % 2 == 0:
+            return found
+        place = found + len(quote)
+    return len(line)
+
+
+def end_of_words(line: str, place: int, several: bool) -> int:
+    """Where a value ends: before a name with a value of its own, a bracket or a quotation mark that was not opened in
+    it, a line break, or `: `, as in a log.
+
+    Args:
+        several: whether it may have blanks, as the value of an override.
+    """
+    depth, begins = 0, True
+    while place < len(line):
+        sign = line[place]
+        if begins and (quote := QUOTED.match(line, place)):
+            place = min(len(line), closing(line, quote.end(), quote[0]) + len(quote[0]))
+            begins = False
+            continue
+        begins = False
+        if sign == "\\":
+            place += 1
+        elif sign in "([{":
+            depth, begins = depth + 1, True
+        elif sign in ")]}":
+            if not depth:
+                return place
+            depth -= 1
+        elif depth:
+            begins = sign in SEPARATORS
+        elif sign in QUOTES or sign == ":":
+            if line[place + 1 : place + 2] in ENDS:
+                return place
+        elif sign in SEPARATORS:
+            after = BLANKS.match(line, place + (not sign.isspace()))
+            assert after is not None
+            if sign == "\n" or line[after.end() : after.end() + 1] in ("", "\n") or NEXT.match(line, after.end()):
+                return place
+            if sign.isspace() and not several:
+                return place
+            place, begins = after.end() - 1, True
+        place += 1
+    return min(place, len(line))

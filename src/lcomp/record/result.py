@@ -1,0 +1,196 @@
+"""The record of a run: one schema, written whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from lcomp.record import schema
+from lcomp.record.files import Damaged, sealed, sha256, unsealed, write_atomically
+from lcomp.record.limits import Refused
+from lcomp.record.redaction import redacted
+from lcomp.record.untrusted import json_of
+from lcomp.sweeps.grid_points import hidden, key
+
+SCHEMA_VERSION = 1
+FILE_NAME = "result.json"
+ARTIFACT = "artifact.onnx"  # the exported network; what an engine makes of it lies beside it
+METRICS = (  # that a search may choose on: of validation images, or of the artifact as it lies there
+    "val_accuracy",
+    "val_mce",
+    "gzip_bytes",
+    "file_bytes",
+    "packed_bytes",
+    "stream_bytes",
+    "memory_bytes",
+    "macs",
+    "parameters",
+    "nonzero_parameters",
+    "sparsity",
+)
+
+LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
+KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite")  # files beside a record that an equal run's has too
+ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
+Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
+
+
+@dataclass
+class Result:
+    """What one run leaves behind; `metrics` are the artifact's, `baseline` the same metrics of the baseline."""
+
+    status: str = "failed"  # ok | pruned | nan | failed
+    error: str | None = None
+    name: str | None = None
+    config_hash: str | None = None
+    code_hash: str | None = None
+    overrides: list[str] = field(default_factory=list)
+    choices: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    dataset: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    baseline: dict[str, float] = field(default_factory=dict)
+    artifact: dict[str, str] = field(default_factory=dict)
+    baseline_artifact: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    started: float = 0.0  # seconds since 1970
+    epochs: Curves = field(default_factory=dict)
+    reused: str | None = None  # the folder of the equal run that this record was taken from
+    files: dict[str, str] = field(default_factory=dict)  # SHA-256 of the files beside the record that the run left
+    checksum: str | None = None  # of the record as it was written, itself apart
+    schema_version: int = SCHEMA_VERSION
+    hidden: str | None = None  # in a record whose overrides had secrets: a digest of them
+
+    @property
+    def point(self) -> tuple[str, ...]:
+        """What it has in common with other runs of its point."""
+        return key(self.overrides, self.hidden)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try would give it again."""
+        return self.status in ("ok", "pruned", "nan")
+
+    @property
+    def known(self) -> Result:
+        """The same, less figures that are null."""
+        own, base = ({k: v for k, v in of.items() if v is not None} for of in (self.metrics, self.baseline))
+        return replace(self, metrics=own, baseline=base)
+
+    @property
+    def lacks(self) -> str | None:
+        """What a finished run's record does not say and tables show; None where it says it all."""
+        return schema.lacking(self.metrics, self.baseline, self.dataset) if self.status == "ok" else None
+
+    @property
+    def techniques(self) -> str:
+        """What compressed the network, in one word: `logit`, `scheduled+qat`, or `baseline` where nothing did."""
+        chosen = [self.choices.get(family) for family in ("kd", "prune", "quant")]
+        return "+".join(str(choice) for choice in chosen if choice not in (None, "none")) or "baseline"
+
+    def write(self, folder: Path) -> Path:
+        """Writes `result.json` into `folder`; figures that are not finite become null."""
+        path = folder / FILE_NAME
+        self.hidden = hidden(self.overrides) or self.hidden
+        kept = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
+        if self.status != "ok":
+            kept = schema.kept(finite(kept), asdict(Result()))
+        write_atomically(path, sealed(finite(redacted(kept))))
+        return path
+
+
+def read(path: Path) -> Result:
+    """The record at `path`.
+
+    Raises:
+        OSError: it cannot be opened.
+        Refused: it is none; the message names the file and what is wrong with it.
+    """
+    found = json_of(path)
+    if isinstance(found, dict) and isinstance(found.get("epochs"), list):  # of before other curves were kept
+        found["epochs"] = {"val_accuracy": found["epochs"]}
+    if wrong := schema.fault(found):
+        raise Refused(f"{path}: {wrong}")
+    return Result(**found)
+
+
+def whole(path: Path) -> Result:
+    """The record at `path`, if not a bit of it and of its run's files differs from what was written.
+
+    Raises:
+        Damaged: something does, or the record is of a version that noted no checksums.
+    """
+    if not path.is_file():
+        raise Damaged("it is no file")
+    found = unsealed(path.read_bytes())
+    kinds = get_type_hints(Result)
+    wrong = [name for name in found if name not in kinds or not fits(found[name], kinds[name])]
+    if wrong:
+        raise Damaged(f"{wrong[0]} is not of the schema")
+    result = Result(**found)
+    for name, seen in result.files.items():
+        file = path.parent / name
+        if Path(name).name != name or file.is_symlink() or not file.is_file() or sha256(file) != seen:
+            raise Damaged(f"its {name} is not what was written")
+    return result
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files that a run left in `folder`."""
+    return {file.name: sha256(file) for kind in KEPT for file in sorted(folder.glob(kind))}
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value of a record is of the kind that its field is annotated with; a figure may be null."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(fits(value, one) for one in inner)
+    if origin is dict:
+        return isinstance(value, dict) and all(fits(one, inner[1]) for one in value.values())
+    if origin is list:
+        return isinstance(value, list) and all(fits(one, inner[0]) for one in value)
+    if kind is float:
+        return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    return kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
+
+
+def perturbations(metrics: Mapping[str, float]) -> list[str]:
+    """The accuracies on perturbed images that were asked for by name, `accuracy/<perturbation>`; those of a set, as of
+    `accuracy/mnist_c/fog`, are many and have a mean."""
+    return [name for name in metrics if name.startswith("accuracy/") and name.count("/") == 1]
+
+
+def baseline_curves(folder: Path) -> Curves:
+    """What was logged while the baseline in the cache's `folder` learned; nothing where that is gone."""
+    try:
+        found = json_of(folder / ENTRY)["epochs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if schema.are_curves(found) else {}
+
+
+def finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def seconds(result: Result, part: str) -> Iterator[None]:
+    """Notes the seconds that a part of the run takes."""
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        result.seconds[part] = time.monotonic() - start

@@ -1,0 +1,91 @@
+"""Results that are found again instead of run again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from lcomp.record.environment import cpu
+from lcomp.record.files import SEAL, Damaged, sha256
+from lcomp.record.result import FILE_NAME, LATENCIES, Result, whole
+
+log = logging.getLogger("lcomp")
+TAKEN = ("params", "environment", "metrics", "baseline", "artifact", "files", "seconds", "steps", "epochs")
+
+
+def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = ()) -> bool:
+    """Fills `result`, whose hashes are known, and `folder` from an equal run of a sweep under `root`, if there is one.
+
+    Args:
+        evaluated: the perturbations that the run is to be measured under: an equal run without them does not do.
+
+    Returns:
+        Whether there was one.
+    """
+    for path in sorted(root.glob(f"*/*/{FILE_NAME}")):
+        if path.parent.resolve() == folder.resolve() or not claims(path, root, result):
+            continue
+        try:
+            found = whole(path)
+            base = baseline_of(found, path.parent.resolve())
+        except (OSError, Damaged) as error:
+            log.warning("%s: a damaged record; its run is not taken (%s)", path, error)
+            continue
+        measured = all(f"accuracy/{name}" in found.metrics for name in evaluated)
+        if (found.config_hash, found.code_hash) != (result.config_hash, result.code_hash):
+            continue
+        if found.status != "ok" or not measured or not holds_artifact(found):
+            continue
+        for file in found.files:
+            link(path.parent / file, folder / file)
+        for name in TAKEN:
+            setattr(result, name, getattr(found, name))
+        result.baseline_artifact = found.baseline_artifact | {"path": os.path.relpath(base, folder.resolve())}
+        result.reused = os.path.relpath(path.parent.resolve(), folder.resolve())
+        if found.environment.get("cpu") != cpu():  # latencies are another processor's
+            for metrics in (result.metrics, result.baseline):
+                for name in LATENCIES:
+                    metrics.pop(name, None)
+        return True
+    return False
+
+
+def claims(path: Path, root: Path, result: Result) -> bool:
+    """Whether the record, of a folder under `root`, names the hashes of `result`; one without a checksum, of an older
+    version, names nothing that can be relied on."""
+    if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
+        return False
+    text = path.read_text(errors="replace")
+    return all(f'"{one}"' in text for one in (result.config_hash, result.code_hash, SEAL))
+
+
+def holds_artifact(found: Result) -> bool:
+    """Whether the artifact is one of the run's files."""
+    name = found.artifact.get("path", "")
+    return name in found.files and found.artifact.get("sha256") == found.files[name]
+
+
+def baseline_of(found: Result, folder: Path) -> Path:
+    """Where the baseline's artifact lies, or lay, seen from the run's folder.
+
+    Raises:
+        Damaged: something else lies there.
+    """
+    base = folder / found.baseline_artifact.get("path", "")
+    if not found.baseline_artifact.get("path") or (
+        base.exists() and (not base.is_file() or sha256(base) != found.baseline_artifact.get("sha256"))
+    ):
+        raise Damaged("its baseline's artifact is another")
+    return base
+
+
+def link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where the file system has no such thing."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

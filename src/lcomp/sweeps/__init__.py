@@ -1,0 +1,1 @@
+"""A sweep's folder, its workers, going on with it."""

@@ -1,0 +1,73 @@
+"""Files of a sweep that are not what they should be: named, set aside, and done without."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from lcomp.errors import UserError
+from lcomp.record import schema
+from lcomp.record.limits import Refused
+from lcomp.record.result import FILE_NAME, read
+from lcomp.record.untrusted import json_of, yaml_of
+
+log = logging.getLogger("lcomp")
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """What the system refuses there as one line that names the folder, raised as UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror or error}); mend that, or name another, hydra.sweep.dir=..."
+        ) from error
+
+
+def manifest(path: Path) -> dict[str, Any] | None:
+    """What `sweep.json` says; None, set aside, where that cannot be read."""
+    try:
+        found = json_of(path)
+        if isinstance(found, dict) and isinstance(found.get("plan"), dict):
+            return found
+        raise Refused("says no plan")
+    except (OSError, Refused) as error:
+        set_aside(path, error)
+        return None
+
+
+def overrides(path: Path) -> list[str]:
+    """What Hydra noted that a run was asked for, as it stands in records; nothing where it could not."""
+    try:
+        asked = OmegaConf.to_container(yaml_of(path), resolve=False)
+    except FileNotFoundError:
+        return []
+    except (OSError, Refused) as error:
+        log.warning("%s: it is not known what was asked for (%s)", path, error)
+        return []
+    named = [str(override).replace("\\:", ":") for override in asked] if isinstance(asked, list) else []
+    return named if schema.RULES["overrides"].allows(named) else []
+
+
+def set_aside_records(folder: Path) -> None:
+    """Sees to it that every record of a sweep can be read; only for a folder in which nothing runs."""
+    for path in sorted(folder.glob(f"*/{FILE_NAME}")):
+        try:
+            read(path)
+        except (OSError, Refused) as error:
+            set_aside(path, error)
+
+
+def set_aside(path: Path, why: Exception) -> None:
+    """Renames a file that nothing can be done with, and says so."""
+    number = 0
+    while (kept := path.with_name(f"{path.name}.broken-{number}")).exists():
+        number += 1
+    path.rename(kept)
+    log.warning("%s: cannot be read (%s); set aside as %s", path, " ".join(str(why).split())[:120], kept.name)

@@ -1,0 +1,1 @@
+"""What shows runs beside their records: Weights & Biases, Lightning's loggers."""

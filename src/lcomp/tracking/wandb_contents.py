@@ -1,0 +1,103 @@
+"""What a W&B run holds of a record: its name and configuration, summary, curves, pictures, artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lcomp.config import run_config
+from lcomp.record import folders, predictions
+from lcomp.record.redaction import redacted
+from lcomp.record.result import Curves, Result
+from lcomp.tracking import wandb_environment
+
+TAG_LENGTH = 64  # W&B takes no longer ones
+
+
+def described(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """What W&B is told of the run before anything is logged."""
+    known = {
+        key: getattr(result, key)
+        for key in ("started", "config_hash", "code_hash", "dataset", "environment", "overrides")
+    }
+    name = " ".join(result.overrides) or result.techniques
+    return {
+        "name": str(redacted(f"{result.name} seed={result.seed}" if result.name else name))[:120],
+        "job_type": result.techniques,
+        "tags": [tag[:TAG_LENGTH] for tag in (*tags(result.choices), *wandb_environment.tags())],
+        "config": redacted({**cfg, "record": known}),
+    }
+
+
+def tags(choices: Mapping[str, Any]) -> Iterator[str]:
+    """A tag for each choice."""
+    yield from (f"{group}={choice}" for group, choice in choices.items() if choice is not None)
+
+
+def baseline_of(result: Result, epochs: Curves) -> Result:
+    """The record that the run's baseline would have had."""
+    return Result(
+        "ok",
+        choices={group: "none" if group in run_config.FAMILIES else choice for group, choice in result.choices.items()},
+        seed=result.seed,
+        started=result.started,
+        dataset=result.dataset,
+        environment=result.environment,
+        metrics=result.baseline,
+        artifact=result.baseline_artifact | {"path": Path(result.baseline_artifact["path"]).name},
+        seconds={"train": result.seconds.get("baseline", 0.0)},
+        epochs=epochs,
+    )
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """The record's figures beside its metrics."""
+    return redacted(  # type: ignore[no-any-return]
+        {
+            "status": result.status,
+            "error": result.error,
+            "steps": result.steps,
+            **{f"seconds/{part}": taken for part, taken in result.seconds.items()},
+            "baseline": result.baseline,
+            "reused": result.reused,
+        }
+    )
+
+
+def rows(epochs: Curves) -> Iterator[dict[str, float]]:
+    """What was logged of each epoch."""
+    for values in zip(*epochs.values(), strict=True):
+        yield {name: value for name, value in zip(epochs, values, strict=True) if value is not None}
+
+
+def log_pictures(run: Any, folder: Path) -> None:
+    """The confusion matrix and some mistakes, from the predictions in `folder`; nothing where there are none."""
+    import wandb
+
+    kept = predictions.read(folder)
+    if kept is None:
+        return
+    labels, answers = kept.labels, kept.predictions
+    names = [str(number) for number in range(1 + int(max(labels.max(), answers.max())))]
+    matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=answers.tolist(), class_names=names)
+    run.log({"confusion_matrix": matrix})
+    wrong, pixels = kept.mistakes[: predictions.MISTAKES], kept.pixels[: predictions.MISTAKES]
+    if len(wrong):
+        shown = pixels if pixels.shape[1] in (1, 3) else pixels[:, :1]
+        captions = [f"{labels[index]} read as {answers[index]}" for index in wrong]
+        pairs = zip(shown, captions, strict=True)
+        run.log({"mistakes": [wandb.Image(image.transpose(1, 2, 0), caption=said) for image, said in pairs]})
+
+
+def log_artifact(run: Any, about: Mapping[str, Any], folder: Path, result: Result) -> None:
+    """The network's file as a W&B artifact, named by its techniques."""
+    import wandb
+
+    if not (folder / str(result.artifact.get("path"))).is_file():
+        return
+    path = folders.artifact(folder, result.artifact)
+    name = about["job_type"].replace("+", "-")
+    artifact = wandb.Artifact(f"lcomp-{name}", "model", metadata={"config_hash": result.config_hash})
+    artifact.add_file(str(path), policy="immutable")  # where it lies: no copy
+    run.log_artifact(artifact, aliases=["latest", f"seed-{result.seed}"])

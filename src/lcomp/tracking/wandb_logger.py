@@ -1,0 +1,267 @@
+"""Weights & Biases shows what the record says: a W&B run for each run, and one for each baseline.
+
+Online, a W&B run is there from the first epoch on. Offline nobody watches: its files are written when the record is
+complete, in a sweep after the latencies. Whatever fails here is said once and costs nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from lcomp.config import run_config
+from lcomp.config.instantiation import build
+from lcomp.config.typed_command import Typed
+from lcomp.errors import one_of
+from lcomp.record import folders
+from lcomp.record.files import write_atomically
+from lcomp.record.limits import Refused
+from lcomp.record.redaction import redacted
+from lcomp.record.result import LATENCIES, Result, baseline_curves
+from lcomp.record.untrusted import json_of
+from lcomp.sweeps.sweep import Run, runs
+from lcomp.tracking import wandb_environment
+from lcomp.tracking.wandb_contents import baseline_of, described, log_artifact, log_pictures, rows, summary
+from lcomp.tracking.wandb_isolation import files_inside, harmless, no_arguments
+
+FOLDER = "wandb"  # in the run's: W&B's own name for it
+NOTE = "mirrored.json"  # in that: the W&B run's id, its mode, whether latencies were there
+BASELINE = "baseline-"  # what the folder of a baseline's W&B run is named by, before its hash
+TARGET = "lcomp.tracking.wandb_logger.Mirror"
+INIT_TIMEOUT = 20.0  # seconds that a server may take to answer
+broken = False  # whether a W&B run could not be begun in this process; none is tried again
+
+
+class Mirror:
+    """What `logger=wandb` is.
+
+    Args:
+        project: W&B's; None is `WANDB_PROJECT`, else lcomp.
+        entity: a user or a team; None is `WANDB_ENTITY`, else whoever is logged in.
+        mode: `online`, `offline` (files that `wandb sync` sends), `disabled`; None is what `WANDB_DISABLED` or
+            `WANDB_MODE` says, else offline.
+
+    Raises:
+        UserError: another mode.
+    """
+
+    def __init__(self, project: str | None = None, entity: str | None = None, mode: str | None = None):
+        if mode is None:
+            mode = wandb_environment.mode() or "offline"
+        one_of("logger.mode", mode, ("online", "offline", "disabled"))
+        self.project = project or wandb_environment.said("WANDB_PROJECT") or "lcomp"
+        self.entity = entity or wandb_environment.said("WANDB_ENTITY")
+        self.mode = mode
+        self.run: Any = None  # W&B's, while this process carries the run out online
+        self.told = 0  # epochs that it was told of
+
+    def live(
+        self, folder: Path, cfg: DictConfig, result: Result, group: str
+    ) -> Callable[[int, Mapping[str, float]], None] | None:
+        """What is told of each epoch while the run learns; None where nobody watches."""
+        if self.mode != "online" or broken:
+            return None
+
+        def tell(epoch: int, scalars: Mapping[str, float]) -> None:
+            with harmless():
+                if epoch == 1:
+                    self.run = self.begin(folder, described(result, resolved(cfg)), group)
+                if self.run is not None:
+                    self.run.log({**scalars, "epoch": epoch})
+                    self.told = epoch
+
+        return tell
+
+    def complete(self, folder: Path, cfg: Mapping[str, Any], result: Result, group: str) -> None:
+        """Writes what the record in `folder` says to its W&B run, unless it is there."""
+        if self.mode == "disabled" or broken:
+            return
+        with harmless():
+            before = note(folder)
+            if before is None:
+                self.write(folder, described(result, cfg), result, folder, group)
+            elif before["mode"] == "online" and not before["latencies"] and measured(result.metrics):
+                self.amend(folder, before["id"], result)
+
+    def complete_baseline(self, folder: Path, cfg: Mapping[str, Any], result: Result, group: str) -> None:
+        """The same for the baseline of the run in `folder`: once in a sweep, in whose folder it then lies."""
+        if self.mode == "disabled" or broken or not result.baseline or result.techniques == "baseline":
+            return
+        with harmless():
+            entry = folders.baseline(folder, result.baseline_artifact, folder.parent).parent
+            own = baseline_of(result, baseline_curves(entry))
+            beside = folder.parent if group == folder.parent.name else folder
+            place = beside / f"{BASELINE}{own.artifact['sha256'][:8]}"
+            if note(place) is None:
+                bare = {**cfg, **{family: {} for family in run_config.FAMILIES}}
+                bare["trainer"] = cfg.get("baseline", {}).get("trainer", {})
+                self.write(place, described(own, bare) | {"name": f"baseline seed={own.seed}"}, own, entry, group)
+
+    def begin(self, folder: Path, about: Mapping[str, Any], group: str) -> Any:
+        """Starts a W&B run, its files under `folder`, beside whatever other W&B runs this process has."""
+        global broken
+        try:
+            return self.started(folder, about, group)
+        except Exception:
+            broken = True
+            raise
+
+    def started(self, folder: Path, about: Mapping[str, Any], group: str) -> Any:
+        import wandb
+
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            x_disable_stats=True,  # of a process that may carry other runs as well
+            disable_code=True,
+            disable_git=True,  # a remote's URL may hold a password; the record has the commit
+            disable_job_creation=True,
+            x_disable_meta=True,  # the command line stands there as it was typed; the record has the machine
+            x_disable_machine_info=True,
+            init_timeout=INIT_TIMEOUT,
+        )
+        if is_single(folder, group):
+            about = {**about, **wandb_environment.of_one_run()}
+            settings.sweep_id = wandb_environment.of_an_agent(self.mode)
+        folder.mkdir(exist_ok=True)
+        group = wandb_environment.said("WANDB_RUN_GROUP") or group
+        place = Path(wandb_environment.said("WANDB_DIR") or folder).absolute()
+        place.mkdir(parents=True, exist_ok=True)
+        with files_inside(folder / FOLDER), no_arguments(), wandb_environment.read_here():
+            run = wandb.init(
+                project=self.project,
+                entity=self.entity,
+                mode=self.mode,  # type: ignore[arg-type]
+                group=group,
+                dir=place,
+                reinit="create_new",
+                settings=settings,
+                **about,
+            )
+        run.define_metric("epoch", hidden=True)
+        run.define_metric("*", step_metric="epoch")
+        return run
+
+    def write(self, place: Path, about: Mapping[str, Any], result: Result, files: Path, group: str) -> None:
+        """The whole W&B run: curves that were not told live, summary, pictures, artifact, exit code.
+
+        Args:
+            place: whose `wandb/` holds its files.
+            files: where artifact and predictions lie.
+        """
+        folders.check_own(place)
+        folders.check_own(place / FOLDER)
+        if self.run is None:
+            for half in (place / FOLDER).glob("offline-run-*"):  # of a mirroring that was interrupted
+                shutil.rmtree(half)
+        run = self.run or self.begin(place, about, group)
+        try:
+            for number, scalars in enumerate(rows(result.epochs), 1):
+                if number > self.told:
+                    run.log({**scalars, "epoch": number})
+            run.summary.update({**result.metrics, **summary(result)})
+            with files_inside(place / FOLDER):
+                for show in (partial(log_pictures, run, files), partial(log_artifact, run, about, files, result)):
+                    with harmless("a picture or a file"):
+                        show()
+        finally:
+            run.finish(exit_code=0 if result.status in ("ok", "pruned") else 1)
+        self.take_note(place, run.id, result, is_single(place, group))
+
+    def amend(self, folder: Path, run_id: str, result: Result) -> None:
+        """Adds to a W&B run that ended online what its sweep measured later."""
+        run = self.begin(folder, {"id": run_id, "resume": "must"}, folder.parent.name)
+        run.summary.update({**result.metrics, **summary(result)})
+        run.finish(exit_code=0)
+        self.take_note(folder, run_id, result)
+
+    def take_note(self, place: Path, run_id: str, result: Result, single: bool = False) -> None:
+        kept = {"id": run_id, "mode": self.mode, "latencies": measured(result.metrics)}
+        used = {"WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity, "WANDB_MODE": self.mode}
+        said = wandb_environment.honoured(single).items()
+        kept["environment"] = redacted({name: value for name, value in said if used.get(name, value) == value})
+        write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
+
+
+def complete(folder: Path, logger: Mapping[str, Any] | None, typed: Typed | None = None) -> None:
+    """Mirrors every run of a sweep that is not mirrored yet, then its baselines.
+
+    Args:
+        logger: the sweep's choice, for a run that was lost before it knew its own.
+        typed: the sweep's command, which says how each of its runs is composed.
+    """
+    everywhere = (logger or {}).get("_target_") == TARGET
+    for run in runs(folder):
+        if not everywhere and not any(
+            one.lstrip("+").startswith(("logger", "experiment")) for one in run.result.overrides
+        ):
+            continue  # without composing it
+        with harmless():
+            cfg = composed(run, logger, typed)
+            chosen = cfg.get("logger") or {}
+            if chosen.get("_target_") == TARGET:
+                build(dict(chosen), "logger").complete(run.folder, cfg, run.result, folder.name)
+                build(dict(chosen), "logger").complete_baseline(run.folder, cfg, run.result, folder.name)
+
+
+def is_single(folder: Path, group: str) -> bool:
+    """Whether the W&B run in `folder` is of a run by itself: not of a sweep's, not of a baseline."""
+    return folder.name == group != folder.parent.name
+
+
+def composed(run: Run, logger: Mapping[str, Any] | None, typed: Typed | None) -> dict[str, Any]:
+    """What the command composes the run to; where it has no such run, the sweep's logger alone."""
+    try:
+        if typed is not None:
+            cfg = typed.configuration(run.result, run.folder)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            return resolved(cfg)
+    except (Refused, OmegaConfBaseException, HydraException):
+        pass
+    return {"logger": dict(logger or {})}
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration, as it stands where it cannot be resolved."""
+    try:
+        return run_config.plain(cfg)
+    except OmegaConfBaseException:
+        found: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
+        return found
+
+
+def note(folder: Path) -> Any:
+    """What was noted of the W&B run in `folder`; None where there is none, or half of one."""
+    try:
+        found = json_of(folder / FOLDER / NOTE)
+    except (OSError, ValueError):
+        return None
+    kinds = {"id": str, "mode": str, "latencies": bool}
+    whole = isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+    return found if whole else None
+
+
+def measured(metrics: Mapping[str, float]) -> bool:
+    """Whether the latencies are there."""
+    return all(key in metrics for key in LATENCIES)
+
+
+def sync_command(folder: Path) -> str | None:
+    """What sends the runs under `folder` that were kept offline; None where there are none."""
+    pattern = f"{FOLDER}/offline-run-*"
+    found = [f"{shlex.quote(str(folder))}/{p}" for p in (pattern, f"*/{pattern}") if any(folder.glob(p))]
+    for place in (folder, *sorted(folder.glob("*"))):
+        kept = note(place) or {}
+        if elsewhere := kept.get("environment", {}).get("WANDB_DIR"):
+            found += map(shlex.quote, map(str, Path(elsewhere).glob(f"{pattern}-{kept['id']}")))
+    return f"wandb sync {' '.join(found)}" if found else None

@@ -1,0 +1,95 @@
+"""The baseline: trained once per identity, cached by content, safe under concurrent runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from torch import nn
+
+from lcomp.config.identity import digest
+from lcomp.record.files import SEAL, sealed, sha256, unsealed, write_atomically
+from lcomp.record.result import ARTIFACT, ENTRY, Curves, finite
+
+log = logging.getLogger(__name__)
+FILES = ("weights.pt", ARTIFACT)
+
+
+@dataclass
+class Baseline:
+    """The trained network, its cache folder, and the seconds that training it took when it was trained."""
+
+    network: nn.Module
+    folder: Path
+    seconds: float
+
+    @property
+    def artifact(self) -> Path:
+        return self.folder / ARTIFACT
+
+    def figures(self, setting: Any, measured: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Its figures under a measurement setting: read from the cache, or measured now and kept there."""
+        path = self.folder / f"metrics-{digest(setting)}.json"
+        try:
+            found = json.loads(path.read_text())
+            if found["of"] == digest([found["figures"], sha256(self.artifact)]):
+                return dict(found["figures"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        figures = measured()
+        entry = {"figures": figures, "of": digest([figures, sha256(self.artifact)])}
+        write_atomically(path, json.dumps(entry).encode())
+        return figures
+
+
+def cached(
+    cache: Path, identity: str, network: nn.Module, train: Callable[[nn.Module], Curves], export: Callable[..., None]
+) -> Baseline:
+    """The baseline of `identity`: read from `cache`, or trained there under a lock by the first run that needs it.
+
+    A damaged entry (its files no longer have the hashes noted when they were written) is trained again.
+
+    Args:
+        train: trains a network in place, and returns what was logged of each epoch.
+    """
+    folder = cache / identity
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / "lock"):
+        if not intact(folder):
+            start = time.monotonic()
+            curves = train(network)
+            seconds = time.monotonic() - start
+            weights = BytesIO()
+            torch.save(network.state_dict(), weights)
+            write_atomically(folder / "weights.pt", weights.getvalue())
+            export(network, folder / ARTIFACT)
+            hashes = {name: sha256(folder / name) for name in FILES}
+            write_atomically(folder / ENTRY, sealed({"seconds": seconds, "sha256": hashes, "epochs": finite(curves)}))
+        entry_seconds = json.loads((folder / ENTRY).read_text())["seconds"]
+        network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
+    return Baseline(network, folder, entry_seconds)
+
+
+def intact(folder: Path) -> bool:
+    """Whether the entry is whole; says so in the log when it was there and is not."""
+    try:
+        content = (folder / ENTRY).read_bytes()
+    except FileNotFoundError:
+        return False
+    try:
+        entry = unsealed(content) if SEAL.encode() in content else json.loads(content)  # versions before noted none
+        timed = set(entry) == {"seconds", "sha256", "epochs"} and isinstance(entry["seconds"], int | float)
+        same = set(entry["sha256"]) == set(FILES) and all(sha256(folder / n) == entry["sha256"][n] for n in FILES)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        timed = same = False
+    if not (timed and same):
+        log.warning("%s: the cached baseline is damaged; it is trained again", folder)
+    return timed and same
