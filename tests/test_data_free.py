@@ -28,7 +28,7 @@ from lcomp.training.fit import load_checkpoint, save
 
 def made(teacher=None, **settings):
     objective = DataFreeDistillation(**{"batch_size": 8, "width": 4, "latent": 5, "memory": 16} | settings)
-    return objective.make_module(SmallCNN(), teacher or LeNet5(), [])
+    return DataFreeModule(SmallCNN(), teacher or LeNet5(), objective)
 
 
 def test_losses_are_the_formulas():

@@ -22,6 +22,7 @@ from hydra_plugins.lcomp_grid import grid
 from lcomp.cli import shorthand
 from lcomp.config import quoting, run_config
 from lcomp.errors import UserError
+from lcomp.record import point_key, run_folders
 from lcomp.record.result import Result, read
 from lcomp.report.runs import asked_with
 from lcomp.search import asked, given, study
@@ -109,7 +110,7 @@ def test_a_sweep_s_folder_notes_its_files(tmp_path):
 
 
 def test_of_ten_thousand_points_each_is_keyed_once_and_few_are_composed(monkeypatch, tmp_path):
-    keyed, real = [], grid_points.key
+    keyed, real = [], point_key.key
     monkeypatch.setattr(grid, "key", lambda point: keyed.append(1) or real(point))
     overrides = OverridesParser.create().parse_overrides(["prune=scheduled", "seed=range(100)", "threads=range(1,101)"])
     found = grid.by_key(overrides)
@@ -141,12 +142,12 @@ def test_a_record_that_is_none_is_set_aside_and_its_point_runs_again(tmp_path, c
     broken.mkdir() if content is None else broken.write_text(content)
     (tmp_path / "1" / ".hydra").mkdir()
     (tmp_path / "1" / ".hydra" / "overrides.yaml").write_text("- seed=2\n")
-    assert [run.folder.name for run in sweep.runs(tmp_path)] == ["0"]
+    assert [run.folder.name for run in run_folders.runs(tmp_path)] == ["0"]
     with sweep.opened(cfg, [], True, {}):
-        wanted = {grid_points.key([f"seed={n}"]): [f"seed={n}"] for n in (1, 2)}
+        wanted = {point_key.key([f"seed={n}"]): [f"seed={n}"] for n in (1, 2)}
         assert sweep.missing(tmp_path, wanted, 3) == [["seed=2"]]
     assert f"{broken}: cannot be read" in caplog.text and (tmp_path / "1" / "result.json.broken-0").exists()
-    assert read(broken).error == sweep.INTERRUPTED and read(broken).overrides == ["seed=2"]
+    assert read(broken).error == run_folders.INTERRUPTED and read(broken).overrides == ["seed=2"]
 
 
 @pytest.mark.parametrize("name", ["overrides.yaml", "sweep.json"])
@@ -161,7 +162,7 @@ def test_other_broken_files_do_not_end_a_sweep(tmp_path, caplog, name, content):
     with sweep.opened(cfg, [], True, {"seed": ["1"]}):
         pass
     assert json.loads((tmp_path / "sweep.json").read_text())["plan"] == {"seed": ["1"]}
-    assert read(tmp_path / "0" / "result.json").error == sweep.INTERRUPTED
+    assert read(tmp_path / "0" / "result.json").error == run_folders.INTERRUPTED
     assert ("sweep.json: cannot be read" in caplog.text) == (name == "sweep.json")
 
 

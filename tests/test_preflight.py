@@ -15,8 +15,7 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from lcomp.config import identity
-from lcomp.data import loaders
+from lcomp.data import content_hash, loaders
 from lcomp.errors import UserError
 from lcomp.evaluation import measurement
 from lcomp.export.onnx_export import export
@@ -120,7 +119,7 @@ def test_a_harmless_batch_is_read_as_pixels_and_labels(digits, kind):
         assert torch.equal(y, plain.parts[part][1])
     split = measurement.split_of(data.test_dataloader())
     assert split.pixels.dtype == np.float32 and split.labels.tolist() == plain.parts["test"][1].tolist()
-    seen = identity.dataset(data)
+    seen = content_hash.dataset(data)
     assert (seen["name"], seen["train"], seen["val"], seen["test"]) == ("Digits", 96, 70, 70)
 
 
@@ -187,7 +186,7 @@ def test_streams_without_a_length_are_counted_and_train(digits):
         setattr(data, f"{name}_dataloader", partial(DataLoader, Stream(*data.parts[name]), 32))
     set_up(data)
     assert len(data.train_dataloader()) == 3 and len(data.val_dataloader()) == 3
-    seen = identity.dataset(data)
+    seen = content_hash.dataset(data)
     assert (seen["train"], seen["val"], seen["test"]) == (96, 70, 70)
     module = components.BaselineModule(LeNet5(), schedule="cosine")  # a schedule needs an end
     assert fit(module, data, 2, 0, progress=False) == 6

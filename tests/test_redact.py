@@ -7,10 +7,10 @@ from omegaconf import OmegaConf
 
 from lcomp.cli.task import hide_secrets
 from lcomp.record.log import NameData
+from lcomp.record.point_key import hidden, key
 from lcomp.record.redaction import HIDDEN, redacted, text
 from lcomp.record.result import Result, read
 from lcomp.record.secret_names import names_secret
-from lcomp.sweeps.grid_points import hidden, key
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tm
     assert from_files.accuracies(session, splits) == figures
 
     cfg, _ = compose("robustness=mnist_c")
-    made = components.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
+    made = mnist_c.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
     assert made.setting == from_files.setting != MNISTC().setting
     np.save(tmp_path / "rotate" / "test_images.npy", np.load(tmp_path / "impulse_noise" / "test_images.npy"))
     other = MNISTC(files=tmp_path)
@@ -199,13 +199,13 @@ def test_images_of_other_shapes_are_measured_where_the_corruptions_can_be_drawn(
 def test_missing_files_are_refused_before_the_run(tmp_path):
     cfg, _ = compose("robustness=mnist_c")
     with pytest.raises(UserError, match="shot_noise"):
-        components.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
+        mnist_c.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
 
 
 def test_a_data_module_of_the_users_own_needs_no_folder_of_files():
     cfg, _ = compose("robustness=mnist_c")
-    assert components.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28))).files is None
-    assert components.make_robustness(compose()[0], SimpleNamespace()) is None
+    assert mnist_c.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28))).files is None
+    assert mnist_c.make_robustness(compose()[0], SimpleNamespace()) is None
 
 
 def test_the_files_content_is_part_of_the_experiment(digits):

@@ -15,10 +15,11 @@ from processes import family
 from test_launcher import leaves, records, seconds_of_processor, wait_for
 
 from lcomp.errors import UserError
+from lcomp.record import run_folders
+from lcomp.record.point_key import key
 from lcomp.record.result import Result
 from lcomp.search.study import counted
 from lcomp.sweeps import sweep
-from lcomp.sweeps.grid_points import key
 
 SEARCH = ["-m", "hydra/sweeper=optuna", "trainer.max_epochs=1"]
 WORKERS, SERIAL = (
@@ -226,14 +227,14 @@ def test_a_run_that_failed_too_often_is_left(tmp_path, caplog):
     assert sweep.missing(tmp_path, {key(point): point}, max_retries=3) == [point]
     Result("nan", overrides=point, error="NotFinite").write(tmp_path / "4")
     assert sweep.missing(tmp_path, {key(point): point}, max_retries=3) == []
-    assert [run.folder.name for run in sweep.latest(sweep.runs(tmp_path))] == ["4"]
+    assert [run.folder.name for run in run_folders.latest(run_folders.runs(tmp_path))] == ["4"]
 
 
 def test_a_run_that_ended_before_it_began_counts_for_nothing(tmp_path, capsys):
     (tmp_path / "0").mkdir()
     sweep.close_interrupted(tmp_path)
     Result("failed", overrides=["x=1"], error="OSError").write(tmp_path / "1")
-    assert [run.folder.name for run in sweep.latest(sweep.runs(tmp_path))] == ["1"]
+    assert [run.folder.name for run in run_folders.latest(run_folders.runs(tmp_path))] == ["1"]
     assert sweep.next_number(tmp_path) == 2
 
 

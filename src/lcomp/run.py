@@ -15,8 +15,9 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lcomp.config import composition, identity, run_config
+from lcomp.data import content_hash
 from lcomp.errors import Pruned
-from lcomp.evaluation import measurement
+from lcomp.evaluation import measurement, mnist_c
 from lcomp.evaluation.comparison import compare, measure_latencies
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.export.onnx_export import export
@@ -29,7 +30,9 @@ from lcomp.record.interruption import BY_MACHINE, BY_USER, Signals, noticing, of
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, Result, hashes, seconds
 from lcomp.runtimes import Runtime
+from lcomp.runtimes.runtime import make_runtime
 from lcomp.techniques.parametrizations import apart
+from lcomp.tracking import loggers
 from lcomp.tracking.wandb_logger import Mirror, resolved
 from lcomp.training import components, devices, teacher_chain
 from lcomp.training.fit import Epochs, NotFinite, Report, fit, save
@@ -64,7 +67,7 @@ def run(
     with noticing() as signals:
         try:
             cfg = own(cfg, overrides, folder)
-            logger = components.make_logger(cfg, folder)
+            logger = loggers.make_logger(cfg, folder)
             if isinstance(logger, Mirror):
                 epochs.live = logger.live(folder, cfg, result, group or folder.name)
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
@@ -153,8 +156,8 @@ def carry_out(
         objective, techniques = components.make_techniques(cfg)
         data = components.make_data(cfg)
         student = components.make_network(run_config.student(cfg), data, teacher_chain.student_seed(cfg))
-        robustness = components.make_robustness(cfg, data)
-        runtime = components.make_runtime(cfg)
+        robustness = mnist_c.make_robustness(cfg, data)
+        runtime = make_runtime(cfg)
         result.environment["versions"] |= runtime.versions()
         describe(cfg, data, robustness, runtime, result)
         if equals and result_cache.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
@@ -208,7 +211,7 @@ def warn_of_unused(overrides: list[str]) -> None:
 
 def describe(cfg: DictConfig, data: Any, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
-    result.dataset = identity.dataset(data)
+    result.dataset = content_hash.dataset(data)
     log_names.dataset = result.dataset["name"]
     defining = run_config.without(cfg, "logger") | {
         "student": run_config.plain(run_config.student(cfg)),

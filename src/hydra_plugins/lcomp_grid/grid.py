@@ -16,8 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from lcomp.config import run_config
 from lcomp.config.typed_command import Typed
 from lcomp.errors import UserError
+from lcomp.record.point_key import DIGEST, key
 from lcomp.sweeps import composition_check, configuration_files, deferred_latency, sweep
-from lcomp.sweeps.grid_points import DIGEST, covering, key, without_inactive
+from lcomp.sweeps.grid_points import covering, without_inactive
 from lcomp.sweeps.progress import View
 
 

@@ -7,68 +7,26 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lcomp.record.result import METRICS
+from lcomp.search.options import SearchOptions
 
 
 class OptunaSweeper(Sweeper):
-    """Searches the swept keys with a study of Optuna; takes what hydra-optuna-sweeper took, and more.
+    """Searches the swept keys with a study of Optuna; `options` are those of `SearchOptions`."""
 
-    Args:
-        params: sweeps of the configuration in Hydra's grammar; the command line's overrule them.
-        objective: metric of the record, or several; on validation images or of the artifact.
-        direction: `maximize` or `minimize`, one for each objective.
-        constraint: least validation accuracy or sparsity, greatest value of another metric, that an artifact must keep.
-        n_trials: trials in all; a resumed search counts those it has.
-        n_jobs: workers; null is what the launcher has.
-        sampler, pruner: Optuna's by name, or `_target_` and arguments.
-        storage: URL, such as postgresql+psycopg://host/db; null is a file in the sweep's folder.
-        study_name: null is the sweep's folder name.
-        max_failure_rate: share of `n_trials` that may fail before the search ends.
-        max_retries: how often an interrupted trial is tried again.
-        heartbeat: seconds between signs of life of a trial; one without for three times as long is taken over.
-        custom_search_space: dotted path of a function (configuration, trial) that suggests more.
-        resume: go on with the search in `hydra.sweep.dir`.
-    """
-
-    def __init__(
-        self,
-        objective: str | list[str] = "val_accuracy",
-        direction: str | list[str] = "maximize",
-        n_trials: int = 20,
-        n_jobs: int | None = None,
-        sampler: Any = "tpe",
-        pruner: Any = "median",
-        storage: str | None = None,
-        study_name: str | None = None,
-        max_failure_rate: float = 0.5,
-        max_retries: int = 3,
-        heartbeat: int = 20,
-        params: Any = None,
-        search_space: Any = None,
-        custom_search_space: str | None = None,
-        constraint: dict[str, float] | None = None,
-        resume: bool = False,
-    ):
-        self.objective, self.direction = listed(objective), listed(direction)
-        self.n_trials, self.n_jobs, self.sampler, self.pruner = n_trials, n_jobs, sampler, pruner
-        self.storage, self.study_name, self.resume = storage, study_name, resume
-        self.max_failure_rate, self.max_retries, self.heartbeat = max_failure_rate, max_retries, heartbeat
-        self.params = params or search_space
-        self.custom, self.constraint = custom_search_space, constraint or {}
+    def __init__(self, **options: Any):
+        self.options = SearchOptions(**options)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.context, self.config = hydra_context, config
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
-        from lcomp.search.search import search
+        from lcomp.search.search import search  # Optuna takes a second, and Hydra imports every plugin
 
-        search(self, arguments)
-
-
-def listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) or OmegaConf.is_list(value) else [value]
+        assert self.hydra_context is not None and self.config is not None  # Hydra calls setup first
+        search(self.options, self.hydra_context, self.task_function, self.config, arguments)
 
 
 SAMPLERS: dict[str, dict[str, Any]] = {

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from lcomp.escaping import terminal
+from lcomp.report.sweep_end import end, log
 from lcomp.sweeps import sweep
-from lcomp.tracking import wandb_environment, wandb_logger
-
-log = logging.getLogger("lcomp")
+from lcomp.tracking import wandb_environment
 
 
 class Ending(Callback):
@@ -48,41 +43,3 @@ def say_where(config: DictConfig) -> None:
             "a class of your own finds its run's folder as ${hydra:runtime.output_dir}",
             config.hydra.runtime.cwd,
         )
-
-
-def end(config: DictConfig) -> None:
-    """The same, of Hydra's configuration of the sweep."""
-    folder = Path(config.hydra.sweep.dir)
-    summarize(folder)
-    wandb_logger.complete(folder, config.logger, sweep.typed)
-    if command := wandb_logger.sync_command(folder):
-        print(f"To see it in Weights & Biases: {command}")
-    if config.report is True:
-        write_report(folder)
-
-
-def write_report(folder: Path) -> None:
-    """Leaves `report.html` in the folder and prints its path; whatever fails there fails nothing else."""
-    try:
-        from lcomp.report.writing import read, write
-
-        print(f"Report: {write(read([folder]), folder)}")
-    except Exception as error:
-        log.warning("%s: no report could be written (%s: %s)", folder, type(error).__name__, error)
-
-
-def summarize(folder: Path) -> None:
-    """Prints the table of the records under `folder`, then a line for each run that failed."""
-    from lcomp.report.table import show
-
-    found = [run for run in sweep.latest(sweep.runs(folder)) if not run.result.lacks]
-    show([run.result.known for run in found], folder)
-    sweep.failures[:] = [
-        f"{run.folder.name}: {' '.join(run.result.overrides)}: {run.result.error}"
-        for run in found
-        if run.result.status not in ("ok", "pruned")
-    ]
-    if sweep.failures:
-        print(f"\n{len(sweep.failures)} of {len(found)} runs failed:", file=sys.stderr)
-        for failure in sweep.failures:
-            print(terminal(f"  {failure}"), file=sys.stderr)

@@ -17,24 +17,26 @@ from lcomp.training import devices
 
 log = logging.getLogger("lcomp")
 NOTE = ".hydra"  # in a run's folder, wherever `hydra.output_subdir` has Hydra write
-report: Callable[[int, float], None] | None = None  # a search's, of the trial that this process is carrying out
 
 
-def job(cfg: DictConfig) -> float:
+def job(cfg: DictConfig, report: Callable[[int, float], None] | None = None) -> float:
     """One run; what it returns to a sweeper is the artifact's validation accuracy, NaN when it has none.
+
+    Args:
+        report: a search's, of the trial that the run is.
 
     Raises:
         Interrupted: the machine cannot go on, so that other runs need not begin.
     """
     try:
-        return carry_out(cfg)
+        return carry_out(cfg, report)
     except Exception as error:  # of imports, of Hydra's files: outside what the run records
         if machines := of_machine(error):
             raise machines from error
         raise
 
 
-def carry_out(cfg: DictConfig) -> float:
+def carry_out(cfg: DictConfig, report: Callable[[int, float], None] | None) -> float:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from lcomp.config import user_code
 from lcomp.config.instantiation import find
-from lcomp.data import MNISTDataModule, content_hash
 
 NOT_DEFINING = {
     "name",
@@ -34,7 +33,6 @@ SHOWING = {  # rooms and doors that show a result, ask for it, or look for setti
     *("cli", "report", "search", "sensitivity", "sweeps", "tracking"),
     *("__main__.py", "escaping.py", "pack.py", "summary.py", "testing.py", "unpack.py"),
 }
-KEPT = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
 
 
 def canonical(value: Any) -> Any:
@@ -88,28 +86,3 @@ def code_hash(node: Any) -> str:
     own = [target for target in sorted(set(targets(node))) if not target.startswith("lcomp.")]
     users = user_code.reached({target: find(target, "_target_") for target in own})
     return digest([text, users, version("torch"), version("onnxruntime")])
-
-
-def dataset(data: Any) -> dict[str, Any]:
-    """The record's `dataset`: name, SHA-256 and the sizes of the splits.
-
-    A user's DataModule may state `name` and `sha256`, a text that changes with its examples; otherwise its class names
-    it, and the examples of all three splits are hashed, once for each object. One that inherits lcomp's, whose
-    `sha256` says what was read and not what became of it, has both.
-
-    Raises:
-        UserError: the examples cannot be hashed.
-    """
-    kept: dict[str, Any] | None = vars(data).get(KEPT)
-    if kept is None:
-        loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
-        stated = getattr(data, "sha256", None)
-        if stated is None or (isinstance(data, MNISTDataModule) and type(data) is not MNISTDataModule):
-            seen = {part: content_hash.content(loader, part) for part, loader in loaders.items()}
-            sha256 = hashlib.sha256(json.dumps([stated, *(one for one, _ in seen.values())]).encode()).hexdigest()
-            sizes = {part: count for part, (_, count) in seen.items()}
-        else:
-            sha256, sizes = stated, {part: len(loader.dataset) for part, loader in loaders.items()}
-        kept = {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
-        vars(data)[KEPT] = kept
-    return dict(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
 
+from lcomp.data import MNISTDataModule, content_hash
 from lcomp.data.datamodule import Examples
 from lcomp.errors import UserError
+
+KEPT = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
 
 TRIED = 16  # examples that are read twice, to see whether they stay the same
 
@@ -140,3 +144,28 @@ def one_seed() -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def dataset(data: Any) -> dict[str, Any]:
+    """The record's `dataset`: name, SHA-256 and the sizes of the splits.
+
+    A user's DataModule may state `name` and `sha256`, a text that changes with its examples; otherwise its class names
+    it, and the examples of all three splits are hashed, once for each object. One that inherits lcomp's, whose
+    `sha256` says what was read and not what became of it, has both.
+
+    Raises:
+        UserError: the examples cannot be hashed.
+    """
+    kept: dict[str, Any] | None = vars(data).get(KEPT)
+    if kept is None:
+        loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+        stated = getattr(data, "sha256", None)
+        if stated is None or (isinstance(data, MNISTDataModule) and type(data) is not MNISTDataModule):
+            seen = {part: content_hash.content(loader, part) for part, loader in loaders.items()}
+            sha256 = hashlib.sha256(json.dumps([stated, *(one for one, _ in seen.values())]).encode()).hexdigest()
+            sizes = {part: count for part, (_, count) in seen.items()}
+        else:
+            sha256, sizes = stated, {part: len(loader.dataset) for part, loader in loaders.items()}
+        kept = {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
+        vars(data)[KEPT] = kept
+    return dict(kept)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
-from lcomp.config import identity
+from lcomp.data import content_hash
 from lcomp.errors import UserError
 from lcomp.evaluation import measurement, size
 from lcomp.evaluation.mnist_c import MNISTC
@@ -23,6 +23,7 @@ from lcomp.record.files import sha256, write_atomically
 from lcomp.record.predictions import Predictions
 from lcomp.record.result import ARTIFACT, FILE_NAME, Result, read, seconds
 from lcomp.runtimes import Runtime
+from lcomp.runtimes.runtime import make_runtime
 from lcomp.training import components
 from lcomp.training.baseline_cache import Baseline
 from lcomp.training.fit import NotFinite
@@ -103,9 +104,9 @@ def clock(cfg: DictConfig, folder: Path) -> None:
     torch.set_num_threads(cfg.threads)
     result = read(folder / FILE_NAME)
     data = components.make_data(cfg)
-    if identity.dataset(data)["sha256"] != result.dataset["sha256"]:
+    if content_hash.dataset(data)["sha256"] != result.dataset["sha256"]:
         raise UserError(f"{folder}: measured on another data set than this command's ({result.dataset['name']})")
     with seconds(result, "latency"):
-        measure_latencies(cfg, components.make_runtime(cfg), measurement.splits_of(data), folder, result)
+        measure_latencies(cfg, make_runtime(cfg), measurement.splits_of(data), folder, result)
     result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from lcomp.config.instantiation import build
 from lcomp.data.corrupted_images import Bytes, Images, corrupted, images_of, published
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED, corrupt
 from lcomp.data.mnist_c_files import load
@@ -162,3 +164,16 @@ def accuracy(artifact: Session, images: Bytes, labels: Labels) -> float:
     return measurement.accuracy_and_loss(
         measurement.logits(artifact, np.divide(images, 255, dtype=np.float32)), labels
     )[0]
+
+
+def make_robustness(cfg: DictConfig, data: Any) -> MNISTC | None:
+    """What the artifact is measured on beside clean images, if that was asked for.
+
+    Raises:
+        UserError: it cannot be measured on this data.
+    """
+    if not cfg.robustness:
+        return None
+    made: MNISTC = build(cfg.robustness, "robustness", files=getattr(data, "mnist_c_root", None))
+    made.check(data.input_shape)
+    return made

@@ -17,13 +17,13 @@ import onnx
 import torch
 from torch import nn
 
-from lcomp import __version__
 from lcomp.errors import UserError
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.record.causes import innermost
 from lcomp.record.files import write_atomically
 from lcomp.techniques import layer_graph
 from lcomp.techniques.quantization.layers import GATHER, OPSET, CodedWeight, DynamicInput, Input
+from lcomp.version import __version__
 
 
 def export(

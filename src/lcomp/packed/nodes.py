@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +16,8 @@ from lcomp.packed.alone import Settings, padding
 from lcomp.packed.layers import both, convolution, linear
 from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean
 from lcomp.packed.operations import batch_norm, decimal
+from lcomp.packed.translation import Translation
 from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, SharedWeight
-
-if TYPE_CHECKING:
-    from lcomp.packed.artifact import Translation
 
 JOINS = {"Add": "add", "Mul": "mul", "Sub": "sub", "Div": "div", "Concat": "concat"}
 

@@ -14,9 +14,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 from lcomp.record import schema
 from lcomp.record.files import Damaged, sealed, sha256, unsealed, write_atomically
 from lcomp.record.limits import Refused
+from lcomp.record.point_key import hidden, key
 from lcomp.record.redaction import redacted
 from lcomp.record.untrusted import json_of
-from lcomp.sweeps.grid_points import hidden, key
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"

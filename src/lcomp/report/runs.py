@@ -21,9 +21,9 @@ from lcomp.record.limits import Refused
 from lcomp.record.predictions import Predictions
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.record.run_folders import MANIFEST, NUMBER
 from lcomp.record.untrusted import yaml_of
 from lcomp.report.statistics import Difference, difference
-from lcomp.sweeps.sweep import MANIFEST, NUMBER
 
 log = logging.getLogger("lcomp")
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from lcomp.escaping import one_line
 from lcomp.record import folders
 from lcomp.record.result import FILE_NAME, METRICS
+from lcomp.record.run_folders import MANIFEST
 from lcomp.report.importance import bars, importances
 from lcomp.report.runs import record
 from lcomp.report.study_file import read_only
-from lcomp.sweeps.sweep import MANIFEST, plan_of
+from lcomp.sweeps.sweep import plan_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

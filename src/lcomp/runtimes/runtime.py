@@ -10,7 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 
+from lcomp.config.instantiation import build
 from lcomp.errors import UserError
 from lcomp.export import space_to_depth
 from lcomp.record.files import write_atomically
@@ -96,3 +98,16 @@ class ReadsONNX(Converting):
 
     def convert(self, artifact: Path, path: Path) -> None:
         write_atomically(path, space_to_depth.rewritten(artifact).SerializeToString(deterministic=True))
+
+
+def make_runtime(cfg: DictConfig) -> Runtime:
+    """The engine that runs the artifact and the baseline's.
+
+    Raises:
+        UserError: it is something else, or a package that it needs is missing.
+    """
+    made = build(cfg.runtime, "runtime")
+    if not isinstance(made, Runtime):
+        raise UserError(f"runtime._target_={cfg.runtime._target_}: not a Runtime of lcomp.runtimes")
+    made.versions()
+    return made

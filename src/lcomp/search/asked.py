@@ -12,11 +12,12 @@ from optuna.trial import TrialState, create_trial
 from lcomp.errors import UserError
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Result
+from lcomp.record.run_folders import latest, runs
 from lcomp.search import study as studies
 from lcomp.search.settings import Retry, Settings, quietly
 from lcomp.search.space import Space
 from lcomp.search.worker import Worker, asked_for, noted
-from lcomp.sweeps.sweep import difference, latest, runs
+from lcomp.sweeps.sweep import difference
 
 ASKED = "asked"  # the attribute of a study
 FREE = ("name", "progress", "report", "reuse", "logger", "threads", "baseline.cache", "data.root", "data.download")

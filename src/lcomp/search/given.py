@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra.utils
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,15 +14,12 @@ from lcomp.errors import UserError
 from lcomp.record.redaction import redacted
 from lcomp.search.space import Space
 
-if TYPE_CHECKING:
-    from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
 
-
-def custom_of(sweeper: OptunaSweeper) -> Any:
+def custom_of(name: str | None) -> Any:
     """The user's function that suggests parameters of its own, if one was named."""
-    key = f"hydra.sweeper.custom_search_space={sweeper.custom}"
+    key = f"hydra.sweeper.custom_search_space={name}"
     try:
-        custom = hydra.utils.get_object(sweeper.custom) if sweeper.custom else None
+        custom = hydra.utils.get_object(name) if name else None
     except (ImportError, ValueError, TypeError) as error:
         raise UserError(f"{key}: cannot be loaded ({error})") from error
     if custom is not None and not callable(custom):

@@ -7,98 +7,96 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from omegaconf import OmegaConf, open_dict
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from lcomp.cli.sweep_callback import end
 from lcomp.config import run_config
 from lcomp.config.typed_command import Typed
 from lcomp.errors import UserError
 from lcomp.escaping import terminal
+from lcomp.record import run_folders
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import Interrupted
+from lcomp.record.point_key import key
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result, read
 from lcomp.report import study_file
+from lcomp.report.sweep_end import end
 from lcomp.search import study as studies
 from lcomp.search.asked import adopt, claim, repeat_lost
 from lcomp.search.given import custom_of, fixed_of, with_families
+from lcomp.search.options import SearchOptions, listed
 from lcomp.search.settings import Settings, named
 from lcomp.search.space import Space, flat, suggest
 from lcomp.search.worker import Worker, asked_for, noted
 from lcomp.sweeps import broken_files, composition_check, configuration_files, deferred_latency, sweep
-from lcomp.sweeps.grid_points import key
 from lcomp.sweeps.progress import View
-
-if TYPE_CHECKING:
-    from hydra_plugins.lcomp_optuna.sweeper import OptunaSweeper
 
 log = logging.getLogger("lcomp")
 STUDY = "study.db"  # in the folder, where no storage is named: a folder may be renamed
 RESULTS = "optimization_results.yaml"
 
 
-def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
-    """Carries out the search of a sweeper; `arguments` are the command line's overrides."""
-    cfg = sweeper.config
-    assert cfg is not None
+def search(
+    options: SearchOptions, context: HydraContext, task_function: TaskFunction, cfg: DictConfig, arguments: list[str]
+) -> None:
+    """Carries out a search; `arguments` are the command line's overrides."""
     composition_check.check(cfg)
     folder = Path(cfg.hydra.sweep.dir)
     asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
-    parser = OverridesParser.create(config_loader=sweeper.context.config_loader)
-    ready = list(flat(plain(sweeper.params)))
+    parser = OverridesParser.create(config_loader=context.config_loader)
+    ready = list(flat(plain(options.params)))
     fixed = fixed_of(ready, asked, parser)
     space = with_families(Space([*ready, *asked], parser), [*ready, *asked], parser)
-    custom = custom_of(sweeper)
+    custom = custom_of(options.custom_search_space)
     if not space.sampled and custom is None:
         raise UserError("nothing to search: give a key several values, as in 'kd.temperature=interval(1,10)'")
-    settings = settings_of(sweeper, folder)
+    settings = settings_of(options, folder)
     check_measured(settings, space, cfg)
     settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
     settings.rehearse(lambda trial: space.point(suggest(trial)))
     plan: dict[str, Any] = {**space.plan(), "objective": settings.objective, "direction": settings.direction}
-    plan |= {"constraint": settings.constraint, "storage": sweeper.storage or f"{STUDY} in the folder"}
+    plan |= {"constraint": settings.constraint, "storage": options.storage or f"{STUDY} in the folder"}
     plan["study_name"] = settings.study_name
     points = None if custom else space.points(settings.n_trials)
     if points is not None:
         settings.n_trials = len(points)
 
     hydras = [str(one) for one in plain(cfg.hydra.overrides.hydra)]  # unresolved
-    files = configuration_files.keep(
-        sweeper.context.config_loader, str(cfg.hydra.job.config_name), hydras, space.examples()
-    )
-    sweep.typed = Typed(sweeper.context.config_loader, cfg, lambda result: space.named(result, custom is not None))
+    files = configuration_files.keep(context.config_loader, str(cfg.hydra.job.config_name), hydras, space.examples())
+    sweep.typed = Typed(context.config_loader, cfg, lambda result: space.named(result, custom is not None))
     with open_dict(cfg):  # Hydra writes both beside every trial
-        cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(sweeper.storage), redacted(hydras)
-    worker = Worker(settings, space, sweeper.context, cfg, custom)
+        cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(options.storage), redacted(hydras)
+    worker = Worker(settings, space, context, cfg, task_function, custom)
     launcher = Plugins.instance().instantiate_launcher(
-        hydra_context=sweeper.context, task_function=worker, config=cfg
+        hydra_context=context, task_function=worker, config=cfg
     )  # which checks its settings
-    if sweeper.storage and not sweeper.resume:
+    if options.storage and not options.resume:
         claim(settings, space, files, settings.open())
-    with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan, files):
-        if not sweeper.storage:
+    with sweep.opened(cfg, [*hydras, *arguments], options.resume, plan, files):
+        if not options.storage:
             check_study(folder / STUDY)
         study = settings.open()
         worker.sweep = sweep.identity(folder)
         claim(settings, space, files, study)
-        if sweeper.storage is None or sweeper.resume:
+        if options.storage is None or options.resume:
             recover(worker, study)
-        if sweeper.resume:
+        if options.resume:
             adopt(worker, study)
             repeat_lost(worker, study)
         if points is not None:
             enqueue(study, points)
         done = sum(trial.state.is_finished() for trial in studies.counted(study.get_trials(deepcopy=False)))
-        if sweeper.resume:
+        if options.resume:
             print(f"{done} of {settings.n_trials} trials are finished in {folder}", flush=True)
         workers = settings.n_jobs or int(getattr(launcher, "processes", 1))
         jobs = max(1, min(workers, settings.n_trials - done))
@@ -116,7 +114,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
             known = sweep.broken(error, folder) if isinstance(error, Exception) else error
             stopped = isinstance(known, KeyboardInterrupt | Interrupted)
             try:
-                recover(worker, study, sweep.cause_of(known) if stopped else sweep.INTERRUPTED)
+                recover(worker, study, sweep.cause_of(known) if stopped else run_folders.INTERRUPTED)
             except Exception:  # a storage that is full: resuming settles them
                 log.debug("the study is left as it is", exc_info=True)
             if isinstance(error, UserError) or not isinstance(error, Exception):
@@ -164,31 +162,31 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
 
 
-def settings_of(sweeper: OptunaSweeper, folder: Path) -> Settings:
-    """The settings of a sweeper, with names looked up and defaults in place."""
+def settings_of(options: SearchOptions, folder: Path) -> Settings:
+    """The settings of a search, with names looked up and defaults in place."""
     import optuna.pruners
     import optuna.samplers
 
-    sampler = named("hydra/sweeper/sampler", plain(sweeper.sampler), optuna.samplers, "Sampler")
-    pruner = named("hydra/sweeper/pruner", plain(sweeper.pruner or "nop"), optuna.pruners, "Pruner")
-    constraint = {name: value for name, value in plain(sweeper.constraint).items() if value is not None}
+    sampler = named("hydra/sweeper/sampler", plain(options.sampler), optuna.samplers, "Sampler")
+    pruner = named("hydra/sweeper/pruner", plain(options.pruner or "nop"), optuna.pruners, "Pruner")
+    constraint = {name: value for name, value in plain(options.constraint or {}).items() if value is not None}
     return Settings(
-        storage=str(sweeper.storage) if sweeper.storage else f"sqlite:///{(folder / STUDY).absolute()}",
-        study_name=str(sweeper.study_name) if sweeper.study_name else (folder.name if sweeper.storage else "lcomp"),
-        objective=sweeper.objective,
-        direction=sweeper.direction,
-        n_trials=sweeper.n_trials,
-        max_failure_rate=sweeper.max_failure_rate,
-        max_retries=sweeper.max_retries,
-        heartbeat=sweeper.heartbeat,
+        storage=str(options.storage) if options.storage else f"sqlite:///{(folder / STUDY).absolute()}",
+        study_name=str(options.study_name) if options.study_name else (folder.name if options.storage else "lcomp"),
+        objective=listed(options.objective),
+        direction=listed(options.direction),
+        n_trials=options.n_trials,
+        max_failure_rate=options.max_failure_rate,
+        max_retries=options.max_retries,
+        heartbeat=options.heartbeat,
         sampler=sampler,
         pruner=None if pruner["_target_"].endswith("NopPruner") else pruner,
         constraint=constraint,
-        n_jobs=sweeper.n_jobs,
+        n_jobs=options.n_jobs,
     )
 
 
-def recover(worker: Worker, study: optuna.Study, cause: str = sweep.INTERRUPTED) -> None:
+def recover(worker: Worker, study: optuna.Study, cause: str = run_folders.INTERRUPTED) -> None:
     """Settles the trials that this folder's workers, who are gone, left running; only while none of them works."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         begun = (place := worker.place(trial)) is not None and place.is_dir()

@@ -20,8 +20,9 @@ from optuna.trial import Trial
 
 from lcomp.config.run_config import FAMILIES
 from lcomp.errors import UserError
+from lcomp.record.point_key import hidden, key
 from lcomp.record.result import Result
-from lcomp.sweeps.grid_points import hidden, key, without_inactive
+from lcomp.sweeps.grid_points import without_inactive
 
 SETTING = re.compile(rf"(?!.*_target_)(?:{'|'.join(FAMILIES)}|trainer)(?:[./]\w+)*=[\w.+-]+")  # no class, no path
 Suggested = Callable[[str, BaseDistribution], Any]

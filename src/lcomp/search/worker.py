@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,15 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lcomp.cli import task as task
 from lcomp.errors import Pruned
 from lcomp.record.interruption import excused, of_machine
+from lcomp.record.point_key import hidden, key
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result, read
 from lcomp.search import study as studies
 from lcomp.search.heartbeat import beat, beating
 from lcomp.search.settings import Settings, quietly
 from lcomp.search.space import Space, suggest, text
-from lcomp.sweeps.grid_points import hidden, key
 from lcomp.sweeps.sweep import next_number
 
 log = logging.getLogger("lcomp")
@@ -44,6 +44,7 @@ class Worker:
 
     Attributes:
         master: the configuration that trials are composed from.
+        task_function: of a run, which it tells of each epoch: (configuration, report).
         custom: the user's function (configuration, trial) that suggests parameters of its own.
         points: by the number of its trial, each point that this worker has begun, secrets included.
         sweep: the identity of the sweep in this folder.
@@ -53,6 +54,7 @@ class Worker:
     space: Space
     context: HydraContext
     master: DictConfig
+    task_function: Callable[..., Any]
     custom: Callable[[DictConfig, Trial], None] | None = None
     points: dict[int, list[str]] = field(default_factory=dict)
     sweep: str | None = None
@@ -193,10 +195,9 @@ class Worker:
             job = self.context.config_loader.load_sweep_config(self.master, point)
             with open_dict(job):
                 job.hydra.job.id = job.hydra.job.num = studies.run_of(frozen(study, trial), self.sweep)
-            task.report = self.reporting(trial)
             returned = run_job(
                 hydra_context=self.context,
-                task_function=task.job,
+                task_function=partial(self.task_function, report=self.reporting(trial)),
                 config=job,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
@@ -206,8 +207,6 @@ class Worker:
             if machines := of_machine(error):
                 raise machines from error
             self.record(frozen(study, trial), f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
-        finally:
-            task.report = None
         ended = frozen(study, trial)
         place = self.place(ended)
         assert place is not None  # it was claimed when the trial was asked for

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lcomp.config.typed_command import Typed
-from lcomp.sweeps.sweep import Run, runs
+from lcomp.record.run_folders import Run, runs
 from lcomp.sweeps.worker_pool import Pool, pool_of
 
 log = logging.getLogger("lcomp")

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.record.run_folders import numbered, runs
 from lcomp.record.summary_line import line
-from lcomp.sweeps.sweep import numbered, runs
 
 Objective = tuple[str, bool]  # a metric, and whether more of it is better
 INTERVAL = 0.3  # seconds between two looks at the folder

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import filelock
 from omegaconf import DictConfig, OmegaConf
@@ -19,10 +18,11 @@ from lcomp.config import quoting
 from lcomp.errors import UserError
 from lcomp.record import folders
 from lcomp.record.files import write_atomically
-from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, excused, of_machine
+from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, of_machine
 from lcomp.record.limits import Refused
 from lcomp.record.redaction import redacted
-from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.record.result import FILE_NAME, Result
+from lcomp.record.run_folders import INTERRUPTED, MANIFEST, NUMBER, Run, numbered, runs
 from lcomp.record.summary_line import line
 from lcomp.record.untrusted import json_of
 from lcomp.sweeps import broken_files, configuration_files
@@ -32,25 +32,10 @@ if TYPE_CHECKING:
     from lcomp.config.typed_command import Typed
 
 log = logging.getLogger("lcomp")
-MANIFEST = "sweep.json"
-NUMBER = re.compile("[0-9]{1,9}")  # what a run's folder is called
 SUBDIR = "${hydra.job.num}"  # no swept value is part of a path
 SINCE = ("storage", "study_name")  # of a search's plan, which older ones did not note
-INTERRUPTED = "interrupted: the process ended before the run did"
 typed: Typed | None = None  # the command of this process's sweep
 failures: list[str] = []  # a line for each failed run of this process's sweep, for the exit code
-
-
-class Run(NamedTuple):
-    """A run that a sweep's folder has a record of."""
-
-    folder: Path
-    result: Result
-
-    @property
-    def was_tried(self) -> bool:
-        """Whether it counts as a try: not when the user or the machine, not the run, ended it."""
-        return not excused(self.result.error)
 
 
 @contextmanager
@@ -187,25 +172,6 @@ def close_interrupted(folder: Path, cause: str = INTERRUPTED) -> None:
             Result(overrides=broken_files.overrides(path / ".hydra" / "overrides.yaml"), error=cause).write(path)
 
 
-def numbered(folder: Path) -> list[Path]:
-    """The folders of a sweep's runs, in the order of their numbers."""
-    found = [path for path in folder.iterdir() if NUMBER.fullmatch(path.name) and path.is_dir()]
-    return sorted((path for path in found if not path.is_symlink()), key=lambda path: (int(path.name), path.name))
-
-
-def runs(folder: Path) -> list[Run]:
-    """The runs that have a record, in the order of their numbers; one that cannot be read is named and left out."""
-    found = []
-    for path in numbered(folder):
-        try:
-            found.append(Run(path, read(path / FILE_NAME)))
-        except FileNotFoundError:
-            continue
-        except (OSError, Refused) as error:
-            log.warning("%s; the run is left out", error)
-    return found
-
-
 def next_number(folder: Path) -> int:
     """The first number that no run of the folder has had."""
     return 1 + max((int(path.name) for path in folder.iterdir() if NUMBER.fullmatch(path.name)), default=-1)
@@ -231,13 +197,6 @@ def missing(folder: Path, points: Mapping[tuple[str, ...], list[str]], max_retri
             continue
         found.append((any(str(run.result.error).startswith(BY_MACHINE) for run in tries), overrides))
     return [overrides for last in (False, True) for ended, overrides in found if ended == last]
-
-
-def latest(found: Sequence[Run]) -> list[Run]:
-    """The last run of each point: one that was tried again counts once, one that ended before it was known which point
-    it was not at all."""
-    known = [run for run in found if run.result.overrides or (run.was_tried and run.result.error != INTERRUPTED)]
-    return list({run.result.point: run for run in known}.values())
 
 
 def tell(result: Result) -> None:

@@ -27,8 +27,8 @@ from lcomp.record.files import write_atomically
 from lcomp.record.limits import Refused
 from lcomp.record.redaction import redacted
 from lcomp.record.result import LATENCIES, Result, baseline_curves
+from lcomp.record.run_folders import Run, runs
 from lcomp.record.untrusted import json_of
-from lcomp.sweeps.sweep import Run, runs
 from lcomp.tracking import wandb_environment
 from lcomp.tracking.wandb_contents import baseline_of, described, log_artifact, log_pictures, rows, summary
 from lcomp.tracking.wandb_isolation import files_inside, harmless, no_arguments

@@ -9,22 +9,18 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from lcomp.config import identity, run_config
-from lcomp.config.instantiation import build
-from lcomp.data import loaders
+from lcomp.config.instantiation import build, find
+from lcomp.data import content_hash, loaders
 from lcomp.errors import UserError
-from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.export.onnx_export import export
 from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.modules.distillation import Objective
 from lcomp.record.result import Curves
-from lcomp.runtimes import Runtime
 from lcomp.techniques.distillation import Ensemble
 from lcomp.techniques.technique import Technique
-from lcomp.tracking.wandb_logger import Mirror
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import devices, preflight
 from lcomp.training.baseline_cache import Baseline
@@ -39,25 +35,6 @@ def make_techniques(cfg: DictConfig) -> tuple[Objective | None, list[Technique]]
     return objective, [build(cfg[family], family) for family in ("prune", "quant") if cfg[family]]
 
 
-def make_logger(cfg: DictConfig, folder: Path) -> Logger | Mirror | None:
-    """What shows the run beside its record: a logger of Lightning's, given the run's folder, or W&B's mirror.
-
-    Raises:
-        UserError: it is something else, or a package that it needs is missing.
-    """
-    if not cfg.logger:
-        return None
-    try:
-        made = build(cfg.logger, "logger", save_dir=str(folder))
-    except UserError as error:
-        if "tensorboard" in str(error).lower():
-            raise UserError("logger=tensorboard: needs a package: pip install 'lcomp[tensorboard]'") from error
-        raise
-    if not isinstance(made, Logger | Mirror):
-        raise UserError(f"logger._target_={cfg.logger._target_}: not a logger of pytorch_lightning.loggers")
-    return made
-
-
 def make_data(cfg: DictConfig) -> Any:
     """The DataModule, set up.
 
@@ -65,32 +42,6 @@ def make_data(cfg: DictConfig) -> Any:
         UserError: a user's own does not say how many classes there are or how an image is shaped, or cannot be read.
     """
     return loaders.set_up(build(cfg.data, "data"), f"data._target_={cfg.data._target_}")
-
-
-def make_robustness(cfg: DictConfig, data: Any) -> MNISTC | None:
-    """What the artifact is measured on beside clean images, if that was asked for.
-
-    Raises:
-        UserError: it cannot be measured on this data.
-    """
-    if not cfg.robustness:
-        return None
-    made: MNISTC = build(cfg.robustness, "robustness", files=getattr(data, "mnist_c_root", None))
-    made.check(data.input_shape)
-    return made
-
-
-def make_runtime(cfg: DictConfig) -> Runtime:
-    """The engine that runs the artifact and the baseline's.
-
-    Raises:
-        UserError: it is something else, or a package that it needs is missing.
-    """
-    made = build(cfg.runtime, "runtime")
-    if not isinstance(made, Runtime):
-        raise UserError(f"runtime._target_={cfg.runtime._target_}: not a Runtime of lcomp.runtimes")
-    made.versions()
-    return made
 
 
 def make_network(model: DictConfig, data: Any, seed: int) -> nn.Module:
@@ -120,7 +71,7 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     if perturbed:  # otherwise than what it teaches or becomes
         cfg = copy.deepcopy(cfg)
         cfg.perturb = cfg.baseline.perturb
-    settings, dataset, seed = cfg.baseline.trainer, identity.dataset(data), cfg.seed + member
+    settings, dataset, seed = cfg.baseline.trainer, content_hash.dataset(data), cfg.seed + member
     defining = {
         "model": run_config.plain(cfg.model),
         "trainer": run_config.plain(settings),
@@ -160,11 +111,9 @@ def make_module(
     optimization = run_config.without(cfg.trainer, "max_epochs")
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
-    make = getattr(objective, "make_module", None)  # of an objective whose batches are not the data's
-    if make is not None:
-        own: BaselineModule = make(
-            network, teacher, techniques, **optimization, input_shape=data.input_shape, seed=cfg.seed
-        )
+    if target := getattr(objective, "module", None):  # of an objective that needs a LightningModule of its own
+        settings = optimization | {"input_shape": data.input_shape, "seed": cfg.seed}
+        own: BaselineModule = find(target, "kd.module")(network, teacher, objective, techniques, **settings)
         return own
     carried = False
     if hasattr(data, "carry_logits") and not getattr(objective, "reads_features", False):

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from lcomp.config import identity, run_config
+from lcomp.data import content_hash
 from lcomp.export.onnx_export import export
 from lcomp.modules.distillation import Objective
 from lcomp.record.result import Curves
@@ -65,7 +66,7 @@ def make_link(
         "objective": run_config.without(cfg.kd, *run_config.KD_RUN_KEYS),
         "trainer": run_config.plain(cfg.trainer),
         "data": run_config.learned(cfg),
-        "dataset": identity.dataset(data),
+        "dataset": content_hash.dataset(data),
         "seed": [cfg.seed, seed],
         "threads": cfg.threads,
         "code": identity.code_hash([model, cfg.data, cfg.kd]),

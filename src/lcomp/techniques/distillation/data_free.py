@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,6 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.distillation.logit import logit_distillation
-from lcomp.techniques.technique import Technique
-
-if TYPE_CHECKING:
-    from lcomp.modules.data_free import DataFreeModule
 
 CONTROLS = 4  # points of a cubic Bezier curve
 WIDTHS = (0.8, 1.3)  # a pen's standard deviation, pixels of a side of 28
@@ -133,6 +129,8 @@ class DataFreeDistillation:
         UserError: a value out of its range.
     """
 
+    module = "lcomp.modules.DataFreeModule"  # what trains a student under it: its batches are not the data's
+
     def __init__(
         self,
         temperature: float = 1.0,
@@ -180,11 +178,3 @@ class DataFreeDistillation:
             + self.activation * activation_loss(features)
             + self.information * information_loss(teacher_logits)
         )
-
-    def make_module(
-        self, network: nn.Module, teacher: nn.Module, techniques: Sequence[Technique], **settings: object
-    ) -> DataFreeModule:
-        """What trains `network` under this objective; `settings` are those of `DataFreeModule`."""
-        from lcomp.modules.data_free import DataFreeModule  # modules import techniques
-
-        return DataFreeModule(network, teacher, self, techniques, **settings)  # type: ignore[arg-type]

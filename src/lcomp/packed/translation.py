@@ -1,0 +1,84 @@
+"""A graph on its way to the steps of a packed network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from lcomp.errors import UserError
+from lcomp.packed.layers import Weight
+from lcomp.packed.network import MOST_STEPS, Network, checked, classes_of, output
+
+
+class Translation:
+    """A graph on its way to a network.
+
+    Attributes:
+        constants: arrays by name.
+        weights: what nodes decode from constants, by name.
+        producers: the node behind each name.
+        values: which step's output each name is, as in `Network`.
+        moves: of integers, by the name of what they make: what they read, and their step.
+        steps, sources: as in `Network`; `shapes` of the pixels and of what each step makes.
+        levels: of quantizers below 8 bits, by the name of what they read: a Clip that is their bound.
+    """
+
+    def __init__(self, graph: Any):
+        self.nodes = graph.node
+        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self.weights: dict[str, Weight] = {}
+        self.moves: dict[str, tuple[str, nn.Module]] = {}
+        self.producers = {name: node for node in graph.node for name in node.output}
+        [pixels], [self.logits] = graph.input, graph.output
+        self.values = {pixels.name: 0}
+        self.steps: list[nn.Module] = []
+        self.sources: list[tuple[int, ...]] = []
+        self.shapes = [checked(tuple(dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim[1:]))]
+        self.levels: dict[str, Any] = {}
+
+    def network(self) -> Network:
+        """What was translated, from the pixels to the logits."""
+        self.go_to(self.values[self.logits.name])
+        return Network(self.shapes[0], classes_of(self.shapes[-1]), self.steps, self.sources)
+
+    def add(self, node: Any, *steps: nn.Module, reads: str | None = None) -> None:
+        """Appends steps, one behind another: the first reads what the node reads first, the last makes its output."""
+        self.go_to(self.value(reads or node.input[0]))
+        for step in steps:
+            self.append(step, len(self.steps))
+        self.values[node.output[0]] = len(self.steps)
+
+    def append(self, step: nn.Module, *sources: int) -> None:
+        if len(self.steps) == MOST_STEPS:
+            raise UserError(f"more than {MOST_STEPS:,} steps")
+        self.shapes.append(output(step, [self.shapes[source] for source in sources]))
+        self.steps.append(step)
+        self.sources.append(sources)
+
+    def go_to(self, value: int) -> None:
+        """Makes an earlier value the last one."""
+        if value != len(self.steps):
+            self.append(nn.Identity(), value)
+
+    def value(self, name: str) -> int:
+        if name not in self.values:
+            raise UserError(f"{name}, which is a constant where a computed value is expected")
+        return self.values[name]
+
+    def constant(self, name: str) -> Any:
+        if name not in self.constants:
+            raise UserError(f"{name}, which is computed where a constant is expected")
+        return self.constants[name]
+
+    def tensor(self, name: str) -> Tensor:
+        return torch.from_numpy(np.array(self.constant(name)))
+
+    def parameters(self, node: Any) -> tuple[Weight, Tensor | None]:
+        """The weight and the bias of a layer."""
+        _, weight, *bias = node.input
+        found = self.weights[weight] if weight in self.weights else self.tensor(weight)
+        return found, self.tensor(bias[0]) if bias else None
