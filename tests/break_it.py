@@ -382,14 +382,14 @@ BREAKS = [
     ),
     Break(
         "bytes are divided by 255",
-        "data/batches.py",
+        "tasks/image_batches.py",
         "x = x.float().div_(255)",
         "x = x.float()",
         "test_preflight.py::test_a_harmless_batch_is_read_as_pixels_and_labels",
     ),
     Break(
         "every label is looked at",
-        "data/batches.py",
+        "tasks/image_batches.py",
         "if least < 0 or most >= self.classes:",
         "if False:",
         "test_preflight.py::test_a_label_out_of_range_is_found_wherever_it_stands",

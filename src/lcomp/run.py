@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lcomp.config import composition, identity, run_config
 from lcomp.data import content_hash
+from lcomp.data.protocol import Data
 from lcomp.errors import Pruned
 from lcomp.evaluation import measurement, mnist_c
 from lcomp.evaluation.comparison import compare, measure_latencies
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.export.onnx_export import export
+from lcomp.modules.baseline import only
 from lcomp.packed.rounding import rounded
 from lcomp.record import log as log_names
 from lcomp.record import result_cache
@@ -160,9 +163,9 @@ def carry_out(
         runtime = make_runtime(cfg)
         result.environment["versions"] |= runtime.versions()
         describe(cfg, data, robustness, runtime, result)
-        if equals and result_cache.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
+        if equals and result_cache.adopt(equals, folder, result, data.eval_perturbations):
             return
-        example = measurement.example_of(data)
+        example = only(measurement.example_of(data))
         for technique in techniques:
             technique.check(student, example)
         components.check_models(cfg, data, student)
@@ -187,14 +190,15 @@ def carry_out(
                 for technique in techniques:
                     technique.prepare(network)
         save(module, folder)
-        trained = None  # the logits of a network that learned with rounded weights, before these become integers
+        trained = None  # the outputs of a network that learned with rounded weights, before these become integers
         if all(technique.trains for technique in techniques):
-            trained = measurement.answers(module.network, measurement.split_of(data.test_dataloader()).pixels)
-        pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration images again
+            test = measurement.split_of(data.test_dataloader(), data.task)
+            trained = measurement.answers(module.network, test.inputs)
+        pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration examples again
         network = rounded(module.finalize(module.calibration(data)), **cfg.pack)
 
         with seconds(result, "export"):
-            export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")
+            export(network, folder / ARTIFACT, data.task, result.config_hash or "")
         with seconds(result, "measure"):
             splits = measurement.splits_of(data)
             compare(data, splits, robustness, runtime, baseline, network, trained, folder, result)
@@ -209,9 +213,9 @@ def warn_of_unused(overrides: list[str]) -> None:
         log.warning("nothing trains in this run: %s has no effect (baseline.trainer is the baseline's)", unused[0])
 
 
-def describe(cfg: DictConfig, data: Any, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
+def describe(cfg: DictConfig, data: Data, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
-    result.dataset = content_hash.dataset(data)
+    result.dataset, result.metric = content_hash.dataset(data), asdict(data.task.metric)
     log_names.dataset = result.dataset["name"]
     defining = run_config.without(cfg, "logger") | {
         "student": run_config.plain(run_config.student(cfg)),

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
@@ -79,18 +78,18 @@ class TechniqueContract:
     def exports(self) -> tuple[nn.Module, Path]:
         """The finalized network has no parametrization or hook left, and its artifact gives its logits, at any batch
         size; returns both."""
-        module = self.trains()
+        module, task = self.trains(), self.data.task
         network = module.finalize(module.calibration(self.data))
         assert not any(parametrize.is_parametrized(m) for m in network.modules()), "a parametrization is left"
         assert not any(m._forward_pre_hooks for m in network.modules()), "a hook is left"
         path = self.folder / "artifact.onnx"
-        export(network, path, self.data.input_shape, self.data.num_classes, "")
-        session, splits = ONNXRuntime().session(path), measurement.splits_of(self.data)
-        pixels = splits.test.pixels
-        own, expected = measurement.logits(session, pixels), measurement.answers(network, pixels)
-        agreement = measurement.quality(session, splits, own, expected)["agreement"]
+        export(network, path, task)
+        session, test = ONNXRuntime().session(path), measurement.split_of(self.data.test_dataloader(), task)
+        own, expected = measurement.outputs(session, test.inputs), measurement.answers(network, test.inputs)
+        agreement = task.fidelity(own, expected)["agreement"]
         assert agreement >= AGREEMENT, f"the artifact agrees with the network on {agreement:.2%}"
-        assert session(np.zeros((7, *self.data.input_shape), np.float32)).shape[0] == 7
+        seven = {name: values.numpy() for name, values in task.example_inputs(7).items()}
+        assert session(seven).shape == (7, task.output_size)
         return network, path
 
     @cached_property
@@ -102,7 +101,7 @@ class TechniqueContract:
         """A small student with what the overrides choose."""
         objective, techniques = components.make_techniques(self.cfg)
         torch.manual_seed(0)
-        network = SmallCNN(num_classes=self.data.num_classes, input_shape=self.data.input_shape)
+        network = SmallCNN(**self.data.task.arguments)
         return components.make_module(self.cfg, self.data, network, self.teacher, objective, techniques)
 
     def fit(

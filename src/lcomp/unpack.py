@@ -24,10 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"{path}: is there already; name the file to write with --out")
         from lcomp.export.onnx_export import export
         from lcomp.packed import load
+        from lcomp.tasks import ImageClassification
 
         network = load(given.file)
         limits.check(f"{given.file}: its export", len(network.steps), limits.EXPORTED, "steps")
-        export(network, path, network.input_shape, network.classes)
+        export(network, path, ImageClassification(network.classes, network.input_shape))
     except UserError as error:
         print(f"lcomp: {error}", file=sys.stderr)
         return 1

@@ -68,7 +68,7 @@ class GridSweeper(BasicSweeper):
             if not getattr(self.launcher, "composes_first", False):
                 for _ in configuration_files.composed(self.hydra_context.config_loader, self.config, covering(todo)):
                     pass  # composes, or raises
-            view = View(folder, len(points), done, run_config.shows(self.config), ("val_accuracy", True))
+            view = View(folder, len(points), done, run_config.shows(self.config), "task")
             batches = self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ()
             try:
                 with view:

@@ -55,8 +55,8 @@ SETTINGS = {
     "defaults": [{"sampler": "tpe"}, {"pruner": "median"}],
     "_target_": "hydra_plugins.lcomp_optuna.sweeper.OptunaSweeper",
     "_recursive_": False,  # each worker makes its own sampler
-    "objective": "val_accuracy",
-    "direction": "maximize",
+    "objective": None,
+    "direction": None,
     "n_trials": 20,
     "n_jobs": None,
     "storage": None,

@@ -20,7 +20,7 @@ NOTE = ".hydra"  # in a run's folder, wherever `hydra.output_subdir` has Hydra w
 
 
 def job(cfg: DictConfig, report: Callable[[int, float], None] | None = None) -> float:
-    """One run; what it returns to a sweeper is the artifact's validation accuracy, NaN when it has none.
+    """One run; what it returns to a sweeper is the artifact's validation metric, NaN when it has none.
 
     Args:
         report: a search's, of the trial that the run is.
@@ -65,7 +65,7 @@ def carry_out(cfg: DictConfig, report: Callable[[int, float], None] | None) -> f
         sweep.tell(result)
         if result.status == "ok":
             print(f"Record and artifact: {folder}")
-    return result.metrics["val_accuracy"] if result.status == "ok" else float("nan")
+    return result.metrics[result.chosen_by.validation] if result.status == "ok" else float("nan")
 
 
 def leave_note(cfg: DictConfig, overrides: list[str], folder: Path, written: str | None) -> None:

@@ -22,7 +22,7 @@ from lcomp.config.instantiation import find, names_of
 from lcomp.config.repository import Kept
 from lcomp.errors import UserError
 
-GROUPS = ("data", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
+GROUPS = ("data", "task", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
 KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
 
 

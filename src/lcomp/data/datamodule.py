@@ -124,8 +124,8 @@ class MNISTDataModule(pl.LightningDataModule):
         if self.mnist_c_root is not None:
             mnist_c_files.check(self.mnist_c_root, self.test.labels)
 
-    def carry_logits(self, teacher: Callable[[Tensor], Tensor]) -> bool:
-        """Makes every training batch carry `teacher`'s logits as a third tensor, computed once. False, and
+    def carry_outputs(self, teacher: Callable[[Tensor], Tensor]) -> bool:
+        """Makes every training batch carry `teacher`'s outputs as a third tensor, computed once. False, and
         nothing done, where the images are perturbed: the teacher must then see what the student sees."""
         if self.train.changes:
             return False

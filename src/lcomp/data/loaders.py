@@ -13,9 +13,12 @@ import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor
 
-from lcomp.data.batches import Form, children
+from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.record.causes import refusing
+from lcomp.tasks import Task
+from lcomp.tasks.image_batches import children
+from lcomp.tasks.task import Inputs
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -29,55 +32,70 @@ def is_own(data: Any) -> bool:
     return type(data).__module__.partition(".")[0] == "lcomp"
 
 
-def set_up(data: Any, name: str) -> Any:
-    """`data`, ready to be read. The loaders of a user's own give (pixels, labels) batches from here on, each checked.
+def begin(data: Any, name: str) -> None:
+    """Calls what a DataModule of Lightning's does before it can be read.
 
     Args:
         name: of it in messages, such as `data._target_=mine.Data`.
-
-    Raises:
-        UserError: it fails, says no classes or shape, or its loaders or their first batches are not what can be read.
     """
     with refusing(f"{name}: setting it up"):
         data.prepare_data()
         data.setup("fit")
         data.setup("test")
-    for attribute, example in (("num_classes", "10"), ("input_shape", "(1, 28, 28)")):
-        if not hasattr(data, attribute):
-            raise UserError(f"{name}: give it an attribute {attribute}, such as {example}")
+
+
+def set_up(data: Any, name: str, task: Task) -> Data:
+    """`data`, ready to be read. The loaders of a user's own give batches as the task has them from here on.
+
+    Raises:
+        UserError: it fails, or its loaders or their first batches are not what can be read.
+    """
+    data.task = task
+    ready: Data = data
     if is_own(data):
-        return data
+        return data  # type: ignore[no-any-return]
+    for attribute, absent in (("eval_perturbations", {}), ("mnist_c_root", None), ("carry_outputs", lambda _: False)):
+        if not hasattr(data, attribute):
+            setattr(data, attribute, absent)
     for hook in HOOKS:
         if defines(data, hook):
             raise UserError(f"{name}: lcomp does not call its {hook}; do that in the data set, for each image")
-    shape, classes = image_shape(data.input_shape, name), number_of_classes(data.num_classes, name)
-    if type(data.num_classes) is not int:  # such as NumPy's
-        data.num_classes = classes
     for part in SPLITS:
         method = f"{part}_dataloader"
-        form = Form(f"{name}: {method}", shape, classes)
+        where = f"{name}: {method}"
         if not defines(data, method):
-            raise UserError(f"{form.where} is missing; lcomp trains, chooses and measures on three splits: define it")
-        setattr(data, method, functools.partial(batches, getattr(data, method), form, {}))
+            raise UserError(f"{where} is missing; lcomp trains, chooses and measures on three splits: define it")
+        setattr(data, method, functools.partial(batches, getattr(data, method), where, task, {}))
     with isolate_rng():
-        data._first_images = first(data.train_dataloader())[0]
+        data._first_batch = first(data.train_dataloader())
         for loader in (data.val_dataloader(), data.test_dataloader()):
-            if not all(torch.equal(one, again) for one, again in zip(first(loader), first(loader), strict=True)):
+            if not alike(first(loader), first(loader), task):
                 raise UserError(
-                    f"{loader.form.where} gives other images each time it is read; what is measured twice must be the "
+                    f"{loader.where} gives other examples each time it is read; what is measured twice must be the "
                     "same: no shuffle=True, nothing drawn at random there"
                 )
             deque(loader, maxlen=0)  # each batch is checked as it is read
-    return data
+    return ready
 
 
-def first_images(data: Any) -> Tensor:
-    """Some pixels (N, C, H, W) of the first training batch, as many as it has or `FEW`."""
-    found: Tensor | None = getattr(data, "_first_images", None)
+def first_inputs(data: Data) -> Inputs:
+    """Some inputs of the first training batch, as many as it has or `FEW`."""
+    return {name: values[:FEW].clone() for name, values in data.task.inputs(first_batch(data)).items()}
+
+
+def first_batch(data: Any) -> Any:
+    """The first training batch; of a user's data the same one each time."""
+    found = getattr(data, "_first_batch", None)
     if found is None:
         with isolate_rng():
-            found = next(iter(data.train_dataloader()))[0]
-    return found[:FEW].clone()
+            found = next(iter(data.train_dataloader()))
+    return found
+
+
+def alike(batch: Any, again: Any, task: Task) -> bool:
+    """Whether two batches have the same inputs and labels."""
+    one, other = ([*task.inputs(of).values(), task.labels(of)] for of in (batch, again))
+    return all(map(torch.equal, one, other))
 
 
 def last_batch(loader: Any) -> int | None:
@@ -89,13 +107,13 @@ def last_batch(loader: Any) -> int | None:
     return size if loader.drop_last else len(sampler) % size or size
 
 
-def first(loader: Batches) -> tuple[Tensor, Tensor]:
-    """Pixels and labels of its first batch."""
-    with refusing(f"{loader.form.where}: reading a batch"):
+def first(loader: Batches) -> Any:
+    """Its first batch."""
+    with refusing(f"{loader.where}: reading a batch"):
         batch = next(iter(loader), None)
     if batch is None:
-        raise UserError(f"{loader.form.where} is empty; give it images")
-    return batch[0], batch[1]
+        raise UserError(f"{loader.where} is empty; give it examples")
+    return batch
 
 
 def image_shape(given: Any, name: str) -> tuple[int, ...]:
@@ -126,23 +144,21 @@ def defines(data: Any, method: str) -> bool:
     )
 
 
-def batches(make: Callable[[], Any], form: Form, counts: dict[str, int]) -> Batches:
+def batches(make: Callable[[], Any], where: str, task: Task, counts: dict[str, int]) -> Batches:
     """What the user's `make` returns, as `Batches`.
 
     Raises:
         UserError: it fails, or returns no loader, several of them, or one that can be read only once.
     """
-    with refusing(form.where):
+    with refusing(where):
         loaders = several(make())
     if len(loaders) != 1:
-        raise UserError(
-            f"{form.where} gives {len(loaders)} loaders; give one (torch.utils.data.ConcatDataset joins sets)"
-        )
+        raise UserError(f"{where} gives {len(loaders)} loaders; give one (torch.utils.data.ConcatDataset joins sets)")
     loader = loaders[0].loader if isinstance(loaders[0], Batches) else loaders[0]
     if not isinstance(loader, Iterable) or isinstance(loader, Iterator | Tensor):
         kind = type(loader).__name__
-        raise UserError(f"{form.where} gives a {kind}; give a DataLoader, or a list of batches, that can be read again")
-    return Batches(loader, form, counts)
+        raise UserError(f"{where} gives a {kind}; give a DataLoader, or a list of batches, that can be read again")
+    return Batches(loader, where, task, counts)
 
 
 def several(loader: Any) -> list[Any]:
@@ -161,13 +177,13 @@ def is_loader(value: Any) -> bool:
 
 
 class Batches:
-    """A loader whose batches are read through a `Form`; as long as it says, or as its batches are when counted once."""
+    """A loader, read as the task reads it; as long as it says, or as its batches are when counted once."""
 
-    def __init__(self, loader: Any, form: Form, counts: dict[str, int]):
-        self.loader, self.form, self.counts = loader, form, counts
+    def __init__(self, loader: Any, where: str, task: Task, counts: dict[str, int]):
+        self.loader, self.where, self.task, self.counts = loader, where, task, counts
 
     def __iter__(self) -> Iterator[Sequence[Any]]:
-        return map(self.form.read, self.loader)
+        return map(self.task.reader(self.where), self.loader)
 
     def __len__(self) -> int:
         try:
@@ -183,15 +199,13 @@ class Batches:
 
     def counted(self, what: str) -> int:
         if not self.counts:
-            log.info("%s has no length: its batches are counted once (a __len__ would spare that)", self.form.where)
+            log.info("%s has no length: its batches are counted once (a __len__ would spare that)", self.where)
             batches = images = 0
             with isolate_rng():
                 for batch in self:
-                    batches, images = batches + 1, images + len(batch[1])
+                    batches, images = batches + 1, images + len(self.task.labels(batch))
                     if images > MOST:
-                        raise UserError(
-                            f"{self.form.where}: no end after {images:,} images; give its data set a __len__"
-                        )
+                        raise UserError(f"{self.where}: no end after {images:,} images; give its data set a __len__")
             self.counts.update(batches=batches, images=images)
         return self.counts[what]
 

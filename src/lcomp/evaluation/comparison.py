@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from omegaconf import DictConfig
 from torch import nn
 
 from lcomp.data import content_hash
+from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.evaluation import measurement, size
+from lcomp.evaluation.measurement import Outputs
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.record import folders, predictions
 from lcomp.record.environment import cpu
@@ -24,43 +23,44 @@ from lcomp.record.predictions import Predictions
 from lcomp.record.result import ARTIFACT, FILE_NAME, Result, read, seconds
 from lcomp.runtimes import Runtime
 from lcomp.runtimes.runtime import make_runtime
+from lcomp.tasks.split import Splits
 from lcomp.training import components
 from lcomp.training.baseline_cache import Baseline
 from lcomp.training.fit import NotFinite
 
-Answers = NDArray[np.float32]  # logits (images, classes)
-
 
 def compare(
-    data: Any,
-    splits: measurement.Splits,
+    data: Data,
+    splits: Splits,
     robustness: MNISTC | None,
     runtime: Runtime,
     baseline: Baseline,
     network: nn.Module,
-    trained: Answers | None,
+    trained: Outputs | None,
     folder: Path,
     result: Result,
 ) -> None:
     """Measures the artifact beside the baseline's; keeps the predictions of both beside them.
 
-    Its logits are held against those of `trained`, or of `network` where they are the same.
+    Its outputs are held against those of `trained`, or of `network` where they are the same.
     """
-    evaluated = getattr(data, "eval_perturbations", {})
+    task, evaluated = data.task, data.eval_perturbations
     perturbed = measurement.perturbed(splits.test, evaluated)
-    example = torch.from_numpy(splits.test.pixels[:2])
+    example = [torch.from_numpy(values[:2]) for values in splits.test.inputs.values()]
 
     def figures(
-        path: Path, network: nn.Module, trained: Answers | None, beside: Predictions | None = None
+        path: Path, network: nn.Module, trained: Outputs | None, beside: Predictions | None = None
     ) -> dict[str, float]:
         file = runtime.file(path)
         session = runtime.session(file)
-        own = measurement.logits(session, splits.test.pixels)
-        kept = predictions.of(own, splits.test.labels, splits.test.pixels, beside)
-        write_atomically(path.parent / predictions.FILE, kept.packed())
-        expected = measurement.answers(network, splits.test.pixels) if trained is None else trained
-        found = measurement.quality(session, splits, own, expected) | size.of_file(file) | size.of_packed(path)
-        found |= size.of_graph(path) | size.of_network(network, example) | measurement.robustness(session, perturbed)
+        own = measurement.outputs(session, splits.test.inputs)
+        if kept := task.predictions(own, splits.test, beside):
+            write_atomically(path.parent / predictions.FILE, kept.packed())
+        expected = measurement.answers(network, splits.test.inputs) if trained is None else trained
+        found = measurement.quality(task, session, splits, own, expected) | size.of_file(file) | size.of_packed(path)
+        found |= (
+            size.of_graph(path) | size.of_network(network, *example) | measurement.robustness(task, session, perturbed)
+        )
         return found | (robustness.accuracies(runtime.session_for_many(file), splits) if robustness else {})
 
     artifact = baseline.artifact
@@ -75,7 +75,7 @@ def compare(
     result.artifact = {"path": own_file.name, "sha256": sha256(own_file)}
     result.metrics = figures(folder / ARTIFACT, network, trained, predictions.read(artifact.parent))
     if not math.isfinite(result.metrics["test_loss"]):
-        raise NotFinite("the artifact's logits are not finite")
+        raise NotFinite("the artifact's outputs are not finite")
     if robustness:
         base = robustness.measured(result.baseline, runtime.session(deployed), baseline.network, splits.test)
         own = robustness.measured(result.metrics, runtime.session(own_file), network, splits.test)
@@ -83,14 +83,12 @@ def compare(
         result.metrics |= robustness.beside(own, base, splits.test)
 
 
-def measure_latencies(
-    cfg: DictConfig, runtime: Runtime, splits: measurement.Splits, folder: Path, result: Result
-) -> None:
+def measure_latencies(cfg: DictConfig, runtime: Runtime, splits: Splits, folder: Path, result: Result) -> None:
     """Measures latencies of the run's artifact and its baseline's, in turns, in this process."""
     own = folders.checked(folders.artifact(folder, result.artifact), result.artifact.get("sha256"))
     base_file = folders.baseline(folder, result.baseline_artifact, folder.parent)
     sessions = [runtime.session(path) for path in (base_file, own)]
-    base, found = measurement.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
+    base, found = measurement.latencies(sessions, splits.test.inputs, cfg.measure.latency_runs)
     result.baseline |= base | {"latency_ratio": 1.0}
     result.metrics |= found | {"latency_ratio": found["latency_us_p50"] / base["latency_us_p50"]}
 

@@ -19,10 +19,12 @@ from lcomp.config.instantiation import build
 from lcomp.data.corrupted_images import Bytes, Images, corrupted, images_of, published
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED, corrupt
 from lcomp.data.mnist_c_files import load
+from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.evaluation import attributions, measurement, robustness
-from lcomp.evaluation.measurement import Split
 from lcomp.runtimes import Session
+from lcomp.tasks.image_classification import ImageClassification, accuracy_and_loss
+from lcomp.tasks.split import Split, Splits
 
 Labels = NDArray[np.int64]
 
@@ -94,7 +96,7 @@ class MNISTC:
         """What an artifact's figures depend on beside itself and the clean data."""
         return {"severities": sorted(self.severities), "attributions": self.attributions, "files": self.content}
 
-    def accuracies(self, artifact: Session, splits: measurement.Splits) -> dict[str, float]:
+    def accuracies(self, artifact: Session, splits: Splits) -> dict[str, float]:
         """Of the test split as `accuracy/mnist_c/<corruption>`, with `:<severity>` where severities were asked for; of
         the validation split, under the computed corruptions, as `val_accuracy/mnist_c/<corruption>`."""
         test, validation = images_of(splits.test.pixels), images_of(splits.validation.pixels)
@@ -118,7 +120,7 @@ class MNISTC:
 
     def measured(self, figures: Mapping[str, float], artifact: Session, network: nn.Module, test: Split) -> Measured:
         """An artifact and the network that it was exported from, ready to be compared."""
-        logits = measurement.logits(artifact, test.pixels)
+        logits = measurement.outputs(artifact, test.inputs)
         images, labels = self.looked_at(test)
         looks = attributions.integrated_gradients(network, images, labels) if self.attributions else None
         return Measured(figures, logits, looks)
@@ -161,12 +163,11 @@ def errors_of(figures: Mapping[str, float], kind: str, marks: Sequence[str]) -> 
 
 def accuracy(artifact: Session, images: Bytes, labels: Labels) -> float:
     """Share of right answers (0 to 1) on images given as bytes."""
-    return measurement.accuracy_and_loss(
-        measurement.logits(artifact, np.divide(images, 255, dtype=np.float32)), labels
-    )[0]
+    pixels = {"pixels": np.divide(images, 255, dtype=np.float32)}
+    return accuracy_and_loss(measurement.outputs(artifact, pixels), labels)[0]
 
 
-def make_robustness(cfg: DictConfig, data: Any) -> MNISTC | None:
+def make_robustness(cfg: DictConfig, data: Data) -> MNISTC | None:
     """What the artifact is measured on beside clean images, if that was asked for.
 
     Raises:
@@ -174,6 +175,8 @@ def make_robustness(cfg: DictConfig, data: Any) -> MNISTC | None:
     """
     if not cfg.robustness:
         return None
-    made: MNISTC = build(cfg.robustness, "robustness", files=getattr(data, "mnist_c_root", None))
-    made.check(data.input_shape)
+    if not isinstance(data.task, ImageClassification):
+        raise UserError(f"robustness=mnist_c: corrupts images of classes; task._target_={cfg.task._target_} has others")
+    made: MNISTC = build(cfg.robustness, "robustness", files=data.mnist_c_root)
+    made.check(data.task.input_shape)
     return made

@@ -105,7 +105,7 @@ def inferred(graph: onnx.GraphProto) -> Values:
 
 
 def observed(model: onnx.ModelProto) -> Values:
-    """Every value that a node gives, from running the model on one empty image."""
+    """Every value that a node gives, from running the model on one empty example."""
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
     names = [name for node in model.graph.node for name in node.output if name]
@@ -114,19 +114,23 @@ def observed(model: onnx.ModelProto) -> Values:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    [pixels] = session.get_inputs()
-    arrays = session.run(names, {pixels.name: np.zeros(pixels.shape, np.float32)})
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+    empty = {
+        given.name: np.zeros(given.shape, onnx.helper.tensor_dtype_to_np_dtype(kinds[given.name]))
+        for given in session.get_inputs()
+    }
+    arrays = session.run(names, empty)
     return {name: (array.shape, array.itemsize) for name, array in zip(names, arrays, strict=True)}
 
 
-def of_network(network: nn.Module, example: Tensor) -> dict[str, float]:
+def of_network(network: nn.Module, *example: Tensor) -> dict[str, float]:
     """Parameters (integer weights too), those that are not zero, the PQ Index of the weights of layers, and the bytes
     of its entropy-coded state; of what the network's forward uses, what layers share counted once.
 
     Args:
-        example: a batch (N, C, H, W) to ask it with.
+        example: a batch to ask it with, input by input.
     """
-    used = used_tensors(network, example)
+    used = used_tensors(network, *example)
     coded = {id(m.integers): m for m in network.modules() if isinstance(m, CodedWeight) and id(m.integers) in used}
     own = [parameter.detach() for parameter in network.parameters() if id(parameter) in used]
     stored = [module.integers for module in coded.values()] + own

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import json
 import logging
 import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +19,21 @@ from lcomp.errors import UserError
 from lcomp.models.layers import Normalize, folded_bias
 from lcomp.record.causes import innermost
 from lcomp.record.files import write_atomically
+from lcomp.tasks import Task
 from lcomp.techniques import layer_graph
 from lcomp.techniques.quantization.layers import GATHER, OPSET, CodedWeight, DynamicInput, Input
 from lcomp.version import __version__
 
 
-def export(
-    network: nn.Module, path: Path | str, input_shape: Sequence[int], classes: int, config_hash: str = ""
-) -> None:
-    """Writes `network` to `path` as ONNX: pixels (batch, *input_shape) in [0, 1] to logits, any batch size.
+def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = "") -> None:
+    """Writes `network` to `path` as ONNX: the task's named inputs to its outputs, any batch size.
 
-    No external data, no debris of the exporter; metadata: classes, configuration hash, version of lcomp.
+    No external data, no debris of the exporter; metadata: what the task says, configuration hash, version of lcomp.
 
     Args:
         network: finalized, see `Technique.finalize`.
         path: the file, written whole or not at all.
-        input_shape: (channels, height, width) of an image.
-        classes: how many logits there are.
+        task: such as `ImageClassification(10, (1, 28, 28))`: pixels (batch, 1, 28, 28) to logits (batch, 10).
         config_hash: of the run that made the network.
 
     Raises:
@@ -47,7 +43,7 @@ def export(
     for module in network.modules():
         if isinstance(module, Input | DynamicInput | CodedWeight):
             module.exporting = True
-    example = torch.zeros(2, *input_shape)
+    example = task.example_inputs(2)
     exporter_log = logging.getLogger("torch.onnx")
     level = exporter_log.level
     exporter_log.setLevel(logging.ERROR)
@@ -56,13 +52,13 @@ def export(
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 network,
-                (example,),
+                tuple(example.values()),
                 dynamo=True,
                 external_data=False,
                 opset_version=OPSET,
-                input_names=["pixels"],
-                output_names=["logits"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=list(example),
+                output_names=[task.output],
+                dynamic_shapes=({0: torch.export.Dim("batch")},) * len(example),
                 verbose=False,
             )
     except Exception as error:  # whatever the exporter says of a user's network
@@ -77,11 +73,8 @@ def export(
     name_weights(model)
     own_decoders(model)
     gather(model)
-    for key, value in {
-        "classes": json.dumps(classes),
-        "config_hash": config_hash,
-        "lcomp_version": __version__,
-    }.items():
+    said = {**task.metadata(), "config_hash": config_hash, "lcomp_version": __version__}
+    for key, value in said.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
     write_atomically(Path(path), model.SerializeToString(deterministic=True))

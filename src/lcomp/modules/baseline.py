@@ -9,24 +9,32 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, one_of
+from lcomp.tasks import ImageClassification, Task
+from lcomp.tasks.task import Inputs
 from lcomp.techniques.schedule import Window, total_steps, warn_of_short
 from lcomp.techniques.technique import Technique, finalize
 
 
+def only(inputs: Inputs) -> Tensor:
+    """The single input of a network that has one."""
+    [tensor] = inputs.values()
+    return tensor
+
+
 class BaselineModule(pl.LightningModule):
-    """Trains `network` on cross-entropy with Adam; its techniques reach the Trainer as callbacks.
+    """Trains `network` on the loss of `task` with Adam; its techniques reach the Trainer as callbacks.
 
     Args:
-        network: pixels (N, C, H, W) to logits (N, classes).
+        network: the task's inputs to its outputs; of images, pixels (N, C, H, W) to logits (N, classes).
         techniques: callbacks that constrain the network while it learns.
         learning_rate: Adam's, above 0.
         schedule: of the learning rate, `constant` or `cosine` (falls to 0 over training; Loshchilov & Hutter 2017).
         warmup: share of training, 0 to below 1, over which the rate first rises in a line (Goyal et al. 2017); a rate
             that is high from the first step silences ReLUs for good.
+        task: what a batch means; None is image classification.
 
     Raises:
         UserError: another schedule, or a warm-up outside its range.
@@ -39,8 +47,10 @@ class BaselineModule(pl.LightningModule):
         learning_rate: float = 1e-3,
         schedule: str = "constant",
         warmup: float = 0.0,
+        task: Task | None = None,
     ):
         super().__init__()
+        self.task = task or ImageClassification()
         one_of("trainer.schedule", schedule, ("constant", "cosine"))
         if not 0 <= warmup < 1:
             raise UserError(f"trainer.warmup={warmup}: a share of training, from 0 to below 1")
@@ -55,7 +65,7 @@ class BaselineModule(pl.LightningModule):
         """The network as it is deployed: masks baked, weights integers.
 
         Args:
-            calibration: batches of training pixels, for the techniques that observe ranges after training.
+            calibration: batches of training inputs, for the techniques that observe ranges after training.
         """
         self.network = finalize(self.network, self.techniques, calibration)
         return self.network
@@ -65,12 +75,12 @@ class BaselineModule(pl.LightningModule):
         return data.train_dataloader()  # type: ignore[no-any-return]
 
     def calibration(self, data: Any) -> Iterable[Tensor]:
-        """Pixels of the training batches, for `finalize`."""
-        return (self.pixels(batch) for batch in self.batches(data))
+        """Inputs of the training batches, for `finalize`."""
+        return (only(self.inputs(batch)) for batch in self.batches(data))
 
-    def pixels(self, batch: Sequence[Tensor]) -> Tensor:
-        """What the network sees of a training batch, (N, C, H, W)."""
-        return batch[0]
+    def inputs(self, batch: Any) -> Inputs:
+        """What the network sees of a training batch."""
+        return self.task.inputs(batch)
 
     def parameter_groups(self) -> Any:
         """What Adam moves: parameters, or groups of them with learning rates of their own."""
@@ -112,13 +122,20 @@ class BaselineModule(pl.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)  # type: ignore[no-any-return]
 
-    def loss(self, x: Tensor, labels: Tensor, *extra: Tensor) -> Tensor:
-        """The training loss of one batch; `extra` is whatever else the DataModule gives per example."""
-        return F.cross_entropy(self.network(x), labels)
+    def outputs(self, batch: Any) -> Tensor:
+        """What the network says of a batch."""
+        outputs: Tensor = self.network(*self.inputs(batch).values())
+        return outputs
 
-    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
-        loss = self.loss(*batch)
-        self._losses.append((loss.detach(), len(batch[1])))  # logging each step takes a tenth of a small network's
+    def loss(self, batch: Any) -> Tensor:
+        """The training loss of one batch."""
+        return self.task.loss(self.outputs(batch), self.task.labels(batch))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = self.loss(batch)
+        self._losses.append(
+            (loss.detach(), len(self.task.labels(batch)))
+        )  # logging each step takes a tenth of a small network's
         return loss
 
     def on_train_epoch_start(self) -> None:
@@ -131,6 +148,9 @@ class BaselineModule(pl.LightningModule):
         weights = torch.tensor(examples, device=losses[0].device) / sum(examples)
         self.log("train_loss", torch.stack(losses) @ weights)
 
-    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        accuracy = (self.network(batch[0]).argmax(1) == batch[1]).float().mean()
-        self.log("val_accuracy", accuracy, prog_bar=True, batch_size=len(batch[1]))
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        labels = self.task.labels(batch)
+        outputs: Tensor = self.network(*self.task.inputs(batch).values())
+        for name, value in self.task.metrics(outputs, labels).items():
+            chooses = name == self.task.metric.name
+            self.log(f"val_{name}", value, prog_bar=chooses, batch_size=len(labels))

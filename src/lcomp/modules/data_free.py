@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lcomp.errors import UserError
 from lcomp.modules.distillation import DistillationModule
+from lcomp.tasks import Task
+from lcomp.tasks.task import Inputs
 from lcomp.techniques.distillation.data_free import DataFreeDistillation, Generator, reversed_gradient
 from lcomp.techniques.technique import Technique
 
@@ -96,7 +98,7 @@ class DataFreeModule(DistillationModule):
     losses, one Adam. The generator is part of the checkpoint, and of nothing that is exported.
 
     Args:
-        network, teacher, techniques, learning_rate, schedule, warmup: as in `DistillationModule`; the teacher's
+        network, teacher, techniques, learning_rate, schedule, warmup, task: as in `DistillationModule`; the teacher's
             features are what its last linear layer reads.
         objective: both losses.
         input_shape: (C, H, W) of an image.
@@ -117,8 +119,9 @@ class DataFreeModule(DistillationModule):
         warmup: float = 0.0,
         input_shape: Sequence[int] = (1, 28, 28),
         seed: int = 0,
+        task: Task | None = None,
     ):
-        super().__init__(network, teacher, objective, techniques, learning_rate, schedule, warmup)
+        super().__init__(network, teacher, objective, techniques, learning_rate, schedule, warmup, task=task)
         self.free, self.seed = objective, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -140,12 +143,12 @@ class DataFreeModule(DistillationModule):
         return DataLoader(latents, sampler=Places(len(data.train_dataloader())), batch_size=None)
 
     @torch.no_grad()
-    def pixels(self, batch: Sequence[Tensor]) -> Tensor:
+    def inputs(self, batch: Any) -> Inputs:
         """The images of a batch of latents, as the generator is; nothing of it changes."""
         mode = self.generator.training
         images: Tensor = self.generator.eval()(batch[0])
         self.generator.train(mode)
-        return images
+        return {"pixels": images}
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         images = self.generator(batch[0])

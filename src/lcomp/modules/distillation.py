@@ -10,15 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.modules.baseline import BaselineModule
+from lcomp.tasks import Task
 from lcomp.techniques.distillation import Distillation
 from lcomp.techniques.schedule import Window, share_of_training
 from lcomp.techniques.technique import Technique
 
 
 class Objective(Protocol):
-    """A distillation loss: student logits, teacher logits (both (N, classes)) and labels (N,) to a scalar."""
+    """What a student learns from: its own outputs, the teacher's (both as the task has them) and labels, to a scalar.
 
-    def __call__(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor: ...
+    It may say more of itself, as class attributes: `module`, the dotted name of the LightningModule that it needs;
+    `reads_features`, that the teacher must see every batch itself; `reads`, the kind of outputs that it is for.
+    """
+
+    def __call__(self, student_outputs: Tensor, teacher_outputs: Tensor, labels: Tensor, /) -> Tensor: ...
 
 
 class DistillationModule(BaselineModule):
@@ -26,10 +31,10 @@ class DistillationModule(BaselineModule):
 
     Args:
         network: the student.
-        teacher: logits to learn from.
+        teacher: whose outputs it learns from.
         objective: the loss, see `Objective`; a `Distillation` may learn something itself, and read features.
-        techniques, learning_rate, schedule, warmup: as in `BaselineModule`.
-        logits_in_batch: the batches' third tensor is the teacher's logits; it is not called then.
+        techniques, learning_rate, schedule, warmup, task: as in `BaselineModule`.
+        outputs_in_batch: the last tensor of a batch is the teacher's outputs; it is not called then.
         input_shape: (C, H, W) of an image, which objectives on features need.
         seed: of what the objective draws.
     """
@@ -43,13 +48,14 @@ class DistillationModule(BaselineModule):
         learning_rate: float = 1e-3,
         schedule: str = "constant",
         warmup: float = 0.0,
-        logits_in_batch: bool = False,
+        outputs_in_batch: bool = False,
         input_shape: Sequence[int] | None = None,
         seed: int = 0,
+        task: Task | None = None,
     ):
-        super().__init__(network, techniques, learning_rate, schedule, warmup)
+        super().__init__(network, techniques, learning_rate, schedule, warmup, task)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
-        self.objective, self.logits_in_batch, self._progress = objective, logits_in_batch, 0.0
+        self.objective, self.outputs_in_batch, self._progress = objective, outputs_in_batch, 0.0
         if isinstance(objective, Distillation):
             objective.prepare(network, teacher, input_shape, seed)
 
@@ -74,14 +80,15 @@ class DistillationModule(BaselineModule):
         ending = self.objective.windows if isinstance(self.objective, Distillation) else []
         return [*super().windows(), *ending]
 
-    def loss(self, x: Tensor, labels: Tensor, *extra: Any) -> Tensor:
+    def loss(self, batch: Any) -> Tensor:
+        labels = self.task.labels(batch)
         with self.watching():
-            if self.logits_in_batch:
-                teacher_logits = extra[0]
+            if self.outputs_in_batch:
+                expected = batch[-1]
             else:
                 with torch.no_grad():
-                    teacher_logits = self.teacher.to(x.device)(x)
-            return self.objective(self.network(x), teacher_logits, labels)
+                    expected = self.teacher.to(labels.device)(*self.inputs(batch).values())
+            return self.objective(self.outputs(batch), expected, labels)
 
     def watching(self) -> AbstractContextManager[None]:
         """Inside it, an objective on features knows what layers of the two networks give."""

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from lcomp.record import schema
 from lcomp.record.files import Damaged, sealed, sha256, unsealed, write_atomically
 from lcomp.record.limits import Refused
+from lcomp.record.metric import Metric, metric_of
 from lcomp.record.point_key import hidden, key
 from lcomp.record.redaction import redacted
 from lcomp.record.untrusted import json_of
@@ -55,6 +56,7 @@ class Result:
     params: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     dataset: dict[str, Any] = field(default_factory=dict)
+    metric: dict[str, Any] = field(default_factory=dict)  # of its task, see `Metric`; accuracy where there is none
     environment: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     baseline: dict[str, float] = field(default_factory=dict)
@@ -76,6 +78,11 @@ class Result:
         return key(self.overrides, self.hidden)
 
     @property
+    def chosen_by(self) -> Metric:
+        """The metric of its task."""
+        return metric_of(self.metric)
+
+    @property
     def is_final(self) -> bool:
         """Whether another try would give it again."""
         return self.status in ("ok", "pruned", "nan")
@@ -89,7 +96,9 @@ class Result:
     @property
     def lacks(self) -> str | None:
         """What a finished run's record does not say and tables show; None where it says it all."""
-        return schema.lacking(self.metrics, self.baseline, self.dataset) if self.status == "ok" else None
+        return (
+            schema.lacking(self.metrics, self.baseline, self.dataset, self.chosen_by) if self.status == "ok" else None
+        )
 
     @property
     def techniques(self) -> str:
@@ -163,10 +172,10 @@ def fits(value: Any, kind: Any) -> bool:
     return kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
 
 
-def perturbations(metrics: Mapping[str, float]) -> list[str]:
-    """The accuracies on perturbed images that were asked for by name, `accuracy/<perturbation>`; those of a set, as of
-    `accuracy/mnist_c/fog`, are many and have a mean."""
-    return [name for name in metrics if name.startswith("accuracy/") and name.count("/") == 1]
+def perturbations(metrics: Mapping[str, float], metric: Metric) -> list[str]:
+    """The figures on perturbed examples that were asked for by name, such as `accuracy/<perturbation>`; those of a set,
+    as of `accuracy/mnist_c/fog`, are many and have a mean."""
+    return [name for name in metrics if name.startswith(f"{metric.name}/") and name.count("/") == 1]
 
 
 def baseline_curves(folder: Path) -> Curves:

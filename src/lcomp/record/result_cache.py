@@ -34,7 +34,7 @@ def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = (
         except (OSError, Damaged) as error:
             log.warning("%s: a damaged record; its run is not taken (%s)", path, error)
             continue
-        measured = all(f"accuracy/{name}" in found.metrics for name in evaluated)
+        measured = all(f"{found.chosen_by.name}/{name}" in found.metrics for name in evaluated)
         if (found.config_hash, found.code_hash) != (result.config_hash, result.code_hash):
             continue
         if found.status != "ok" or not measured or not holds_artifact(found):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from lcomp.record.metric import Metric
+
 STATUSES = ("ok", "pruned", "nan", "failed")
-NEEDED = ("val_accuracy", "test_accuracy", "test_loss", "file_bytes", "gzip_bytes", "parameters", "sparsity")
+NEEDED = ("test_loss", "file_bytes", "gzip_bytes", "parameters", "sparsity")
 ABOVE_ZERO = ("file_bytes", "gzip_bytes", "packed_bytes", "stream_bytes", "latency_ratio", "latency_us_p50")
 LONGEST = 1 << 14  # characters of a text
 WORD = 256  # of one that names something: a choice, a data set
@@ -108,6 +110,7 @@ def fits(name: str, number: float) -> bool:
 
 LONG, NAME, NONE = text(LONGEST), text(WORD), Rule(lambda value: value is None, "null")
 NUMBER, WHOLE = Rule(is_number, "a number"), Rule(is_whole, "a whole number")
+BOOLEAN = Rule(lambda value: isinstance(value, bool), "true or false")
 FIGURES = Rule(are_figures, "figures by name: numbers within their range, or null")
 FILE = members("path and sha256 of a file", False, path=LONG, sha256=NAME)
 RULES = {
@@ -127,6 +130,10 @@ RULES = {
     "environment": members(
         "processor, threads, versions", False,
         cpu=NAME, git_sha=NAME | NONE, threads=WHOLE, versions=every(NAME, "versions by package"),
+    ),
+    "metric": members(
+        "name, higher_is_better and percent of a metric", False,
+        name=NAME, higher_is_better=BOOLEAN, percent=BOOLEAN,
     ),
     "metrics": FIGURES,
     "baseline": FIGURES,
@@ -161,10 +168,12 @@ def fault(found: Any) -> str | None:
     return None
 
 
-def lacking(metrics: Mapping[str, Any], baseline: Mapping[str, Any], dataset: Mapping[str, Any]) -> str | None:
+def lacking(
+    metrics: Mapping[str, Any], baseline: Mapping[str, Any], dataset: Mapping[str, Any], metric: Metric
+) -> str | None:
     """What the record of a finished run does not say, and tables show; None where it says it all."""
     for part, of in (("metrics", metrics), ("baseline", baseline)):
-        names = [name for name in NEEDED if of.get(name) is None]
+        names = [name for name in (metric.validation, metric.test, *NEEDED) if of.get(name) is None]
         if names:
             return f"no record of a finished run: {part} has no {', '.join(names)}"
     return None if dataset else "no record of a finished run: without its dataset"

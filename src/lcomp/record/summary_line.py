@@ -8,26 +8,28 @@ from lcomp.record.result import Result, perturbations
 
 
 def line(result: Result) -> str:
-    """Accuracies, validation first, size and latency beside the own baseline's, or why it failed; before them the data
-    set's name."""
+    """The task's metric, validation first, size and latency beside the own baseline's, or why it failed; before them
+    the data set's name."""
     run = one_line(" ".join(redacted(result.overrides)) or "baseline")
     if result.dataset:
         run = f"[{one_line(result.dataset['name'])}] {run}"
     if result.status != "ok":
         return f"{run}: {one_line(result.status)}: {one_line(redacted(result.error))}"
-    own, base = result.metrics, result.baseline
+    own, base, metric = result.metrics, result.baseline, result.chosen_by
+    name, shown = one_line(metric.words), metric.shown
     latency = ""
     if "latency_ratio" in own:  # in a sweep, measured at its end
         own_us, ratio = own["latency_us_p50"], own["latency_ratio"]
-        latency = f", {own_us:.1f} us an image ({ratio:.2f}x the baseline's {own_us / ratio:.1f})"
+        latency = f", {own_us:.1f} us an example ({ratio:.2f}x the baseline's {own_us / ratio:.1f})"
     return (
-        f"{run}: validation accuracy {own['val_accuracy']:.2%} (baseline {base['val_accuracy']:.2%}), "
-        f"test accuracy {own['test_accuracy']:.2%} ({base['test_accuracy']:.2%}), "
+        f"{run}: validation {name} {shown(own[metric.validation])} (baseline {shown(base[metric.validation])}), "
+        f"test {name} {shown(own[metric.test])} ({shown(base[metric.test])}), "
         f"{own['file_bytes'] / 1000:.1f} KB, gzip'd {own['gzip_bytes'] / 1000:.1f} KB "
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
         + latency
         + "".join(
-            f", test accuracy under {one_line(key.partition('/')[2])} {own[key]:.2%}" for key in perturbations(own)
+            f", test {name} under {one_line(key.partition('/')[2])} {shown(own[key])}"
+            for key in perturbations(own, metric)
         )
         + (f", test mean corruption error {own['mce']:.2f}x the baseline's" if own.get("mce") is not None else "")
         + (f", taken from {one_line('/'.join(result.reused.rsplit('/', 2)[-2:]))}" if result.reused else "")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcomp.record import folders, predictions
+from lcomp.record.metric import ACCURACY
 from lcomp.record.predictions import Predictions
 from lcomp.record.result import FILE_NAME, Result, perturbations
 from lcomp.report.rows import BASELINE, DIFFERENCES, TABLES, Row
@@ -136,7 +137,9 @@ def differences(found: Mapping[str, Sequence[Run]], pairs: Sequence[tuple[str, s
 def perturbed(found: Mapping[str, Sequence[Run]]) -> Sheet:
     """What was trained on clean images and on perturbed ones, tested on both."""
     labels = {row.name: row.label for rows in TABLES.values() for row in rows}
-    tested = sorted({key for runs in found.values() for run in runs for key in perturbations(run.result.metrics)})
+    tested = sorted(
+        {key for runs in found.values() for run in runs for key in perturbations(run.result.metrics, ACCURACY)}
+    )
     found = {full: runs for full, runs in found.items() if full.partition(ON)[0] in labels}
     rows = []
     for full in sorted(found, key=lambda full: (list(labels).index(full.partition(ON)[0]), full)):

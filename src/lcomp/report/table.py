@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lcomp.escaping import terminal
+from lcomp.record.metric import Metric
 from lcomp.record.result import Result, perturbations
 
-HEADINGS = ("val acc %", "test acc %", "params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
-ESSENTIAL = ("val acc %", "test acc %", "gzip KB", "smaller", "x baseline")  # on a narrow terminal
+HEADINGS = ("params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
+ESSENTIAL = ("gzip KB", "smaller", "x baseline")  # on a narrow terminal, beside the metric
 NOTES = {
     "prune": "sparsity: zeros neither shorten a dense file nor speed it up; its gzip'd size shows them.",
     "quant": "x baseline: integers can be slower than floats, where a processor's kernels favour floats.",
@@ -52,18 +53,21 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
     """The runs of one data set, each baseline before its own; overrides in `common` are left out. `narrow`: `ESSENTIAL`
     columns only."""
     data = rows[0].dataset
-    parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images"
+    parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test examples"
     made = Table(title=f"{terminal(data['name'])}: {parts}")
-    tested = sorted({key for row in rows for key in perturbations(row.metrics)})
+    metric = rows[0].chosen_by
+    judged = tuple(f"{split} {heading(metric)}" for split in ("val", "test"))
+    tested = sorted({key for row in rows for key in perturbations(row.metrics, metric)})
     errors = ["mCE"] if any(row.metrics.get("mce") is not None for row in rows) else []
-    headings = [*HEADINGS, *(f"test {key.partition('/')[2]} %" for key in tested), *errors]
-    shown = [index for index, heading in enumerate(headings) if not narrow or heading in ESSENTIAL]
+    headings = [*judged, *HEADINGS, *(f"test {key.partition('/')[2]} {metric.unit}".strip() for key in tested), *errors]
+    shown = [index for index, one in enumerate(headings) if not narrow or one in (*judged, *ESSENTIAL)]
     made.add_column("run", overflow="fold")
     for index in shown:
         made.add_column(terminal(headings[index]), justify="right", no_wrap=True)
 
     def add(name: str, metrics: dict[str, float], baseline: dict[str, float], **settings: bool) -> None:
-        found = cells(metrics, baseline) + [f"{100 * metrics[k]:.2f}" if k in metrics else "" for k in tested]
+        found = cells(metrics, baseline, metric)
+        found += [figure(metrics[k], metric) if k in metrics else "" for k in tested]
         found += [f"{metrics['mce']:.2f}" if metrics.get("mce") is not None else "" for _ in errors]
         made.add_row(terminal(name), *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
 
@@ -83,10 +87,19 @@ def identity(baseline: dict[str, float]) -> tuple[float, ...]:
     return tuple(baseline[key] for key in ("test_loss", "file_bytes", "parameters"))
 
 
-def cells(metrics: dict[str, float], baseline: dict[str, float]) -> list[str]:
+def heading(metric: Metric) -> str:
+    """Of its column: `acc %`, or its name."""
+    return f"{'acc' if metric.name == 'accuracy' else metric.words} {metric.unit}".strip()
+
+
+def figure(value: float, metric: Metric) -> str:
+    return f"{100 * value:.2f}" if metric.percent else f"{value:.4g}"
+
+
+def cells(metrics: dict[str, float], baseline: dict[str, float], metric: Metric) -> list[str]:
     return [
-        f"{100 * metrics['val_accuracy']:.2f}",
-        f"{100 * metrics['test_accuracy']:.2f}",
+        figure(metrics[metric.validation], metric),
+        figure(metrics[metric.test], metric),
         f"{metrics['parameters']:,}",
         f"{metrics['sparsity']:.3f}",
         f"{metrics['file_bytes'] / 1000:.1f}",

@@ -16,6 +16,7 @@ from lcomp.packed.artifact import from_onnx
 from lcomp.packed.network import Network
 from lcomp.record.files import write_atomically
 from lcomp.runtimes.runtime import Converting, Session
+from lcomp.tasks.split import Arrays
 from lcomp.techniques.quantization.layers import CodedWeight, DynamicInput, Input, IntegerWeight
 
 LEAST, MOST = -128, 127  # of int8, in which LiteRT has activations: those of ONNX, less 128
@@ -50,18 +51,19 @@ class LiteRT(Converting):
         interpreter = Interpreter(str(path), num_threads=1)
         interpreter.allocate_tensors()
         [read], [written] = interpreter.get_input_details(), interpreter.get_output_details()
-        pixels_at, logits_at = read["index"], written["index"]
+        read_at, written_at = read["index"], written["index"]
 
-        def one(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-            interpreter.set_tensor(pixels_at, pixels)
+        def one(example: NDArray[np.float32]) -> NDArray[np.float32]:
+            interpreter.set_tensor(read_at, example)
             interpreter.invoke()
-            logits: NDArray[np.float32] = interpreter.get_tensor(logits_at)
-            return logits
+            outputs: NDArray[np.float32] = interpreter.get_tensor(written_at)
+            return outputs
 
-        def answer(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-            if len(pixels) == 1:
-                return one(pixels)
-            return np.concatenate([one(pixels[place : place + 1]) for place in range(len(pixels))])
+        def answer(inputs: Arrays) -> NDArray[np.float32]:
+            [values] = inputs.values()  # a packed network has one input
+            if len(values) == 1:
+                return one(values)
+            return np.concatenate([one(values[place : place + 1]) for place in range(len(values))])
 
         return answer
 

@@ -26,7 +26,7 @@ class ONNXRuntime(ReadsONNX):
 
 
 def asking(session: InferenceSession) -> Session:
-    return lambda pixels: session.run(None, {"pixels": pixels})[0]
+    return lambda inputs: session.run(None, inputs)[0]
 
 
 def inference_session(model: Path | bytes) -> InferenceSession:

@@ -16,8 +16,9 @@ from lcomp.config.instantiation import build
 from lcomp.errors import UserError
 from lcomp.export import space_to_depth
 from lcomp.record.files import write_atomically
+from lcomp.tasks.split import Arrays
 
-Session = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # pixels (N, C, H, W) in [0, 1] to logits (N, classes)
+Session = Callable[[Arrays], NDArray[np.float32]]  # the task's inputs (N, ...) by name to its outputs (N, output_size)
 
 
 class Runtime(ABC):
@@ -49,10 +50,10 @@ class Runtime(ABC):
 
     @abstractmethod
     def session(self, path: Path) -> Session:
-        """That file, ready to answer images on one CPU thread."""
+        """That file, ready to answer examples on one CPU thread."""
 
     def session_for_many(self, path: Path) -> Session:
-        """The same answers to the bit, from what answers many images sooner."""
+        """The same answers to the bit, from what answers many examples sooner."""
         return self.session(path)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lcomp import packed
 from lcomp.packed.network import Network
 from lcomp.runtimes.runtime import Converting, Session
+from lcomp.tasks.split import Arrays
 from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
 
 FLOATS: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")  # outputs as they are: no scale, no zero point
@@ -32,9 +33,9 @@ class Torch(Converting):
         torch.set_num_threads(1)
 
         @torch.inference_mode()
-        def answer(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-            logits: NDArray[np.float32] = network(torch.from_numpy(pixels)).numpy()
-            return logits
+        def answer(inputs: Arrays) -> NDArray[np.float32]:
+            outputs: NDArray[np.float32] = network(*map(torch.from_numpy, inputs.values())).numpy()
+            return outputs
 
         return answer
 

@@ -89,7 +89,8 @@ def trial_of(
     state = TrialState.COMPLETE if complete else TrialState.PRUNED if result.status == "pruned" else TrialState.FAIL
     limits = settings.violations(result) if complete else {}
     attributes: dict[str, Any] = {**noted(result.overrides, result.hidden), studies.RUN: list(number)}
-    attributes["test_accuracy" if complete else "cause"] = result.metrics["test_accuracy"] if complete else result.error
+    test = settings.metric.test
+    attributes[test if complete else "cause"] = result.metrics[test] if complete else result.error
     with quietly():
         return create_trial(
             state=state,

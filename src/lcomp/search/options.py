@@ -14,8 +14,8 @@ class SearchOptions:
 
     Attributes:
         params: sweeps of the configuration in Hydra's grammar; the command line's overrule them.
-        objective: metric of the record, or several; on validation images or of the artifact.
-        direction: `maximize` or `minimize`, one for each objective.
+        objective: metric of the record, or several; on validation examples or of the artifact. None is the task's own.
+        direction: `maximize` or `minimize`, one for each objective; None is what is better.
         constraint: least validation accuracy or sparsity, greatest value of another metric, that an artifact must keep.
         n_trials: trials in all; a resumed search counts those it has.
         n_jobs: workers; null is what the launcher has.
@@ -30,8 +30,8 @@ class SearchOptions:
         search_space: hydra-optuna-sweeper's older name of `params`.
     """
 
-    objective: str | list[str] = "val_accuracy"
-    direction: str | list[str] = "maximize"
+    objective: str | list[str] | None = None
+    direction: str | list[str] | None = None
     n_trials: int = 20
     n_jobs: int | None = None
     sampler: Any = "tpe"

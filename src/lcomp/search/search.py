@@ -26,6 +26,7 @@ from lcomp.escaping import terminal
 from lcomp.record import run_folders
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import Interrupted
+from lcomp.record.metric import Metric
 from lcomp.record.point_key import key
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result, read
@@ -40,6 +41,7 @@ from lcomp.search.space import Space, flat, suggest
 from lcomp.search.worker import Worker, asked_for, noted
 from lcomp.sweeps import broken_files, composition_check, configuration_files, deferred_latency, sweep
 from lcomp.sweeps.progress import View
+from lcomp.tasks.task import metric_of_task
 
 log = logging.getLogger("lcomp")
 STUDY = "study.db"  # in the folder, where no storage is named: a folder may be renamed
@@ -60,7 +62,7 @@ def search(
     custom = custom_of(options.custom_search_space)
     if not space.sampled and custom is None:
         raise UserError("nothing to search: give a key several values, as in 'kd.temperature=interval(1,10)'")
-    settings = settings_of(options, folder)
+    settings = settings_of(options, folder, metric_of_task(cfg.task))
     check_measured(settings, space, cfg)
     settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
     settings.rehearse(lambda trial: space.point(suggest(trial)))
@@ -162,7 +164,7 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
 
 
-def settings_of(options: SearchOptions, folder: Path) -> Settings:
+def settings_of(options: SearchOptions, folder: Path, metric: Metric) -> Settings:
     """The settings of a search, with names looked up and defaults in place."""
     import optuna.pruners
     import optuna.samplers
@@ -170,11 +172,13 @@ def settings_of(options: SearchOptions, folder: Path) -> Settings:
     sampler = named("hydra/sweeper/sampler", plain(options.sampler), optuna.samplers, "Sampler")
     pruner = named("hydra/sweeper/pruner", plain(options.pruner or "nop"), optuna.pruners, "Pruner")
     constraint = {name: value for name, value in plain(options.constraint or {}).items() if value is not None}
+    objective = listed(options.objective or metric.validation)
     return Settings(
         storage=str(options.storage) if options.storage else f"sqlite:///{(folder / STUDY).absolute()}",
         study_name=str(options.study_name) if options.study_name else (folder.name if options.storage else "lcomp"),
-        objective=listed(options.objective),
-        direction=listed(options.direction),
+        objective=objective,
+        direction=listed(options.direction or [better(name, metric) for name in objective]),
+        metric=metric,
         n_trials=options.n_trials,
         max_failure_rate=options.max_failure_rate,
         max_retries=options.max_retries,
@@ -245,11 +249,13 @@ def front_table(
     """The trials beside one another, and their baselines: objectives first, then what the search did not see."""
     made = Table(title=title or f"Pareto front of {' and '.join(settings.objective)}: {len(best)} trials")
     made.add_column("run", justify="right")
-    for metric in settings.objective:
-        made.add_column(metric, justify="right", no_wrap=True)
-    if "val_accuracy" not in settings.objective:
-        made.add_column("val_accuracy", justify="right")
-    made.add_column("test accuracy", justify="right")
+    for name in settings.objective:
+        made.add_column(name, justify="right", no_wrap=True)
+    metric = settings.metric
+    extra = [] if metric.validation in settings.objective else [metric.validation]
+    for name in extra:
+        made.add_column(name, justify="right")
+    made.add_column(f"test {metric.words}", justify="right")
     made.add_column("of what", overflow="fold")
     baselines = {}
     for trial in best:
@@ -259,20 +265,17 @@ def front_table(
         metrics = result.metrics
         if result.baseline:
             baselines[result.baseline_artifact.get("sha256")] = result.baseline
-        cells = [shown(metric, value) for metric, value in zip(settings.objective, trial.values, strict=True)]
-        if "val_accuracy" not in settings.objective:
-            cells.append(shown("val_accuracy", metrics.get("val_accuracy")))
-        cells.append(shown("test_accuracy", trial.user_attrs.get("test_accuracy")))
+        cells = [shown(name, value, metric) for name, value in zip(settings.objective, trial.values, strict=True)]
+        cells += [shown(name, metrics.get(name), metric) for name in extra]
+        cells.append(shown(metric.test, trial.user_attrs.get(metric.test), metric))
         run = trial.number if number is None else number
         made.add_row(str(run), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
-    columns = [
-        *settings.objective,
-        *(() if "val_accuracy" in settings.objective else ("val_accuracy",)),
-        "test_accuracy",
-    ]
+    columns = [*settings.objective, *extra, metric.test]
     for figures in baselines.values():
-        made.add_row("baseline", *(shown(metric, figures.get(metric)) for metric in columns), "no trial of the search")
-    made.caption = "chosen on validation; the test accuracy was not seen by the search"
+        made.add_row(
+            "baseline", *(shown(name, figures.get(name), metric) for name in columns), "no trial of the search"
+        )
+    made.caption = f"chosen on validation; the test {metric.words} was not seen by the search"
     return made
 
 
@@ -282,10 +285,16 @@ def best_table(settings: Settings, best: list[FrozenTrial], folder: Path, own: s
     return front_table(settings, best[:1], folder, own, f"Best {settings.objective[0]}{kept}")
 
 
-def shown(metric: str, value: float | None) -> str:
-    """A metric as people read it."""
+def better(name: str, metric: Metric) -> str:
+    """The direction of an objective."""
+    rises = metric.higher_is_better if name == metric.validation else name == "sparsity"
+    return "maximize" if rises else "minimize"
+
+
+def shown(name: str, value: float | None, metric: Metric) -> str:
+    """A figure as people read it."""
     if value is None:
         return ""
-    if metric.endswith("accuracy"):
-        return f"{value:.2%}"
-    return f"{value / 1000:.1f} KB" if metric.endswith("bytes") else f"{value:,.4g}"
+    if name in (metric.validation, metric.test):
+        return metric.shown(value)
+    return f"{value / 1000:.1f} KB" if name.endswith("bytes") else f"{value:,.4g}"

@@ -17,10 +17,10 @@ from optuna.trial import Trial
 
 from lcomp.config.instantiation import find
 from lcomp.errors import UserError, nearest, one_of
+from lcomp.record.metric import ACCURACY, Metric
 from lcomp.record.redaction import redacted
 from lcomp.record.result import METRICS, Result
 
-MORE_IS_BETTER = ("val_accuracy", "sparsity")
 Made = TypeVar("Made", optuna.samplers.BaseSampler, optuna.pruners.BasePruner)
 Retry = optuna.storages.RetryHeartbeatStaleTrialCallback
 
@@ -51,13 +51,15 @@ class Settings:
     Attributes:
         storage: URL of an Optuna storage that all workers can reach.
         objective, direction: metrics of the record's `metrics`, and whether each is to `maximize` or to `minimize`.
-        constraint: least values (`val_accuracy`) or greatest (every other metric) that an artifact must keep.
+        constraint: least values (of the task's metric, where more is better, and of sparsity) or greatest (of others)
+            that an artifact must keep.
         n_trials: trials in all, resumed ones included; those that were withdrawn do not count.
         max_failure_rate: share of `n_trials` that may fail before the search ends.
         max_retries: how often a trial that was interrupted is tried again.
         heartbeat: seconds between a trial's signs of life; one without for three times as long is taken over.
         sampler, pruner: Optuna's, as `_target_` and its arguments.
         n_jobs: workers; None is as many as the launcher has.
+        metric: of the task.
     """
 
     storage: str
@@ -72,11 +74,12 @@ class Settings:
     constraint: dict[str, float] = field(default_factory=dict)
     heartbeat: int = 20
     n_jobs: int | None = None
+    metric: Metric = ACCURACY
 
     def __post_init__(self) -> None:
         for key, metrics in (("objective", self.objective), ("constraint", self.constraint)):
             for metric in metrics:
-                check_metric(f"hydra.sweeper.{key}", metric)
+                check_metric(f"hydra.sweeper.{key}", metric, self.metric)
         for direction in self.direction:
             one_of("hydra.sweeper.direction", direction, ("maximize", "minimize"))
         if len(self.objective) != len(self.direction) or not self.objective:
@@ -160,15 +163,19 @@ class Settings:
     @property
     def reports(self) -> bool:
         """Whether trials report each epoch: only where the objective is what an epoch gives."""
-        return self.objective == ["val_accuracy"] and self.pruner is not None
+        return self.objective == [self.metric.validation] and self.pruner is not None
 
     def values(self, result: Result) -> list[float]:
         return [result.metrics[metric] for metric in self.objective]
 
+    def is_least(self, metric: str) -> bool:
+        """Whether a constraint on the metric is the least value that it may have."""
+        return metric == "sparsity" or (metric == self.metric.validation and self.metric.higher_is_better)
+
     def violations(self, result: Result) -> dict[str, float]:
         """By how much an artifact misses each constraint; 0 or less where it keeps it."""
         return {
-            metric: (limit - result.metrics[metric]) * (1 if metric in MORE_IS_BETTER else -1)
+            metric: (limit - result.metrics[metric]) * (1 if self.is_least(metric) else -1)
             for metric, limit in self.constraint.items()
         }
 
@@ -179,13 +186,14 @@ def check(key: str, value: Any, kinds: Any, allowed: Callable[[Any], bool], word
         raise UserError(f"{key}={value}: {words}")
 
 
-def check_metric(key: str, metric: str) -> None:
+def check_metric(key: str, metric: str, chosen_by: Metric = ACCURACY) -> None:
     """Raises UserError unless a search may look at the metric: none of the test split, none that is not there yet."""
     metric = str(metric)
-    if metric.startswith(("test", "accuracy/", "latency")):
+    allowed = (chosen_by.validation, *(name for name in METRICS if name != ACCURACY.validation))
+    if metric.startswith(("test", f"{chosen_by.name}/", "latency")):
         why = "measured when the search has ended" if metric.startswith("latency") else "read once, at the end"
-        raise UserError(f"{key}={metric}: {why}; a search chooses on {', '.join(METRICS)}")
-    one_of(key, metric, METRICS)
+        raise UserError(f"{key}={metric}: {why}; a search chooses on {', '.join(allowed)}")
+    one_of(key, metric, allowed)
 
 
 def class_of(key: str, settings: Mapping[str, Any], kind: type[Made]) -> type[Made]:

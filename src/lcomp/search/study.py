@@ -78,7 +78,7 @@ def note_and_tell(settings: Settings, study: optuna.Study, trial: FrozenTrial, r
     note = study._storage.set_trial_user_attr  # a trial that another process began has no other handle
     missing = [m for m in (*settings.objective, *settings.constraint) if m not in result.metrics]  # no packed form
     if result.status == "ok" and not missing:
-        note(trial._trial_id, "test_accuracy", result.metrics["test_accuracy"])
+        note(trial._trial_id, settings.metric.test, result.metrics[settings.metric.test])
         for metric, violation in settings.violations(result).items():  # as Trial.set_constraint does
             study._storage.set_trial_system_attr(trial._trial_id, f"constraints:{metric}", violation)
         tell(study, trial, settings.values(result))

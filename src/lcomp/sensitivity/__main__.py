@@ -101,6 +101,8 @@ def look(
     torch.set_num_threads(cfg.threads)
     pl.seed_everything(cfg.seed, verbose=False)
     data = components.make_data(cfg)
+    if data.task.output != "logits":
+        raise UserError(f"sensitivity: compares logits of classes; task._target_={cfg.task._target_} has other outputs")
     network = components.make_baseline(cfg, data).network
     check_patterns(network, (), "sensitivity")
     console = Console(stderr=True)
@@ -109,7 +111,9 @@ def look(
     with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
         scored = (len(list(layers(network))) + 1) * (len(sparsities) + len(bits))
         task = bar.add_task("", total=scored)
-        scores = sensitivity(network, split_of(data.val_dataloader()), sparsities, bits, lambda: bar.advance(task))
+        scores = sensitivity(
+            network, split_of(data.val_dataloader(), data.task), sparsities, bits, lambda: bar.advance(task)
+        )
     title = " ".join(["Sensitivity of", str(getattr(data, "name", type(data).__name__)), type(network).__name__])
     output.show(scores)
     print(f"Sensitivity: {output.write(scores, f'{title}, seed {cfg.seed}', ' '.join(overrides), out)}")

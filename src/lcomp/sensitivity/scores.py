@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lcomp.evaluation.measurement import Split, answers
+from lcomp.evaluation.measurement import answers
+from lcomp.tasks.split import Split
 from lcomp.techniques.pruning.criteria import magnitude
 from lcomp.techniques.pruning.mask import shrink
 from lcomp.techniques.quantization.grids import Uniform
@@ -80,15 +81,15 @@ def sensitivity(
     """A score for each layer (then for all together) and each choice. `network` is left as it is, to the bit.
 
     Args:
-        network: pixels (N, C, H, W) to logits, with plain layers: nothing registered on their weights.
-        split: the images that are asked; the validation split, so that whoever chooses by the scores has not seen the
+        network: to logits of classes, with plain layers: nothing registered on their weights.
+        split: the examples that are asked; the validation split, so that whoever chooses by the scores has not seen the
             test split.
         sparsities: 0 to below 1 each.
         bits: 2 to 8 each.
         advance: called after each score, for a progress bar.
     """
     network = copy.deepcopy(network)
-    found, unchanged = dict(layers(network)), answers(network, split.pixels)
+    found, unchanged = dict(layers(network)), answers(network, split.inputs)
     base, total = accuracy(unchanged, split.labels), sum(layer.weight.numel() for layer in found.values())
     groups: Mapping[str, list[Layer]] = {name: [layer] for name, layer in found.items()} | {ALL: list(found.values())}
     scores = []
@@ -96,7 +97,7 @@ def sensitivity(
         share = sum(layer.weight.numel() for layer in group) / total
         for kind, value, change in choices(sparsities, bits):
             with changed(group, change):
-                own = answers(network, split.pixels)
+                own = answers(network, split.inputs)
             seen = accuracy(own, split.labels)
             scores.append(Score(name, share, kind, value, seen, seen - base, divergence(unchanged, own)))
             advance()

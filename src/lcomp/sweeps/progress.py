@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -31,7 +32,7 @@ class View:
         total: how many runs the sweep has in all, those counted included.
         done: how many of these are finished when the view begins.
         shown: true, false or `auto`: a live line when standard error is a terminal.
-        objective: what makes a run the best; None leaves it out.
+        objective: what makes a run the best; `task` is its own metric, None leaves it out.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class View:
         total: int,
         done: int,
         shown: bool | str,
-        objective: Objective | None,
+        objective: Objective | Literal["task"] | None,
     ):
         self.folder, self.total, self.done, self.objective = folder, total, done, objective
         before = {run.folder.name: run.result for run in runs(folder)}
@@ -49,6 +50,7 @@ class View:
         self.counts: Counter[str] = Counter()
         self.running: set[str] = set()
         self.best: tuple[float, str] | None = None
+        self.judged: Objective = ("", True)  # what `best` is by
         self.datasets: set[str] = set()  # of finished runs: figures of two do not compare, so there is no best of them
         for name, result in before.items():  # of equals, the first
             self.weigh(name, result)
@@ -98,9 +100,11 @@ class View:
 
     def weigh(self, name: str, result: Result) -> None:
         """Keeps the run in mind if it is the best so far."""
-        if self.objective and result.status == "ok" and self.objective[0] in result.metrics:
+        own = result.chosen_by.validation, result.chosen_by.higher_is_better
+        judged = own if self.objective == "task" else self.objective
+        if judged and result.status == "ok" and judged[0] in result.metrics:
             self.datasets.add(str(result.dataset.get("sha256")))
-            metric, more = self.objective
+            metric, more = self.judged = judged
             value = result.metrics[metric]
             if self.best is None or ((value > self.best[0]) == more and value != self.best[0]):
                 self.best = value, name
@@ -112,8 +116,8 @@ class View:
         failed = self.counts["failed"] + self.counts["nan"]
         parts += [f"{failed} failed"] if failed else []
         parts += [f"{self.counts['pruned']} pruned"] if self.counts["pruned"] else []
-        if self.best and self.objective and len(self.datasets) == 1:
-            parts.append(f"best {self.objective[0]} {self.best[0]:.4g} (run {self.best[1]})")
+        if self.best and len(self.datasets) == 1:
+            parts.append(f"best {self.judged[0]} {self.best[0]:.4g} (run {self.best[1]})")
         ended = self.counts.total()
         left = max(0, self.total - self.done - ended)
         if ended and left:

@@ -70,12 +70,12 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
     return found
 
 
-def used_tensors(network: nn.Module, example: Tensor) -> set[int]:
+def used_tensors(network: nn.Module, *example: Tensor) -> set[int]:
     """The ids of all tensors that a forward pass in evaluation mode hands to a function of torch's."""
     seen = Seen()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     with evaluating(network), torch.random.fork_rng(devices=[]), torch.no_grad(), seen:
-        network(example.to(device))
+        network(*(tensor.to(device) for tensor in example))
     return seen.ids
 
 

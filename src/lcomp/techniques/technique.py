@@ -76,7 +76,7 @@ class Technique(Scheduled):
     ) -> None:
         if self.calls is None:
             try:
-                self.calls = inspection.observed_calls(network_of(pl_module), pixels_of(pl_module, batch)[:2])
+                self.calls = inspection.observed_calls(network_of(pl_module), input_of(pl_module, batch)[:2])
             except Exception as error:  # whatever a foreign module raises that is not called with pixels alone
                 log.info("%s cannot be asked which layers it uses (%s): all are", type(pl_module).__name__, error)
                 self.calls = Calls.of_all(network_of(pl_module))
@@ -166,10 +166,11 @@ def network_of(module: pl.LightningModule) -> nn.Module:
     return network
 
 
-def pixels_of(module: pl.LightningModule, batch: Sequence[Tensor]) -> Tensor:
+def input_of(module: pl.LightningModule, batch: Any) -> Tensor:
     """What the network sees of a training batch: as the module says, or, of a foreign one, the first tensor."""
-    pixels: Tensor = getattr(module, "pixels", lambda batch: batch[0])(batch)
-    return pixels
+    inputs = getattr(module, "inputs", None)
+    first: Tensor = next(iter(inputs(batch).values())) if inputs is not None else batch[0]
+    return first
 
 
 def layers(network: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, Layer]]:

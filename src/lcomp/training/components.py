@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from torch import nn
 from lcomp.config import identity, run_config
 from lcomp.config.instantiation import build, find
 from lcomp.data import content_hash, loaders
+from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.modules.distillation import Objective
 from lcomp.record.result import Curves
+from lcomp.tasks import Task
 from lcomp.techniques.distillation import Ensemble
 from lcomp.techniques.technique import Technique
 from lcomp.training import baseline_cache as baselines
@@ -27,6 +30,24 @@ from lcomp.training.baseline_cache import Baseline
 from lcomp.training.fit import Epochs, fit, load_checkpoint
 
 log = logging.getLogger(__name__)
+SAID_BY_DATA = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
+
+
+def example_shape(task: Task) -> tuple[int, ...]:
+    """Of the first input of one example."""
+    return tuple(next(iter(task.example_inputs(1).values())).shape[1:])
+
+
+def said_by(data: Data, key: str, name: str) -> Any:
+    """What the data say of themselves.
+
+    Raises:
+        UserError: they do not, or it cannot be.
+    """
+    if not hasattr(data, key):
+        raise UserError(f"{name}: give it an attribute {key}, such as {SAID_BY_DATA[key]}")
+    value = getattr(data, key)
+    return loaders.number_of_classes(value, name) if key == "num_classes" else loaders.image_shape(value, name)
 
 
 def make_techniques(cfg: DictConfig) -> tuple[Objective | None, list[Technique]]:
@@ -35,25 +56,41 @@ def make_techniques(cfg: DictConfig) -> tuple[Objective | None, list[Technique]]
     return objective, [build(cfg[family], family) for family in ("prune", "quant") if cfg[family]]
 
 
-def make_data(cfg: DictConfig) -> Any:
-    """The DataModule, set up.
+def make_data(cfg: DictConfig) -> Data:
+    """The DataModule, set up, with its task.
 
     Raises:
-        UserError: a user's own does not say how many classes there are or how an image is shaped, or cannot be read.
+        UserError: a user's own does not say what the task asks of it (of images: classes and shape), or cannot be read.
     """
-    return loaders.set_up(build(cfg.data, "data"), f"data._target_={cfg.data._target_}")
+    data, name = build(cfg.data, "data"), f"data._target_={cfg.data._target_}"
+    loaders.begin(data, name)
+    task = make_task(cfg.task, data, name)
+    return loaders.set_up(data, name, task)
 
 
-def make_network(model: DictConfig, data: Any, seed: int) -> nn.Module:
-    """The network of a model's YAML, its weights drawn from `seed`; classes and input shape come from the data."""
+def make_task(node: DictConfig, data: Data, name: str) -> Task:
+    """The task, given what it asks of the data.
+
+    Args:
+        name: of the data in messages.
+    """
+    wanted = set(inspect.signature(find(node._target_, "task._target_")).parameters) & SAID_BY_DATA.keys()
+    made = build(node, "task", **{key: said_by(data, key, name) for key in sorted(wanted) if key not in node})
+    if not isinstance(made, Task):
+        raise UserError(f"task._target_={node._target_}: not a Task of lcomp.tasks")
+    return made
+
+
+def make_network(model: DictConfig, data: Data, seed: int) -> nn.Module:
+    """The network of a model's YAML, its weights drawn from `seed`; the task says what its constructor is given."""
     torch.manual_seed(seed)
-    network: nn.Module = build(model, "model", num_classes=data.num_classes, input_shape=list(data.input_shape))
+    network: nn.Module = build(model, "model", **data.task.arguments)
     if preflight.is_foreign(model) or not loaders.is_own(data):
         network = preflight.accept(network, f"model._target_={model._target_}", data)
     return network
 
 
-def check_models(cfg: DictConfig, data: Any, student: nn.Module) -> None:
+def check_models(cfg: DictConfig, data: Data, student: nn.Module) -> None:
     """Raises UserError for a network that would train after the baseline and fails, or cannot be exported."""
     for model in run_config.links(cfg):
         preflight.try_export(make_network(model, data, cfg.seed), model, data)
@@ -61,7 +98,7 @@ def check_models(cfg: DictConfig, data: Any, student: nn.Module) -> None:
         preflight.try_export(student, model, data)
 
 
-def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
+def make_baseline(cfg: DictConfig, data: Data, member: int = 0) -> Baseline:
     """The cached baseline of this model, data, training perturbation and seed, trained now if there is none.
 
     Args:
@@ -88,38 +125,38 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     def train(network: nn.Module) -> Curves:
         preflight.try_export(network, cfg.model, data)
         log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
-        module, epochs = BaselineModule(network, **run_config.without(settings, "max_epochs")), Epochs()
+        module, epochs = BaselineModule(network, **run_config.without(settings, "max_epochs"), task=data.task), Epochs()
         images = make_data(cfg) if perturbed else data
         fit(module, images, settings.max_epochs, seed, cfg.progress, epochs, devices.device(cfg))
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
-        export(network, path, data.input_shape, data.num_classes, name)
+        export(network, path, data.task, name)
 
     return baselines.cached(Path(cfg.baseline.cache), name, make_network(cfg.model, data, seed), train, write)
 
 
 def make_module(
     cfg: DictConfig,
-    data: Any,
+    data: Data,
     network: nn.Module,
     teacher: nn.Module,
     objective: Objective | None,
     techniques: list[Technique],
 ) -> BaselineModule:
-    """What trains `network`: on the labels, or under a teacher, whose logits the data then carry where they can."""
-    optimization = run_config.without(cfg.trainer, "max_epochs")
+    """What trains `network`: on the labels, or under a teacher, whose outputs the data then carry where they can."""
+    optimization = run_config.without(cfg.trainer, "max_epochs") | {"task": data.task}
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
     if target := getattr(objective, "module", None):  # of an objective that needs a LightningModule of its own
-        settings = optimization | {"input_shape": data.input_shape, "seed": cfg.seed}
+        settings = optimization | {"input_shape": example_shape(data.task), "seed": cfg.seed}
         own: BaselineModule = find(target, "kd.module")(network, teacher, objective, techniques, **settings)
         return own
     carried = False
-    if hasattr(data, "carry_logits") and not getattr(objective, "reads_features", False):
+    if not getattr(objective, "reads_features", False):
         with torch.no_grad():
-            carried = data.carry_logits(teacher.eval())
-    settings = optimization | {"logits_in_batch": carried, "input_shape": data.input_shape, "seed": cfg.seed}
+            carried = data.carry_outputs(teacher.eval())
+    settings = optimization | {"outputs_in_batch": carried, "input_shape": example_shape(data.task), "seed": cfg.seed}
     return DistillationModule(network, teacher, objective, techniques, **settings)
 
 
@@ -129,7 +166,7 @@ def teacher_paths(cfg: DictConfig) -> list[Path]:
     return [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
 
 
-def load_teacher(cfg: DictConfig, data: Any, objective: Objective | None) -> nn.Module | None:
+def load_teacher(cfg: DictConfig, data: Data, objective: Objective | None) -> nn.Module | None:
     """The network of the checkpoint that `kd.teacher` names, several of them as one, or None."""
     try:
         networks = [load_checkpoint(path, make_network(cfg.model, data, cfg.seed)) for path in teacher_paths(cfg)]
@@ -141,7 +178,7 @@ def load_teacher(cfg: DictConfig, data: Any, objective: Objective | None) -> nn.
 
 
 def make_ensemble(
-    cfg: DictConfig, data: Any, baseline: Baseline, objective: Objective | None
+    cfg: DictConfig, data: Data, baseline: Baseline, objective: Objective | None
 ) -> tuple[nn.Module, list[str]]:
     """The baseline as a teacher, or `kd.ensemble` baselines together; with the identities of what teaches."""
     others = range(1, cfg.kd.get("ensemble", 1))

@@ -71,7 +71,7 @@ class Epochs(pl.Callback):
     """Logs what techniques say of the network after each epoch, and tells a search of those that can be compared.
 
     Args:
-        report: is given the epoch, from 1, and its validation accuracy, once the schedules of the network's techniques
+        report: is given the epoch, from 1, and its validation metric, once the schedules of the network's techniques
             have ended: before, a network is denser than the one that is exported. It raises `Pruned` to give the run
             up; after the last epoch there is nothing to give up, and it is not asked.
         live: is given the epoch, from 1, and all that was logged of it.
@@ -92,12 +92,13 @@ class Epochs(pl.Callback):
             pl_module.log_dict(technique.scalars(network))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if "val_accuracy" not in trainer.callback_metrics:  # a module of the user's that logs another
+        judged = pl_module.task.metric.validation if isinstance(pl_module, BaselineModule) else "val_accuracy"
+        if judged not in trainer.callback_metrics:  # a module of the user's that logs another
             return
         settled = max((one.settled for one in techniques_of(trainer)), default=0.0)
         last = (trainer.global_step - 1) / total_steps(trainer)  # techniques act as a step begins
         if self.report and settled <= last and share_of_training(trainer) < 1:
-            self.report(trainer.current_epoch + 1, float(trainer.callback_metrics["val_accuracy"]))
+            self.report(trainer.current_epoch + 1, float(trainer.callback_metrics[judged]))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.pass_on(trainer.current_epoch)

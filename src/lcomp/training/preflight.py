@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from omegaconf import DictConfig
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from lcomp.config import run_config
-from lcomp.data.batches import Keys, children, choose, described, leaves, say
-from lcomp.data.loaders import first_images, last_batch
+from lcomp.data.loaders import first_batch, first_inputs, last_batch
+from lcomp.data.protocol import Data
 from lcomp.errors import UserError
-from lcomp.export.onnx_export import export
+from lcomp.export import export
 from lcomp.record.causes import refusing, said
 from lcomp.runtimes import ONNXRuntime
+from lcomp.tasks import Task
+from lcomp.tasks.image_batches import Keys, children, choose, described, leaves, say
+from lcomp.tasks.task import Inputs
 from lcomp.training.fit import NotFinite
 
-LOGITS = ("logits", "out", "output")
-CLOSE = 1e-3  # of the largest logit: what two ways of computing the same may differ by
+OUTPUTS = ("logits", "out", "output")
+CLOSE = 1e-3  # of the largest output: what two ways of computing the same may differ by
 tried: set[str] = set()  # the models and shapes whose export this process has tried
 
 
@@ -34,13 +36,13 @@ def is_foreign(model: DictConfig) -> bool:
     return not str(model.get("_target_")).startswith("lcomp.")
 
 
-def accept(network: nn.Module, name: str, data: Any) -> nn.Module:
-    """`network` as the rest calls it: its weights are there and float32, and it gives logits (N, classes) alone.
+def accept(network: nn.Module, name: str, data: Data) -> nn.Module:
+    """`network` as the rest calls it: its weights are there and float32, and it gives outputs (N, output_size) alone.
 
     Args:
         network: as it was made; what must be drawn for lazy layers is drawn from torch's global generator.
         name: of it in messages, such as `model._target_=mine.Network`.
-        data: whose images it is tried on, on a copy.
+        data: whose examples it is tried on, on a copy.
 
     Raises:
         UserError: it fails, gives something else, or computes what an artifact cannot.
@@ -48,61 +50,83 @@ def accept(network: nn.Module, name: str, data: Any) -> nn.Module:
     """
     if not isinstance(network, nn.Module):
         raise UserError(f"{name}: gives a {type(network).__name__}, not an nn.Module")
-    images = first_images(data)
+    task, inputs = data.task, first_inputs(data)
+    labels = task.labels(first_batch(data))[: count(inputs)]
     if any(t.is_floating_point() and t.dtype != torch.float32 for t in [*network.parameters(), *network.buffers()]):
         say(f"{name}: made float32 throughout")
         network.float()
-    initialize(network, name, images)
+    initialize(network, name, inputs)
     for module in network.modules():  # such as the weight of the older weight_norm, computed anew at each call
         vars(module).update({k: v.detach() for k, v in vars(module).items() if isinstance(v, Tensor) and not v.is_leaf})
     with isolate_rng():
-        keep_logits(network, name, images, data.num_classes)
+        keep_outputs(network, name, inputs, task)
         trial = copied(network, name)
-        learns(trial, name, images, data.num_classes, last_batch(data.train_dataloader()))
-        answers(trial, name, images)
+        learns(trial, name, inputs, labels, task, last_batch(data.train_dataloader()))
+        answers(trial, name, inputs)
         copied(trial, name)
     return network
 
 
+def count(inputs: Inputs) -> int:
+    """How many examples there are."""
+    return len(next(iter(inputs.values())))
+
+
+def rows(inputs: Inputs, which: slice) -> Inputs:
+    """Some of the examples, as tensors of their own."""
+    return {name: values[which].clone() for name, values in inputs.items()}
+
+
+def shapes(inputs: Inputs) -> str:
+    """Such as `pixels (8, 1, 28, 28)`."""
+    return ", ".join(f"{name} {tuple(values.shape)}" for name, values in inputs.items())
+
+
+def ask(network: nn.Module, inputs: Inputs) -> Any:
+    return network(*inputs.values())
+
+
 @torch.no_grad()
-def initialize(network: nn.Module, name: str, images: Tensor) -> None:
+def initialize(network: nn.Module, name: str, inputs: Inputs) -> None:
     """Gives lazy layers their weights."""
     if not any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
         return
     modes = {module: module.training for module in network.modules()}
-    with refusing(f"{name}: forward on pixels {tuple(images.shape)}"):
-        network.eval()(images)
+    with refusing(f"{name}: forward on {shapes(inputs)}"):
+        ask(network.eval(), inputs)
     for module in network.modules():
         module.training = modes.get(module, True)
 
 
-def keep_logits(network: nn.Module, name: str, images: Tensor, classes: int) -> None:
-    """Makes `network` give its logits alone, float32, where it gives them among others in training or in evaluation.
+def keep_outputs(network: nn.Module, name: str, inputs: Inputs, task: Task) -> None:
+    """Makes `network` give its outputs alone, float32, where it gives them among others in training or in evaluation.
 
     Its class becomes a subclass with such a forward: names of layers and weights stay.
     """
-    trial, images = copied(network, name), torch.cat([images, images])
+    trial = copied(network, name)
+    inputs = {key: torch.cat([values, values]) for key, values in inputs.items()}
     keys: Keys = ()
     cast = False
     for training in (True, False):
-        with refusing(f"{name}: forward on pixels {tuple(images.shape)}"), torch.no_grad():
-            output = trial.train(training)(images.clone())
+        with refusing(f"{name}: forward on {shapes(inputs)}"), torch.no_grad():
+            output = ask(trial.train(training), rows(inputs, slice(None)))
         parts = leaves(output)
-        logits = {k: v for k, v in parts.items() if isinstance(v, Tensor) and v.shape == (len(images), classes)}
-        found = choose(logits, LOGITS)
+        shape = (count(inputs), task.output_size)
+        outputs = {k: v for k, v in parts.items() if isinstance(v, Tensor) and v.shape == shape}
+        found = choose(outputs, OUTPUTS)
         if found is None:
-            raise UserError(f"{name}: gives {described(parts)}; {wanted(parts, logits, len(images), classes)}")
+            raise UserError(f"{name}: gives {described(parts)}; {wanted(parts, outputs, count(inputs), task)}")
         if found and not keys:
-            say(f"{name}: gives {described(parts)}; '{found[-1]}' is taken for the logits, the rest is left out")
-        if not logits[found].is_floating_point():
-            raise UserError(f"{name}: gives logits of {logits[found].dtype}; float32 is meant")
-        keys, cast = keys or found, cast or logits[found].dtype != torch.float32
+            say(f"{name}: gives {described(parts)}; '{found[-1]}' is taken for the {task.output}, the rest is left out")
+        if not outputs[found].is_floating_point():
+            raise UserError(f"{name}: gives {task.output} of {outputs[found].dtype}; float32 is meant")
+        keys, cast = keys or found, cast or outputs[found].dtype != torch.float32
     if not keys and not cast:
         return
     kind = type(network)
 
-    def forward(self: nn.Module, pixels: Tensor) -> Tensor:
-        output = at(kind.forward(self, pixels), keys)
+    def forward(self: nn.Module, *given: Tensor) -> Tensor:
+        output = at(kind.forward(self, *given), keys)
         return output.float() if cast else output  # type: ignore[no-any-return]
 
     network.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
@@ -116,61 +140,73 @@ def at(value: Any, keys: Keys) -> Any:
     return value
 
 
-def wanted(parts: dict[Keys, Any], logits: dict[Keys, Tensor], count: int, classes: int) -> str:
+def wanted(parts: dict[Keys, Any], outputs: dict[Keys, Tensor], examples: int, task: Task) -> str:
     """What a network should give, where it gives `parts`."""
-    if logits:
-        return "more than one of these may be the logits; name one 'logits', or return it alone"
-    shapes = [tuple(part.shape) for part in parts.values() if isinstance(part, Tensor)]
-    if shapes in ([(count,)], [(count, 1)]):
-        return f"one logit; lcomp learns by cross-entropy: give one for each class, (N, {classes})"
-    if len(shapes) == 1 and len(shapes[0]) == 2:
-        return f"the data have {classes} classes: give (N, {classes}), as many as its argument num_classes says"
-    return f"give logits (N, {classes})"
+    if outputs:
+        return f"more than one of these may be the {task.output}; name one '{task.output}', or return it alone"
+    size = task.output_size
+    found = [tuple(part.shape) for part in parts.values() if isinstance(part, Tensor)]
+    if found in ([(examples,)], [(examples, 1)]):
+        return f"one value; the task has {size} {task.output}: give (N, {size})"
+    if len(found) == 1 and len(found[0]) == 2:
+        return f"the task has {size} {task.output}: give (N, {size}), as many as its argument num_classes says"
+    return f"give {task.output} (N, {size})"
 
 
-def learns(network: nn.Module, name: str, images: Tensor, classes: int, last: int | None) -> None:
+def learns(network: nn.Module, name: str, inputs: Inputs, labels: Tensor, task: Task, last: int | None) -> None:
     """Raises UserError unless a step of training can be taken, with the last batch of an epoch too."""
     network.train()
-    sizes = [len(images)] + ([last] if last is not None and last < len(images) else [])
+    sizes = [count(inputs)] + ([last] if last is not None and last < count(inputs) else [])
     for size in sizes:
-        few = images[:size]
-        advice = "; a training batch has one image: choose another batch size, or drop_last=True" if size == 1 else ""
-        with refusing(f"{name}: a training step on pixels {tuple(few.shape)}", advice), torch.enable_grad():
-            logits = network(few.clone())
-            loss = F.cross_entropy(logits, torch.zeros(size, dtype=torch.int64))
+        few = rows(inputs, slice(size))
+        advice = "; a training batch has one example: choose another batch size, or drop_last=True" if size == 1 else ""
+        with refusing(f"{name}: a training step on {shapes(few)}", advice), torch.enable_grad():
+            outputs = ask(network, few)
+            loss = task.loss(outputs, labels[:size])
             if not loss.requires_grad:
-                raise UserError(f"{name}: nothing in it learns: no weight of its logits requires a gradient")
+                raise UserError(f"{name}: nothing in it learns: no weight of its {task.output} requires a gradient")
             loss.backward()
-        if not logits.isfinite().all():
-            raise NotFinite(f"the training loss is nan at step 0: {name} gives logits that are not finite")
+        if not outputs.isfinite().all():
+            raise NotFinite(f"the training loss is nan at step 0: {name} gives {task.output} that are not finite")
 
 
 @torch.no_grad()
-def answers(network: nn.Module, name: str, images: Tensor) -> None:
-    """Raises UserError unless each image has one answer in evaluation: the same at each call, whatever stands beside it
-    in the batch."""
+def answers(network: nn.Module, name: str, inputs: Inputs) -> None:
+    """Raises UserError unless each example has one answer in evaluation: the same at each call, whatever stands beside
+    it in the batch."""
     network.eval()
-    images = torch.cat([images, images]) * torch.linspace(1, 0.25, 2 * len(images)).view(-1, *[1] * (images.dim() - 1))
-    given = images.clone()
-    with refusing(f"{name}: forward on pixels {tuple(given.shape)}"):
-        logits, again = network(given), network(images.clone())
-    if not torch.equal(given, images):
-        raise UserError(f"{name}: changes the pixels that it is given; compute new ones (x = x - 1, not x -= 1)")
-    if not alike(logits, again):
+    examples = {key: varied(values) for key, values in inputs.items()}
+    size, given = count(examples), rows(examples, slice(None))
+    with refusing(f"{name}: forward on {shapes(given)}"):
+        outputs, again = ask(network, given), ask(network, rows(examples, slice(None)))
+    if not all(torch.equal(given[key], values) for key, values in examples.items()):
+        raise UserError(
+            f"{name}: changes the {', '.join(inputs)} that it is given; compute new ones (x = x - 1, not x -= 1)"
+        )
+    if not alike(outputs, again):
         raise UserError(
             f"{name}: answers otherwise when it is asked again, in evaluation; it draws at random, or keeps something "
             "from call to call: do that in training alone (if self.training, F.dropout(x, training=self.training))"
         )
-    for place in (0, len(images) - 1):
-        with refusing(f"{name}: forward on a single image, pixels {tuple(images[:1].shape)}", "; any number may come"):
-            alone = network(images[place : place + 1].clone())
-        if alone.shape != logits[:1].shape:
-            raise UserError(f"{name}: gives {tuple(alone.shape)} for a single image; give {tuple(logits[:1].shape)}")
-        if not alike(alone, logits[place : place + 1]):
+    for place in (0, size - 1):
+        single = rows(examples, slice(place, place + 1))
+        with refusing(f"{name}: forward on a single example, {shapes(single)}", "; any number may come"):
+            alone = ask(network, single)
+        if alone.shape != outputs[:1].shape:
+            raise UserError(f"{name}: gives {tuple(alone.shape)} for a single example; give {tuple(outputs[:1].shape)}")
+        if not alike(alone, outputs[place : place + 1]):
             raise UserError(
-                f"{name}: an image's logits depend on the images beside it in the batch, in evaluation; compute each "
-                "image by itself (dim=0 is the batch)"
+                f"{name}: an example's outputs depend on the examples beside it in the batch, in "
+                "evaluation; compute each by itself (dim=0 is the batch)"
             )
+
+
+def varied(values: Tensor) -> Tensor:
+    """Examples and, of real numbers, the same again at other strengths: twice as many, no two alike."""
+    twice = torch.cat([values, values])
+    if not values.is_floating_point():
+        return twice
+    return twice * torch.linspace(1, 0.25, len(twice)).view(-1, *[1] * (values.dim() - 1))
 
 
 def alike(one: Tensor, other: Tensor) -> bool:
@@ -192,26 +228,28 @@ def copied(network: nn.Module, name: str) -> nn.Module:
         raise UserError(f"{name}: cannot be copied, as exporting it needs: {what}") from error
 
 
-def try_export(network: nn.Module, model: DictConfig, data: Any) -> None:
-    """Raises UserError unless an artifact of the user's network as it is now gives its logits; once in a process for a
+def try_export(network: nn.Module, model: DictConfig, data: Data) -> None:
+    """Raises UserError unless an artifact of the user's network as it is now gives its outputs; once in a process for a
     model, and not for lcomp's own.
 
     Args:
         network: accepted, of `model`.
     """
-    shape, classes, name = list(data.input_shape), data.num_classes, f"model._target_={model.get('_target_')}"
-    key = json.dumps([run_config.plain(model), shape, classes], sort_keys=True, default=str)
+    task, name = data.task, f"model._target_={model.get('_target_')}"
+    key = json.dumps([run_config.plain(model), type(task).__name__, task.arguments], sort_keys=True, default=str)
     if not is_foreign(model) or key in tried:
         return
     with tempfile.TemporaryDirectory() as folder, isolate_rng(), torch.no_grad():
-        path, trial, images = Path(folder) / "trial.onnx", copied(network, name).eval(), first_images(data)
-        export(trial, path, shape, classes)
-        with refusing(f"{name}: its exported network", "; it must take any number of images"):
+        path, trial, inputs = Path(folder) / "trial.onnx", copied(network, name).eval(), first_inputs(data)
+        export(trial, path, task)
+        with refusing(f"{name}: its exported network", "; it must take any number of examples"):
             session = ONNXRuntime().session(path)
-            given = [torch.from_numpy(session(pixels.numpy())) for pixels in (images, images[:1])]
-        if not all(alike(trial(images[: len(logits)]), logits) for logits in given):
+            some = [inputs, rows(inputs, slice(1))]
+            given = [torch.from_numpy(session({k: v.numpy() for k, v in few.items()})) for few in some]
+        if not all(alike(ask(trial, few), outputs) for few, outputs in zip(some, given, strict=True)):
             raise UserError(
-                f"{name}: its exported network gives other logits than itself; something in forward is decided once, "
-                "while it is exported: a branch on a value or on the number of images, self.training, a random number"
+                f"{name}: its exported network gives other {task.output} than itself; something in forward is decided "
+                "once, while it is exported: a branch on a value or on the number of examples, self.training, a random "
+                "number"
             )
     tried.add(key)

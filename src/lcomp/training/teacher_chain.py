@@ -11,7 +11,8 @@ from torch import nn
 
 from lcomp.config import identity, run_config
 from lcomp.data import content_hash
-from lcomp.export.onnx_export import export
+from lcomp.data.protocol import Data
+from lcomp.export import export
 from lcomp.modules.distillation import Objective
 from lcomp.record.result import Curves
 from lcomp.training import baseline_cache as baselines
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def make_teacher(
-    cfg: DictConfig, data: Any, baseline: Baseline, loaded: nn.Module | None, objective: Objective | None
+    cfg: DictConfig, data: Data, baseline: Baseline, loaded: nn.Module | None, objective: Objective | None
 ) -> tuple[nn.Module, list[Baseline]]:
     """What the student learns from, and the links before it.
 
@@ -38,7 +39,7 @@ def make_teacher(
     return chain[-1].network if chain else first, chain
 
 
-def make_links(cfg: DictConfig, data: Any, teacher: nn.Module, known: Any, objective: Objective) -> list[Baseline]:
+def make_links(cfg: DictConfig, data: Data, teacher: nn.Module, known: Any, objective: Objective) -> list[Baseline]:
     """The networks between `teacher` and the student, in their order (Mirzadeh et al. 2020; Furlanello et al. 2018).
 
     Each learns from the one before under the run's objective, with the run's trainer and without `prune` and `quant`,
@@ -57,7 +58,7 @@ def make_links(cfg: DictConfig, data: Any, teacher: nn.Module, known: Any, objec
 
 
 def make_link(
-    cfg: DictConfig, data: Any, model: DictConfig, seed: int, teacher: nn.Module, known: Any, objective: Objective
+    cfg: DictConfig, data: Data, model: DictConfig, seed: int, teacher: nn.Module, known: Any, objective: Objective
 ) -> Baseline:
     """The cached network of `model` that learned from `teacher`, trained now if there is none."""
     defining = {
@@ -84,7 +85,7 @@ def make_link(
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
-        export(network, path, data.input_shape, data.num_classes, name)
+        export(network, path, data.task, name)
 
     return baselines.cached(Path(cfg.baseline.cache), name, network, train, write)
 

@@ -22,7 +22,7 @@ from lcomp.techniques.pruning.groups import Channels, close, cut
 from lcomp.techniques.pruning.mask import shrink
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.pruning.trial import answers, equal, first_line
-from lcomp.techniques.technique import Layer, layers, network_of, pixels_of, warn_of_others
+from lcomp.techniques.technique import Layer, input_of, layers, network_of, warn_of_others
 
 log = logging.getLogger(__name__)
 IMAGES = 8  # on which the network without filters is held against the one with them zeroed
@@ -107,7 +107,7 @@ class FilterPruning(Pruning):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self.groups is None:
-            self.find(network_of(pl_module), pixels_of(pl_module, batch))
+            self.find(network_of(pl_module), input_of(pl_module, batch))
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def find(self, network: nn.Module, example: Tensor) -> None:

@@ -1,0 +1,36 @@
+"""What the core asks of data, and never guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from lcomp.tasks import Task
+
+
+class Data(Protocol):
+    """A DataModule, set up. A user's own needs the three loaders alone; `loaders.set_up` adds what it lacks.
+
+    Attributes:
+        task: what its batches mean.
+        eval_perturbations: what an artifact is measured on besides clean test examples: perturbations to severities, by
+            a key of the user's.
+        mnist_c_root: the folder of the published MNIST-C, or None.
+    """
+
+    task: Task
+    eval_perturbations: Mapping[str, Mapping[str, int]]
+    mnist_c_root: Any
+
+    def train_dataloader(self) -> Iterable[Any]: ...
+
+    def val_dataloader(self) -> Iterable[Any]: ...
+
+    def test_dataloader(self) -> Iterable[Any]: ...
+
+    def carry_outputs(self, teacher: Callable[[Tensor], Tensor]) -> bool:
+        """Makes each training batch carry the teacher's outputs as its last tensor; False where it cannot, and must
+        call the teacher itself."""
+        ...

@@ -1,0 +1,7 @@
+"""What a batch means: its inputs, its loss, its metrics, an example to export with."""
+
+from lcomp.record.metric import Metric
+from lcomp.tasks.image_classification import ImageClassification
+from lcomp.tasks.task import Task
+
+__all__ = ["ImageClassification", "Metric", "Task"]

@@ -1,0 +1,91 @@
+"""One label for each image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lcomp.record import predictions
+from lcomp.record.metric import ACCURACY, Metric
+from lcomp.record.predictions import Predictions
+from lcomp.tasks.image_batches import Form
+from lcomp.tasks.split import Split
+from lcomp.tasks.task import Inputs, Task
+
+
+class ImageClassification(Task):
+    """Pixels (N, C, H, W) in [0, 1] to logits (N, classes), learned by cross-entropy.
+
+    Batches are (pixels, labels, ...), labels (N,) int64; whatever follows is teachers' outputs that the data carry.
+
+    Args:
+        num_classes: of the data, 2 or more.
+        input_shape: (C, H, W) of an image.
+    """
+
+    metric: ClassVar[Metric] = ACCURACY
+    output = "logits"
+
+    def __init__(self, num_classes: int = 10, input_shape: Sequence[int] = (1, 28, 28)):
+        self.num_classes, self.input_shape = num_classes, tuple(input_shape)
+
+    @property
+    def output_size(self) -> int:
+        return self.num_classes
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return {"num_classes": self.num_classes, "input_shape": list(self.input_shape)}
+
+    def inputs(self, batch: Any) -> Inputs:
+        return {"pixels": batch[0]}
+
+    def labels(self, batch: Any) -> Tensor:
+        labels: Tensor = batch[1]
+        return labels
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, labels)
+
+    def metrics(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"accuracy": (outputs.argmax(1) == labels).float().mean()}
+
+    def example_inputs(self, n: int) -> Inputs:
+        return {"pixels": torch.zeros(n, *self.input_shape)}
+
+    def fidelity(self, outputs: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:
+        return {
+            "agreement": float((outputs.argmax(1) == expected.argmax(1)).mean()),
+            "logit_difference": float(np.abs(outputs - expected).max()),
+        }
+
+    def reader(self, where: str) -> Callable[[Any], Any]:
+        return Form(where, self.input_shape, self.num_classes).read
+
+    def predictions(
+        self, outputs: NDArray[np.float32], split: Split, baseline: Predictions | None
+    ) -> Predictions | None:
+        return predictions.of(outputs, split.labels, split.pixels, baseline)
+
+    def metadata(self) -> Mapping[str, str]:
+        return {"classes": json.dumps(self.num_classes)}
+
+    def figures(self, outputs: NDArray[np.float32], labels: NDArray[Any], prefix: str) -> dict[str, float]:
+        accuracy, loss = accuracy_and_loss(outputs, labels)
+        return {f"{prefix}_accuracy": accuracy, f"{prefix}_loss": loss}
+
+
+def accuracy_and_loss(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Fraction of right answers (0 to 1) and mean cross-entropy (nats, in float64)."""
+    wide = logits.astype(np.float64)
+    shifted = wide - wide.max(1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    loss = -log_probabilities[np.arange(len(labels)), labels].mean()
+    return float((logits.argmax(1) == labels).mean()), float(loss)

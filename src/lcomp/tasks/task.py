@@ -1,0 +1,104 @@
+"""What the core asks of a task, and never guesses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lcomp.config.instantiation import find
+from lcomp.errors import UserError
+from lcomp.record.metric import Metric as Metric
+from lcomp.record.predictions import Predictions
+from lcomp.tasks.split import Split
+
+Inputs = dict[str, Tensor]  # by their names in the artifact, in the order of the network's arguments
+
+
+class Task(ABC):
+    """What a batch means. A subclass is one file; its YAML under conf/task/ names it.
+
+    Its constructor may take `num_classes` and `input_shape`, which the data say; a network's takes `arguments`.
+    """
+
+    metric: ClassVar[Metric]
+    output = "outputs"  # its name in the artifact; "logits" are of classes, before a softmax
+
+    @property
+    @abstractmethod
+    def output_size(self) -> int:
+        """How many outputs there are of an example: a network gives (N, output_size)."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What a model's constructor is given, where it names it: `num_classes`, as outputs are called there, ..."""
+        return {"num_classes": self.output_size}
+
+    @abstractmethod
+    def inputs(self, batch: Any) -> Inputs:
+        """What the network is given of a batch."""
+
+    @abstractmethod
+    def labels(self, batch: Any) -> Tensor:
+        """What the outputs should be, (N, ...)."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """What training minimizes: the mean over the batch."""
+
+    @abstractmethod
+    def metrics(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Scalars by name, `metric` among them: means over the examples."""
+
+    @abstractmethod
+    def example_inputs(self, n: int) -> Inputs:
+        """`n` examples to export and to ask a network with; their first dimension is free in the artifact."""
+
+    def fidelity(self, outputs: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:
+        """How well an artifact's outputs match those of the network that it was exported from."""
+        return {"output_difference": float(np.abs(outputs - expected).max())}
+
+    def reader(self, where: str) -> Callable[[Any], Any]:
+        """What each batch of a user's loader passes through, to be checked or put in form.
+
+        Args:
+            where: whose batches, for messages.
+        """
+        return lambda batch: batch
+
+    def predictions(
+        self, outputs: NDArray[np.float32], split: Split, baseline: Predictions | None
+    ) -> Predictions | None:
+        """What is kept of each test example beside the record; None where there is no form for it."""
+        return None
+
+    def metadata(self) -> Mapping[str, str]:
+        """What an artifact says of it."""
+        return {}
+
+    def figures(self, outputs: NDArray[np.float32], labels: NDArray[Any], prefix: str) -> dict[str, float]:
+        """`metrics` over a whole split, and the loss, computed in float64."""
+        wide, right = torch.from_numpy(outputs).double(), torch.from_numpy(labels)
+        found = {name: float(value) for name, value in self.metrics(wide, right).items()}
+        return {f"{prefix}_{name}": value for name, value in found.items()} | {
+            f"{prefix}_loss": float(self.loss(wide, right))
+        }
+
+
+def metric_of_task(node: Any) -> Metric:
+    """The metric of the task that a configuration names, without making it.
+
+    Raises:
+        UserError: it names none.
+    """
+    target = str(node.get("_target_")) if node else "none"
+    made = find(target, "task._target_")
+    metric = getattr(made, "metric", None)
+    if not isinstance(metric, Metric):
+        raise UserError(f"task._target_={target}: not a Task of lcomp.tasks: it has no metric")
+    return metric
