@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lcomp.modules.baseline import BaselineModule
+from lcomp.modules.baseline import ADAM, BaselineModule, OptimizerFactory
 from lcomp.techniques.distillation import Distillation
 from lcomp.techniques.schedule import Window, share_of_training
 from lcomp.techniques.technique import Technique
@@ -28,7 +28,7 @@ class DistillationModule(BaselineModule):
         network: the student.
         teacher: logits to learn from.
         objective: the loss, see `Objective`; a `Distillation` may learn something itself, and read features.
-        techniques, learning_rate, schedule, warmup: as in `BaselineModule`.
+        techniques, learning_rate, schedule, warmup, optimizer: as in `BaselineModule`.
         logits_in_batch: the batches' third tensor is the teacher's logits; it is not called then.
         input_shape: (C, H, W) of an image, which objectives on features need.
         seed: of what the objective draws.
@@ -43,11 +43,12 @@ class DistillationModule(BaselineModule):
         learning_rate: float = 1e-3,
         schedule: str = "constant",
         warmup: float = 0.0,
+        optimizer: OptimizerFactory = ADAM,
         logits_in_batch: bool = False,
         input_shape: Sequence[int] | None = None,
         seed: int = 0,
     ):
-        super().__init__(network, techniques, learning_rate, schedule, warmup)
+        super().__init__(network, techniques, learning_rate, schedule, warmup, optimizer)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.objective, self.logits_in_batch, self._progress = objective, logits_in_batch, 0.0
         if isinstance(objective, Distillation):
