@@ -38,4 +38,4 @@ def logits(path: Path, pixels):
     from lcomp.evaluation import measurement
     from lcomp.runtimes import ONNXRuntime
 
-    return measurement.logits(ONNXRuntime().session(path), pixels)
+    return measurement.outputs(ONNXRuntime().session(path), {"pixels": pixels})

@@ -6,10 +6,11 @@ from torch import nn
 
 from lcomp.export.onnx_export import export, fold_normalization
 from lcomp.models import LeNet5, SmallCNN
+from lcomp.tasks import ImageClassification
 
 
 def test_file_holds_the_graph_and_nothing_of_the_exporters(tmp_path):
-    export(SmallCNN(), tmp_path / "a.onnx", (1, 28, 28), 10, "hash")
+    export(SmallCNN(), tmp_path / "a.onnx", ImageClassification(), "hash")
     model = onnx.load(tmp_path / "a.onnx")
     assert not model.graph.value_info and not model.graph.metadata_props and not model.doc_string
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
@@ -20,12 +21,12 @@ def test_file_holds_the_graph_and_nothing_of_the_exporters(tmp_path):
 def test_the_same_network_gives_the_same_bytes(tmp_path):
     network = SmallCNN()
     for name in ("a", "b"):
-        export(network, tmp_path / name, (1, 28, 28), 10)
+        export(network, tmp_path / name, ImageClassification())
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_an_artifact_has_each_relu_behind_its_convolution(tmp_path):
-    export(LeNet5(), tmp_path / "a.onnx", (1, 28, 28), 10)  # where runtimes fuse it; torch pools first
+    export(LeNet5(), tmp_path / "a.onnx", ImageClassification())  # where runtimes fuse it; torch pools first
     order = [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
     assert order[:6] == ["Conv", "Relu", "MaxPool"] * 2
 

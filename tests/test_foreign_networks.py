@@ -34,6 +34,7 @@ from lcomp.models.layers import Normalize
 from lcomp.modules import BaselineModule
 from lcomp.packed import load, pack
 from lcomp.runtimes import ONNXRuntime
+from lcomp.tasks import ImageClassification
 from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.pruning.criteria import Taylor
@@ -182,7 +183,7 @@ def after(technique, network, pixels):
 
 
 def artifact(network, path, pixels):
-    export(network, path, (1, 28, 28), 10)
+    export(network, path, ImageClassification())
     return measurement.logits(ONNXRuntime().session(path), pixels.numpy())
 
 
@@ -301,7 +302,7 @@ def test_a_shared_weight_has_one_mask_one_set_of_integers_and_counts_once(pixels
     rounded = after(StaticQuantization(), baked, pixels)
     assert rounded.a.coded is rounded.b.coded
     assert size.of_network(rounded, pixels[:2])["parameters"] == weights + 3 * 64 + 10
-    export(rounded, tmp_path / "a.onnx", (1, 28, 28), 10)
+    export(rounded, tmp_path / "a.onnx", ImageClassification())
     assert (tmp_path / "a.onnx").stat().st_size < weights + 6_000
     assert size.of_graph(tmp_path / "a.onnx")["sparsity"] >= zeros / weights
 

@@ -13,6 +13,8 @@ from lcomp.config import run_config
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.runtimes import ONNXRuntime
+from lcomp.tasks import ImageClassification
+from lcomp.tasks.image_classification import accuracy_and_loss
 from lcomp.techniques.quantization import QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import AdditivePowerOfTwo, Binary, PowerOfTwo, Ternary, Uniform
@@ -144,8 +146,8 @@ def test_after_training_more_levels_cost_less_accuracy(digits, trained, tmp_path
         technique = StaticQuantization(bits, grid=grid)
         technique.prepare(network)
         network = technique.finalize(network, (batch[0] for batch in digits.train_dataloader()))
-        export(network, tmp_path / f"{name}.onnx", (1, 28, 28), 10)
+        export(network, tmp_path / f"{name}.onnx", ImageClassification())
         session, splits = ONNXRuntime().session(tmp_path / f"{name}.onnx"), measurement.splits_of(digits)
-        own = measurement.logits(session, splits.test.pixels)
-        found[name] = measurement.accuracy_and_loss(own, splits.test.labels)[0]
+        own = measurement.outputs(session, splits.test.inputs)
+        found[name] = accuracy_and_loss(own, splits.test.labels)[0]
     assert found["uniform"] >= found["apot"] > found["binary"]

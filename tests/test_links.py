@@ -32,7 +32,7 @@ def chain(monkeypatch, digits, tmp_path):
 
     monkeypatch.setattr(teacher_chain, "fit", fit)
     monkeypatch.setattr(teacher_chain, "export", lambda network, path, *_: path.write_bytes(b"artifact"))
-    monkeypatch.setattr(digits, "carry_logits", lambda teacher: False)
+    monkeypatch.setattr(digits, "carry_outputs", lambda teacher: False)
 
     def make(*overrides, known="baseline", teacher=None):
         cfg = compose(f"baseline.cache={tmp_path}", *overrides)

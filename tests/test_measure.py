@@ -16,6 +16,9 @@ from lcomp.models import LeNet5, SmallCNN
 from lcomp.runtimes import ONNXRuntime
 from lcomp.runtimes.onnxruntime import inference_session
 from lcomp.summary import rows
+from lcomp.tasks import ImageClassification
+from lcomp.tasks.image_classification import accuracy_and_loss
+from lcomp.tasks.split import Split, Splits
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def artifact(tmp_path):
     path, network = tmp_path / "artifact.onnx", SmallCNN()
     for layer in (network.fc1, network.fc2):
         nn.init.normal_(layer.bias)  # the exporter drops a bias of zeros
-    export(network, path, (1, 28, 28), 10)
+    export(network, path, ImageClassification())
     return path
 
 
@@ -35,12 +38,12 @@ def test_sessions_ask_for_exact_integer_kernels_on_one_thread(artifact):
 
 def test_accuracy_and_loss_by_hand():
     logits = np.array([[0, math.log(3)], [0, 0]], np.float32)
-    accuracy, loss = measurement.accuracy_and_loss(logits, np.array([1, 1]))
+    accuracy, loss = accuracy_and_loss(logits, np.array([1, 1]))
     assert accuracy == 0.5 and loss == pytest.approx((-math.log(0.75) - math.log(0.5)) / 2)
 
 
 def test_large_logits_do_not_overflow():
-    assert measurement.accuracy_and_loss(np.array([[1e30, -1e30]], np.float32), np.array([0])) == (1.0, 0.0)
+    assert accuracy_and_loss(np.array([[1e30, -1e30]], np.float32), np.array([0])) == (1.0, 0.0)
 
 
 def test_sizes_are_the_files(artifact):
@@ -64,7 +67,7 @@ def test_weights_count_integers_and_zeros(tmp_path):
         network.fc1.weight[:60] = 0
         network.fc1.bias.fill_(1)
     seen = size.of_network(network, torch.rand(1, 1, 28, 28))
-    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    export(network, tmp_path / "a.onnx", ImageClassification())
     assert seen["parameters"] == 44_426
     assert size.of_graph(tmp_path / "a.onnx")["sparsity"] == pytest.approx(60 * 256 / 44_190)
     assert seen["nonzero_parameters"] == 44_190 - 60 * 256 + 120
@@ -72,10 +75,10 @@ def test_weights_count_integers_and_zeros(tmp_path):
 
 def agreement(path, network):
     pixels = np.random.default_rng(0).random((300, 1, 28, 28), np.float32)
-    split = measurement.Split(pixels, np.zeros(300, np.int64))
+    split = Split({"pixels": pixels}, np.zeros(300, np.int64))
     session = ONNXRuntime().session(path)
-    own, expected = measurement.logits(session, pixels), measurement.answers(network, pixels)
-    return measurement.quality(session, measurement.Splits(split, split), own, expected)
+    own, expected = measurement.outputs(session, {"pixels": pixels}), measurement.answers(network, {"pixels": pixels})
+    return measurement.quality(ImageClassification(), session, Splits(split, split), own, expected)
 
 
 def test_a_wrong_artifact_is_noticed(artifact):
@@ -85,7 +88,7 @@ def test_a_wrong_artifact_is_noticed(artifact):
 
 def test_an_artifact_agrees_with_its_own_network(tmp_path):
     network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    export(network, tmp_path / "a.onnx", ImageClassification())
     seen = agreement(tmp_path / "a.onnx", network)
     assert seen["agreement"] == 1 and seen["logit_difference"] < 1e-5
 
@@ -146,7 +149,7 @@ NETWORKS = [
 
 @pytest.mark.parametrize(("network", "macs"), NETWORKS, ids=lambda value: type(value).__name__)
 def test_operations_agree_by_hand_from_the_graph_and_from_the_network(network, macs, tmp_path):
-    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    export(network, tmp_path / "a.onnx", ImageClassification())
     seen = rows(network, (1, 28, 28))  # torch's own counter, on kernels that it can see into
     assert size.of_graph(tmp_path / "a.onnx")["macs"] == sum(row.macs for row in seen) == macs
     assert sum(row.parameters for row in seen) == sum(p.numel() for p in network.parameters())

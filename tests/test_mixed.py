@@ -14,6 +14,7 @@ from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
+from lcomp.tasks import ImageClassification
 from lcomp.techniques.parametrizations import original
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import MixedPrecision, QuantizationAwareTraining, StaticQuantization
@@ -79,7 +80,7 @@ def test_a_network_learns_within_its_budget_and_its_file_holds_the_levels(digits
     assert chosen == {"bits/conv": 8, "bits/fc1": 2, "bits/fc2": 8}
     assert sum(sizes[name[5:]] * bits for name, bits in chosen.items()) <= 8 * budget
     network = module.finalize()
-    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    export(network, tmp_path / "a.onnx", ImageClassification())
     largest = {weight.size: int(abs(weight).max()) for weight in integer_weights(tmp_path / "a.onnx")}
     assert largest == {36: 127, 10_816: 1, 160: 127}
 

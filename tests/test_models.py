@@ -6,6 +6,7 @@ from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.models import ConvNet, LeNet5, SmallCNN, mobilenet_v3_small, resnet18
 from lcomp.models.layers import PooledReLU
+from lcomp.tasks import ImageClassification
 from lcomp.techniques import layer_graph
 
 
@@ -56,7 +57,7 @@ def test_a_net_of_convolutions_has_the_layers_that_it_is_asked_for(settings, par
     assert sum(p.numel() for p in network.parameters()) == parameters  # 36 of them scale batch norms
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
     assert ConvNet(num_classes=7, input_shape=(3, 32, 32), **settings).eval()(torch.rand(2, 3, 32, 32)).shape == (2, 7)
-    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    export(network, tmp_path / "a.onnx", ImageClassification())
     operators = [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
     assert "BatchNormalization" not in operators and "Sub" not in operators  # both are folded
 

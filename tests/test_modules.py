@@ -67,7 +67,7 @@ def test_teachers_lie_as_they_prefer_while_they_teach_and_as_they_were_afterward
 
 def test_carried_logits_are_the_teachers(digits, trained):
     try:
-        digits.carry_logits(trained)
+        digits.carry_outputs(trained)
         images, _, carried = next(iter(digits.train_dataloader()))
         assert torch.allclose(carried, trained(images), atol=1e-4)
     finally:
@@ -76,9 +76,9 @@ def test_carried_logits_are_the_teachers(digits, trained):
 
 def test_carried_logits_give_the_loss_of_asking_the_teacher(digits, trained):
     asking = DistillationModule(SmallCNN(), trained, LogitDistillation(4, 0.3))
-    reading = DistillationModule(asking.network, trained, LogitDistillation(4, 0.3), logits_in_batch=True)
+    reading = DistillationModule(asking.network, trained, LogitDistillation(4, 0.3), outputs_in_batch=True)
     images, labels = digits.train.images[:50].float() / 255, digits.train.labels[:50]
-    asked = asking.loss(images, labels)
+    asked = asking.loss((images, labels))
     assert torch.allclose(asked, reading.loss(images, labels, trained(images)))
     assert torch.equal(asked, asking.loss(images, labels, torch.zeros(50)))  # a third tensor of somebody's own
 
@@ -92,9 +92,9 @@ def test_teacher_is_asked_once_unless_the_images_are_perturbed(trained):
             return trained(x)
 
     plain = MNISTDataModule(dataset="mnist5k")
-    assert plain.carry_logits(Counting()) and sum(asked) == 3500
+    assert plain.carry_outputs(Counting()) and sum(asked) == 3500
     noisy = MNISTDataModule(dataset="mnist5k", perturb={"rotation": {"severity": 3}})
-    assert not noisy.carry_logits(Counting()) and sum(asked) == 3500
+    assert not noisy.carry_outputs(Counting()) and sum(asked) == 3500
     assert len(next(iter(noisy.train_dataloader()))) == 2
 
 
@@ -151,6 +151,6 @@ def test_learning_rate_rises_in_a_line_over_the_warm_up(digits, schedule):
 def test_a_subclass_may_have_a_training_step_of_its_own(digits):
     class Yours(BaselineModule):
         def training_step(self, batch, batch_idx):
-            return self.loss(*batch)
+            return self.loss(batch)
 
     assert train(Yours(SmallCNN()), digits).global_step == 20

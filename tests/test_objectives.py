@@ -107,18 +107,18 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(trained):
         if name == "vid":
             features = [one[:, :, None, None] for one in features]
         expected = expected + {"fitnets": 0.7, "attention": 20, "vid": 0.3}[name] * parts[name](*features)
-    assert torch.allclose(module.loss(x, labels), expected, rtol=1e-6)
+    assert torch.allclose(module.loss((x, labels)), expected, rtol=1e-6)
 
 
 def test_objectives_without_weight_or_past_their_end_leave_logit_distillation_to_the_bit(trained):
     network, (x, labels) = SmallCNN(), images()
-    plain = DistillationModule(network, trained, LogitDistillation(4, 0.3)).loss(x, labels)
+    plain = DistillationModule(network, trained, LogitDistillation(4, 0.3)).loss((x, labels))
     for kind in (FitNets, AttentionTransfer, VID):
-        assert torch.equal(made({"x": kind(0)}, network, trained).loss(x, labels), plain)
+        assert torch.equal(made({"x": kind(0)}, network, trained).loss((x, labels)), plain)
         ended = made({"x": kind(1.0, until=0.5)}, network, trained)
-        assert not torch.equal(ended.loss(x, labels), plain)
+        assert not torch.equal(ended.loss((x, labels)), plain)
         ended._progress = 0.5
-        assert torch.equal(ended.loss(x, labels), plain)
+        assert torch.equal(ended.loss((x, labels)), plain)
 
 
 def test_an_objective_is_off_after_its_share_of_training(digits, trained):
@@ -184,7 +184,7 @@ def test_what_is_learned_is_drawn_from_the_seed_and_nothing_else_moves(trained):
 def test_no_hook_is_left_and_networks_can_be_copied(digits, trained):
     module = made(objectives(), teacher=trained, techniques=[Pruning(0.5)])
     train(module, digits, steps=2)
-    module.loss(*images())
+    module.loss(images())
     with pytest.raises(RuntimeError):
         module.loss(torch.zeros(1, 3, 28, 28), torch.zeros(1, dtype=torch.int64))
     for network in (module.network, trained):
@@ -198,7 +198,7 @@ def test_features_of_a_masked_layer_are_those_of_its_masked_weight(trained):
     module.network.conv.parametrizations["weight"][0].mask.zero_()
     nn.init.zeros_(module.network.conv.bias)
     module.objective.parts["fitnets"].regressor.bias.data.zero_()
-    module.loss(x, labels)
+    module.loss((x, labels))
     with caught(trained, ["conv2"]) as given:
         trained(x)
     assert module.objective.scalars()["objective/fitnets"] == pytest.approx(
@@ -211,7 +211,7 @@ def test_of_an_ensemble_a_members_layer_can_be_named():
     module = made({"vid": VID(), "other": VID(teacher_layer="members.0.conv1")}, teacher=ensemble)
     named = [part.teacher_layer for part in module.objective.parts.values()]
     assert named == ["members.1.conv2", "members.0.conv1"]
-    assert module.loss(*images()).isfinite()
+    assert module.loss(images()).isfinite()
 
 
 class NoMaps(nn.Module):
@@ -260,7 +260,7 @@ def test_a_layer_without_features_is_refused(layer, message):
 def test_a_bare_module_must_know_the_shape_of_images_only_for_features():
     with pytest.raises(UserError, match=r"kd.objectives: vid must know .*input_shape, such as \(1, 28, 28\)"):
         DistillationModule(SmallCNN(), LeNet5(), Distillation(objectives={"vid": VID()}))
-    assert DistillationModule(SmallCNN(), LeNet5(), Distillation()).loss(*images()).isfinite()
+    assert DistillationModule(SmallCNN(), LeNet5(), Distillation()).loss(images()).isfinite()
 
 
 def test_a_list_of_names_is_answered_with_the_slash():
@@ -283,7 +283,7 @@ def test_the_teachers_logits_are_cached_unless_its_features_are_read(choice, car
     try:
         objective, techniques = components.make_techniques(cfg)
         module = components.make_module(cfg, digits, SmallCNN(), trained, objective, techniques)
-        assert module.logits_in_batch == carried == bool(digits.train.extra)
+        assert module.outputs_in_batch == carried == bool(digits.train.extra)
     finally:
         digits.train.extra = ()
 
@@ -319,9 +319,9 @@ def test_noise_is_a_function_of_the_seed_and_of_the_batches_before(seed, before)
 
 def test_noise_reaches_the_loss_and_none_of_it_leaves_logit_distillation(trained):
     network, (x, labels) = SmallCNN(), images()
-    plain = DistillationModule(network, trained, LogitDistillation(3, 0.1)).loss(x, labels)
+    plain = DistillationModule(network, trained, LogitDistillation(3, 0.1)).loss((x, labels))
     for noise, same in ((TeacherNoise(0.0), True), (TeacherNoise(0.1, 0.0), True), (TeacherNoise(0.1, 1.0), False)):
-        seen = DistillationModule(network, trained, Distillation(noise=noise)).loss(x, labels)
+        seen = DistillationModule(network, trained, Distillation(noise=noise)).loss((x, labels))
         assert torch.equal(seen, plain) == same
     copy_of = TeacherNoise(0.1, 1.0)
     student, teacher = network(x), trained(x)

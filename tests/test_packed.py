@@ -28,6 +28,7 @@ from lcomp.packed.network import Clip
 from lcomp.packed.operations import OPERATIONS
 from lcomp.packed.rounding import on_grid, rounded, significant
 from lcomp.packed.tensors import MOST_LEVELS, kernels, read_floats, read_integers, write_floats, write_integers
+from lcomp.tasks import ImageClassification
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import StaticQuantization, WeightSharing
 from lcomp.techniques.quantization.layers import Input
@@ -148,7 +149,7 @@ def test_every_kind_of_step_comes_back():
 def foreign(tmp_path_factory):
     torch.manual_seed(0)
     network, path = Foreign().eval(), tmp_path_factory.mktemp("foreign") / "artifact.onnx"
-    export(network, path, (1, 28, 28), 10)
+    export(network, path, ImageClassification())
     return network, path
 
 
@@ -192,7 +193,7 @@ def test_structure_takes_tens_of_bytes_and_a_sparse_network_its_entropy(tmp_path
     torch.manual_seed(0)
     network = compressed(LeNet5(), Pruning(0.95), StaticQuantization(4, granularity="tensor"))
     network = rounded(network, bias_bits=8, scale_bits=8)
-    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    export(network, tmp_path / "a.onnx", ImageClassification())
     parts = packed_into(tmp_path / "a.onnx", tmp_path / "a.lcomp")
     assert parts["header"] == HEADER == 7 and parts["structure"] < 28
     assert parts["scales"] < 10 * 3.5 and parts["biases"] < 236 + 5 * 5
@@ -205,7 +206,7 @@ def test_narrow_activations_are_one_step(tmp_path):
     """The artifact has a Clip in front of each: its eight-bit quantizer knows no fewer levels."""
     torch.manual_seed(0)
     network = compressed(LeNet5(), StaticQuantization(4, activation_bits=3))
-    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    export(network, tmp_path / "a.onnx", ImageClassification())
     made = from_onnx(tmp_path / "a.onnx")
     assert [step.levels for step in made.steps if isinstance(step, Input)] == [255, 7, 7, 7, 7]
     assert not any(isinstance(step, Clip) for step in made.steps)
@@ -216,7 +217,7 @@ def test_narrow_activations_are_one_step(tmp_path):
 def test_values_that_no_weight_takes_are_left_out(tmp_path):
     torch.manual_seed(0)
     network = compressed(LeNet5(), Pruning(0.9), WeightSharing(8, begin=1))
-    export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+    export(network, tmp_path / "a.onnx", ImageClassification())
     made = from_onnx(tmp_path / "a.onnx")
     books = [step.coded for step in made.steps if hasattr(step, "coded")]
     assert all(len(book.codebook) == len(book.integers.unique()) for book in books)
@@ -263,7 +264,7 @@ class WithSoftmax(nn.Sequential):
 
 
 def test_an_operator_without_a_place_is_named_and_leaves_no_file(tmp_path, caplog, capsys):
-    export(WithSoftmax(), tmp_path / "artifact.onnx", (1, 28, 28), 10)
+    export(WithSoftmax(), tmp_path / "artifact.onnx", ImageClassification())
     with caplog.at_level(logging.WARNING):
         assert size.of_packed(tmp_path / "artifact.onnx") == {}
     assert "no packed_bytes" in caplog.text and "Softmax" in caplog.text

@@ -11,6 +11,7 @@ from lcomp.export.onnx_export import export
 from lcomp.report import charts
 from lcomp.report.runs import front, shown
 from lcomp.report.writing import read, write
+from lcomp.tasks import ImageClassification
 
 EVIL = "model.name=<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 CURVES = {"val_accuracy": [0.6, 0.8], "train_loss": [0.9, 0.4], "seconds": [1.0, 2.0]}
@@ -88,7 +89,7 @@ def folder(tmp_path_factory, trained):
             size=size,
             extra=extra | robust,
         )
-        export(trained, place / str(number) / "artifact.onnx", (1, 28, 28), 10)
+        export(trained, place / str(number) / "artifact.onnx", ImageClassification())
         number += 1
     record(
         place / str(number),
@@ -118,7 +119,7 @@ def folder(tmp_path_factory, trained):
     )
     other.dataset = DATA | {"name": "mnist", "sha256": "d" * 64}
     other.write(place / str(number + 2))
-    export(trained, place / "base-0.95" / "artifact.onnx", (1, 28, 28), 10)
+    export(trained, place / "base-0.95" / "artifact.onnx", ImageClassification())
     write(read([place]), place)
     return place
 

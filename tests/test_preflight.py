@@ -117,7 +117,7 @@ def test_a_harmless_batch_is_read_as_pixels_and_labels(digits, kind):
         assert x.dtype == torch.float32 and y.dtype == torch.int64 and not x.requires_grad and type(x) is torch.Tensor
         torch.testing.assert_close(x, plain.parts[part][0], rtol=0, atol=1e-7)
         assert torch.equal(y, plain.parts[part][1])
-    split = measurement.split_of(data.test_dataloader())
+    split = measurement.split_of(data.test_dataloader(), data.task)
     assert split.pixels.dtype == np.float32 and split.labels.tolist() == plain.parts["test"][1].tolist()
     seen = content_hash.dataset(data)
     assert (seen["name"], seen["train"], seen["val"], seen["test"]) == ("Digits", 96, 70, 70)
@@ -332,7 +332,7 @@ def test_a_harmless_network_gives_its_logits_learns_and_exports(digits, tmp_path
     again = preflight.accept(NETWORKS[kind](), "model._target_=mine.Net", data)
     assert all(torch.equal(one, other) for one, other in zip(before, again.parameters(), strict=True))
     fit(components.BaselineModule(network), data, 1, 0, progress=False)
-    export(network, tmp_path / "a.onnx", data.input_shape, 10)
+    export(network, tmp_path / "a.onnx", data.task)
     logits = torch.from_numpy(ONNXRuntime().session(tmp_path / "a.onnx")(x.numpy()))
     torch.testing.assert_close(logits, network.eval()(x).detach(), rtol=1e-4, atol=1e-5)
 

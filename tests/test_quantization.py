@@ -15,6 +15,7 @@ from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, QATModule
+from lcomp.tasks import ImageClassification
 from lcomp.techniques import layer_graph
 from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.quantization import DynamicQuantization, QuantizationAwareTraining, StaticQuantization
@@ -148,7 +149,7 @@ def test_moving_average_of_the_ranges():
 def test_qat_file_has_integers_and_runs_integer_kernels(after_qat, tmp_path, pixels):
     fake, network = after_qat
     path = tmp_path / "qat.onnx"
-    export(network, path, (1, 28, 28), 10, "")
+    export(network, path, ImageClassification(), "")
     assert sorted(w.size for w in integer_weights(path)) == sorted(p.weight.numel() for _, p in layers(LeNet5()))
     assert not any(a.dtype == "float32" and a.ndim > 1 for a in initializers(path).values())
     kernels = optimized(path)
@@ -176,7 +177,7 @@ def test_static_quantization_exports_what_it_computes(digits, tmp_path, network,
     torch.manual_seed(1)
     made = quantized(StaticQuantization(bits, calibration_images=500), network(), digits)
     path = tmp_path / "static.onnx"
-    export(made, path, (1, 28, 28), 10, "")
+    export(made, path, ImageClassification(), "")
     with torch.no_grad():
         expected = made(pixels).numpy()
     assert (logits(path, pixels.numpy()).argmax(1) == expected.argmax(1)).mean() >= agreement
@@ -199,7 +200,7 @@ def test_narrow_activations_saturate_in_the_file_as_in_the_network(tmp_path, pix
             return self.linear(self.flatten(self.quantize(x)))
 
     network = Narrow().eval()
-    export(network, tmp_path / "narrow.onnx", (1, 28, 28), 10)
+    export(network, tmp_path / "narrow.onnx", ImageClassification())
     with torch.no_grad():
         expected = network(pixels[:200]).numpy()
     assert np.abs(logits(tmp_path / "narrow.onnx", pixels[:200].numpy()) - expected).max() < 1e-4
@@ -231,7 +232,7 @@ def test_static_ranges_are_the_extremes_over_the_calibration_images(digits, trai
 def test_dynamic_graph_stores_no_activation_scale(digits, trained, tmp_path, pixels):
     made = quantized(DynamicQuantization(8), trained, digits)
     path = tmp_path / "dynamic.onnx"
-    export(made, path, (1, 28, 28), 10, "")
+    export(made, path, ImageClassification(), "")
     seen = operators(path)
     assert seen["DynamicQuantizeLinear"] == 5 and seen["QuantizeLinear"] == 0
     assert not any(a.ndim == 0 and a.dtype == "float32" for a in initializers(path).values())
@@ -257,7 +258,7 @@ def test_any_width_keeps_its_levels(bits):
 def test_excluded_layers_stay_float(digits, tmp_path):
     made = quantized(StaticQuantization(8, exclude=["fc*"]), LeNet5(), digits)
     path = tmp_path / "some.onnx"
-    export(made, path, (1, 28, 28), 10, "")
+    export(made, path, ImageClassification(), "")
     assert len(integer_weights(path)) == 2
     assert sum(a.dtype == "float32" and a.ndim == 2 for a in initializers(path).values()) == 3
 
@@ -293,7 +294,7 @@ def test_batch_norm_is_folded_exactly_and_leaves_integer_kernels(digits, tmp_pat
         one, other = made(pixels[:20]), fake(pixels[:20])
     assert (one - other).abs().max() < 0.05 * other.std()
     path = tmp_path / "norms.onnx"
-    export(made, path, (1, 28, 28), 10, "")
+    export(made, path, ImageClassification(), "")
     assert optimized(path)["QLinearConv"] == 3 and operators(path)["BatchNormalization"] == 0
     with torch.no_grad():
         expected = made(pixels).numpy()

@@ -13,6 +13,7 @@ from torch import nn
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.models import SmallCNN
+from lcomp.tasks import ImageClassification
 from lcomp.techniques.quantization import HybridQuantization, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Binary, PowerOfTwo, Uniform
@@ -171,7 +172,7 @@ def test_float_activations_leave_no_quantizer_and_integers_in_the_file(tmp_path,
     made = technique.finalize(network).eval()
     pixels = digits.test.images[:200].float() / 255
     path = tmp_path / "hybrid.onnx"
-    export(made, path, (1, 28, 28), 10, "")
+    export(made, path, ImageClassification(), "")
     seen = operators(path)
     assert seen["QuantizeLinear"] == seen["DynamicQuantizeLinear"] == 0 and seen["DequantizeLinear"] == 3
     assert len(integer_weights(path)) == 3

@@ -15,6 +15,7 @@ from lcomp.record import predictions
 from lcomp.record.result import Result
 from lcomp.run import describe, run
 from lcomp.runtimes import ONNXRuntime
+from lcomp.tasks.split import Split, Splits
 from lcomp.training import components
 
 ASKED = ["robustness=mnist_c", "robustness.attributions=20"]
@@ -79,7 +80,7 @@ def test_they_are_of_the_artifacts_own_answers(first):
 
 def test_corruption_costs_accuracy_as_a_fresh_draw_of_it_does(first, digits):
     result, folder = first
-    pixels = measurement.split_of(digits.test_dataloader()).pixels
+    pixels = measurement.split_of(digits.test_dataloader(), digits.task).pixels
     changed = corrupted_images.corrupted(corrupted_images.images_of(pixels), "stripe", PUBLISHED["stripe"])
     logits = measurement.logits(ONNXRuntime().session(folder / "artifact.onnx"), changed.astype(np.float32) / 255)
     seen = (logits.argmax(1) == digits.test.labels.numpy()).mean()
@@ -120,9 +121,10 @@ def few(monkeypatch):
 @pytest.fixture
 def splits(digits):
     """10,000 test images, as many as the published files have, and a few for validation."""
-    test, validation = (measurement.split_of(loader) for loader in (digits.test_dataloader(), digits.val_dataloader()))
-    many = measurement.Split(np.tile(test.pixels, (10, 1, 1, 1)), np.tile(test.labels, 10))
-    return measurement.Splits(measurement.Split(validation.pixels[:50], validation.labels[:50]), many)
+    loaders = digits.test_dataloader(), digits.val_dataloader()
+    test, validation = (measurement.split_of(loader, digits.task) for loader in loaders)
+    many = Split({"pixels": np.tile(test.pixels, (10, 1, 1, 1))}, np.tile(test.labels, 10))
+    return Splits(Split({"pixels": validation.pixels[:50]}, validation.labels[:50]), many)
 
 
 def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tmp_path):
@@ -159,7 +161,7 @@ def test_severities_are_measured_each_and_mce_is_over_them(first, few, digits):
     own = base | {f"accuracy/mnist_c/{name}:4": 0.0 for name in few}
     one = dict(figures=own, logits=np.eye(10, dtype=np.float32), attributions=None)
     measured = mnist_c.Measured(**one), mnist_c.Measured(**one | {"figures": base})
-    test = measurement.Split(both.test.pixels[:10], np.arange(10))
+    test = Split({"pixels": both.test.pixels[:10]}, np.arange(10))
     found = asked.beside(*measured, test)
     assert found["mce"] == 1.5 and found["relative_mce"] == 2 and found["val_mce"] == 1
     assert "attribution_correlation" not in found
@@ -219,6 +221,6 @@ def test_the_files_content_is_part_of_the_experiment(digits):
 
 
 def test_looked_at_images_are_spread_over_the_split():
-    test = measurement.Split(np.zeros((1000, 1, 2, 2), np.float32), np.arange(1000))
+    test = Split({"pixels": np.zeros((1000, 1, 2, 2), np.float32)}, np.arange(1000))
     assert MNISTC(attributions=10).looked_at(test)[1].tolist() == [0, *range(111, 1000, 111)]
     assert len(MNISTC(attributions=5000).looked_at(test)[1]) == 1000

@@ -16,6 +16,7 @@ from lcomp.models import LeNet5, resnet18
 from lcomp.modules import BaselineModule
 from lcomp.run import run
 from lcomp.runtimes.torch import IntegerLayer, with_integer_kernels
+from lcomp.tasks import ImageClassification
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import (
     DynamicQuantization,
@@ -63,7 +64,7 @@ def exported(digits, tmp_path_factory):
         train(module, digits, steps=20)
         network = module.finalize(module.calibration(digits))
         path = tmp_path_factory.mktemp(name) / "artifact.onnx"
-        export(network, path, (1, 28, 28), 10)
+        export(network, path, ImageClassification())
         found[name] = network, path
     return found
 
@@ -81,7 +82,7 @@ CLOSE = {"int8": 0.05, "signed": 0.05, "bits": 0.2, "dynamic": 0.05}  # an integ
 @pytest.mark.parametrize(("engine", "technique"), CASES)
 def test_every_engine_gives_the_logits_of_the_network(exported, digits, engine, technique):
     runtime, (network, artifact) = made(engine), exported[technique]
-    pixels = measurement.split_of(digits.test_dataloader()).pixels[:300]
+    pixels = measurement.split_of(digits.test_dataloader(), digits.task).pixels[:300]
     if (engine, technique) == ("litert", "dynamic"):
         with pytest.raises(UserError, match=r"runtime=litert: .*choose quant=static"):
             runtime.file(artifact)
@@ -89,7 +90,7 @@ def test_every_engine_gives_the_logits_of_the_network(exported, digits, engine, 
     file = runtime.file(artifact)
     assert file.suffix == SUFFIXES.get(engine, ".onnx") and file.is_file()
     session = runtime.session(file)
-    own, expected = measurement.logits(session, pixels), measurement.answers(network, pixels)
+    own, expected = measurement.outputs(session, {"pixels": pixels}), measurement.answers(network, {"pixels": pixels})
     assert own.shape == (300, 10) and own.dtype == np.float32
     step = CLOSE.get(technique, 1e-4)
     assert np.abs(own - expected).max() < step * np.abs(expected).max()
@@ -110,11 +111,12 @@ REWRITTEN = [
 def test_a_rewritten_artifact_gives_the_logits_of_the_artifact(exported, digits, engine, technique):
     plain, rewriting = made(engine), made(engine, space_to_depth=True)
     artifact = exported[technique][1]
-    pixels = measurement.split_of(digits.test_dataloader()).pixels[:300]
+    pixels = measurement.split_of(digits.test_dataloader(), digits.task).pixels[:300]
     file = rewriting.file(artifact)
     assert file.name == "artifact.space_to_depth" + SUFFIXES.get(engine, ".onnx") and file != plain.file(artifact)
     own, expected = (
-        measurement.logits(runtime.session(runtime.file(artifact)), pixels) for runtime in (rewriting, plain)
+        measurement.outputs(runtime.session(runtime.file(artifact)), {"pixels": pixels})
+        for runtime in (rewriting, plain)
     )
     if technique == "int8" and engine != "openvino":  # which chooses kernels by processor and shape
         assert np.array_equal(own, expected)
@@ -122,7 +124,7 @@ def test_a_rewritten_artifact_gives_the_logits_of_the_artifact(exported, digits,
 
 
 def test_answers_do_not_change_with_the_next_question(exported, digits):
-    pixels = measurement.split_of(digits.test_dataloader()).pixels
+    pixels = measurement.split_of(digits.test_dataloader(), digits.task).pixels
     for engine in ENGINES:
         if importlib.util.find_spec(ENGINES[engine]) is None:
             continue
@@ -228,7 +230,7 @@ def test_a_missing_package_is_named(monkeypatch):
 @pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "litert"])
 def test_a_network_with_branches_runs_in_every_engine(engine, tmp_path):
     runtime, network = made(engine), resnet18()
-    export(network.eval(), tmp_path / "artifact.onnx", (1, 28, 28), 10)
+    export(network.eval(), tmp_path / "artifact.onnx", ImageClassification())
     pixels = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
-    own = measurement.logits(runtime.session(runtime.file(tmp_path / "artifact.onnx")), pixels)
-    assert np.abs(own - measurement.answers(network, pixels)).max() < 1e-3
+    own = measurement.outputs(runtime.session(runtime.file(tmp_path / "artifact.onnx")), {"pixels": pixels})
+    assert np.abs(own - measurement.answers(network, {"pixels": pixels})).max() < 1e-3

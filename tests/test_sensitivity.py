@@ -12,9 +12,9 @@ from test_command_line import ask
 from torch import nn
 
 from lcomp.evaluation import measurement
-from lcomp.evaluation.measurement import Split
 from lcomp.sensitivity import __main__, output
 from lcomp.sensitivity.scores import ALL, pruned, quantized, sensitivity
+from lcomp.tasks.split import Split
 from lcomp.training import components
 from lcomp.training.baseline_cache import Baseline
 
@@ -87,7 +87,7 @@ def test_all_layers_together_have_each_layers_own_change(split, scores):
     with torch.no_grad():
         for layer in (network.conv, *network.body.values(), network.last):
             layer.weight.copy_(quantized(layer.weight, 2))
-    own = measurement.answers(network, split.pixels)
+    own = measurement.answers(network, split.inputs)
     assert of(scores, ALL)[3].accuracy == pytest.approx((own.argmax(1) == split.labels).mean())
 
 
@@ -150,8 +150,8 @@ def test_only_the_validation_split_is_read(digits, trained, tmp_path, monkeypatc
     assert [(row["layer"], row["value"]) for row in rows[:4]] == [
         ("conv1", "0.5"), ("conv1", "0.9"), ("conv1", "4"), ("conv2", "0.5"),
     ]  # fmt: skip
-    split = measurement.split_of(digits.val_dataloader())
-    unchanged = float((measurement.answers(trained, split.pixels).argmax(1) == split.labels).mean())
+    split = measurement.split_of(digits.val_dataloader(), digits.task)
+    unchanged = float((measurement.answers(trained, split.inputs).argmax(1) == split.labels).mean())
     assert {round(float(row["accuracy"]) - float(row["change"]), 9) for row in rows} == {round(unchanged, 9)}
     assert f"Unchanged: {unchanged:.2%}" in said and "fc1" in said and "69.5%" in said
 

@@ -15,6 +15,7 @@ from lcomp.evaluation import measurement, size
 from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
+from lcomp.tasks import ImageClassification
 from lcomp.techniques.parametrizations import original, parametrization
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import WeightSharing
@@ -90,7 +91,7 @@ def test_a_file_holds_a_byte_for_each_weight_and_answers_as_the_network(trained,
     technique.prepare(network)
     assert not technique.trains
     network, path = technique.finalize(network).eval(), tmp_path / "a.onnx"
-    export(network, path, (1, 28, 28), 10)
+    export(network, path, ImageClassification())
     found = integer_weights(path)
     assert sorted(w.size for w in found) == sorted(layer.weight.numel() for _, layer in layers(LeNet5()))
     assert all(w.dtype == np.uint8 for w in found) and operators(path)["Gather"] == 5
@@ -98,9 +99,9 @@ def test_a_file_holds_a_byte_for_each_weight_and_answers_as_the_network(trained,
     floats = sum(a.size for a in initializers(path).values() if a.dtype == np.float32)
     assert floats <= 236 + 2 * 256 + 3 * 16 + 4
     pixels = digits.test.images.float().numpy() / 255
-    own, expected = logits(path, pixels), measurement.answers(network, pixels)
+    own, expected = logits(path, pixels), measurement.answers(network, {"pixels": pixels})
     assert np.abs(own - expected).max() < 1e-3
-    assert (own.argmax(1) == measurement.answers(trained, pixels).argmax(1)).mean() > 0.5
+    assert (own.argmax(1) == measurement.answers(trained, {"pixels": pixels}).argmax(1)).mean() > 0.5
 
 
 def test_figures_count_indices_as_weights(trained, tmp_path):
@@ -112,7 +113,7 @@ def test_figures_count_indices_as_weights(trained, tmp_path):
         if technique:
             technique.prepare(network)
             network = technique.finalize(network).eval()
-        export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
+        export(network, tmp_path / "a.onnx", ImageClassification())
         figures[name] = size.of_network(network, torch.rand(1, 1, 28, 28)) | size.of_graph(tmp_path / "a.onnx")
     for metric in ("parameters", "nonzero_parameters", "sparsity", "macs"):
         assert figures["shared"][metric] == figures["float"][metric]

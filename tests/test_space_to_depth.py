@@ -17,6 +17,7 @@ from lcomp.export.space_to_depth.rewriting import widened
 from lcomp.modules import BaselineModule
 from lcomp.packed.artifact import from_onnx
 from lcomp.runtimes.onnxruntime import inference_session
+from lcomp.tasks import ImageClassification
 from lcomp.techniques.quantization import DynamicQuantization, StaticQuantization, WeightSharing
 
 ZERO = numpy_helper.from_array(np.array(0, np.uint8), "zero")
@@ -137,7 +138,7 @@ def exported(tmp_path, technique=None, network=None):
     if technique:
         technique.prepare(network)
     path = tmp_path / "artifact.onnx"
-    export(module.finalize([pixels]), path, (1, 12, 12), 5)
+    export(module.finalize([pixels]), path, ImageClassification(5, (1, 12, 12)))
     return path, pixels.numpy()
 
 
@@ -195,10 +196,10 @@ def test_integers_stay_integers_and_logits_the_same_bits(tmp_path):
     assert kinds[kinds.index("Split") - 1] == "QuantizeLinear" and kinds[kinds.index("Max") + 1] == "DequantizeLinear"
     plain = runtimes.ONNXRuntime()
     assert plain.file(path) == path
-    expected = plain.session(path)(pixels)
+    expected = plain.session(path)({"pixels": pixels})
     assert (expected.std(0) > 0.01).all()  # the images differ in them
-    assert np.array_equal(engine.session(file)(pixels), expected)
-    assert np.array_equal(plain.session_for_many(path)(pixels), expected)
+    assert np.array_equal(engine.session(file)({"pixels": pixels}), expected)
+    assert np.array_equal(plain.session_for_many(path)({"pixels": pixels}), expected)
     assert fold(onnx.load(path), exactly=True) is True
 
 
@@ -212,7 +213,7 @@ def test_what_runtimes_compute_with_floats_keeps_its_bits_too(tmp_path, techniqu
     path, pixels = exported(tmp_path, technique)
     assert fold(onnx.load(path), exactly=True) is False and fold(onnx.load(path)) is True
     engine = runtimes.ONNXRuntime()
-    assert np.array_equal(engine.session_for_many(path)(pixels), engine.session(path)(pixels))
+    assert np.array_equal(engine.session_for_many(path)({"pixels": pixels}), engine.session(path)({"pixels": pixels}))
 
 
 @pytest.mark.parametrize("technique", [None, StaticQuantization(8)], ids=["float", "int8"])
@@ -222,9 +223,9 @@ def test_several_convolutions_of_one_channel(tmp_path, network, technique):
     plain, engine = runtimes.ONNXRuntime(), runtimes.ONNXRuntime(space_to_depth=True)
     kinds = [node.op_type for node in onnx.load(engine.file(path)).graph.node]
     assert kinds.count("SpaceToDepth") == (2 if network is serial else 1)
-    expected = plain.session(path)(pixels)
-    assert np.array_equal(plain.session_for_many(path)(pixels), expected)
-    assert np.allclose(engine.session(engine.file(path))(pixels), expected, atol=0.01)
+    expected = plain.session(path)({"pixels": pixels})
+    assert np.array_equal(plain.session_for_many(path)({"pixels": pixels}), expected)
+    assert np.allclose(engine.session(engine.file(path))({"pixels": pixels}), expected, atol=0.01)
 
 
 def test_an_artifact_with_nothing_to_rewrite_is_deployed_as_it_is_and_the_log_says_so(tmp_path, caplog):
@@ -232,7 +233,9 @@ def test_an_artifact_with_nothing_to_rewrite_is_deployed_as_it_is_and_the_log_sa
     engine = runtimes.ONNXRuntime(space_to_depth=True)
     file = engine.file(path)
     assert "no convolution of one channel before a 2x2 max-pooling" in caplog.text
-    assert np.array_equal(engine.session(file)(pixels), runtimes.ONNXRuntime().session(path)(pixels))
+    assert np.array_equal(
+        engine.session(file)({"pixels": pixels}), runtimes.ONNXRuntime().session(path)({"pixels": pixels})
+    )
 
 
 @pytest.mark.parametrize(("network", "operator"), [(Maxout, "Max"), (Halves, "Split")])
@@ -247,7 +250,10 @@ def test_indices_of_shared_weights_are_widened_with_the_one_of_zero(tmp_path):
     assert "Gather" in [node.op_type for node in onnx.load(path).graph.node]
     engine = runtimes.ONNXRuntime(space_to_depth=True)
     assert "SpaceToDepth" in [node.op_type for node in onnx.load(engine.file(path)).graph.node]
-    found, expected = engine.session(engine.file(path))(pixels), runtimes.ONNXRuntime().session(path)(pixels)
+    found, expected = (
+        engine.session(engine.file(path))({"pixels": pixels}),
+        runtimes.ONNXRuntime().session(path)({"pixels": pixels}),
+    )
     assert np.allclose(found, expected, atol=1e-5)
 
 
@@ -255,7 +261,7 @@ def test_steps_of_a_rewritten_artifact_give_its_logits(tmp_path):
     """What LiteRT's file is made of."""
     for technique in (StaticQuantization(8), WeightSharing(3, begin=0)):
         path, pixels = exported(tmp_path, technique)
-        expected = runtimes.ONNXRuntime().session(path)(pixels)
+        expected = runtimes.ONNXRuntime().session(path)({"pixels": pixels})
         network = from_onnx(path, rewritten=True)
         assert [type(step).__name__ for step in network.steps].count("GroupMaximum") == 1
         with torch.no_grad():

@@ -171,7 +171,7 @@ def test_teacher_and_student_see_the_same_changed_images(perturb):
             return self.layer(x.flatten(1))
 
     data = MNISTDataModule("mnist5k", perturb=perturb)
-    assert not data.carry_logits(Watching()) and not seen
+    assert not data.carry_outputs(Watching()) and not seen
     batch = next(iter(data.train_dataloader()))
     DistillationModule(Watching(), Watching(), LogitDistillation()).training_step(batch, 0)
     assert len(seen) == 2 and seen[0] is seen[1] is batch[0]

@@ -168,7 +168,7 @@ def carry_out(
         example = only(measurement.example_of(data))
         for technique in techniques:
             technique.check(student, example)
-        components.check_models(cfg, data, student)
+        components.check_later_training(cfg, data, student)
 
         loaded = components.load_teacher(cfg, data, objective)
         baseline = components.make_baseline(cfg, data)
@@ -208,9 +208,9 @@ def carry_out(
 
 def warn_of_unused(overrides: list[str]) -> None:
     """Says which overrides nothing reads, in a run that trains nothing but the baseline."""
-    unused = [override for override in overrides if override.startswith("trainer")]
+    unused = [override for override in overrides if override.startswith(("trainer", "optimizer.", "optimizer="))]
     if unused:
-        log.warning("nothing trains in this run: %s has no effect (baseline.trainer is the baseline's)", unused[0])
+        log.warning("nothing trains in this run: %s has no effect (the baseline has its own under baseline)", unused[0])
 
 
 def describe(cfg: DictConfig, data: Data, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:

@@ -56,13 +56,17 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
     if not allowed:
         allowed = sorted({f"{parent}.{own}" for keys in keys_of(parent).values() for own in keys})
         return f"{key}: {parent} has no such key; its choices have {', '.join(allowed)}{nearest(key, allowed)}"
-    hint = f"; a key that your own class takes is added with +{key}=..." if parent in ("model", "data") else ""
+    hint = (
+        f"; a key that your own class takes is added with +{key}=..."
+        if parent in ("model", "data", "optimizer")
+        else ""
+    )
     return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{nearest(key, allowed)}"
 
 
 def unknown_word(word: str, allowed: Sequence[str]) -> str:
     """Says which word of a command line is near, where a part of the run has a key of that name, or what there is."""
-    parts = (*run_config.FAMILIES, "trainer", "data", "model")
+    parts = (*run_config.FAMILIES, "trainer", "optimizer", "data", "model")
     owners = [part for part in parts if any(word in keys for keys in keys_of(part).values())]
     if owners:
         return f"{word}: no such key; write " + " or ".join(f"{part}.{word}" for part in owners)

@@ -23,6 +23,7 @@ from lcomp.config.repository import Kept
 from lcomp.errors import UserError
 
 GROUPS = ("data", "task", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
+CHOSEN = (*GROUPS, "trainer", "optimizer", "logger")  # of which every run has a choice
 KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
 
 
@@ -154,7 +155,7 @@ def only_own_files(loader: ConfigLoaderImpl) -> bool:
 
 def of_a_group(path: str | None) -> bool:
     """Whether the file is a choice of a part of the run, not an experiment or the like."""
-    return str(path).partition("/")[0] in (*GROUPS, "logger")
+    return str(path).partition("/")[0] in CHOSEN
 
 
 def nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:

@@ -29,6 +29,14 @@ NOT_DEFINING = {
     "report",
 }
 
+ADAM = {"_target_": "torch.optim.Adam", "fused": True}
+CLASSIFICATION = {"_target_": "lcomp.tasks.ImageClassification"}
+IMPLIED = {  # what all had before there was a choice: it is left out
+    "task": CLASSIFICATION,
+    "optimizer": ADAM,
+    "baseline.optimizer": ADAM,
+}
+
 SHOWING = {  # rooms and doors that show a result, ask for it, or look for settings, and change none
     *("cli", "report", "search", "sensitivity", "sweeps", "tracking"),
     *("__main__.py", "escaping.py", "pack.py", "summary.py", "testing.py", "unpack.py"),
@@ -59,7 +67,7 @@ def config_hash(config: dict[str, Any], data_sha256: str) -> str:
         found = {}
         for key, value in node.items():
             path = f"{prefix}{key}"
-            if path in NOT_DEFINING or value is None or value in ({}, []):
+            if path in NOT_DEFINING or value is None or value in ({}, [], IMPLIED.get(path)):
                 continue
             found[key] = kept(value, f"{path}.") if isinstance(value, dict) else value
         return found

@@ -12,11 +12,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lcomp.config import composition
-from lcomp.config.composition import GROUPS, KD_RUN_KEYS, folder
+from lcomp.config.composition import CHOSEN, GROUPS, KD_RUN_KEYS, folder
 from lcomp.config.instantiation import find
 from lcomp.errors import UserError, nearest
 
-__all__ = ["GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
+__all__ = ["CHOSEN", "GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 HEADED = ("experiment", "hparams_search")  # groups whose files state keys of the whole run
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
@@ -89,8 +89,8 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """
     whole = OmegaConf.load(folder() / "config.yaml")
     fits = OmegaConf.load(folder() / "trainer" / "default.yaml")
-    sections = {"baseline": whole.baseline, "baseline.trainer": fits, "trainer": fits}
-    sections |= {"pack": whole.pack, "measure": whole.measure, "": [*whole, *GROUPS, "trainer", "logger"]}
+    sections = {"baseline": [*whole.baseline, "optimizer"], "baseline.trainer": fits, "trainer": fits}
+    sections |= {"pack": whole.pack, "measure": whole.measure, "": [*whole, *CHOSEN]}
     written = str(OmegaConf.to_container(cfg, resolve=False))
     for section, known in sections.items():
         for key in OmegaConf.select(cfg, section) if section else cfg:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lcomp.data import augmentation, mnist_c_files, perturbations, sources
 from lcomp.data.augmentation import Change
 from lcomp.errors import UserError
+from lcomp.tasks import ImageClassification, Task
 
 EPOCH = 54_000  # an epoch is as many examples on every data set, so that optimizer steps agree
 EVALUATION_BATCH = 1_000
@@ -105,6 +106,7 @@ class MNISTDataModule(pl.LightningDataModule):
         if epoch_examples < 1:
             raise UserError(f"data.epoch_examples={epoch_examples}: training examples per epoch, 1 or more")
         self.batch_size, self.epoch_examples, self.seed = batch_size, epoch_examples, seed
+        self.task: Task = ImageClassification(self.num_classes, self.input_shape)
         changes = augmentation.make(perturb or {})
         self.eval_perturbations = {text: parse(text) for text in eval_perturbations}
         digits = sources.load(dataset, Path(root), download)

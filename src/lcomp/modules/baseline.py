@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -24,16 +25,26 @@ def only(inputs: Inputs) -> Tensor:
     return tensor
 
 
+class OptimizerFactory(Protocol):
+    """Parameters, or groups of them, and a learning rate to an optimizer: `torch.optim.SGD`, or a partial of it."""
+
+    def __call__(self, params: Any, *, lr: float) -> torch.optim.Optimizer: ...
+
+
+ADAM: OptimizerFactory = partial(torch.optim.Adam, fused=True)
+
+
 class BaselineModule(pl.LightningModule):
-    """Trains `network` on the loss of `task` with Adam; its techniques reach the Trainer as callbacks.
+    """Trains `network` on the loss of `task`; its techniques reach the Trainer as callbacks.
 
     Args:
         network: the task's inputs to its outputs; of images, pixels (N, C, H, W) to logits (N, classes).
         techniques: callbacks that constrain the network while it learns.
-        learning_rate: Adam's, above 0.
+        learning_rate: the optimizer's, above 0.
         schedule: of the learning rate, `constant` or `cosine` (falls to 0 over training; Loshchilov & Hutter 2017).
         warmup: share of training, 0 to below 1, over which the rate first rises in a line (Goyal et al. 2017); a rate
             that is high from the first step silences ReLUs for good.
+        optimizer: makes it of the parameters.
         task: what a batch means; None is image classification.
 
     Raises:
@@ -47,6 +58,7 @@ class BaselineModule(pl.LightningModule):
         learning_rate: float = 1e-3,
         schedule: str = "constant",
         warmup: float = 0.0,
+        optimizer: OptimizerFactory = ADAM,
         task: Task | None = None,
     ):
         super().__init__()
@@ -55,6 +67,7 @@ class BaselineModule(pl.LightningModule):
         if not 0 <= warmup < 1:
             raise UserError(f"trainer.warmup={warmup}: a share of training, from 0 to below 1")
         self.network, self.learning_rate, self.schedule, self.warmup = network, learning_rate, schedule, warmup
+        self.optimizer = optimizer
         self._losses: list[tuple[Tensor, int]] = []  # of this epoch's batches, with their lengths
         self.techniques = sorted(techniques, key=lambda technique: technique.stage)
 
@@ -83,11 +96,11 @@ class BaselineModule(pl.LightningModule):
         return self.task.inputs(batch)
 
     def parameter_groups(self) -> Any:
-        """What Adam moves: parameters, or groups of them with learning rates of their own."""
+        """What the optimizer moves: parameters, or groups of them with learning rates of their own."""
         return self.parameters()
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.parameter_groups(), lr=self.learning_rate, fused=True)
+        optimizer = self.optimizer(self.parameter_groups(), lr=self.learning_rate)
         if self.schedule == "constant" and not self.warmup:
             return optimizer
         total = total_steps(self.trainer)

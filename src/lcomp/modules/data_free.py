@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lcomp.errors import UserError
+from lcomp.modules.baseline import ADAM, OptimizerFactory
 from lcomp.modules.distillation import DistillationModule
 from lcomp.tasks import Task
 from lcomp.tasks.task import Inputs
@@ -95,11 +96,11 @@ class Places(Sampler[Place]):
 
 class DataFreeModule(DistillationModule):
     """Trains `network`, the student, and a generator of its images at once: one backward pass of the sum of both
-    losses, one Adam. The generator is part of the checkpoint, and of nothing that is exported.
+    losses, one optimizer. The generator is part of the checkpoint, and of nothing that is exported.
 
     Args:
-        network, teacher, techniques, learning_rate, schedule, warmup, task: as in `DistillationModule`; the teacher's
-            features are what its last linear layer reads.
+        network, teacher, techniques, learning_rate, schedule, warmup, optimizer, task: as in `DistillationModule`;
+            the teacher's features are what its last linear layer reads.
         objective: both losses.
         input_shape: (C, H, W) of an image.
         seed: of the generator's first weights, and of the latents.
@@ -117,11 +118,12 @@ class DataFreeModule(DistillationModule):
         learning_rate: float = 1e-3,
         schedule: str = "constant",
         warmup: float = 0.0,
+        optimizer: OptimizerFactory = ADAM,
         input_shape: Sequence[int] = (1, 28, 28),
         seed: int = 0,
         task: Task | None = None,
     ):
-        super().__init__(network, teacher, objective, techniques, learning_rate, schedule, warmup, task=task)
+        super().__init__(network, teacher, objective, techniques, learning_rate, schedule, warmup, optimizer, task=task)
         self.free, self.seed = objective, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

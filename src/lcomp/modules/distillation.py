@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lcomp.modules.baseline import BaselineModule
+from lcomp.modules.baseline import ADAM, BaselineModule, OptimizerFactory
 from lcomp.tasks import Task
 from lcomp.techniques.distillation import Distillation
 from lcomp.techniques.schedule import Window, share_of_training
@@ -33,7 +33,7 @@ class DistillationModule(BaselineModule):
         network: the student.
         teacher: whose outputs it learns from.
         objective: the loss, see `Objective`; a `Distillation` may learn something itself, and read features.
-        techniques, learning_rate, schedule, warmup, task: as in `BaselineModule`.
+        techniques, learning_rate, schedule, warmup, optimizer, task: as in `BaselineModule`.
         outputs_in_batch: the last tensor of a batch is the teacher's outputs; it is not called then.
         input_shape: (C, H, W) of an image, which objectives on features need.
         seed: of what the objective draws.
@@ -48,12 +48,13 @@ class DistillationModule(BaselineModule):
         learning_rate: float = 1e-3,
         schedule: str = "constant",
         warmup: float = 0.0,
+        optimizer: OptimizerFactory = ADAM,
         outputs_in_batch: bool = False,
         input_shape: Sequence[int] | None = None,
         seed: int = 0,
         task: Task | None = None,
     ):
-        super().__init__(network, techniques, learning_rate, schedule, warmup, task)
+        super().__init__(network, techniques, learning_rate, schedule, warmup, optimizer, task)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.objective, self.outputs_in_batch, self._progress = objective, outputs_in_batch, 0.0
         if isinstance(objective, Distillation):

@@ -24,7 +24,9 @@ from lcomp.record.point_key import hidden, key
 from lcomp.record.result import Result
 from lcomp.sweeps.grid_points import without_inactive
 
-SETTING = re.compile(rf"(?!.*_target_)(?:{'|'.join(FAMILIES)}|trainer)(?:[./]\w+)*=[\w.+-]+")  # no class, no path
+SETTING = re.compile(
+    rf"(?!.*_target_)(?:{'|'.join(FAMILIES)}|trainer|optimizer)(?:[./]\w+)*=[\w.+-]+"
+)  # no class, no path
 Suggested = Callable[[str, BaseDistribution], Any]
 
 

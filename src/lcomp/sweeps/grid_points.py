@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lcomp.config.run_config import FAMILIES, GROUPS
+from lcomp.config.run_config import CHOSEN, FAMILIES
 
 
 def covering(points: Iterable[Sequence[str]]) -> list[Sequence[str]]:
@@ -24,7 +24,7 @@ def covering(points: Iterable[Sequence[str]]) -> list[Sequence[str]]:
 def is_choice(override: str) -> bool:
     """Whether an override chooses a file of a group, rather than a value."""
     name = override.lstrip("+~").partition("=")[0].partition("@")[0]
-    return "/" in name or name in (*GROUPS, "trainer", "experiment", "logger")
+    return "/" in name or name in (*CHOSEN, "experiment")
 
 
 def without_inactive(point: Sequence[str]) -> list[str]:

@@ -103,7 +103,7 @@ class Mirror:
             place = beside / f"{BASELINE}{own.artifact['sha256'][:8]}"
             if note(place) is None:
                 bare = {**cfg, **{family: {} for family in run_config.FAMILIES}}
-                bare["trainer"] = cfg.get("baseline", {}).get("trainer", {})
+                bare |= {part: cfg.get("baseline", {}).get(part, {}) for part in ("trainer", "optimizer")}
                 self.write(place, described(own, bare) | {"name": f"baseline seed={own.seed}"}, own, entry, group)
 
     def begin(self, folder: Path, about: Mapping[str, Any], group: str) -> Any:

@@ -90,8 +90,34 @@ def make_network(model: DictConfig, data: Data, seed: int) -> nn.Module:
     return network
 
 
-def check_models(cfg: DictConfig, data: Data, student: nn.Module) -> None:
-    """Raises UserError for a network that would train after the baseline and fails, or cannot be exported."""
+def make_optimization(node: DictConfig, prefix: str = "") -> dict[str, Any]:
+    """What a LightningModule takes of `node.trainer` and `node.optimizer`, whose own `lr` goes before the trainer's.
+
+    Args:
+        prefix: of `node` in the configuration, for messages.
+
+    Raises:
+        UserError: it is no optimizer, or its class refuses a value.
+    """
+    settings, key = run_config.without(node.trainer, "max_epochs"), f"{prefix}optimizer"
+    given = {name: value for name, value in run_config.plain(node.optimizer).items() if value is not None}
+    rate = settings["learning_rate"] = given.pop("lr", settings["learning_rate"])
+    made = build(given | {"_partial_": True}, key)
+    try:
+        tried = made([nn.Parameter(torch.zeros(1))], lr=rate)
+    except Exception as error:  # whatever a user's constructor raises
+        raise UserError(f"{key}: {given['_target_']} cannot be made ({type(error).__name__}: {error})") from error
+    if not isinstance(tried, torch.optim.Optimizer) or "lr" not in tried.param_groups[0]:
+        raise UserError(
+            f"{key}._target_={given['_target_']}: must be a torch.optim.Optimizer with a learning rate, `lr`"
+        )
+    return settings | {"optimizer": made}
+
+
+def check_later_training(cfg: DictConfig, data: Data, student: nn.Module) -> None:
+    """Raises UserError for an optimizer, or a network, that would train after the baseline and cannot, or cannot be
+    exported."""
+    make_optimization(cfg)
     for model in run_config.links(cfg):
         preflight.try_export(make_network(model, data, cfg.seed), model, data)
     if (model := run_config.student(cfg)) != cfg.model:  # else the baseline is tried, before it trains
@@ -112,11 +138,13 @@ def make_baseline(cfg: DictConfig, data: Data, member: int = 0) -> Baseline:
     defining = {
         "model": run_config.plain(cfg.model),
         "trainer": run_config.plain(settings),
+        "optimizer": run_config.plain(cfg.baseline.optimizer),
+        "task": run_config.plain(cfg.task),
         "data": run_config.learned(cfg),
         "dataset": dataset,
         "seed": seed,
         "threads": cfg.threads,
-        "code": identity.code_hash([cfg.model, cfg.data]),
+        "code": identity.code_hash([cfg.model, cfg.data, cfg.task, cfg.baseline.optimizer]),
     }
     if cfg.device != "cpu":
         defining["device"] = cfg.device
@@ -125,7 +153,8 @@ def make_baseline(cfg: DictConfig, data: Data, member: int = 0) -> Baseline:
     def train(network: nn.Module) -> Curves:
         preflight.try_export(network, cfg.model, data)
         log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
-        module, epochs = BaselineModule(network, **run_config.without(settings, "max_epochs"), task=data.task), Epochs()
+        optimization = make_optimization(cfg.baseline, "baseline.")
+        module, epochs = BaselineModule(network, **optimization, task=data.task), Epochs()
         images = make_data(cfg) if perturbed else data
         fit(module, images, settings.max_epochs, seed, cfg.progress, epochs, devices.device(cfg))
         return epochs.curves.columns
@@ -145,7 +174,7 @@ def make_module(
     techniques: list[Technique],
 ) -> BaselineModule:
     """What trains `network`: on the labels, or under a teacher, whose outputs the data then carry where they can."""
-    optimization = run_config.without(cfg.trainer, "max_epochs") | {"task": data.task}
+    optimization = make_optimization(cfg) | {"task": data.task}
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
     if target := getattr(objective, "module", None):  # of an objective that needs a LightningModule of its own

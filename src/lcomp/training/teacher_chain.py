@@ -66,11 +66,13 @@ def make_link(
         "teacher": known,
         "objective": run_config.without(cfg.kd, *run_config.KD_RUN_KEYS),
         "trainer": run_config.plain(cfg.trainer),
+        "optimizer": run_config.plain(cfg.optimizer),
+        "task": run_config.plain(cfg.task),
         "data": run_config.learned(cfg),
         "dataset": content_hash.dataset(data),
         "seed": [cfg.seed, seed],
         "threads": cfg.threads,
-        "code": identity.code_hash([model, cfg.data, cfg.kd]),
+        "code": identity.code_hash([model, cfg.data, cfg.task, cfg.kd, cfg.optimizer]),
     }
     if cfg.device != "cpu":
         defining["device"] = cfg.device

@@ -123,7 +123,7 @@ class DataFreeDistillation:
         strokes: curves that it draws an image of.
         replays: earlier images for each new one, 0 or more.
         memory: earlier images that are kept.
-        generator_learning_rate: Adam's for the generator; it follows the schedule of the student's.
+        generator_learning_rate: the optimizer's for the generator; it follows the schedule of the student's.
 
     Raises:
         UserError: a value out of its range.
