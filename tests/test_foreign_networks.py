@@ -30,7 +30,7 @@ from training import train
 from lcomp.errors import UserError
 from lcomp.evaluation import measurement, size
 from lcomp.export.onnx_export import export
-from lcomp.models.layers import Normalize
+from lcomp.models.blocks import Normalize
 from lcomp.modules import BaselineModule
 from lcomp.packed import load, pack
 from lcomp.runtimes import ONNXRuntime
@@ -47,7 +47,7 @@ from lcomp.techniques.quantization import (
     StaticQuantization,
     WeightSharing,
 )
-from lcomp.techniques.quantization.layers import QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.quantization.integer_layers import QuantizedConv2d, QuantizedLinear
 from lcomp.techniques.technique import finalize
 
 ALL = [
@@ -364,7 +364,7 @@ def test_a_criterion_that_needs_gradients_leaves_parametrized_layers_alone(pixel
     assert technique.masked == [network.fc]
     widths = MixedPrecision()
     widths.check(network := SpectralNormalized(), pixels[:2])
-    assert [name for name, _, _ in (widths.prepare(network), widths.parts(network))[1]] == ["fc"]
+    assert [name for name, _, _ in (widths.prepare(network), widths.quantized_layers(network))[1]] == ["fc"]
 
 
 @pytest.mark.parametrize("technique", [Pruning(0.5), StaticQuantization(), WeightSharing()])

@@ -17,7 +17,7 @@ from lcomp.cli.task import job
 from lcomp.config import run_config
 from lcomp.errors import UserError
 from lcomp.escaping import terminal
-from lcomp.record.interruption import Interrupted, of_machine
+from lcomp.record.interruption import Interrupted, machine_interruption
 from lcomp.sweeps import sweep
 
 
@@ -31,15 +31,15 @@ def main() -> None:
     sweeper.register()
     typed = sys.argv[1:]
     try:
-        sys.argv[1:], said = shorthand.expand(typed)
-        for choice in said:
+        sys.argv[1:], notices = shorthand.expand(typed)
+        for choice in notices:
             print(choice, file=sys.stderr)
         hydra.main(version_base="1.3", config_path=str(run_config.folder().resolve()), config_name="config")(job)()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         print(terminal(f"lcomp: {explain(error, typed)}"), file=sys.stderr)
         sys.exit(1)
     except (Exception, Interrupted) as error:
-        stop = of_machine(error)
+        stop = machine_interruption(error)
         if stop is None:
             raise
         print(f"lcomp: {stop}", file=sys.stderr)

@@ -18,7 +18,7 @@ FORMULA = re.compile(r"\s*[=+@-]|[\t\n]")  # what a spreadsheet computes
 
 def terminal(text: object) -> str:
     """Text whose control characters, and those that turn the direction of writing, are shown and not obeyed."""
-    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
+    return UNSEEN.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 
 def one_line(text: object) -> str:
@@ -29,10 +29,10 @@ def one_line(text: object) -> str:
 def markdown(text: object) -> str:
     """Text in a line of Markdown, or in a cell of a table."""
     escaped = html.escape(one_line(text), quote=False)
-    return SIGNS.sub(lambda found: "\\" + found[0], escaped)
+    return SIGNS.sub(lambda match: "\\" + match[0], escaped)
 
 
-def cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """A value in a CSV file: a text that a spreadsheet would compute begins with an apostrophe, numbers do not."""
     if not isinstance(value, str):
         return value
@@ -40,6 +40,6 @@ def cell(value: Any) -> Any:
     return f"'{shown}" if FORMULA.match(shown) and not NUMBER.fullmatch(shown) else shown
 
 
-def address(path: str) -> str:
+def relative_url(path: str) -> str:
     """A relative path as a link: no part of it is a scheme, a query or an anchor."""
     return quote(os.fsencode(Path(path)))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
-from lcomp.record.causes import refusing
+from lcomp.record.causes import as_user_error
 from lcomp.tasks import Task
 from lcomp.tasks.image_batches import children
 from lcomp.tasks.task import Inputs
@@ -38,7 +38,7 @@ def begin(data: Any, name: str) -> None:
     Args:
         name: of it in messages, such as `data._target_=mine.Data`.
     """
-    with refusing(f"{name}: setting it up"):
+    with as_user_error(f"{name}: setting it up"):
         data.prepare_data()
         data.setup("fit")
         data.setup("test")
@@ -109,7 +109,7 @@ def last_batch(loader: Any) -> int | None:
 
 def first(loader: Batches) -> Any:
     """Its first batch."""
-    with refusing(f"{loader.where}: reading a batch"):
+    with as_user_error(f"{loader.where}: reading a batch"):
         batch = next(iter(loader), None)
     if batch is None:
         raise UserError(f"{loader.where} is empty; give it examples")
@@ -150,7 +150,7 @@ def batches(make: Callable[[], Any], where: str, task: Task, counts: dict[str, i
     Raises:
         UserError: it fails, or returns no loader, several of them, or one that can be read only once.
     """
-    with refusing(where):
+    with as_user_error(where):
         loaders = several(make())
     if len(loaders) != 1:
         raise UserError(f"{where} gives {len(loaders)} loaders; give one (torch.utils.data.ConcatDataset joins sets)")

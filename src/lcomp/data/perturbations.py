@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from lcomp.data.operations import clutter, elastic, erasing, random_convolution, thickness, wave
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 
 Perturbation = Callable[[Tensor, int, Generator], Tensor]
 
@@ -42,30 +42,32 @@ def gaussian_noise(images: Tensor, severity: int, generator: Generator) -> Tenso
 def salt_and_pepper(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Sets each pixel, with probability `SALT_AND_PEPPER_SHARE`, to 0 or 1 with equal chance."""
     drawn = torch.rand(images.shape, generator=generator)
-    share = SALT_AND_PEPPER_SHARE[severity - 1]
-    return torch.where(drawn < share, (drawn < share / 2).float(), images)
+    fraction = SALT_AND_PEPPER_SHARE[severity - 1]
+    return torch.where(drawn < fraction, (drawn < fraction / 2).float(), images)
 
 
 def gaussian_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Convolves with a Gaussian of standard deviation `BLUR_STD` pixels, cut at four deviations, zeros outside."""
     std = BLUR_STD[severity - 1]
-    reach = math.ceil(4 * std)
-    kernel = torch.exp(-((torch.arange(-reach, reach + 1) / std) ** 2) / 2)
+    radius = math.ceil(4 * std)
+    kernel = torch.exp(-((torch.arange(-radius, radius + 1) / std) ** 2) / 2)
     kernel = (kernel / kernel.sum()).repeat(images.shape[1], 1, 1, 1)
-    blurred = F.conv2d(images, kernel, padding=(0, reach), groups=images.shape[1])
-    return F.conv2d(blurred, kernel.mT, padding=(reach, 0), groups=images.shape[1]).clamp_(0, 1)
+    blurred = F.conv2d(images, kernel, padding=(0, radius), groups=images.shape[1])
+    return F.conv2d(blurred, kernel.mT, padding=(radius, 0), groups=images.shape[1]).clamp_(0, 1)
 
 
 def rotation(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Turns each image by `ROTATION_DEGREES`, clockwise or not with equal chance."""
-    angle = math.radians(ROTATION_DEGREES[severity - 1]) * signs(len(images), generator)
+    angle = math.radians(ROTATION_DEGREES[severity - 1]) * random_signs(len(images), generator)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(len(images))
     return warp(images, torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1))
 
 
 def translation(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Moves each image by `TRANSLATION_SHARE` of its side along both axes, each direction with equal chance."""
-    shift = 2 * TRANSLATION_SHARE[severity - 1] * torch.stack([signs(len(images), generator) for _ in range(2)], 1)
+    shift = (
+        2 * TRANSLATION_SHARE[severity - 1] * torch.stack([random_signs(len(images), generator) for _ in range(2)], 1)
+    )
     eye = torch.eye(2).expand(len(images), 2, 2)
     return warp(images, torch.cat([eye, shift[:, :, None]], 2))
 
@@ -109,13 +111,13 @@ def occlusion(images: Tensor, severity: int, generator: Generator) -> Tensor:
     for axis, size in ((2, height), (3, width)):
         side = round(OCCLUSION_SHARE[severity - 1] * size)
         start = torch.randint(size - side + 1, (count, 1), generator=generator)
-        place = torch.arange(size)
-        inside = (place >= start) & (place < start + side)
+        positions = torch.arange(size)
+        inside = (positions >= start) & (positions < start + side)
         hidden &= inside.view(count, 1, *((-1, 1) if axis == 2 else (1, -1)))
     return images.masked_fill(hidden, 0)
 
 
-def signs(count: int, generator: Generator) -> Tensor:
+def random_signs(count: int, generator: Generator) -> Tensor:
     """-1 or 1, (count,), with equal chance."""
     return torch.randint(2, (count,), generator=generator).float() * 2 - 1
 
@@ -152,7 +154,9 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
 }
 
 
-def find(name: str, severity: int, key: str, among: Mapping[str, Perturbation] = PERTURBATIONS) -> Perturbation:
+def find_perturbation(
+    name: str, severity: int, key: str, among: Mapping[str, Perturbation] = PERTURBATIONS
+) -> Perturbation:
     """The perturbation of that name.
 
     Raises:
@@ -160,7 +164,7 @@ def find(name: str, severity: int, key: str, among: Mapping[str, Perturbation] =
     """
     if name not in among:
         allowed = list(among)
-        raise UserError(f"{key}: no perturbation '{name}'; allowed are {', '.join(allowed)}{nearest(name, allowed)}")
+        raise UserError(f"{key}: no perturbation '{name}'; allowed are {', '.join(allowed)}{suggestion(name, allowed)}")
     if not isinstance(severity, int) or severity not in range(1, 6):
         raise UserError(f"{key}: severity {severity} of {name}; allowed are 1 to 5")
     return among[name]
@@ -168,14 +172,14 @@ def find(name: str, severity: int, key: str, among: Mapping[str, Perturbation] =
 
 def perturb(images: Tensor, severities: Mapping[str, int], *seeds: int) -> Tensor:
     """`images` (N, C, H, W) under each named perturbation, in the order of `PERTURBATIONS`; `seeds` decide the draw."""
-    generator = seeded(*seeds)
+    generator = seeded_generator(*seeds)
     for name, function in PERTURBATIONS.items():
         if name in severities:
             images = function(images, severities[name], generator)
     return images
 
 
-def change(
+def perturb_each(
     images: Tensor, chosen: Tensor, among: Sequence[Perturbation], severities: Sequence[int], generator: Generator
 ) -> Tensor:
     """`images` (N, C, H, W), changed in place: each by the one of `among` that `chosen` (N,) numbers, at that one's
@@ -187,7 +191,7 @@ def change(
     return images
 
 
-def seeded(*seeds: int) -> Generator:
+def seeded_generator(*seeds: int) -> Generator:
     """A generator that `seeds` decide, all of them and their order."""
     state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
     return Generator().manual_seed(int(state) & (2**63 - 1))

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lcomp.errors import UserError, one_of
+from lcomp.errors import UserError, validate_choice
 from lcomp.tasks import ImageClassification, Task
 from lcomp.tasks.task import Inputs
 from lcomp.techniques.schedule import Window, total_steps, warn_of_short
@@ -63,7 +63,7 @@ class BaselineModule(pl.LightningModule):
     ):
         super().__init__()
         self.task = task or ImageClassification()
-        one_of("trainer.schedule", schedule, ("constant", "cosine"))
+        validate_choice("trainer.schedule", schedule, ("constant", "cosine"))
         if not 0 <= warmup < 1:
             raise UserError(f"trainer.warmup={warmup}: a share of training, from 0 to below 1")
         self.network, self.learning_rate, self.schedule, self.warmup = network, learning_rate, schedule, warmup

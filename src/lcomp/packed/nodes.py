@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.alone import Settings, padding
-from lcomp.packed.layers import both, convolution, linear
+from lcomp.packed.layer_codec import as_pair, convolution, linear
 from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean
-from lcomp.packed.operations import batch_norm, decimal
+from lcomp.packed.operations import as_typed, batch_norm
+from lcomp.packed.stateless_operators import Settings, padding
 from lcomp.packed.translation import Translation
-from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, SharedWeight
+from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
 JOINS = {"Add": "add", "Mul": "mul", "Sub": "sub", "Div": "div", "Concat": "concat"}
 
@@ -26,7 +26,7 @@ def conv(to: Translation, node: Any, settings: Settings) -> None:
     stride, dilation = settings["strides"], settings["dilations"]
     if len(stride) != 2:
         raise UserError("a convolution that is not two-dimensional")
-    layer = convolution(*to.parameters(node), both(stride), padding(settings), both(dilation), settings["group"])
+    layer = convolution(*to.parameters(node), as_pair(stride), padding(settings), as_pair(dilation), settings["group"])
     to.add(node, layer)
 
 
@@ -45,11 +45,11 @@ def join(to: Translation, node: Any, settings: Settings) -> None:
     if names[1] in to.constants:
         to.add(node, Constant(operator, per_channel(to, *names)), reads=names[0])
         return
-    one, other = (to.value(name) for name in names)
-    if len(to.steps) not in (one, other):
-        to.go_to(one)
-        one = len(to.steps)
-    to.append(Join(operator), one, other)
+    first, second = (to.value(name) for name in names)
+    if len(to.steps) not in (first, second):
+        to.go_to(first)
+        first = len(to.steps)
+    to.append(Join(operator), first, second)
     to.values[node.output[0]] = len(to.steps)
 
 
@@ -94,7 +94,7 @@ def gather(to: Translation, node: Any, settings: Settings) -> None:
 def clip(to: Translation, node: Any, settings: Settings) -> None:
     low, high = bounds(node, to.constants)
     if node.output[0] not in to.levels:
-        to.add(node, Clip(decimal(low), decimal(high)))
+        to.add(node, Clip(as_typed(low), as_typed(high)))
     elif low == 0:
         to.add(node, nn.ReLU())
     else:
@@ -106,7 +106,7 @@ def alias(to: Translation, node: Any, settings: Settings) -> None:
     to.values[node.output[0]] = to.value(node.input[0])
 
 
-def nothing(to: Translation, node: Any, settings: Settings) -> None:
+def skip(to: Translation, node: Any, settings: Settings) -> None:
     """The node that reads its output sees to it."""
 
 
@@ -136,7 +136,7 @@ def maximum(to: Translation, node: Any, settings: Settings) -> None:
 
 def split(to: Translation, node: Any, settings: Settings) -> None:
     """The maximum over its groups sees to it."""
-    if not any(other.op_type == "Max" and other.input == node.output for other in to.nodes):
+    if not any(consumer.op_type == "Max" and consumer.input == node.output for consumer in to.nodes):
         raise UserError("the operator Split")
 
 
@@ -160,7 +160,7 @@ def mean(to: Translation, node: Any, settings: Settings) -> None:
 def norm(to: Translation, node: Any, settings: Settings) -> None:
     weight, bias, mean, variance = (to.tensor(name) for name in node.input[1:])
     shape = to.shapes[to.value(node.input[0])]
-    to.add(node, batch_norm(shape, decimal(settings["epsilon"]), mean, variance, weight, bias))
+    to.add(node, batch_norm(shape, as_typed(settings["epsilon"]), mean, variance, weight, bias))
 
 
 def bounds(node: Any, constants: dict[str, Any]) -> tuple[float, float]:
@@ -172,7 +172,7 @@ def bounds(node: Any, constants: dict[str, Any]) -> tuple[float, float]:
 def bounded(nodes: Any, producers: dict[str, Any], constants: dict[str, Any]) -> dict[str, int]:
     """The levels of quantizers with less than 8 bits, by the name of the Clip that bounds what they read: it alone is
     before each, from zero up or from nowhere, and to the value of the highest level."""
-    uses, found = Counter(name for node in nodes for name in node.input), {}
+    uses, bounded_by = Counter(name for node in nodes for name in node.input), {}
     for node in nodes:
         clip = producers.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
         if clip is None or clip.op_type != "Clip" or uses[clip.output[0]] > 1:
@@ -181,8 +181,8 @@ def bounded(nodes: Any, producers: dict[str, Any], constants: dict[str, Any]) ->
         low, high = bounds(clip, constants)
         for levels in (2**bits - 1 for bits in range(1, 8)):
             if low in (0, -np.inf) and np.float32(levels - int(zero_point)) * scale == np.float32(high):
-                found[clip.output[0]] = levels
-    return found
+                bounded_by[clip.output[0]] = levels
+    return bounded_by
 
 
 NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
@@ -190,9 +190,9 @@ NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
     "Conv": conv,
     "Gemm": gemm,
     "DequantizeLinear": decoded_integers,
-    "QuantizeLinear": nothing,
-    "DynamicQuantizeLinear": nothing,
-    "Cast": nothing,
+    "QuantizeLinear": skip,
+    "DynamicQuantizeLinear": skip,
+    "Cast": skip,
     "Gather": gather,
     "SpaceToDepth": blocks,
     "Split": split,

@@ -6,13 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.export.onnx_export import fold_normalization
-from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear, SharedWeight
+from lcomp.techniques.quantization.integer_layers import (
+    Input,
+    IntegerWeight,
+    QuantizedConv2d,
+    QuantizedLinear,
+    SharedWeight,
+)
 
 LAYERS = (nn.Conv2d, nn.Linear, QuantizedConv2d, QuantizedLinear)
 
 
 @torch.no_grad()
-def rounded(network: nn.Module, bias_bits: int | None = None, scale_bits: int | None = None) -> nn.Module:
+def round_network(network: nn.Module, bias_bits: int | None = None, scale_bits: int | None = None) -> nn.Module:
     """A finalized network with its normalization folded, and rounded as asked; itself, where nothing is.
 
     Args:

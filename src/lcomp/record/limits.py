@@ -28,7 +28,7 @@ class Refused(UserError, ValueError):
     """A file that asks for too much, or is not what it should be; the message names it and the limit."""
 
 
-def times() -> float:
+def user_factor() -> float:
     """What the user multiplies every limit with.
 
     Raises:
@@ -36,17 +36,17 @@ def times() -> float:
     """
     given = os.environ.get(VARIABLE, "1")
     try:
-        found = float(given)
+        factor = float(given)
     except ValueError:
-        found = math.nan
-    if not found > 0:
+        factor = math.nan
+    if not factor > 0:
         raise UserError(f"{VARIABLE}={given}: must be a number above 0, such as 4 for four times the usual limits")
-    return found
+    return factor
 
 
 def check(what: str, asked: float, limit: float, unit: str = "bytes", factor: float | None = None) -> None:
     """Raises Refused where `asked` is more than `limit`, times what the user says or `factor`."""
-    most = limit * (times() if factor is None else factor)
+    most = limit * (user_factor() if factor is None else factor)
     if asked > most:
         raise Refused(
             f"{what} asks for {asked:,.0f} {unit}, where {most:,.0f} is the limit; {VARIABLE}=N allows N times as much"

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lcomp.record.environment import cpu
-from lcomp.record.files import SEAL, Damaged, sha256
-from lcomp.record.result import FILE_NAME, LATENCIES, Result, whole
+from lcomp.record.files import CHECKSUM_KEY, Damaged, sha256
+from lcomp.record.result import FILE_NAME, LATENCIES, Result, read_verified
 
 log = logging.getLogger("lcomp")
-TAKEN = ("params", "environment", "metrics", "baseline", "artifact", "files", "seconds", "steps", "epochs")
+ADOPTED = ("params", "environment", "metrics", "baseline", "artifact", "files", "seconds", "steps", "epochs")
 
 
-def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = ()) -> bool:
+def adopt_equal_run(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = ()) -> bool:
     """Fills `result`, whose hashes are known, and `folder` from an equal run of a sweep under `root`, if there is one.
 
     Args:
@@ -26,26 +26,26 @@ def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = (
         Whether there was one.
     """
     for path in sorted(root.glob(f"*/*/{FILE_NAME}")):
-        if path.parent.resolve() == folder.resolve() or not claims(path, root, result):
+        if path.parent.resolve() == folder.resolve() or not has_hashes_of(path, root, result):
             continue
         try:
-            found = whole(path)
-            base = baseline_of(found, path.parent.resolve())
+            equal = read_verified(path)
+            base = baseline_path(equal, path.parent.resolve())
         except (OSError, Damaged) as error:
             log.warning("%s: a damaged record; its run is not taken (%s)", path, error)
             continue
-        measured = all(f"{found.chosen_by.name}/{name}" in found.metrics for name in evaluated)
-        if (found.config_hash, found.code_hash) != (result.config_hash, result.code_hash):
+        measured = all(f"{equal.chosen_by.name}/{name}" in equal.metrics for name in evaluated)
+        if (equal.config_hash, equal.code_hash) != (result.config_hash, result.code_hash):
             continue
-        if found.status != "ok" or not measured or not holds_artifact(found):
+        if equal.status != "ok" or not measured or not holds_artifact(equal):
             continue
-        for file in found.files:
-            link(path.parent / file, folder / file)
-        for name in TAKEN:
-            setattr(result, name, getattr(found, name))
-        result.baseline_artifact = found.baseline_artifact | {"path": os.path.relpath(base, folder.resolve())}
+        for file in equal.files:
+            link_or_copy(path.parent / file, folder / file)
+        for name in ADOPTED:
+            setattr(result, name, getattr(equal, name))
+        result.baseline_artifact = equal.baseline_artifact | {"path": os.path.relpath(base, folder.resolve())}
         result.reused = os.path.relpath(path.parent.resolve(), folder.resolve())
-        if found.environment.get("cpu") != cpu():  # latencies are another processor's
+        if equal.environment.get("cpu") != cpu():  # latencies are another processor's
             for metrics in (result.metrics, result.baseline):
                 for name in LATENCIES:
                     metrics.pop(name, None)
@@ -53,36 +53,36 @@ def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = (
     return False
 
 
-def claims(path: Path, root: Path, result: Result) -> bool:
+def has_hashes_of(path: Path, root: Path, result: Result) -> bool:
     """Whether the record, of a folder under `root`, names the hashes of `result`; one without a checksum, of an older
     version, names nothing that can be relied on."""
     if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
         return False
     text = path.read_text(errors="replace")
-    return all(f'"{one}"' in text for one in (result.config_hash, result.code_hash, SEAL))
+    return all(f'"{one}"' in text for one in (result.config_hash, result.code_hash, CHECKSUM_KEY))
 
 
-def holds_artifact(found: Result) -> bool:
+def holds_artifact(result: Result) -> bool:
     """Whether the artifact is one of the run's files."""
-    name = found.artifact.get("path", "")
-    return name in found.files and found.artifact.get("sha256") == found.files[name]
+    name = result.artifact.get("path", "")
+    return name in result.files and result.artifact.get("sha256") == result.files[name]
 
 
-def baseline_of(found: Result, folder: Path) -> Path:
+def baseline_path(result: Result, folder: Path) -> Path:
     """Where the baseline's artifact lies, or lay, seen from the run's folder.
 
     Raises:
         Damaged: something else lies there.
     """
-    base = folder / found.baseline_artifact.get("path", "")
-    if not found.baseline_artifact.get("path") or (
-        base.exists() and (not base.is_file() or sha256(base) != found.baseline_artifact.get("sha256"))
+    base = folder / result.baseline_artifact.get("path", "")
+    if not result.baseline_artifact.get("path") or (
+        base.exists() and (not base.is_file() or sha256(base) != result.baseline_artifact.get("sha256"))
     ):
         raise Damaged("its baseline's artifact is another")
     return base
 
 
-def link(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """The same file under another name, or a copy where the file system has no such thing."""
     target.unlink(missing_ok=True)
     try:

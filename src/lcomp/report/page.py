@@ -17,16 +17,16 @@ from jinja2 import Environment, StrictUndefined
 from lcomp.escaping import one_line
 from lcomp.report import charts, paper, records, robustness, study, survey
 from lcomp.report.rows import TABLES
-from lcomp.report.runs import Shown
-from lcomp.report.text_table import Sheet
+from lcomp.report.runs import ReportRun
+from lcomp.report.text_table import TextTable
 
 log = logging.getLogger("lcomp")
 FILE = "report.html"
 
 
-def page(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path], place: Path) -> str:
-    """The page's text; links in it are relative to `place`."""
-    found, figures = charts.data(runs, place), study.figures(folders)
+def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], folder: Path) -> str:
+    """The page's text; links in it are relative to `folder`."""
+    data, figures = charts.page_data(runs, folder), study.study_figures(folders)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
     return template.render(
@@ -36,7 +36,7 @@ def page(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path]
         css=source("page.css"),
         js=source("robustness.js") + source("page.js"),
         plotly=plotly.offline.get_plotlyjs(),
-        data=embedded(found | {"figures": figures}),
+        data=embedded(data | {"figures": figures}),
         figures=figures,
         sheets=sheets,
     )
@@ -65,12 +65,12 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def summary(runs: Sequence[Shown]) -> str:
+def summary(runs: Sequence[ReportRun]) -> str:
     """What the report is of, in a line."""
     counts: dict[str, int] = {}
     for run in runs:
         counts[run.result.status] = counts.get(run.result.status, 0) + 1
-    said = ", ".join(f"{number} {status}" for status, number in sorted(counts.items(), key=lambda item: -item[1]))
+    statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items(), key=lambda item: -item[1]))
     sets = {d["sha256"]: d for run in runs if (d := run.result.dataset)}
     data = "; ".join(
         f"{d['name']}: {d['train']:,} training, {d['val']:,} validation, {d['test']:,} test images"
@@ -80,10 +80,10 @@ def summary(runs: Sequence[Shown]) -> str:
     if any(d["name"] == "mnist5k" for d in sets.values()):
         note = " mnist5k is 5,000 of MNIST's digits: its figures compare with no other data set's."
     what = "run" if len(runs) == 1 else "runs"
-    return f"{len(runs)} {what} ({said}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
+    return f"{len(runs)} {what} ({statuses}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
 
 
-def origin(runs: Sequence[Shown]) -> str:
+def origin(runs: Sequence[ReportRun]) -> str:
     """Where and when the figures were measured."""
     environments = [run.result.environment for run in runs if run.is_ok and run.result.environment]
     machines = ", ".join(sorted({str(environment.get("cpu")) for environment in environments}))
@@ -93,19 +93,19 @@ def origin(runs: Sequence[Shown]) -> str:
     return f"{measured}; {f'lcomp at {commits}; ' if commits else ''}report of {written}."
 
 
-def sheets(folders: Sequence[Path]) -> list[Sheet]:
+def all_tables(folders: Sequence[Path]) -> list[TextTable]:
     """The tables of the paper, of its survey, of robustness and of records whose experiments ran on one data set."""
-    found: dict[str, list[paper.Run]] = {}
-    for name, runs in ((name, runs) for folder in folders for name, runs in paper.load(folder).items()):
-        seeds = {run.result.seed: run for run in [*found.get(name, []), *runs]}
-        found[name] = [seeds[seed] for seed in sorted(seeds)]
+    experiments: dict[str, list[paper.PaperRun]] = {}
+    for name, runs in ((name, runs) for folder in folders for name, runs in paper.runs_by_experiment(folder).items()):
+        seeds = {run.result.seed: run for run in [*experiments.get(name, []), *runs]}
+        experiments[name] = [seeds[seed] for seed in sorted(seeds)]
     tables = [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS)), records.ROWS]
     rows = {row.name for table in tables for row in table}
-    found = {name: runs for name, runs in found.items() if name.partition(paper.ON)[0] in rows}
-    names = {run.result.dataset["sha256"]: run.result.dataset["name"] for runs in found.values() for run in runs}
+    experiments = {name: runs for name, runs in experiments.items() if name.partition(paper.ON)[0] in rows}
+    names = {run.result.dataset["sha256"]: run.result.dataset["name"] for runs in experiments.values() for run in runs}
     if len(names) > 1:
         several = ", ".join(sorted(names.values()))
         log.warning("runs of several data sets (%s): no tables of the paper; name a folder of one", several)
     if len(names) != 1:
         return []
-    return [sheet for part in (paper, survey, robustness, records) for sheet in part.sheets(found)]
+    return [sheet for part in (paper, survey, robustness, records) for sheet in part.sheets(experiments)]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lcomp.escaping import terminal
 from lcomp.record.metric import Metric
-from lcomp.record.result import Result, perturbations
+from lcomp.record.result import Result, perturbation_accuracies
 
 HEADINGS = ("params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
 ESSENTIAL = ("gzip KB", "smaller", "x baseline")  # on a narrow terminal, beside the metric
@@ -23,7 +23,7 @@ NOTES = {
 }
 
 
-def show(results: Sequence[Result], folder: Path) -> None:
+def print_dataset_tables(results: Sequence[Result], folder: Path) -> None:
     """Prints a table per data set of the finished runs, each baseline before its runs, then notes."""
     console = Console(width=None if Console().is_terminal else 160, markup=False)
     finished = [result for result in results if result.status == "ok"]
@@ -54,32 +54,32 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
     columns only."""
     data = rows[0].dataset
     parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test examples"
-    made = Table(title=f"{terminal(data['name'])}: {parts}")
+    rendered = Table(title=f"{terminal(data['name'])}: {parts}")
     metric = rows[0].chosen_by
     judged = tuple(f"{split} {heading(metric)}" for split in ("val", "test"))
-    tested = sorted({key for row in rows for key in perturbations(row.metrics, metric)})
+    tested = sorted({key for row in rows for key in perturbation_accuracies(row.metrics, metric)})
     errors = ["mCE"] if any(row.metrics.get("mce") is not None for row in rows) else []
     headings = [*judged, *HEADINGS, *(f"test {key.partition('/')[2]} {metric.unit}".strip() for key in tested), *errors]
     shown = [index for index, one in enumerate(headings) if not narrow or one in (*judged, *ESSENTIAL)]
-    made.add_column("run", overflow="fold")
+    rendered.add_column("run", overflow="fold")
     for index in shown:
-        made.add_column(terminal(headings[index]), justify="right", no_wrap=True)
+        rendered.add_column(terminal(headings[index]), justify="right", no_wrap=True)
 
     def add(name: str, metrics: dict[str, float], baseline: dict[str, float], **settings: bool) -> None:
-        found = cells(metrics, baseline, metric)
-        found += [figure(metrics[k], metric) if k in metrics else "" for k in tested]
-        found += [f"{metrics['mce']:.2f}" if metrics.get("mce") is not None else "" for _ in errors]
-        made.add_row(terminal(name), *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
+        values = cells(metrics, baseline, metric)
+        values += [figure(metrics[k], metric) if k in metrics else "" for k in tested]
+        values += [f"{metrics['mce']:.2f}" if metrics.get("mce") is not None else "" for _ in errors]
+        rendered.add_row(terminal(name), *(values[index] for index in shown), **settings)  # type: ignore[arg-type]
 
     groups: dict[tuple[float, ...], list[Result]] = {}
     for row in rows:
         groups.setdefault(identity(row.baseline), []).append(row)
     for runs in groups.values():
-        made.add_section()
+        rendered.add_section()
         add("baseline", runs[0].baseline, runs[0].baseline, end_section=True)
         for row in runs:
             add(" ".join(o for o in row.overrides if o not in common) or "baseline", row.metrics, row.baseline)
-    return made
+    return rendered
 
 
 def identity(baseline: dict[str, float]) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
 
-from lcomp.record.untrusted import onnx_of
+from lcomp.record.untrusted import read_onnx
 
 Weights = dict[str, NDArray[np.float32]]
 BINS = 61
@@ -20,7 +20,7 @@ WIDEST = 512  # pixels of a mask's picture; a wider one is folded into rows
 
 def weights(path: Path) -> Weights:
     """The weights of the convolutions and linear layers of an artifact, by layer, as the numbers they stand for."""
-    graph = onnx_of(path).graph
+    graph = read_onnx(path).graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:
@@ -29,19 +29,21 @@ def weights(path: Path) -> Weights:
                 raise ValueError(f"{scale.size} scales beside {integers.shape} integers")
             shape = [-1] + [1] * (integers.ndim - 1) if scale.ndim else []
             constants[node.output[0]] = integers.astype(np.float32) * scale.reshape(shape)
-    found = {}
+    by_layer = {}
     for node in graph.node:
         if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in constants:
-            name = next((other for other in node.input if other.endswith(".bias")), node.name).removesuffix(".bias")
-            found[name] = constants[node.input[1]].astype(np.float32)
-    return found
+            name = next(
+                (input_name for input_name in node.input if input_name.endswith(".bias")), node.name
+            ).removesuffix(".bias")
+            by_layer[name] = constants[node.input[1]].astype(np.float32)
+    return by_layer
 
 
 def histogram(before: Weights, after: Weights) -> dict[str, list[float]]:
     """Counts of both in the same bins, over all layers."""
     both = [np.concatenate([w.ravel() for w in side.values()]) for side in (before, after)]
-    reach = max(float(np.abs(side).max()) for side in both) or 1.0
-    edges = np.linspace(-reach, reach, BINS + 1)
+    limit = max(float(np.abs(side).max()) for side in both) or 1.0
+    edges = np.linspace(-limit, limit, BINS + 1)
     centres = (edges[:-1] + edges[1:]) / 2
     return {
         "centres": [round(float(c), 5) for c in centres],

@@ -17,7 +17,7 @@ from lcomp.packed.network import Network
 from lcomp.record.files import write_atomically
 from lcomp.runtimes.runtime import Converting, Session
 from lcomp.tasks.split import Arrays
-from lcomp.techniques.quantization.layers import CodedWeight, DynamicInput, Input, IntegerWeight
+from lcomp.techniques.quantization.integer_layers import CodedWeight, DynamicInput, Input, IntegerWeight
 
 LEAST, MOST = -128, 127  # of int8, in which LiteRT has activations: those of ONNX, less 128
 
@@ -36,7 +36,7 @@ class LiteRT(Converting):
         self.suffix = ".space_to_depth.tflite" if space_to_depth else ".tflite"
 
     def convert(self, artifact: Path, path: Path) -> None:
-        translated(artifact, self.space_to_depth)  # what cannot be translated is said here
+        decomposed_network(artifact, self.space_to_depth)  # what cannot be translated is said here
         # In a process of its own: the converter brings JAX along, sets loggers, and speaks to standard error.
         command = [sys.executable, "-m", "lcomp.runtimes.litert", str(artifact), str(path)]
         command += ["space_to_depth"] * self.space_to_depth
@@ -53,7 +53,7 @@ class LiteRT(Converting):
         [read], [written] = interpreter.get_input_details(), interpreter.get_output_details()
         read_at, written_at = read["index"], written["index"]
 
-        def one(example: NDArray[np.float32]) -> NDArray[np.float32]:
+        def run_one(example: NDArray[np.float32]) -> NDArray[np.float32]:
             interpreter.set_tensor(read_at, example)
             interpreter.invoke()
             outputs: NDArray[np.float32] = interpreter.get_tensor(written_at)
@@ -62,13 +62,13 @@ class LiteRT(Converting):
         def answer(inputs: Arrays) -> NDArray[np.float32]:
             [values] = inputs.values()  # a packed network has one input
             if len(values) == 1:
-                return one(values)
-            return np.concatenate([one(values[place : place + 1]) for place in range(len(values))])
+                return run_one(values)
+            return np.concatenate([run_one(values[index : index + 1]) for index in range(len(values))])
 
         return answer
 
 
-def translated(artifact: Path, rewritten: bool) -> Network:
+def decomposed_network(artifact: Path, rewritten: bool) -> Network:
     """The network of an artifact, or of what `lcomp.export.space_to_depth` makes of it, ready to be converted."""
     return with_decomposed_quantizers(from_onnx(artifact, rewritten))
 
@@ -97,15 +97,15 @@ def with_decomposed_quantizers(network: Network) -> Network:
         if isinstance(module, DynamicInput):
             raise UserError("runtime=litert: has no activations quantized by their own range; choose quant=static")
         if isinstance(module, Input):
-            network.set_submodule(name, Decomposed(module, of_pixels=name == "steps.0"))
+            network.set_submodule(name, DecomposedInput(module, of_pixels=name == "steps.0"))
         elif isinstance(module, IntegerWeight):
             network.set_submodule(name, DecomposedWeight(module))
         elif isinstance(module, CodedWeight):
-            network.set_submodule(name, Given(module()))
+            network.set_submodule(name, FloatWeight(module()))
     return network
 
 
-class Decomposed(nn.Module):
+class DecomposedInput(nn.Module):
     """`Input` in quantized_decomposed operators.
 
     Args:
@@ -143,7 +143,7 @@ class DecomposedWeight(nn.Module):
         return decoded
 
 
-class Given(nn.Module):
+class FloatWeight(nn.Module):
     """A weight that is what it is."""
 
     def __init__(self, weight: Tensor):
@@ -157,4 +157,4 @@ class Given(nn.Module):
 
 if __name__ == "__main__":
     source, target, *settings = sys.argv[1:]
-    write_atomically(Path(target), flatbuffer(translated(Path(source), "space_to_depth" in settings)))
+    write_atomically(Path(target), flatbuffer(decomposed_network(Path(source), "space_to_depth" in settings)))

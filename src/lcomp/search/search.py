@@ -20,27 +20,27 @@ from rich.console import Console
 from rich.table import Table
 
 from lcomp.config import run_config
-from lcomp.config.typed_command import Typed
+from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import UserError
 from lcomp.escaping import terminal
 from lcomp.record import run_folders
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import Interrupted
 from lcomp.record.metric import Metric
-from lcomp.record.point_key import key
+from lcomp.record.point_key import canonical_point
 from lcomp.record.redaction import redacted
-from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.record.result import FILE_NAME, Result, read_result
 from lcomp.report import study_file
 from lcomp.report.sweep_end import end
 from lcomp.search import study as studies
-from lcomp.search.asked import adopt, claim, repeat_lost
-from lcomp.search.given import custom_of, fixed_of, with_families
+from lcomp.search.command_line import custom_function, fixed_overrides, with_families
 from lcomp.search.options import SearchOptions, listed
-from lcomp.search.settings import Settings, named
-from lcomp.search.space import Space, flat, suggest
-from lcomp.search.worker import Worker, asked_for, noted
+from lcomp.search.settings import Settings, settings_by_name
+from lcomp.search.space import Space, flatten_params, suggest
+from lcomp.search.study_settings import add_finished_runs, claim_study, retry_lost
+from lcomp.search.worker import SearchWorker, point_attributes, requested_points
 from lcomp.sweeps import broken_files, composition_check, configuration_files, deferred_latency, sweep
-from lcomp.sweeps.progress import View
+from lcomp.sweeps.progress import ProgressView
 from lcomp.tasks.task import metric_of_task
 
 log = logging.getLogger("lcomp")
@@ -48,24 +48,24 @@ STUDY = "study.db"  # in the folder, where no storage is named: a folder may be 
 RESULTS = "optimization_results.yaml"
 
 
-def search(
+def run_search(
     options: SearchOptions, context: HydraContext, task_function: TaskFunction, cfg: DictConfig, arguments: list[str]
 ) -> None:
     """Carries out a search; `arguments` are the command line's overrides."""
-    composition_check.check(cfg)
+    composition_check.check_composition(cfg)
     folder = Path(cfg.hydra.sweep.dir)
     asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
     parser = OverridesParser.create(config_loader=context.config_loader)
-    ready = list(flat(plain(options.params)))
-    fixed = fixed_of(ready, asked, parser)
+    ready = list(flatten_params(plain_node(options.params)))
+    fixed = fixed_overrides(ready, asked, parser)
     space = with_families(Space([*ready, *asked], parser), [*ready, *asked], parser)
-    custom = custom_of(options.custom_search_space)
+    custom = custom_function(options.custom_search_space)
     if not space.sampled and custom is None:
         raise UserError("nothing to search: give a key several values, as in 'kd.temperature=interval(1,10)'")
-    settings = settings_of(options, folder, metric_of_task(cfg.task))
+    settings = make_settings(options, folder, metric_of_task(cfg.task))
     check_measured(settings, space, cfg)
     settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
-    settings.rehearse(lambda trial: space.point(suggest(trial)))
+    settings.try_out(lambda trial: space.point(suggest(trial)))
     plan: dict[str, Any] = {**space.plan(), "objective": settings.objective, "direction": settings.direction}
     plan |= {"constraint": settings.constraint, "storage": options.storage or f"{STUDY} in the folder"}
     plan["study_name"] = settings.study_name
@@ -73,58 +73,66 @@ def search(
     if points is not None:
         settings.n_trials = len(points)
 
-    hydras = [str(one) for one in plain(cfg.hydra.overrides.hydra)]  # unresolved
-    files = configuration_files.keep(context.config_loader, str(cfg.hydra.job.config_name), hydras, space.examples())
-    sweep.typed = Typed(context.config_loader, cfg, lambda result: space.named(result, custom is not None))
+    hydras = [str(one) for one in plain_node(cfg.hydra.overrides.hydra)]  # unresolved
+    files = configuration_files.read_all_files(
+        context.config_loader, str(cfg.hydra.job.config_name), hydras, space.representative_points()
+    )
+    sweep.typed = TypedCommand(
+        context.config_loader, cfg, lambda result: space.point_of_result(result, custom is not None)
+    )
     with open_dict(cfg):  # Hydra writes both beside every trial
         cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(options.storage), redacted(hydras)
-    worker = Worker(settings, space, context, cfg, task_function, custom)
+    worker = SearchWorker(settings, space, context, cfg, task_function, custom)
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=context, task_function=worker, config=cfg
     )  # which checks its settings
     if options.storage and not options.resume:
-        claim(settings, space, files, settings.open())
-    with sweep.opened(cfg, [*hydras, *arguments], options.resume, plan, files):
+        claim_study(settings, space, files, settings.open_study())
+    with sweep.open_sweep(cfg, [*hydras, *arguments], options.resume, plan, files):
         if not options.storage:
             check_study(folder / STUDY)
-        study = settings.open()
-        worker.sweep = sweep.identity(folder)
-        claim(settings, space, files, study)
+        study = settings.open_study()
+        worker.sweep = sweep.sweep_identity(folder)
+        claim_study(settings, space, files, study)
         if options.storage is None or options.resume:
-            recover(worker, study)
+            fail_orphaned_trials(worker, study)
         if options.resume:
-            adopt(worker, study)
-            repeat_lost(worker, study)
+            add_finished_runs(worker, study)
+            retry_lost(worker, study)
         if points is not None:
             enqueue(study, points)
-        done = sum(trial.state.is_finished() for trial in studies.counted(study.get_trials(deepcopy=False)))
+        done = sum(trial.state.is_finished() for trial in studies.counted_trials(study.get_trials(deepcopy=False)))
         if options.resume:
             print(f"{done} of {settings.n_trials} trials are finished in {folder}", flush=True)
         workers = settings.n_jobs or int(getattr(launcher, "processes", 1))
         jobs = max(1, min(workers, settings.n_trials - done))
-        own = [argument for argument in asked if argument.startswith("threads=") and argument in arguments]
+        thread_overrides = [argument for argument in asked if argument.startswith("threads=") and argument in arguments]
         single = (settings.objective[0], settings.direction[0] == "maximize") if len(settings.objective) == 1 else None
         try:
-            with View(folder, settings.n_trials, done, run_config.shows(cfg), None if settings.constraint else single):
+            with ProgressView(
+                folder, settings.n_trials, done, run_config.shows_progress(cfg), None if settings.constraint else single
+            ):
                 if done < settings.n_trials:
                     returned = launcher.launch(
-                        [[*own, "hydra.sweep.subdir=.workers/${hydra.job.num}"]] * jobs, initial_job_idx=0
+                        [[*thread_overrides, "hydra.sweep.subdir=.workers/${hydra.job.num}"]] * jobs, initial_job_idx=0
                     )
                     for one in returned:
                         _ = one.return_value
         except BaseException as error:
-            known = sweep.broken(error, folder) if isinstance(error, Exception) else error
+            known = sweep.infrastructure_error(error, folder) if isinstance(error, Exception) else error
             stopped = isinstance(known, KeyboardInterrupt | Interrupted)
             try:
-                recover(worker, study, sweep.cause_of(known) if stopped else run_folders.INTERRUPTED)
+                fail_orphaned_trials(
+                    worker, study, sweep.interruption_cause(known) if stopped else run_folders.INTERRUPTED
+                )
             except Exception:  # a storage that is full: resuming settles them
                 log.debug("the study is left as it is", exc_info=True)
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
             raise known from error
-        deferred_latency.complete(folder, sweep.typed)
+        deferred_latency.measure_deferred(folder, sweep.typed)
     try:
-        tell(settings, study, folder, worker.sweep, fixed)
+        report_best(settings, study, folder, worker.sweep, fixed)
     except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises
         end(cfg)
         raise
@@ -141,9 +149,9 @@ def check_study(path: Path) -> None:
             with closing(sqlite3.connect(path)) as database:
                 database.execute("SELECT count(*) FROM sqlite_master")
         with closing(study_file.checked(path)) as copy:
-            [said, *_] = copy.execute("PRAGMA quick_check(1)").fetchone()
-        if said != "ok":
-            raise sqlite3.DatabaseError(said)
+            [verdict, *_] = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
     except FileNotFoundError:
         pass
     except sqlite3.OperationalError as error:
@@ -160,18 +168,18 @@ def check_measured(settings: Settings, space: Space, cfg: Any) -> None:
         raise UserError("val_mce: only runs with robustness=mnist_c measure it; add robustness=mnist_c to the command")
 
 
-def plain(node: Any) -> Any:
+def plain_node(node: Any) -> Any:
     return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
 
 
-def settings_of(options: SearchOptions, folder: Path, metric: Metric) -> Settings:
+def make_settings(options: SearchOptions, folder: Path, metric: Metric) -> Settings:
     """The settings of a search, with names looked up and defaults in place."""
     import optuna.pruners
     import optuna.samplers
 
-    sampler = named("hydra/sweeper/sampler", plain(options.sampler), optuna.samplers, "Sampler")
-    pruner = named("hydra/sweeper/pruner", plain(options.pruner or "nop"), optuna.pruners, "Pruner")
-    constraint = {name: value for name, value in plain(options.constraint or {}).items() if value is not None}
+    sampler = settings_by_name("hydra/sweeper/sampler", plain_node(options.sampler), optuna.samplers, "Sampler")
+    pruner = settings_by_name("hydra/sweeper/pruner", plain_node(options.pruner or "nop"), optuna.pruners, "Pruner")
+    constraint = {name: value for name, value in plain_node(options.constraint or {}).items() if value is not None}
     objective = listed(options.objective or metric.validation)
     return Settings(
         storage=str(options.storage) if options.storage else f"sqlite:///{(folder / STUDY).absolute()}",
@@ -190,99 +198,99 @@ def settings_of(options: SearchOptions, folder: Path, metric: Metric) -> Setting
     )
 
 
-def recover(worker: Worker, study: optuna.Study, cause: str = run_folders.INTERRUPTED) -> None:
+def fail_orphaned_trials(worker: SearchWorker, study: optuna.Study, cause: str = run_folders.INTERRUPTED) -> None:
     """Settles the trials that this folder's workers, who are gone, left running; only while none of them works."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        begun = (place := worker.place(trial)) is not None and place.is_dir()
-        own = str(trial.user_attrs.get("worker", "")).startswith(worker.session)
-        if begun or own or worker.settings.storage.startswith("sqlite:///" + str(worker.folder.absolute())):
-            worker.settle(study, trial, cause)
+        begun = (run_folder := worker.run_folder(trial)) is not None and run_folder.is_dir()
+        of_session = str(trial.user_attrs.get("worker", "")).startswith(worker.session)
+        if begun or of_session or worker.settings.storage.startswith("sqlite:///" + str(worker.folder.absolute())):
+            worker.fail_trial(study, trial, cause)
 
 
 def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]]) -> None:
     """Queues those points of a finite space that the study does not have."""
     trials = study.get_trials(deepcopy=False)
-    known = asked_for(trials)
+    known = requested_points(trials)
     for point, parameters in points:
-        if key(point) not in known:
-            study.enqueue_trial(parameters, user_attrs=noted(point), skip_if_exists=False)
+        if canonical_point(point) not in known:
+            study.enqueue_trial(parameters, user_attrs=point_attributes(point), skip_if_exists=False)
 
 
-def tell(
-    settings: Settings, study: optuna.Study, folder: Path, own: str | None = None, fixed: Sequence[str] = ()
+def report_best(
+    settings: Settings, study: optuna.Study, folder: Path, sweep: str | None = None, fixed: Sequence[str] = ()
 ) -> None:
     """Prints the best trials, and writes them as hydra-optuna-sweeper did.
 
     Args:
-        own: the identity of the sweep in the folder.
+        sweep: the identity of the sweep in the folder.
         fixed: what the command fixed of what its search's file samples.
     """
-    trials = studies.counted(study.get_trials(deepcopy=False))
-    best = studies.front(study)
+    trials = studies.counted_trials(study.get_trials(deepcopy=False))
+    best = studies.pareto_front(study)
     several = len(settings.objective) > 1
     if not best:
         kept = " that keeps the constraint" if settings.constraint else ""
         print(f"No trial of {len(trials)} came to a result{kept}.")
     else:
-        table = front_table if several else best_table
-        made = table(settings, best, folder, own)
+        table = pareto_table if several else best_table
+        rendered = table(settings, best, folder, sweep)
         if fixed:
-            made.caption = f"{made.caption}; fixed by the command: {' '.join(redacted(list(fixed)))}"
-        Console(width=None if Console().is_terminal else 160, markup=False).print(made)
-    found: dict[str, Any] = {"name": "optuna"}
+            rendered.caption = f"{rendered.caption}; fixed by the command: {' '.join(redacted(list(fixed)))}"
+        Console(width=None if Console().is_terminal else 160, markup=False).print(rendered)
+    report: dict[str, Any] = {"name": "optuna"}
     if several:
-        found["solutions"] = [{"params": trial.params, "values": list(trial.values)} for trial in best]
+        report["solutions"] = [{"params": trial.params, "values": list(trial.values)} for trial in best]
     elif best:
-        found |= {"best_params": best[0].params, "best_value": best[0].value}
-    write_atomically(folder / RESULTS, yaml.safe_dump(found).encode())
+        report |= {"best_params": best[0].params, "best_value": best[0].value}
+    write_atomically(folder / RESULTS, yaml.safe_dump(report).encode())
     if studies.is_over(settings, trials):
-        failed = len(studies.failed(trials))
+        failed = len(studies.failed_trials(trials))
         raise UserError(
             f"the search ended early: {failed} of {settings.n_trials} trials failed, more than "
             f"max_failure_rate={settings.max_failure_rate} allows; mend the cause, or allow more"
         )
 
 
-def front_table(
-    settings: Settings, best: list[FrozenTrial], folder: Path, own: str | None = None, title: str = ""
+def pareto_table(
+    settings: Settings, best: list[FrozenTrial], folder: Path, sweep: str | None = None, title: str = ""
 ) -> Table:
     """The trials beside one another, and their baselines: objectives first, then what the search did not see."""
-    made = Table(title=title or f"Pareto front of {' and '.join(settings.objective)}: {len(best)} trials")
-    made.add_column("run", justify="right")
+    rendered = Table(title=title or f"Pareto front of {' and '.join(settings.objective)}: {len(best)} trials")
+    rendered.add_column("run", justify="right")
     for name in settings.objective:
-        made.add_column(name, justify="right", no_wrap=True)
+        rendered.add_column(name, justify="right", no_wrap=True)
     metric = settings.metric
     extra = [] if metric.validation in settings.objective else [metric.validation]
     for name in extra:
-        made.add_column(name, justify="right")
-    made.add_column(f"test {metric.words}", justify="right")
-    made.add_column("of what", overflow="fold")
+        rendered.add_column(name, justify="right")
+    rendered.add_column(f"test {metric.words}", justify="right")
+    rendered.add_column("of what", overflow="fold")
     baselines = {}
     for trial in best:
-        number = studies.run_of(trial, own)
+        number = studies.run_number(trial, sweep)
         record = folder / str(number) / FILE_NAME
-        result = read(record) if record.exists() else Result()
+        result = read_result(record) if record.exists() else Result()
         metrics = result.metrics
         if result.baseline:
             baselines[result.baseline_artifact.get("sha256")] = result.baseline
-        cells = [shown(name, value, metric) for name, value in zip(settings.objective, trial.values, strict=True)]
-        cells += [shown(name, metrics.get(name), metric) for name in extra]
-        cells.append(shown(metric.test, trial.user_attrs.get(metric.test), metric))
+        cells = [formatted(name, value, metric) for name, value in zip(settings.objective, trial.values, strict=True)]
+        cells += [formatted(name, metrics.get(name), metric) for name in extra]
+        cells.append(formatted(metric.test, trial.user_attrs.get(metric.test), metric))
         run = trial.number if number is None else number
-        made.add_row(str(run), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
+        rendered.add_row(str(run), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
     columns = [*settings.objective, *extra, metric.test]
     for figures in baselines.values():
-        made.add_row(
-            "baseline", *(shown(name, figures.get(name), metric) for name in columns), "no trial of the search"
+        rendered.add_row(
+            "baseline", *(formatted(name, figures.get(name), metric) for name in columns), "no trial of the search"
         )
-    made.caption = f"chosen on validation; the test {metric.words} was not seen by the search"
-    return made
+    rendered.caption = f"chosen on validation; the test {metric.words} was not seen by the search"
+    return rendered
 
 
-def best_table(settings: Settings, best: list[FrozenTrial], folder: Path, own: str | None = None) -> Table:
+def best_table(settings: Settings, best: list[FrozenTrial], folder: Path, sweep: str | None = None) -> Table:
     """The best trial."""
     kept = "".join(f", {metric} {value} kept" for metric, value in settings.constraint.items())
-    return front_table(settings, best[:1], folder, own, f"Best {settings.objective[0]}{kept}")
+    return pareto_table(settings, best[:1], folder, sweep, f"Best {settings.objective[0]}{kept}")
 
 
 def better(name: str, metric: Metric) -> str:
@@ -291,7 +299,7 @@ def better(name: str, metric: Metric) -> str:
     return "maximize" if rises else "minimize"
 
 
-def shown(name: str, value: float | None, metric: Metric) -> str:
+def formatted(name: str, value: float | None, metric: Metric) -> str:
     """A figure as people read it."""
     if value is None:
         return ""

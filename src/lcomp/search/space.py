@@ -20,7 +20,7 @@ from optuna.trial import Trial
 
 from lcomp.config.run_config import FAMILIES
 from lcomp.errors import UserError
-from lcomp.record.point_key import hidden, key
+from lcomp.record.point_key import canonical_point, hidden_digest
 from lcomp.record.result import Result
 from lcomp.sweeps.grid_points import without_inactive
 
@@ -67,11 +67,11 @@ class Space:
                 continue
             value = self.keys[name]
             if not isinstance(value, str):
-                value = text(suggested(name, value))
+                value = format_value(suggested(name, value))
             chosen[name] = f"{name}={value}" if not name.startswith("~") or value else name
         return without_inactive([chosen[name] for name in self.keys if name in chosen])
 
-    def named(self, result: Result, more: bool = False) -> list[str] | None:
+    def point_of_result(self, result: Result, more: bool = False) -> list[str] | None:
         """The point of this space that a record is of, None where it is of none.
 
         Args:
@@ -80,14 +80,14 @@ class Space:
         """
         written = {name: value for name, _, value in (one.partition("=") for one in result.overrides)}
         try:
-            point = self.point(lambda name, one: member(one, written[name]))
+            point = self.point(lambda name, one: parse_value(one, written[name]))
         except (KeyError, ValueError):
             return None
-        beside = [one for one in result.overrides if one.partition("=")[0] not in self.keys]
-        if beside and not (more and all(map(SETTING.fullmatch, beside))):
+        extra = [one for one in result.overrides if one.partition("=")[0] not in self.keys]
+        if extra and not (more and all(map(SETTING.fullmatch, extra))):
             return None
-        whole = [*point, *beside]
-        return whole if key(whole) == result.point else None
+        full = [*point, *extra]
+        return full if canonical_point(full) == result.point else None
 
     def parameters(self, point: Sequence[str], digest: str | None = None) -> dict[str, Any] | None:
         """What was suggested for a point, from its overrides; None where it is none of the space.
@@ -96,46 +96,46 @@ class Space:
             digest: of the secrets of a point that was written without them.
         """
         given = {name: value for name, _, value in (override.partition("=") for override in point)}
-        found: dict[str, Any] = {}
+        parameters: dict[str, Any] = {}
 
-        def suggested(name: str, one: BaseDistribution) -> Any:
-            found[name] = member(one, given[name])
-            return found[name]
+        def suggested(name: str, dist: BaseDistribution) -> Any:
+            parameters[name] = parse_value(dist, given[name])
+            return parameters[name]
 
         try:
-            made = self.point(suggested)
+            rebuilt = self.point(suggested)
         except (KeyError, ValueError):
             return None
-        return found if key(made) == key(point, digest) else None
+        return parameters if canonical_point(rebuilt) == canonical_point(point, digest) else None
 
-    def examples(self) -> Iterator[list[str]]:
+    def representative_points(self) -> Iterator[list[str]]:
         """Points in which each choice stands once, the families on where they can be."""
         usual = {
-            name: next((c for c in reversed(one.choices) if c != "none"), one.choices[0])
-            for name, one in self.sampled.items()
-            if isinstance(one, CategoricalDistribution)
+            name: next((c for c in reversed(dist.choices) if c != "none"), dist.choices[0])
+            for name, dist in self.sampled.items()
+            if isinstance(dist, CategoricalDistribution)
         }
         for name in ("", *usual):
             for choice in getattr(self.sampled.get(name), "choices", ("",)):
                 chosen = usual | {name: choice}
 
-                def suggested(key: str, one: BaseDistribution, chosen: Any = chosen) -> Any:
-                    return chosen.get(key, getattr(one, "low", None))
+                def suggested(key: str, dist: BaseDistribution, chosen: Any = chosen) -> Any:
+                    return chosen.get(key, getattr(dist, "low", None))
 
                 yield self.point(suggested)
 
     def points(self, most: int) -> list[tuple[list[str], dict[str, Any]]] | None:
         """Every point with its parameters, where there are no more than `most`; else None."""
         count, choices = 1, []
-        for name, one in self.sampled.items():
-            own = values(one, 2 * most * 2 ** len(self.sampled))
-            if own is None:
+        for name, dist in self.sampled.items():
+            values = enumerate_values(dist, 2 * most * 2 ** len(self.sampled))
+            if values is None:
                 return None
-            count *= len(own)
-            choices.append([(name, value) for value in own])
+            count *= len(values)
+            choices.append([(name, value) for value in values])
         if count > 1000 * most:
             return None
-        found: dict[tuple[str, ...], tuple[list[str], dict[str, Any]]] = {}
+        points: dict[tuple[str, ...], tuple[list[str], dict[str, Any]]] = {}
         for combination in itertools.product(*choices):
             given: dict[str, Any] = dict(combination)
             asked: dict[str, Any] = {}
@@ -145,44 +145,44 @@ class Space:
                 return given[name]
 
             point = self.point(suggested)
-            found.setdefault(key(point), (point, asked))
-            if len(found) > most:
+            points.setdefault(canonical_point(point), (point, asked))
+            if len(points) > most:
                 return None
-        return list(found.values())
+        return list(points.values())
 
 
-def member(one: BaseDistribution, written: str) -> Any:
+def parse_value(dist: BaseDistribution, written: str) -> Any:
     """The value of a distribution that an override has as text.
 
     Raises:
         ValueError: it has no such value.
     """
-    if isinstance(one, CategoricalDistribution):
-        [value] = [choice for choice in one.choices if text(choice) == written]
+    if isinstance(dist, CategoricalDistribution):
+        [value] = [choice for choice in dist.choices if format_value(choice) == written]
         return value
-    assert isinstance(one, IntDistribution | FloatDistribution)
-    value = int(written) if isinstance(one, IntDistribution) else float(written)
-    slack = 1e-5 * abs(value) if isinstance(one, FloatDistribution) else 0  # of what `text` rounds
-    if not one.low - slack <= value <= one.high + slack:
-        raise ValueError(f"{written} is not from {one.low} to {one.high}")
-    return min(max(value, one.low), one.high)
+    assert isinstance(dist, IntDistribution | FloatDistribution)
+    value = int(written) if isinstance(dist, IntDistribution) else float(written)
+    slack = 1e-5 * abs(value) if isinstance(dist, FloatDistribution) else 0  # of what `format_value` rounds
+    if not dist.low - slack <= value <= dist.high + slack:
+        raise ValueError(f"{written} is not from {dist.low} to {dist.high}")
+    return min(max(value, dist.low), dist.high)
 
 
 def suggest(trial: Trial) -> Suggested:
     """Asks the trial's sampler."""
 
-    def suggested(name: str, one: BaseDistribution) -> Any:
-        if isinstance(one, CategoricalDistribution):
-            return trial.suggest_categorical(name, one.choices)
-        if isinstance(one, IntDistribution):
-            return trial.suggest_int(name, one.low, one.high, step=one.step, log=one.log)
-        assert isinstance(one, FloatDistribution)
-        return trial.suggest_float(name, one.low, one.high, step=one.step, log=one.log)
+    def suggested(name: str, dist: BaseDistribution) -> Any:
+        if isinstance(dist, CategoricalDistribution):
+            return trial.suggest_categorical(name, dist.choices)
+        if isinstance(dist, IntDistribution):
+            return trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
+        assert isinstance(dist, FloatDistribution)
+        return trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
 
     return suggested
 
 
-def text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A sampled value as an override has it; six digits of a number are enough."""
     return repr(float(f"{value:.6g}")) if isinstance(value, float) else str(value)
 
@@ -211,42 +211,44 @@ def distribution(override: Override) -> str | BaseDistribution:
         if all(isinstance(number, int) for number in numbers):
             return IntDistribution(numbers[0], numbers[-1], step=int(sweep.step))
         low = float(numbers[0])
-        return FloatDistribution(low, rounded(low + sweep.step * (len(numbers) - 1)), step=float(sweep.step))
+        return FloatDistribution(
+            low, without_float_noise(low + sweep.step * (len(numbers) - 1)), step=float(sweep.step)
+        )
     options: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
     if getattr(sweep, "shuffle", False):  # a sampler has its own order, and a resumed search the same
         options.sort(key=lambda option: (str(type(option)), option))
     if not options:
         raise UserError(f"{override.input_line}: nothing to choose from for {name}")
     if len(options) == 1:
-        return text(options[0])
-    if any(hidden([f"{name}={option}"]) for option in options):
+        return format_value(options[0])
+    if any(hidden_digest([f"{name}={option}"]) for option in options):
         raise UserError(f"{name}: a secret cannot be searched for: its values would stand in the study; sweep over it")
     return CategoricalDistribution([o if isinstance(o, str | int | float | bool | None) else str(o) for o in options])
 
 
-def rounded(number: float) -> float:
+def without_float_noise(number: float) -> float:
     """The number less what adding floats left at its end."""
     return float(f"{number:.12g}")
 
 
-def values(one: BaseDistribution, most: int) -> list[Any] | None:
+def enumerate_values(dist: BaseDistribution, most: int) -> list[Any] | None:
     """All values of a distribution, or None where they are without number or more than `most`."""
-    if isinstance(one, CategoricalDistribution):
-        return list(one.choices) if len(one.choices) <= most else None
-    if isinstance(one, IntDistribution) and (one.high - one.low) // one.step < most:
-        return list(range(one.low, one.high + 1, one.step))
-    if isinstance(one, FloatDistribution) and one.step is not None and (one.high - one.low) / one.step < most:
-        count = round((one.high - one.low) / one.step)
-        return [rounded(one.low + one.step * n) for n in range(count + 1)]
-    if isinstance(one, FloatDistribution) and one.single():
-        return [one.low]
+    if isinstance(dist, CategoricalDistribution):
+        return list(dist.choices) if len(dist.choices) <= most else None
+    if isinstance(dist, IntDistribution) and (dist.high - dist.low) // dist.step < most:
+        return list(range(dist.low, dist.high + 1, dist.step))
+    if isinstance(dist, FloatDistribution) and dist.step is not None and (dist.high - dist.low) / dist.step < most:
+        count = round((dist.high - dist.low) / dist.step)
+        return [without_float_noise(dist.low + dist.step * n) for n in range(count + 1)]
+    if isinstance(dist, FloatDistribution) and dist.single():
+        return [dist.low]
     return None
 
 
-def flat(params: Mapping[str, Any] | None, prefix: str = "") -> Iterator[str]:
+def flatten_params(params: Mapping[str, Any] | None, prefix: str = "") -> Iterator[str]:
     """`hydra.sweeper.params` as overrides; nested keys are joined by dots."""
     for name, value in (params or {}).items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flatten_params(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}={value}"

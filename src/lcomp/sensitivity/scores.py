@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lcomp.evaluation.measurement import answers
 from lcomp.tasks.split import Split
 from lcomp.techniques.pruning.criteria import magnitude
-from lcomp.techniques.pruning.mask import shrink
+from lcomp.techniques.pruning.mask import prune_masks
 from lcomp.techniques.quantization.grids import Uniform
 from lcomp.techniques.technique import Layer, layers
 
@@ -51,14 +51,16 @@ class Score:
 
 def pruned(weight: Tensor, sparsity: float) -> Tensor:
     """The weight with exactly round(sparsity x weights) zeros, the smallest magnitudes (Han et al. 2015)."""
-    [mask] = shrink([torch.ones_like(weight, dtype=torch.bool)], [magnitude(weight)], sparsity)
+    [mask] = prune_masks([torch.ones_like(weight, dtype=torch.bool)], [magnitude(weight)], sparsity)
     return torch.where(mask, weight, 0.0)
 
 
 def quantized(weight: Tensor, bits: int) -> Tensor:
     """The weight rounded to whole numbers of `bits` bits, one symmetric scale per output channel."""
     grid = Uniform(bits)
-    scale, threshold = (found.view(-1, *[1] * (weight.dim() - 1)) for found in grid.scale(weight.flatten(1)))
+    scale, threshold = (
+        per_channel.view(-1, *[1] * (weight.dim() - 1)) for per_channel in grid.scale(weight.flatten(1))
+    )
     scale = torch.where(scale > 0, scale, 1.0)
     return grid.nearest(weight / scale, threshold) * scale
 
@@ -89,17 +91,29 @@ def sensitivity(
         advance: called after each score, for a progress bar.
     """
     network = copy.deepcopy(network)
-    found, unchanged = dict(layers(network)), answers(network, split.inputs)
-    base, total = accuracy(unchanged, split.labels), sum(layer.weight.numel() for layer in found.values())
-    groups: Mapping[str, list[Layer]] = {name: [layer] for name, layer in found.items()} | {ALL: list(found.values())}
+    named_layers, unchanged = dict(layers(network)), answers(network, split.inputs)
+    base, total = accuracy(unchanged, split.labels), sum(layer.weight.numel() for layer in named_layers.values())
+    groups: Mapping[str, list[Layer]] = {name: [layer] for name, layer in named_layers.items()} | {
+        ALL: list(named_layers.values())
+    }
     scores = []
     for name, group in groups.items():
-        share = sum(layer.weight.numel() for layer in group) / total
+        fraction = sum(layer.weight.numel() for layer in group) / total
         for kind, value, change in choices(sparsities, bits):
             with changed(group, change):
-                own = answers(network, split.inputs)
-            seen = accuracy(own, split.labels)
-            scores.append(Score(name, share, kind, value, seen, seen - base, divergence(unchanged, own)))
+                changed_logits = answers(network, split.inputs)
+            changed_accuracy = accuracy(changed_logits, split.labels)
+            scores.append(
+                Score(
+                    name,
+                    fraction,
+                    kind,
+                    value,
+                    changed_accuracy,
+                    changed_accuracy - base,
+                    divergence(unchanged, changed_logits),
+                )
+            )
             advance()
     return scores
 
@@ -123,7 +137,7 @@ def accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     return float((logits.argmax(1) == labels).mean())
 
 
-def divergence(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+def divergence(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """KL(softmax(one) || softmax(other)), the mean over rows, in nats."""
-    p, q = (torch.from_numpy(values).double().log_softmax(1) for values in (one, other))
+    p, q = (torch.from_numpy(values).double().log_softmax(1) for values in (first, second))
     return float((p.exp() * (p - q)).sum(1).mean())

@@ -72,7 +72,7 @@ class ImageClassification(Task):
     def predictions(
         self, outputs: NDArray[np.float32], split: Split, baseline: Predictions | None
     ) -> Predictions | None:
-        return predictions.of(outputs, split.labels, split.pixels, baseline)
+        return predictions.predictions_of(outputs, split.labels, split.pixels, baseline)
 
     def metadata(self) -> Mapping[str, str]:
         return {"classes": json.dumps(self.num_classes)}

@@ -100,7 +100,7 @@ def make_optimization(node: DictConfig, prefix: str = "") -> dict[str, Any]:
         UserError: it is no optimizer, or its class refuses a value.
     """
     settings, key = run_config.without(node.trainer, "max_epochs"), f"{prefix}optimizer"
-    given = {name: value for name, value in run_config.plain(node.optimizer).items() if value is not None}
+    given = {name: value for name, value in run_config.plain_dict(node.optimizer).items() if value is not None}
     rate = settings["learning_rate"] = given.pop("lr", settings["learning_rate"])
     made = build(given | {"_partial_": True}, key)
     try:
@@ -118,9 +118,9 @@ def check_later_training(cfg: DictConfig, data: Data, student: nn.Module) -> Non
     """Raises UserError for an optimizer, or a network, that would train after the baseline and cannot, or cannot be
     exported."""
     make_optimization(cfg)
-    for model in run_config.links(cfg):
+    for model in run_config.intermediate_models(cfg):
         preflight.try_export(make_network(model, data, cfg.seed), model, data)
-    if (model := run_config.student(cfg)) != cfg.model:  # else the baseline is tried, before it trains
+    if (model := run_config.student_config(cfg)) != cfg.model:  # else the baseline is tried, before it trains
         preflight.try_export(student, model, data)
 
 
@@ -134,13 +134,13 @@ def make_baseline(cfg: DictConfig, data: Data, member: int = 0) -> Baseline:
     if perturbed:  # otherwise than what it teaches or becomes
         cfg = copy.deepcopy(cfg)
         cfg.perturb = cfg.baseline.perturb
-    settings, dataset, seed = cfg.baseline.trainer, content_hash.dataset(data), cfg.seed + member
+    settings, dataset, seed = cfg.baseline.trainer, content_hash.dataset_record(data), cfg.seed + member
     defining = {
-        "model": run_config.plain(cfg.model),
-        "trainer": run_config.plain(settings),
-        "optimizer": run_config.plain(cfg.baseline.optimizer),
-        "task": run_config.plain(cfg.task),
-        "data": run_config.learned(cfg),
+        "model": run_config.plain_dict(cfg.model),
+        "trainer": run_config.plain_dict(settings),
+        "optimizer": run_config.plain_dict(cfg.baseline.optimizer),
+        "task": run_config.plain_dict(cfg.task),
+        "data": run_config.training_data_settings(cfg),
         "dataset": dataset,
         "seed": seed,
         "threads": cfg.threads,

@@ -19,7 +19,7 @@ from lcomp.data.loaders import first_batch, first_inputs, last_batch
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.export import export
-from lcomp.record.causes import refusing, said
+from lcomp.record.causes import as_user_error, error_message
 from lcomp.runtimes import ONNXRuntime
 from lcomp.tasks import Task
 from lcomp.tasks.image_batches import Keys, children, choose, described, leaves, say
@@ -92,7 +92,7 @@ def initialize(network: nn.Module, name: str, inputs: Inputs) -> None:
     if not any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
         return
     modes = {module: module.training for module in network.modules()}
-    with refusing(f"{name}: forward on {shapes(inputs)}"):
+    with as_user_error(f"{name}: forward on {shapes(inputs)}"):
         ask(network.eval(), inputs)
     for module in network.modules():
         module.training = modes.get(module, True)
@@ -108,7 +108,7 @@ def keep_outputs(network: nn.Module, name: str, inputs: Inputs, task: Task) -> N
     keys: Keys = ()
     cast = False
     for training in (True, False):
-        with refusing(f"{name}: forward on {shapes(inputs)}"), torch.no_grad():
+        with as_user_error(f"{name}: forward on {shapes(inputs)}"), torch.no_grad():
             output = ask(trial.train(training), rows(inputs, slice(None)))
         parts = leaves(output)
         shape = (count(inputs), task.output_size)
@@ -160,7 +160,7 @@ def learns(network: nn.Module, name: str, inputs: Inputs, labels: Tensor, task: 
     for size in sizes:
         few = rows(inputs, slice(size))
         advice = "; a training batch has one example: choose another batch size, or drop_last=True" if size == 1 else ""
-        with refusing(f"{name}: a training step on {shapes(few)}", advice), torch.enable_grad():
+        with as_user_error(f"{name}: a training step on {shapes(few)}", advice), torch.enable_grad():
             outputs = ask(network, few)
             loss = task.loss(outputs, labels[:size])
             if not loss.requires_grad:
@@ -177,7 +177,7 @@ def answers(network: nn.Module, name: str, inputs: Inputs) -> None:
     network.eval()
     examples = {key: varied(values) for key, values in inputs.items()}
     size, given = count(examples), rows(examples, slice(None))
-    with refusing(f"{name}: forward on {shapes(given)}"):
+    with as_user_error(f"{name}: forward on {shapes(given)}"):
         outputs, again = ask(network, given), ask(network, rows(examples, slice(None)))
     if not all(torch.equal(given[key], values) for key, values in examples.items()):
         raise UserError(
@@ -190,7 +190,7 @@ def answers(network: nn.Module, name: str, inputs: Inputs) -> None:
         )
     for place in (0, size - 1):
         single = rows(examples, slice(place, place + 1))
-        with refusing(f"{name}: forward on a single example, {shapes(single)}", "; any number may come"):
+        with as_user_error(f"{name}: forward on a single example, {shapes(single)}", "; any number may come"):
             alone = ask(network, single)
         if alone.shape != outputs[:1].shape:
             raise UserError(f"{name}: gives {tuple(alone.shape)} for a single example; give {tuple(outputs[:1].shape)}")
@@ -224,7 +224,7 @@ def copied(network: nn.Module, name: str) -> nn.Module:
             for key, value in vars(module).items()
             if isinstance(value, Tensor) and not value.is_leaf
         ]
-        what = f"it keeps {kept[0]}, computed in forward: keep {kept[0]}.detach()" if kept else said(error)
+        what = f"it keeps {kept[0]}, computed in forward: keep {kept[0]}.detach()" if kept else error_message(error)
         raise UserError(f"{name}: cannot be copied, as exporting it needs: {what}") from error
 
 
@@ -236,13 +236,13 @@ def try_export(network: nn.Module, model: DictConfig, data: Data) -> None:
         network: accepted, of `model`.
     """
     task, name = data.task, f"model._target_={model.get('_target_')}"
-    key = json.dumps([run_config.plain(model), type(task).__name__, task.arguments], sort_keys=True, default=str)
+    key = json.dumps([run_config.plain_dict(model), type(task).__name__, task.arguments], sort_keys=True, default=str)
     if not is_foreign(model) or key in tried:
         return
     with tempfile.TemporaryDirectory() as folder, isolate_rng(), torch.no_grad():
         path, trial, inputs = Path(folder) / "trial.onnx", copied(network, name).eval(), first_inputs(data)
         export(trial, path, task)
-        with refusing(f"{name}: its exported network", "; it must take any number of examples"):
+        with as_user_error(f"{name}: its exported network", "; it must take any number of examples"):
             session = ONNXRuntime().session(path)
             some = [inputs, rows(inputs, slice(1))]
             given = [torch.from_numpy(session({k: v.numpy() for k, v in few.items()})) for few in some]

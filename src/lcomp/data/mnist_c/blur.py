@@ -21,16 +21,16 @@ def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     also rounds down to 8 bits between blur and swaps, which we do not: our images are brighter by 1/255 at most where
     there is a stroke.
     """
-    std, reach, rounds = GLASS[severity - 1]
+    std, radius, rounds = GLASS[severity - 1]
     count, _, height, width = images.shape
     blur = convolution(height, gaussian(std))
-    shape = (rounds, height - 2 * reach, width - 2 * reach, count)
-    choice = torch.randint(2 * (2 * reach) ** 2, shape, generator=generator, dtype=torch.uint8)
-    order = shuffle(choice, reach, height, width)[:, None].expand(-1, images.shape[1], -1)
+    shape = (rounds, height - 2 * radius, width - 2 * radius, count)
+    choice = torch.randint(2 * (2 * radius) ** 2, shape, generator=generator, dtype=torch.uint8)
+    order = shuffle(choice, radius, height, width)[:, None].expand(-1, images.shape[1], -1)
     return (blur @ (blur @ images).flatten(2).gather(2, order).view_as(images)).clamp_(0, 1)
 
 
-def shuffle(choice: Tensor, reach: int, height: int, width: int) -> Tensor:
+def shuffle(choice: Tensor, radius: int, height: int, width: int) -> Tensor:
     """Which pixel comes to lie where, (N, height * width), after every pixel had its turn, from the last row and column
     to the first, to change places with another one.
 
@@ -40,23 +40,23 @@ def shuffle(choice: Tensor, reach: int, height: int, width: int) -> Tensor:
 
     Args:
         choice: (rounds, rows, columns, N) uint8, below 2 (2 reach)^2; a turn's place is the distance to the image's end
-            less `reach`. The lower half says how far up and left the partner is, from `reach` to 1 - `reach` either
+            less `radius`. The lower half says how far up and left the partner is, from `radius` to 1 - `radius` either
             way; the upper half lets the pixel be.
     """
     _, rows, columns, count = choice.shape
-    away = torch.arange(-reach, reach)
-    partner = torch.cat([(away[:, None] * width + away).flatten(), torch.zeros((2 * reach) ** 2, dtype=torch.long)])
+    away = torch.arange(-radius, radius)
+    partner = torch.cat([(away[:, None] * width + away).flatten(), torch.zeros((2 * radius) ** 2, dtype=torch.long)])
     row, column = torch.arange(rows)[:, None].expand(rows, columns), torch.arange(columns).expand(rows, columns)
-    turn = 2 * reach * row + column
+    turn = 2 * radius * row + column
     waves = [(turn == moment).nonzero(as_tuple=True) for moment in range(int(turn.max()) + 1)]
     order = torch.arange(height * width)[:, None].repeat(1, count)
     for drawn in choice:
         for down, right in waves:
-            here = (height - reach - down) * width + width - reach - right
+            here = (height - radius - down) * width + width - radius - right
             there = here[:, None] + partner.take(drawn[down, right].long())
-            own, other = order.index_select(0, here), order.gather(0, there)
-            order.index_copy_(0, here, other)
-            order.scatter_(0, there, own)
+            current, swapped = order.index_select(0, here), order.gather(0, there)
+            order.index_copy_(0, here, swapped)
+            order.scatter_(0, there, current)
     return order.T
 
 
@@ -89,16 +89,16 @@ def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     return torch.empty_like(images).index_copy_(0, order, blurred).clamp_(0, 1)
 
 
-def gaussian(std: float, reach: int | None = None) -> Tensor:
-    """Weights of a Gaussian at -reach to `reach` pixels, by default four standard deviations; their sum is 1."""
-    reach = int(4 * std + 0.5) if reach is None else reach
-    weights = torch.exp(-((torch.arange(-reach, reach + 1) / std) ** 2) / 2)
+def gaussian(std: float, radius: int | None = None) -> Tensor:
+    """Weights of a Gaussian at -reach to `radius` pixels, by default four standard deviations; their sum is 1."""
+    radius = int(4 * std + 0.5) if radius is None else radius
+    weights = torch.exp(-((torch.arange(-radius, radius + 1) / std) ** 2) / 2)
     return weights / weights.sum()
 
 
 def convolution(size: int, kernel: Tensor) -> Tensor:
     """The matrix (size, size) that correlates a line of `size` pixels with `kernel`, of odd length; the line's ends go
     on outside."""
-    reach = len(kernel) // 2
-    places = (torch.arange(size)[:, None] + torch.arange(-reach, reach + 1)).clamp_(0, size - 1)
+    radius = len(kernel) // 2
+    places = (torch.arange(size)[:, None] + torch.arange(-radius, radius + 1)).clamp_(0, size - 1)
     return torch.zeros(size, size).scatter_add_(1, places, kernel.expand(size, -1))

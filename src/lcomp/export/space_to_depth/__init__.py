@@ -15,17 +15,17 @@ from pathlib import Path
 
 import onnx
 
-from lcomp.export.space_to_depth.places import Graph
+from lcomp.export.space_to_depth.candidates import IndexedGraph
 from lcomp.export.space_to_depth.rewriting import rewrite
 from lcomp.record import limits
-from lcomp.record.untrusted import onnx_of
+from lcomp.record.untrusted import read_onnx
 
 log = logging.getLogger(__name__)
 
 
 def rewritten(artifact: Path) -> onnx.ModelProto:
     """The artifact with its convolutions of one channel rewritten; says so in the log where it has none."""
-    model = onnx_of(artifact, limits.WHOLE, linked=True)
+    model = read_onnx(artifact, limits.WHOLE, linked=True)
     if not fold(model):
         log.warning("%s: no convolution of one channel before a 2x2 max-pooling; deployed as it is", artifact)
     return model
@@ -41,10 +41,10 @@ def fold(model: onnx.ModelProto, exactly: bool = False) -> bool:
     Returns:
         Whether there was such a convolution: of stride 1, even height and width before and after it.
     """
-    found = False
-    while place := Graph(model).first(exactly):
-        rewrite(model.graph, place)
-        found = True
-    if found:
+    folded = False
+    while candidate := IndexedGraph(model).first_candidate(exactly):
+        rewrite(model.graph, candidate)
+        folded = True
+    if folded:
         onnx.checker.check_model(model, full_check=True)
-    return found
+    return folded

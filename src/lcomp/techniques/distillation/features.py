@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 
 
 class FeatureObjective(nn.Module):
@@ -50,7 +50,7 @@ class FeatureObjective(nn.Module):
         ]
         self.student_layer, self.teacher_layer = names
         shapes = [
-            shape(network, name, input_shape, f"{self.key}.{role}_layer")
+            feature_shape(network, name, input_shape, f"{self.key}.{role}_layer")
             for network, name, role in zip((student, teacher), names, ("student", "teacher"), strict=True)
         ]
         self.build(*shapes)
@@ -67,37 +67,41 @@ def layer_name(network: nn.Module, name: str | None, key: str) -> str:
     """
     kind, names = (
         type(network).__name__,
-        [one for one, _ in network.named_modules() if one and ".parametrizations" not in f".{one}"],
+        [
+            candidate
+            for candidate, _ in network.named_modules()
+            if candidate and ".parametrizations" not in f".{candidate}"
+        ],
     )
     if name is None:
-        convolutions = [one for one in names if isinstance(network.get_submodule(one), nn.Conv2d)]
+        convolutions = [candidate for candidate in names if isinstance(network.get_submodule(candidate), nn.Conv2d)]
         if not convolutions:
             raise UserError(f"{key}=null: {kind} has no Conv2d; the layers are {', '.join(names)}")
         name = convolutions[-1]
     if name not in names:
-        raise UserError(f"{key}={name}: no layer of {kind}; they are {', '.join(names)}{nearest(str(name), names)}")
+        raise UserError(f"{key}={name}: no layer of {kind}; they are {', '.join(names)}{suggestion(str(name), names)}")
     return name
 
 
 @contextmanager
-def caught(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def capture_outputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """While it lasts, every forward pass of `network` leaves the outputs of the layers of those names in the
     dictionary; then no hook is left."""
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
-        return lambda layer, inputs, output: found.update({name: output})
+        return lambda layer, inputs, output: outputs.update({name: output})
 
     handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in dict.fromkeys(names)]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
 
 
 @torch.no_grad()
-def shape(network: nn.Module, name: str, input_shape: Sequence[int], key: str) -> torch.Size:
+def feature_shape(network: nn.Module, name: str, input_shape: Sequence[int], key: str) -> torch.Size:
     """The shape (1, C, H, W) of what that layer gives for one image; leaves the network as it was.
 
     Raises:
@@ -105,11 +109,11 @@ def shape(network: nn.Module, name: str, input_shape: Sequence[int], key: str) -
     """
     modes = {module: module.training for module in network.modules()}
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with caught(network, [name]) as found:
+    with capture_outputs(network, [name]) as outputs:
         network.eval()(torch.zeros(1, *input_shape, device=device))
     for module, mode in modes.items():
         module.training = mode
-    output = found.get(name)
+    output = outputs.get(name)
     if not isinstance(output, Tensor) or output.dim() not in (2, 4):
         seen = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UserError(f"{key}={name}: gives {seen} for an image; name a layer that gives (1, C, H, W) or (1, C)")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from lcomp.techniques.quantization.layers import DynamicInput
+from lcomp.techniques.quantization.integer_layers import DynamicInput
 from lcomp.techniques.quantization.quantization import Quantization
 from lcomp.techniques.quantization.static import enable_weights
 
@@ -21,7 +21,7 @@ class DynamicQuantization(Quantization):
     """
 
     trains = False
-    settled = 1.0  # validation sees none of its rounding
+    export_ready_from = 1.0  # validation sees none of its rounding
     activation_widths = (8,)
 
     def attach_input(self, module: nn.Module, pixels: bool) -> None:

@@ -22,7 +22,7 @@ class Grid(Protocol):
     @property
     def largest(self) -> int: ...
     @property
-    def reach(self) -> float: ...
+    def clip_range(self) -> float: ...
 
     def scale(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """From weights (channels, n): scale and threshold (channels,), 0 for a channel of zeros."""
@@ -39,7 +39,7 @@ class Uniform:
     widths = range(2, 9)
 
     def __init__(self, bits: int):
-        self.largest = self.reach = 2 ** (width(bits, self) - 1) - 1
+        self.largest = self.clip_range = 2 ** (width(bits, self) - 1) - 1
 
     def scale(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         scale = weight.abs().amax(1) / self.largest
@@ -54,7 +54,7 @@ class Levels(Uniform):
 
     def __init__(self, magnitudes: list[int]):
         self.magnitudes = torch.tensor(sorted(magnitudes), dtype=torch.float32)
-        self.largest = self.reach = max(magnitudes)
+        self.largest = self.clip_range = max(magnitudes)
 
     def nearest(self, x: Tensor, threshold: Tensor) -> Tensor:
         magnitudes = self.magnitudes.to(x)
@@ -79,8 +79,8 @@ class AdditivePowerOfTwo(Levels):
 
     def __init__(self, bits: int):
         sets = {3: ((1, 2, 4), ()), 4: ((1, 4, 8), (2,)), 5: ((2, 8, 32), (1, 4, 16))}
-        one, other = sets[width(bits, self)]
-        super().__init__(sorted({a + b for a, b in product((0, *one), (0, *other))}))
+        first, second = sets[width(bits, self)]
+        super().__init__(sorted({a + b for a, b in product((0, *first), (0, *second))}))
 
 
 class Ternary:
@@ -130,6 +130,6 @@ def width(bits: int, grid: object) -> int:
     """
     allowed: range = grid.widths  # type: ignore[attr-defined]
     if bits not in allowed:
-        said = f"{allowed[0]} to {allowed[-1]}" if len(allowed) > 1 else f"{allowed[0]}"
-        raise UserError(f"quant.bits={bits}: a width in whole bits; {type(grid).__name__} has {said}")
+        allowed_text = f"{allowed[0]} to {allowed[-1]}" if len(allowed) > 1 else f"{allowed[0]}"
+        raise UserError(f"quant.bits={bits}: a width in whole bits; {type(grid).__name__} has {allowed_text}")
     return bits

@@ -13,7 +13,7 @@ from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuanti
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
 from lcomp.techniques.quantization.ranges import Estimator, MovingAverage
-from lcomp.techniques.schedule import Window, begun, check_window, share_of_training
+from lcomp.techniques.schedule import Window, check_window, has_reached, training_progress
 from lcomp.techniques.technique import network_of
 
 MOVING_AVERAGE = MovingAverage()
@@ -47,14 +47,14 @@ class QuantizationAwareTraining(Quantization):
         if freeze == begin:
             raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges are observed between them")
         self.begin, self.freeze = begin, freeze
-        self.settled = begin
+        self.export_ready_from = begin
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        network, enabled = network_of(pl_module), begun(trainer, self.begin)
-        late = share_of_training(trainer) >= self.freeze  # what is observed then was never before: a step, at the least
+        network, enabled = network_of(pl_module), has_reached(trainer, self.begin)
+        late = training_progress(trainer) >= self.freeze  # what is observed then was never before: a step, at the least
         for weight in quantizers(network, WeightQuantizer):
             weight.frozen.fill_(late and bool(weight.enabled))
             weight.enabled.fill_(enabled)
@@ -67,8 +67,10 @@ class QuantizationAwareTraining(Quantization):
         return [Window(key, self.begin, self.freeze, 1, "one step alone sets scales and ranges")]
 
     def unfinished(self, network: nn.Module) -> str:
-        inputs = {name: one for name, one in network.named_modules() if isinstance(one, ActivationQuantizer)}
-        unseen = [name.removesuffix(".input_quantizer") for name, one in inputs.items() if not one.seen]
+        inputs = {
+            name: quantizer for name, quantizer in network.named_modules() if isinstance(quantizer, ActivationQuantizer)
+        }
+        unseen = [name.removesuffix(".input_quantizer") for name, quantizer in inputs.items() if not quantizer.seen]
         return f"quant: the inputs of {', '.join(unseen)} have no range, for no step called them" if unseen else ""
 
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
@@ -90,15 +92,15 @@ class QuantizationAwareTraining(Quantization):
         self.observe(network_of(pl_module), False)
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
-        found: dict[str, float] = {}
+        ranges: dict[str, float] = {}
         for name, module in network.named_modules():
             if isinstance(module, ActivationQuantizer):
-                place = f"range/{name.removesuffix('.input_quantizer')}"
-                found |= {f"{place}.low": float(module.low), f"{place}.high": float(module.high)}
+                prefix = f"range/{name.removesuffix('.input_quantizer')}"
+                ranges |= {f"{prefix}.low": float(module.low), f"{prefix}.high": float(module.high)}
             elif isinstance(module, WeightQuantizer):
                 layer = name.partition(".parametrizations")[0]
-                found[f"range/{layer}.weight"] = float(module.scale.max()) * module.largest
-        return found
+                ranges[f"range/{layer}.weight"] = float(module.scale.max()) * module.largest
+        return ranges
 
     @staticmethod
     def observe(network: Any, observing: bool) -> None:
