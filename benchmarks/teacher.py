@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lcomp.models import ConvNet, LeNet5
-from lcomp.models.layers import PooledReLU
+from lcomp.models.blocks import PooledReLU
 
 ROUNDS, BATCH = 20, 256
 

@@ -4,11 +4,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lcomp.models.layers import Normalize
-from lcomp.packed.layers import convolution, linear
+from lcomp.models.blocks import Normalize
+from lcomp.packed.layer_codec import convolution, linear
 from lcomp.packed.network import Clip, Constant, Join, Mean, Network
 from lcomp.packed.operations import batch_norm
-from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, SharedWeight
+from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
 
 def integer_weight(*shape):

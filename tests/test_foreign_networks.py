@@ -30,7 +30,7 @@ from training import train
 from lcomp.errors import UserError
 from lcomp.evaluation import measurement, size
 from lcomp.export.onnx_export import export
-from lcomp.models.layers import Normalize
+from lcomp.models.blocks import Normalize
 from lcomp.modules import BaselineModule
 from lcomp.packed import load, pack
 from lcomp.runtimes import ONNXRuntime
@@ -46,7 +46,7 @@ from lcomp.techniques.quantization import (
     StaticQuantization,
     WeightSharing,
 )
-from lcomp.techniques.quantization.layers import QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.quantization.integer_layers import QuantizedConv2d, QuantizedLinear
 from lcomp.techniques.technique import finalize
 
 ALL = [

@@ -25,7 +25,7 @@ from lcomp.errors import UserError
 from lcomp.record import point_key, run_folders
 from lcomp.record.result import Result, read
 from lcomp.report.runs import asked_with
-from lcomp.search import asked, given, study
+from lcomp.search import command_line, study, study_settings
 from lcomp.search.search import check_study
 from lcomp.search.space import Space, suggest
 from lcomp.sweeps import broken_files, configuration_files, grid_points, sweep
@@ -209,25 +209,25 @@ SPACE = [
 def test_a_study_is_asked_one_thing(tmp_path, changed, overrides, files, said):
     first = {"experiment/mine": "1"}
     given_settings = settings_in(tmp_path)
-    asked.claim(given_settings, Space(SPACE), first, given_settings.open())
-    asked.claim(given_settings, Space([*SPACE[:-1], "report=true"]), first, given_settings.open())
+    study_settings.claim(given_settings, Space(SPACE), first, given_settings.open())
+    study_settings.claim(given_settings, Space([*SPACE[:-1], "report=true"]), first, given_settings.open())
     other = settings_in(tmp_path, **changed)
     with pytest.raises(UserError, match=f"study s in .* was asked something else: .*{said}"):
-        asked.claim(other, Space(overrides), files or first, other.open())
-    asked.claim(given_settings, Space(SPACE), first, given_settings.open())
+        study_settings.claim(other, Space(overrides), files or first, other.open())
+    study_settings.claim(given_settings, Space(SPACE), first, given_settings.open())
 
 
 def test_a_study_of_another_program_is_asked_what_its_trials_were(tmp_path):
     own = worker_in(tmp_path, ["x=1,2,3"], n_trials=2)
     work(own)
-    asked.claim(own.settings, own.space, {}, own.settings.open())
+    study_settings.claim(own.settings, own.space, {}, own.settings.open())
     other = settings_in(tmp_path / "other", storage=own.settings.storage, direction=["minimize"])
     (tmp_path / "b").mkdir()
     later = worker_in(tmp_path / "b", ["y=1,2"], n_trials=1)
     work(later)
     for settings, space, said in ((other, own.space, "direction"), (later.settings, Space(["x=1,2"]), "y: was")):
         with pytest.raises(UserError, match=said):
-            asked.claim(settings, space, {}, settings.open())
+            study_settings.claim(settings, space, {}, settings.open())
 
 
 def values(worker):
@@ -249,9 +249,9 @@ def test_a_study_that_was_lost_has_the_folder_s_runs_again(tmp_path, space):
     assert len(before) == len(records) == 3
     again = worker_in(tmp_path, [space, "fixed=1"], n_trials=5, storage=f"sqlite:///{tmp_path}/new.db")
     again.outcome = measured
-    asked.adopt(again, again.settings.open())
+    study_settings.adopt(again, again.settings.open())
     assert values(again) == before
-    asked.adopt(again, again.settings.open())
+    study_settings.adopt(again, again.settings.open())
     assert len(again.settings.open().trials) == 3
     work(again)
     assert {path: path.read_bytes() for path in records} == records
@@ -267,14 +267,14 @@ def test_an_adopted_run_with_a_secret_is_known_by_it_and_does_not_tell_it(tmp_pa
         result.write(tmp_path / secret / "0")
         known = worker.settings.open()
         if of_the_search:
-            asked.adopt(worker, known)
+            study_settings.adopt(worker, known)
             [trial] = known.trials
             assert trial.user_attrs["hidden"] and "s3cr3t" not in str(trial.user_attrs)
-            asked.adopt(worker, known)
+            study_settings.adopt(worker, known)
             assert len(known.trials) == 1
         else:
             with pytest.raises(UserError, match="is no point of this search"):
-                asked.adopt(worker, known)
+                study_settings.adopt(worker, known)
 
 
 def test_what_a_folder_says_of_its_command_is_not_resolved(tmp_path, monkeypatch):
@@ -293,7 +293,7 @@ def test_a_folder_of_another_space_is_refused(tmp_path):
     for space in (["x=3,4", "fixed=1"], ["x=1,2", "fixed=2"], ["x=1,2"], ["x=1,2", "fixed=1", "y=1,2"]):
         other = worker_in(tmp_path, space, storage=f"sqlite:///{tmp_path}/new.db")
         with pytest.raises(UserError, match=r"holds a finished run .x=[12] fixed=1. that the study s lacks"):
-            asked.adopt(other, other.settings.open())
+            study_settings.adopt(other, other.settings.open())
         assert not other.settings.open().trials
 
 
@@ -319,7 +319,7 @@ def test_a_finished_trial_whose_record_is_broken_runs_again(tmp_path):
     (tmp_path / str(number) / "result.json").write_text("{")
     broken_files.set_aside_records(tmp_path)
     sweep.close_interrupted(tmp_path)
-    asked.repeat_lost(worker, worker.settings.open())
+    study_settings.repeat_lost(worker, worker.settings.open())
     [waiting] = study.unfinished(worker.settings.open().trials)
     trial = worker.next(0)
     [again] = [one for one in worker.settings.open().trials if one.number == trial.number == waiting.number]
@@ -382,14 +382,14 @@ def test_a_key_that_the_command_fixes_leaves_its_family_searched_and_is_said(cap
         [],
     )
     parser, ready = OverridesParser.create(), ["kd=choice(none,logit)", "kd.temperature=interval(1,10)"]
-    assert given.fixed_of(ready, ["kd.temperature=3"], parser) == ["kd.temperature=3"]
+    assert command_line.fixed_of(ready, ["kd.temperature=3"], parser) == ["kd.temperature=3"]
     assert "not searched, since the command fixes it: kd.temperature=3" in capsys.readouterr().err
     overrides = [*ready, "kd.temperature=3"]
-    space = given.with_families(Space(overrides, parser), overrides, parser)
+    space = command_line.with_families(Space(overrides, parser), overrides, parser)
     assert [point for point, _ in space.points(9)] == [["kd=none"], ["kd=logit", "kd.temperature=3"]]
     assert capsys.readouterr().err == ""
     overrides = ["quant.bits=2,4", "kd.temperature=3"]
-    space = given.with_families(Space(overrides, parser), overrides, parser)
+    space = command_line.with_families(Space(overrides, parser), overrides, parser)
     assert space.keys["kd"] == "logit" and space.keys["quant"] == "qat"
     assert "chooses kd=logit" in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import LearnedStepQuantization
 from lcomp.techniques.quantization.fake import ActivationQuantizer
 from lcomp.techniques.quantization.grids import Uniform
-from lcomp.techniques.quantization.layers import Input
+from lcomp.techniques.quantization.integer_layers import Input
 from lcomp.techniques.quantization.lsq import LearnedActivation, LearnedWeight, learned_round
 from lcomp.techniques.quantization.quantization import quantizers
 from lcomp.techniques.technique import layers

@@ -5,7 +5,7 @@ import torch
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.models import ConvNet, LeNet5, SmallCNN, mobilenet_v3_small, resnet18
-from lcomp.models.layers import PooledReLU
+from lcomp.models.blocks import PooledReLU
 from lcomp.techniques import layer_graph
 
 

@@ -30,7 +30,7 @@ from lcomp.packed.rounding import on_grid, rounded, significant
 from lcomp.packed.tensors import MOST_LEVELS, kernels, read_floats, read_integers, write_floats, write_integers
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import StaticQuantization, WeightSharing
-from lcomp.techniques.quantization.layers import Input
+from lcomp.techniques.quantization.integer_layers import Input
 from lcomp.techniques.technique import finalize
 
 unhurried = settings(deadline=None, max_examples=50)

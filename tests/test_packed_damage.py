@@ -13,10 +13,10 @@ import lcomp
 from lcomp.errors import UserError
 from lcomp.packed.coder import FOUR, Writer
 from lcomp.packed.file import HEADER, STEP, content, read, write
-from lcomp.packed.layers import SQUARE
+from lcomp.packed.layer_codec import SQUARE
 from lcomp.packed.network import MOST_STEPS, Constant, Join, Mean, Network
 from lcomp.packed.operations import OPERATIONS, OPERATOR
-from lcomp.techniques.quantization.layers import Input
+from lcomp.techniques.quantization.integer_layers import Input
 
 CORRUPTIONS = 1000
 

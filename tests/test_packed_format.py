@@ -10,9 +10,9 @@ from torch import nn
 
 from lcomp.packed.coder import NUMBER, Table, Writer
 from lcomp.packed.file import STEP, content, read, write
-from lcomp.packed.layers import linear
+from lcomp.packed.layer_codec import linear
 from lcomp.packed.network import Network
-from lcomp.techniques.quantization.layers import IntegerWeight
+from lcomp.techniques.quantization.integer_layers import IntegerWeight
 
 DOCUMENT = (Path(__file__).parents[1] / "docs/format.md").read_text()
 

@@ -20,7 +20,7 @@ from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.quantization import DynamicQuantization, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, WeightQuantizer, fake_quantize
 from lcomp.techniques.quantization.grids import Uniform
-from lcomp.techniques.quantization.layers import Input
+from lcomp.techniques.quantization.integer_layers import Input
 from lcomp.techniques.quantization.quantization import quantizers
 from lcomp.techniques.quantization.ranges import MovingAverage
 from lcomp.techniques.quantization.static import enable_weights

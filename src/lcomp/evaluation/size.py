@@ -21,7 +21,7 @@ from lcomp.evaluation import macs
 from lcomp.packed import state_codec
 from lcomp.techniques.inspection import used_tensors
 from lcomp.techniques.pruning.adaptive import pq_index
-from lcomp.techniques.quantization.layers import CodedWeight
+from lcomp.techniques.quantization.integer_layers import CodedWeight
 
 log = logging.getLogger(__name__)
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # operators whose second input may be a weight

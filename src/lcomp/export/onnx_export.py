@@ -18,11 +18,11 @@ import torch
 from torch import nn
 
 from lcomp.errors import UserError
-from lcomp.models.layers import Normalize, folded_bias
+from lcomp.models.blocks import Normalize, folded_bias
 from lcomp.record.causes import innermost
 from lcomp.record.files import write_atomically
 from lcomp.techniques import layer_graph
-from lcomp.techniques.quantization.layers import GATHER, OPSET, CodedWeight, DynamicInput, Input
+from lcomp.techniques.quantization.integer_layers import GATHER, OPSET, CodedWeight, DynamicInput, Input
 from lcomp.version import __version__
 
 

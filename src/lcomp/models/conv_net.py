@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, one_of
-from lcomp.models.layers import Normalize, PooledReLU
+from lcomp.models.blocks import Normalize, PooledReLU
 
 
 class ConvNet(nn.Module):

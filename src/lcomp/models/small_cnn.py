@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lcomp.models.layers import Normalize, PooledReLU, glorot
+from lcomp.models.blocks import Normalize, PooledReLU, glorot
 
 
 class SmallCNN(nn.Module):

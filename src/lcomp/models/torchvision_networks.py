@@ -8,7 +8,7 @@ from typing import Any
 import torchvision
 from torch import nn
 
-from lcomp.models.layers import Normalize
+from lcomp.models.blocks import Normalize
 
 
 def resnet18(

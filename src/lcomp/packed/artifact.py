@@ -9,9 +9,9 @@ import onnx
 
 from lcomp.errors import UserError
 from lcomp.export import space_to_depth
-from lcomp.packed.alone import ALONE
 from lcomp.packed.network import Network
 from lcomp.packed.nodes import NODES, bounded
+from lcomp.packed.stateless_operators import ALONE
 from lcomp.packed.translation import Translation
 from lcomp.record import limits
 from lcomp.record.untrusted import onnx_of

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.quantization.layers import DynamicInput
+from lcomp.techniques.quantization.integer_layers import DynamicInput
 
 Shape = tuple[int, ...]  # of a value, without the batch
 MOST_VALUES = 1 << 24  # of an image, between two steps

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.alone import Settings, padding
-from lcomp.packed.layers import both, convolution, linear
+from lcomp.packed.layer_codec import both, convolution, linear
 from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean
 from lcomp.packed.operations import batch_norm, decimal
+from lcomp.packed.stateless_operators import Settings, padding
 from lcomp.packed.translation import Translation
-from lcomp.techniques.quantization.layers import DynamicInput, Input, IntegerWeight, SharedWeight
+from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
 JOINS = {"Add": "add", "Mul": "mul", "Sub": "sub", "Div": "div", "Concat": "concat"}
 

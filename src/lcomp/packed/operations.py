@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.coder import Coder, Reader, Table, Writer
-from lcomp.packed.layers import (
+from lcomp.packed.layer_codec import (
     both,
     floats,
     pair,
@@ -27,7 +27,7 @@ from lcomp.packed.layers import (
 )
 from lcomp.packed.network import OPERATORS, Clip, Constant, Join, Mean, Shape
 from lcomp.packed.tensors import read_floats, write_floats
-from lcomp.techniques.quantization.layers import DynamicInput, Input, QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, QuantizedConv2d, QuantizedLinear
 
 POOL = ((2, 2), (2, 2), (0, 0), False)  # the usual one: kernel, stride, padding, ceil_mode
 

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.export.onnx_export import fold_normalization
-from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear, SharedWeight
+from lcomp.techniques.quantization.integer_layers import (
+    Input,
+    IntegerWeight,
+    QuantizedConv2d,
+    QuantizedLinear,
+    SharedWeight,
+)
 
 LAYERS = (nn.Conv2d, nn.Linear, QuantizedConv2d, QuantizedLinear)
 

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.layers import Weight
+from lcomp.packed.layer_codec import Weight
 from lcomp.packed.network import MOST_STEPS, Network, checked, classes_of, output
 
 

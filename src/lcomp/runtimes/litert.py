@@ -16,7 +16,7 @@ from lcomp.packed.artifact import from_onnx
 from lcomp.packed.network import Network
 from lcomp.record.files import write_atomically
 from lcomp.runtimes.runtime import Converting, Session
-from lcomp.techniques.quantization.layers import CodedWeight, DynamicInput, Input, IntegerWeight
+from lcomp.techniques.quantization.integer_layers import CodedWeight, DynamicInput, Input, IntegerWeight
 
 LEAST, MOST = -128, 127  # of int8, in which LiteRT has activations: those of ONNX, less 128
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lcomp import packed
 from lcomp.packed.network import Network
 from lcomp.runtimes.runtime import Converting, Session
-from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.quantization.integer_layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
 
 FLOATS: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")  # outputs as they are: no scale, no zero point
 

@@ -32,11 +32,11 @@ from lcomp.record.result import FILE_NAME, Result, read
 from lcomp.report import study_file
 from lcomp.report.sweep_end import end
 from lcomp.search import study as studies
-from lcomp.search.asked import adopt, claim, repeat_lost
-from lcomp.search.given import custom_of, fixed_of, with_families
+from lcomp.search.command_line import custom_of, fixed_of, with_families
 from lcomp.search.options import SearchOptions, listed
 from lcomp.search.settings import Settings, named
 from lcomp.search.space import Space, flat, suggest
+from lcomp.search.study_settings import adopt, claim, repeat_lost
 from lcomp.search.worker import Worker, asked_for, noted
 from lcomp.sweeps import broken_files, composition_check, configuration_files, deferred_latency, sweep
 from lcomp.sweeps.progress import View

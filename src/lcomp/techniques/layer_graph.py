@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from lcomp.models.layers import Normalize
+from lcomp.models.blocks import Normalize
 from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import onnx
 
-from lcomp.export.space_to_depth.places import Graph
+from lcomp.export.space_to_depth.candidates import Graph
 from lcomp.export.space_to_depth.rewriting import rewrite
 from lcomp.record import limits
 from lcomp.record.untrusted import onnx_of

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from lcomp.export.space_to_depth.places import BLOCK, Place, constants
+from lcomp.export.space_to_depth.candidates import BLOCK, Place, constants
 
 GROUPS = BLOCK * BLOCK
 

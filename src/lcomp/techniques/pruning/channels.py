@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
+from lcomp.techniques.pruning.channel_removal import Trial, first_line, repeatable
 from lcomp.techniques.pruning.groups import Channels, Place, Shared, clusters, merged, sharing
-from lcomp.techniques.pruning.trial import Trial, first_line, repeatable
 from lcomp.techniques.technique import layers
 
 PER_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)  # what may stand between a filter and its readers

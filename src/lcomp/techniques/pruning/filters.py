@@ -17,11 +17,11 @@ from lcomp.errors import UserError
 from lcomp.techniques.inspection import stored
 from lcomp.techniques.parametrizations import apart, chain, original
 from lcomp.techniques.pruning import channels, criteria, schedules
+from lcomp.techniques.pruning.channel_removal import answers, equal, first_line
 from lcomp.techniques.pruning.criteria import Observing
 from lcomp.techniques.pruning.groups import Channels, close, cut
 from lcomp.techniques.pruning.mask import shrink
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.pruning.trial import answers, equal, first_line
 from lcomp.techniques.technique import Layer, layers, network_of, pixels_of, warn_of_others
 
 log = logging.getLogger(__name__)

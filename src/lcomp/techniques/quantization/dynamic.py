@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from lcomp.techniques.quantization.layers import DynamicInput
+from lcomp.techniques.quantization.integer_layers import DynamicInput
 from lcomp.techniques.quantization.quantization import Quantization
 from lcomp.techniques.quantization.static import enable_weights
 

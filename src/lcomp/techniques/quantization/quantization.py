@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, one_of
-from lcomp.models.layers import Normalize, folded_bias
+from lcomp.models.blocks import Normalize, folded_bias
 from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.parametrizations import beneath, leave, parametrization
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
-from lcomp.techniques.quantization.layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.quantization.integer_layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
 from lcomp.techniques.quantization.ranges import Estimator, MeanSquaredError, min_max
 from lcomp.techniques.technique import Layer, Technique, acted_on, check_patterns, layers, warn_of_others
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
-from lcomp.models.layers import Normalize, folded_bias
+from lcomp.models.blocks import Normalize, folded_bias
 from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.parametrizations import Parametrization, parametrization
-from lcomp.techniques.quantization.layers import QuantizedConv2d, QuantizedLinear, SharedWeight
+from lcomp.techniques.quantization.integer_layers import QuantizedConv2d, QuantizedLinear, SharedWeight
 from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_fit, reason_against
 from lcomp.techniques.schedule import Window, begun
 from lcomp.techniques.technique import Layer, Technique, acted_on, layers, network_of, warn_of_others

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lcomp.errors import UserError
 from lcomp.packed.coder import FOUR, Coder, Integers, Reader, Table, Writer
 from lcomp.packed.tensors import integer_bits, kernels, read_floats, read_integers, write_floats, write_integers
-from lcomp.techniques.quantization.layers import (
+from lcomp.techniques.quantization.integer_layers import (
     CodedWeight,
     IntegerWeight,
     QuantizedConv2d,

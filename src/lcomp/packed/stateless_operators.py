@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from lcomp.errors import UserError
-from lcomp.packed.layers import Pair, both
+from lcomp.packed.layer_codec import Pair, both
 from lcomp.packed.operations import decimal
 
 Settings = dict[str, Any]  # of a node

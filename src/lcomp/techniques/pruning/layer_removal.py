@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError, nearest
 from lcomp.techniques import layer_graph
+from lcomp.techniques.pruning.channel_removal import first_line, logits
 from lcomp.techniques.pruning.channels import is_own
-from lcomp.techniques.pruning.trial import first_line, logits
 from lcomp.techniques.technique import Technique
 
 
