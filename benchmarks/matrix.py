@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lcomp.config import run_config
-from lcomp.record.result import FILE_NAME, Result, read
-from lcomp.report.text_table import Sheet
+from lcomp.record.result import FILE_NAME, Result, read_result
+from lcomp.report.text_table import TextTable
 
 SETTINGS = ("data=mnist5k", "data.batch_size=32", "trainer.max_epochs=1")
 QUIET = ("logger=none", "report=false", "measure.latency_runs=1")
@@ -45,7 +45,7 @@ def sweep(folder: Path, chosen: Mapping[str, Sequence[str]], steps: int) -> int:
     return subprocess.run([sys.executable, "-m", "lcomp", "-m", *matrix, *SETTINGS, *QUIET, *own]).returncode
 
 
-def sheets(results: Sequence[Result]) -> list[Sheet]:
+def sheets(results: Sequence[Result]) -> list[TextTable]:
     """A table for each choice of kd, prune down and quant across."""
     found = {tuple(result.choices[family] for family in run_config.FAMILIES): result for result in results}
 
@@ -55,7 +55,7 @@ def sheets(results: Sequence[Result]) -> list[Sheet]:
         return f"{100 * result.metrics['test_accuracy']:.1f}" if result.status == "ok" else result.status
 
     return [
-        Sheet(
+        TextTable(
             f"kd={kd}",
             ("prune", *choices("quant")),
             [
@@ -70,7 +70,7 @@ def sheets(results: Sequence[Result]) -> list[Sheet]:
 def main() -> int:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp(prefix="matrix-"))
     code = run(folder) if len(sys.argv) == 1 else 0
-    results = [read(path) for path in folder.rglob(FILE_NAME)]
+    results = [read_result(path) for path in folder.rglob(FILE_NAME)]
     for sheet in sheets(results):
         print(sheet.text("markdown"))
     failed = [result for result in results if result.status != "ok"]

@@ -20,7 +20,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from lcomp.record.result import FILE_NAME, read
+from lcomp.record.result import FILE_NAME, read_result
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = {  # bytes, test accuracy in percent
@@ -36,7 +36,7 @@ def collect(folders):
     """Copies the files; returns the rows of the table."""
     rows = []
     for path in sorted(path for folder in folders for path in Path(folder).rglob(FILE_NAME)):
-        result = read(path)
+        result = read_result(path)
         if result.status != "ok" or not (result.name or "").startswith("record_"):
             continue
         name = f"{result.name.removeprefix('record_')}-seed{result.seed}.lcomp"

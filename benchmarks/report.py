@@ -19,7 +19,7 @@ from playwright.sync_api import sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from records import record
 
-from lcomp.report.writing import read, write
+from lcomp.report.writing import read_records, write_report_files
 
 RUNS, EPOCHS, OPENED = 1000, 10, 5
 CHOICES = [
@@ -61,7 +61,7 @@ def main() -> None:
         folder = Path(place)
         fill(folder)
         start = time.monotonic()
-        path = write(read([folder / "sweep"]), folder / "sweep")
+        path = write_report_files(read_records([folder / "sweep"]), folder / "sweep")
         print(f"made in {time.monotonic() - start:.1f} s, {path.stat().st_size / 1e6:.1f} MB")
         opened = []
         with sync_playwright() as driver:

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from lcomp.data import MNISTDataModule
-from lcomp.data.corrupted_images import corrupted, images_of
+from lcomp.data.corrupted_images import corrupted, hashed_images
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
 from lcomp.evaluation.attributions import integrated_gradients
 from lcomp.evaluation.mnist_c import accuracy
@@ -37,7 +37,7 @@ def parts(baseline, artifact, data):
     """What is timed, by name, in the order of a run."""
     images, labels = data.test.images, data.test.labels
     pixels, network, drawn = images.float() / 255, LeNet5(), {}
-    clean = images_of(pixels.numpy())
+    clean = hashed_images(pixels.numpy())
 
     def draw():
         drawn.update({name: corrupted(clean, name, PUBLISHED[name]) for name in CORRUPTIONS})

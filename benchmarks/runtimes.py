@@ -24,7 +24,7 @@ from lcomp.data import MNISTDataModule
 from lcomp.errors import UserError
 from lcomp.evaluation import measurement
 from lcomp.models import LeNet5
-from lcomp.record.result import ARTIFACT, FILE_NAME, read
+from lcomp.record.result import ARTIFACT, FILE_NAME, read_result
 
 ENGINES = {
     "onnxruntime": runtimes.ONNXRuntime,
@@ -52,7 +52,7 @@ def eager(weights):
 
 def sessions(folders, names):
     """(artifact, engine, session) of everything that is installed and can be translated."""
-    baseline = read(folders[0] / FILE_NAME).baseline_artifact["path"]
+    baseline = read_result(folders[0] / FILE_NAME).baseline_artifact["path"]
     base = (folders[0] / baseline).resolve().parent
     found = [("baseline", "PyTorch eager", eager(base / "weights.pt"))]
     artifacts = {"baseline": base / ARTIFACT}
@@ -76,7 +76,7 @@ def main():
     given = parser.parse_args()
     torch.set_num_threads(1)
     folders = [folder for folder in given.runs if (folder / FILE_NAME).is_file()]
-    names = [label(read(folder / FILE_NAME)) for folder in folders]
+    names = [label(read_result(folder / FILE_NAME)) for folder in folders]
     asked = sessions(folders, names)
     test = measurement.split_of(MNISTDataModule(root=os.environ.get("LCOMP_DATA", "data")).test_dataloader())
     one, batches = test.pixels[:1].copy(), measurement.batches_of(test.pixels)

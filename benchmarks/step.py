@@ -21,7 +21,7 @@ from torch.profiler import profile
 from lcomp.data import MNISTDataModule
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
-from lcomp.summary import rows
+from lcomp.summary import layer_rows
 from lcomp.training.fit import fit
 
 PARTS = {  # the profiler's operators, by what they do
@@ -46,7 +46,7 @@ def gemm_rate(size=1024, rounds=20):
 def operations(network):
     """Floating-point operations of one training step's image: a forward pass, and the gradients of weights and, but for
     the first layer, of inputs."""
-    layers = [row.macs for row in rows(network, (1, 28, 28)) if row.macs]
+    layers = [row.macs for row in layer_rows(network, (1, 28, 28)) if row.macs]
     return 2 * (3 * sum(layers) - layers[0])
 
 

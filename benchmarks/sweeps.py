@@ -52,7 +52,7 @@ def wait() -> None:
     ending = (
         "import time, lcomp.sweeps.worker_pool\n"
         "def stop(workers): print(time.process_time(), flush=True); raise KeyboardInterrupt\n"
-        "lcomp.sweeps.worker_pool.pool_of = stop\n"
+        "lcomp.sweeps.worker_pool.open_pool = stop\n"
         "from lcomp.__main__ import main; main()"
     )
     grid = ("prune.sparsity=range(0,1,0.01)", "seed=range(100)", "logger=none", "report=false")
@@ -128,7 +128,7 @@ def record() -> None:
 def surrogate(trials: int = 40, seeds: int = 20) -> None:
     """Epochs that pruners save and accuracy that they lose, over searches of the same sampler without them."""
     from hydra_plugins.lcomp_optuna.sweeper import PRUNERS, SAMPLERS
-    from lcomp.search.settings import make
+    from lcomp.search.settings import instantiate
 
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -139,8 +139,8 @@ def surrogate(trials: int = 40, seeds: int = 20) -> None:
         spent = 0
         study = optuna.create_study(
             direction="maximize",
-            sampler=make("sampler", {**SAMPLERS["tpe"], "seed": seed}),
-            pruner=make("pruner", PRUNERS[pruner]),
+            sampler=instantiate("sampler", {**SAMPLERS["tpe"], "seed": seed}),
+            pruner=instantiate("pruner", PRUNERS[pruner]),
         )
 
         def objective(trial: optuna.Trial) -> float:

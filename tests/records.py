@@ -34,7 +34,7 @@ def record(folder, *overrides, status="ok", seed=0, accuracy=0.9, size=40_000, b
         made.artifact = {"path": "artifact.onnx", "sha256": "b" * 64}
         made.baseline_artifact = {"path": f"../{base.name}/artifact.onnx", "sha256": f"{baseline}".ljust(64, "c")}
         answers(base, baseline, seed)
-        answers(folder, accuracy, seed, predictions.read(base))
+        answers(folder, accuracy, seed, predictions.read_predictions(base))
     made.write(folder)
     return made
 
@@ -45,7 +45,7 @@ def answers(place, share, seed=0, beside=None):
     random = np.random.default_rng(seed)
     logits = np.eye(10, dtype=np.float32)[(labels + (np.arange(200) >= share * 200)) % 10]
     pixels = random.random((200, 1, 28, 28), dtype=np.float32)
-    kept = predictions.of(logits, labels, pixels, beside)
+    kept = predictions.predictions_of(logits, labels, pixels, beside)
     (place / predictions.FILE).write_bytes(kept.packed())
     (place / "artifact.onnx").write_bytes(b"an artifact")
 

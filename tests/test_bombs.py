@@ -20,13 +20,13 @@ from lcomp import unpack
 from lcomp.errors import UserError
 from lcomp.packed.artifact import from_onnx
 from lcomp.packed.coder import BLOCK, FREE, NUMBERS, Coder, Reader, Writer
-from lcomp.packed.file import load, read
+from lcomp.packed.file import load, read_network
 from lcomp.packed.network import Join, Network
 from lcomp.packed.tensors import read_floats, write_floats
 from lcomp.record import limits, predictions
 from lcomp.record.limits import Refused
-from lcomp.record.result import read as read_record
-from lcomp.record.untrusted import arrays_of, content, json_of, onnx_of, yaml_of
+from lcomp.record.result import read_result as read_record
+from lcomp.record.untrusted import read_arrays, read_bytes, read_json, read_onnx, read_yaml
 from lcomp.report.weights import weights
 from lcomp.sweeps import sweep
 from lcomp.training.fit import load_checkpoint
@@ -66,16 +66,16 @@ def test_arrays_that_a_file_of_4_kb_may_not_ask_for(form_of_floats):
         little_memory(),
         pytest.raises(Refused, match=r"an array asks for 4,026,531,840 bytes, where 536,870,912 is.*N"),
     ):
-        read(file)
+        read_network(file)
 
 
 def test_many_arrays_are_counted_together(monkeypatch):
     """Each of them is allowed; a network keeps them all."""
     monkeypatch.setattr(limits, "MEMORY", 20 * MEGABYTE)
     one = [step(nn.Linear, 511), form(0), floats(0), lambda io: io.bits(32, np.array([1 << 20])), no]
-    assert isinstance(read(crafted(FLATTEN, *one, shape=(1, 16, 32))), Network)
+    assert isinstance(read_network(crafted(FLATTEN, *one, shape=(1, 16, 32))), Network)
     with pytest.raises(Refused, match="an array asks for"):
-        read(crafted(FLATTEN, *6 * one, shape=(1, 16, 32)))
+        read_network(crafted(FLATTEN, *6 * one, shape=(1, 16, 32)))
 
 
 def test_a_kernel_of_a_million_places_costs_no_million_blocks(monkeypatch):
@@ -90,7 +90,7 @@ def test_a_kernel_of_a_million_places_costs_no_million_blocks(monkeypatch):
     for most in (0, 7):
         kernel = [step(nn.Conv2d, 0), square(1024), no, form(1), yes, number(most), noise(800)]
         with pytest.raises(UserError, match="more numbers than a file of its length"):
-            read(crafted(*kernel, shape=(1, 1025, 1025)))
+            read_network(crafted(*kernel, shape=(1, 1025, 1025)))
     assert len(calls) <= 2 * (FREE + 900 * NUMBERS) / BLOCK
 
 
@@ -119,8 +119,8 @@ def test_values_that_a_network_keeps_while_it_runs_are_counted():
     joins = [part for number in range(values) for part in (step(Join), add, lambda io, n=number: io.number(2 * n + 1))]
     kept = crafted(*[RELU] * values, *joins, FLATTEN, shape=(1, 1024, 1024))
     with pytest.raises(Refused, match=r"running it on an image asks for 8[0-9]{2},[0-9,]* bytes"):
-        read(kept)
-    passing = read(crafted(*[RELU] * values, FLATTEN, shape=(1, 1024, 1024)))  # each is read once, by the next
+        read_network(kept)
+    passing = read_network(crafted(*[RELU] * values, FLATTEN, shape=(1, 1024, 1024)))  # each is read once, by the next
     assert len(passing.steps) == values + 1
 
 
@@ -144,7 +144,7 @@ def test_a_long_network_is_loaded_and_becomes_onnx_where_that_is_asked_for(tmp_p
 def test_a_limit_that_is_none_is_refused(given, monkeypatch):
     monkeypatch.setenv(limits.VARIABLE, given)
     with pytest.raises(UserError, match=f"LCOMP_LIMITS={given}: must be a number above 0"):
-        limits.times()
+        limits.user_factor()
 
 
 def written(path, **arrays):
@@ -158,11 +158,11 @@ def test_predictions_that_unpack_to_more_than_the_limit_are_none(tmp_path, monke
     )
     assert path.stat().st_size < MEGABYTE // 8
     with little_memory():
-        assert predictions.read(tmp_path) is None
+        assert predictions.read_predictions(tmp_path) is None
         with pytest.raises(Refused, match=r"predictions\.npz asks for 73,400,\d+ bytes, where 67,108,864 is the limit"):
-            arrays_of(path)
+            read_arrays(path)
     monkeypatch.setenv(limits.VARIABLE, "2")
-    assert len(arrays_of(path)["predictions"]) == 35 * MEGABYTE
+    assert len(read_arrays(path)["predictions"]) == 35 * MEGABYTE
 
 
 def test_an_array_that_states_more_than_it_holds_is_refused(tmp_path):
@@ -171,7 +171,7 @@ def test_an_array_that_states_more_than_it_holds_is_refused(tmp_path):
         np.lib.format.write_array_header_1_0(file, {"descr": "<i2", "fortran_order": False, "shape": (1 << 40,)})
         file.write(bytes(8))
     with little_memory(), pytest.raises(Refused, match="has not the"):
-        arrays_of(path)
+        read_arrays(path)
 
 
 TWO = {"predictions": np.zeros(2, np.int16), "labels": np.zeros(2, np.int16)}
@@ -194,12 +194,12 @@ TWO = {"predictions": np.zeros(2, np.int16), "labels": np.zeros(2, np.int16)}
 )
 def test_arrays_that_do_not_belong_together_are_none(tmp_path, arrays):
     written(tmp_path / predictions.FILE, **arrays)
-    assert predictions.read(tmp_path) is None
+    assert predictions.read_predictions(tmp_path) is None
 
 
 def test_arrays_in_any_order_of_memory_come_back(tmp_path):
     pixels = np.asfortranarray(np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2))
-    found = arrays_of(written(tmp_path / "a.npz", pixels=pixels, one=np.array(3)))
+    found = read_arrays(written(tmp_path / "a.npz", pixels=pixels, one=np.array(3)))
     assert np.array_equal(found["pixels"], pixels) and found["one"] == 3
 
 
@@ -236,9 +236,9 @@ def test_aliases_of_yaml_are_refused_and_interpolations_stay(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(LAUGHS)
     with little_memory(), pytest.raises(Refused, match=r"config\.yaml: line 2 has an alias \(\*a\)"):
-        yaml_of(path)
+        read_yaml(path)
     path.write_text("a: ${b}\nb: [1, {c: 1e3}]\n")
-    assert OmegaConf.to_container(yaml_of(path), resolve=False) == {"a": "${b}", "b": [1, {"c": 1000.0}]}
+    assert OmegaConf.to_container(read_yaml(path), resolve=False) == {"a": "${b}", "b": [1, {"c": 1000.0}]}
 
 
 def test_what_a_sweep_reads_of_its_runs_is_bounded(tmp_path, caplog):
@@ -249,7 +249,7 @@ def test_what_a_sweep_reads_of_its_runs_is_bounded(tmp_path, caplog):
     assert read_record(tmp_path / "0" / "result.json").overrides == []
 
 
-@pytest.mark.parametrize("reader", [json_of, read_record, yaml_of])
+@pytest.mark.parametrize("reader", [read_json, read_record, read_yaml])
 @pytest.mark.parametrize("text", ["[" * 100_000, "[" * 100 + "]" * 100, '{"a":' * 900 + "1" + "}" * 900])
 def test_what_nests_too_deep_is_refused(tmp_path, reader, text):
     path = tmp_path / "a.json"
@@ -259,7 +259,7 @@ def test_what_nests_too_deep_is_refused(tmp_path, reader, text):
 
 
 @pytest.mark.parametrize(
-    "reader", [json_of, read_record, yaml_of, onnx_of, arrays_of, load, lambda path: content(path, 9)]
+    "reader", [read_json, read_record, read_yaml, read_onnx, read_arrays, load, lambda path: read_bytes(path, 9)]
 )
 def test_a_large_file_a_pipe_and_a_device_are_refused_at_once(tmp_path, reader):
     large, pipe = tmp_path / "large", tmp_path / "pipe"
@@ -278,9 +278,9 @@ def test_a_json_file_that_is_none_is_named(tmp_path):
     for text in (b"", b"{", b"\xff", b"nul"):
         (tmp_path / "result.json").write_bytes(text)
         with pytest.raises(Refused, match=r"result\.json: no JSON"):
-            json_of(tmp_path / "result.json")
+            read_json(tmp_path / "result.json")
     (tmp_path / "result.json").write_text(json.dumps({"a": [1]}))
-    assert json_of(tmp_path / "result.json") == {"a": [1]}
+    assert read_json(tmp_path / "result.json") == {"a": [1]}
 
 
 def saved(path, nodes, constants=(), inputs=(1, 1, 4, 4)):
@@ -301,7 +301,7 @@ def test_weights_in_another_file_are_not_looked_for(tmp_path):
     onnx.external_data_helper.set_external_data(outside, "secret")
     outside.ClearField("raw_data")
     path = saved(tmp_path / "a.onnx", [helper.make_node("Add", ["pixels", "w"], ["logits"])], [outside])
-    for reader in (onnx_of, from_onnx, weights):
+    for reader in (read_onnx, from_onnx, weights):
         with pytest.raises(Refused, match="'w' lie in another file"):
             reader(path)
 

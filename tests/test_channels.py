@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
 from lcomp.models import ConvNet, LeNet5, mobilenet_v3_small, resnet18
-from lcomp.techniques.parametrizations import apart
+from lcomp.techniques.parametrizations import independent_copy
 from lcomp.techniques.pruning import FilterPruning, LayerPruning
 from lcomp.techniques.technique import layers
 
@@ -208,7 +208,7 @@ def test_what_stays_whole_is_named_once(caplog):
     network, pruning = drawn(networks.SeparateHeads), FilterPruning(0.5)
     pruning.check(network, PIXELS)
     pruning.prepare(network)
-    pruning.find(network, PIXELS)
+    pruning.find_groups(network, PIXELS)
     [message] = [record.getMessage() for record in caplog.records]
     assert message == "prune=filter keeps the filters of v, k, q: something mixes their channels"
 
@@ -332,5 +332,5 @@ def test_a_copy_that_stands_apart_can_lose_its_parametrizations():
     network = drawn(networks.SpectralNormalized)
     with torch.no_grad():
         expected = network(PIXELS)
-        parametrize.remove_parametrizations(apart(network).c1, "weight")
+        parametrize.remove_parametrizations(independent_copy(network).c1, "weight")
         assert torch.equal(network(PIXELS), expected)

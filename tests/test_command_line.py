@@ -7,7 +7,7 @@ import pytest
 
 from lcomp.cli import shorthand
 from lcomp.cli.error_messages import explain
-from lcomp.errors import nearest
+from lcomp.errors import suggestion
 
 RUN = """
 import os, sys
@@ -208,12 +208,12 @@ def test_flags_may_stand_anywhere(given, expected):
     ],
 )
 def test_what_is_not_near_is_not_suggested(key, allowed):
-    assert nearest(key, allowed) == ""
+    assert suggestion(key, allowed) == ""
 
 
 @pytest.mark.parametrize(("seen", "near"), [("trainer.warm_up", "trainer.warmup"), ("rotate", "rotation")])
 def test_a_slip_is(seen, near):
-    assert nearest(seen, ["trainer.warmup", "trainer.schedule", "rotation"]) == f"; did you mean {near}?"
+    assert suggestion(seen, ["trainer.warmup", "trainer.schedule", "rotation"]) == f"; did you mean {near}?"
 
 
 def test_unforeseen_errors_keep_their_first_line():

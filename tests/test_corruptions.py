@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lcomp.data.mnist_c import blur, corrupt, drawing, geometry, noise, weather
-from lcomp.data.perturbations import seeded
+from lcomp.data.perturbations import seeded_generator
 
 SEVERITIES = range(1, 6)
 BLACK, WHITE = torch.zeros(400, 1, 28, 28), torch.ones(400, 1, 28, 28)
@@ -46,7 +46,7 @@ def test_impulse_noise_changes_its_share(severity):
 def test_glass_swaps_pixels_as_if_one_by_one(reach, rounds, seed):
     height, width, count = 9, 11, 3
     shape = (rounds, height - 2 * reach, width - 2 * reach, count)
-    choice = torch.randint(8 * reach**2, shape, generator=seeded(seed), dtype=torch.uint8)
+    choice = torch.randint(8 * reach**2, shape, generator=seeded_generator(seed), dtype=torch.uint8)
     expected = [list(range(height * width)) for _ in range(count)]
     for turn in itertools.product(*(range(size) for size in shape)):
         _, row, column, image = turn
@@ -71,7 +71,7 @@ def test_glass_blurs_twice_along_the_height_alone(severity, monkeypatch):
 
 @given(reach=st.integers(0, 3), size=st.integers(1, 9), seed=st.integers(0, 2**32))
 def test_convolution_goes_on_outside(reach, size, seed):
-    line, kernel = (torch.rand(n, generator=seeded(seed, n)) for n in (size, 2 * reach + 1))
+    line, kernel = (torch.rand(n, generator=seeded_generator(seed, n)) for n in (size, 2 * reach + 1))
     long = torch.cat([line[:1].expand(reach), line, line[-1:].expand(reach)])
     expected = torch.stack([(long[place : place + len(kernel)] * kernel).sum() for place in range(size)])
     assert torch.allclose(blur.convolution(size, kernel) @ line, expected, atol=1e-6)
@@ -80,7 +80,7 @@ def test_convolution_goes_on_outside(reach, size, seed):
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_motion_blur_walks_imagemagicks_line(severity, hundred):
     images, (radius, std) = hundred[:12], blur.MOTION[severity - 1]
-    degrees = 90 * torch.rand(12, generator=seeded(0)) - 45
+    degrees = 90 * torch.rand(12, generator=seeded_generator(0)) - 45
     seen = corrupt(images, "motion_blur", severity, 0)
     weights = [math.exp(-(step**2) / (2 * std**2)) for step in range(2 * radius + 1)]
     for image, angle, found in zip(images[:, 0], torch.deg2rad(degrees).tolist(), seen[:, 0], strict=True):
@@ -163,20 +163,20 @@ def test_stripe_inverts_its_columns(severity, columns, hundred):
 
 def test_diamond_square_takes_the_mean_of_four_and_adds_its_noise():
     field = torch.rand(4, 4, 300)
-    finer = weather.diamond_square(field, 0.0, seeded(0))
+    finer = weather.diamond_square(field, 0.0, seeded_generator(0))
     around = [finer.roll(move, axis) for axis in (0, 1) for move in (1, -1)]
     corners = [finer.roll((down, right), (0, 1)) for down in (1, -1) for right in (1, -1)]
     assert torch.equal(finer[::2, ::2], field)
     assert torch.allclose(finer[1::2, 1::2], sum(corners)[1::2, 1::2] / 4)
     for rows, columns in ((0, 1), (1, 0)):
         assert torch.allclose(finer[rows::2, columns::2], sum(around)[rows::2, columns::2] / 4)
-    added = weather.diamond_square(torch.zeros_like(field), 0.5, seeded(0))[1::2, 1::2]
+    added = weather.diamond_square(torch.zeros_like(field), 0.5, seeded_generator(0))[1::2, 1::2]
     assert added.abs().max() <= 0.5 and abs(added.mean()) < 0.01 and close(added.var(), 0.25 / 3, 0.05)
 
 
 @pytest.mark.parametrize("decay", [1.4, 2.0])
 def test_clouds_are_rougher_by_the_square_of_the_decay_at_twice_the_scale(decay):
-    clouds, rough = weather.plasma(5_000, 33, decay, seeded(0)), []
+    clouds, rough = weather.plasma(5_000, 33, decay, seeded_generator(0)), []
     for step in (1, 2, 4):
         field = clouds[:, ::step, ::step]
         rough.append((field[:, 1::2, 1::2] - F.avg_pool2d(field[:, ::2, ::2], 2, 1)).std(0))
@@ -191,7 +191,7 @@ def test_clouds_are_rougher_by_the_square_of_the_decay_at_twice_the_scale(decay)
 )
 def test_clouds_have_the_law_of_4000_whole_maps(decay, level, unevenness, step, corner):
     """Deviation between images, within one, from one pixel to the next, and between corners."""
-    clouds = weather.plasma(10_000, 28, decay, seeded(0))
+    clouds = weather.plasma(10_000, 28, decay, seeded_generator(0))
     assert clouds.min() >= 0 and clouds.max() <= 1 and close(clouds.mean(), 0.5, 0.03)
     assert close(clouds.mean((1, 2)).std(), level, 0.03) and close(clouds[:, 0, 0].std(), corner, 0.03)
     assert close(clouds.std((1, 2)).mean(), unevenness, 0.03) and close(clouds.diff(dim=2).abs().mean(), step, 0.04)
@@ -201,7 +201,7 @@ def test_clouds_have_the_law_of_4000_whole_maps(decay, level, unevenness, step, 
 def test_fog_adds_its_clouds_and_darkens(severity):
     thickness, decay = weather.FOG[severity - 1]
     images = 0.8 * torch.rand(30, 1, 28, 28)
-    clouds = weather.plasma(30, 28, decay, seeded(0))[:, None]
+    clouds = weather.plasma(30, 28, decay, seeded_generator(0))[:, None]
     brightest = images.amax((1, 2, 3), keepdim=True)
     expected = (images + thickness * clouds) * brightest / (brightest + thickness)
     assert torch.allclose(corrupt(images, "fog", severity, 0), expected, atol=1e-6)
@@ -227,16 +227,16 @@ def white(rows_away, reach):
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_dotted_line_is_straight_and_dotted(severity):
     seen = corrupt(BLACK, "dotted_line", severity, 0)[:, 0]
-    first, last = torch.randint(27, (2, 400, 1), generator=seeded(0))
+    first, last = torch.randint(27, (2, 400, 1), generator=seeded_generator(0))
     for column in range(28):
         away = torch.arange(28) - (first + (last - first) * column / 27)
         drawn = column in (2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26)
-        assert torch.allclose(seen[:, :, column], white(away, drawing.LINE_REACH[severity - 1]) * drawn, atol=1e-4)
+        assert torch.allclose(seen[:, :, column], white(away, drawing.LINE_RADIUS[severity - 1]) * drawn, atol=1e-4)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_zigzag_is_a_chain_of_lines(severity):
-    generator = seeded(0)
+    generator = seeded_generator(0)
     first, rise = torch.randint(27, (400, 1), generator=generator), torch.randint(-5, 5, (400, 1), generator=generator)
     seen = corrupt(BLACK, "zigzag", severity, 0)[:, 0]
     column, row = torch.arange(28), torch.arange(28)[:, None]
@@ -249,7 +249,7 @@ def test_zigzag_is_a_chain_of_lines(severity):
         ]
         expected = torch.zeros(28, 28)
         for (x0, y0), (x1, y1) in itertools.pairwise(turned):
-            part = white(row - (y0 + (y1 - y0) / (x1 - x0) * (column - x0)), drawing.LINE_REACH[severity - 1])
+            part = white(row - (y0 + (y1 - y0) / (x1 - x0) * (column - x0)), drawing.LINE_RADIUS[severity - 1])
             part[:, : math.floor(x0)] = 0
             part[:, math.ceil(x1) :] = 0
             expected = (expected + part).clamp(max=1)
@@ -286,8 +286,8 @@ def test_diagonal_edges_are_stairs():
 
 @given(seed=st.integers(0, 2**32))
 def test_connected_is_a_flood(seed):
-    mask = torch.rand(2, 1, 9, 9, generator=seeded(seed)) < 0.5
-    seeds = mask & (torch.rand(2, 1, 9, 9, generator=seeded(seed, 1)) < 0.1)
+    mask = torch.rand(2, 1, 9, 9, generator=seeded_generator(seed)) < 0.5
+    seeds = mask & (torch.rand(2, 1, 9, 9, generator=seeded_generator(seed, 1)) < 0.1)
     wet = {tuple(place) for place in seeds.nonzero().tolist()}
     ahead = list(wet)
     while ahead:

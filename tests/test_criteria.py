@@ -12,7 +12,7 @@ from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.techniques.pruning import AdaptivePruning, NMPruning, Pruning, criteria, schedules
-from lcomp.techniques.pruning.adaptive import pq_index, to_prune
+from lcomp.techniques.pruning.adaptive import pq_index, prune_count
 from lcomp.techniques.technique import layers
 
 OBSERVING = [
@@ -154,7 +154,7 @@ def test_every_whole_group_keeps_n_of_m(digits, n, m):
 def test_n_m_takes_the_smallest():
     pruning = NMPruning(2, 4)
     scores = torch.tensor([[4.0, 1.0, 3.0, 2.0, 9.0, 8.0, 7.0, 6.0, 0.0]])
-    mask = pruning.patterned(torch.ones_like(scores, dtype=torch.bool), scores, 2)
+    mask = pruning.n_m_mask(torch.ones_like(scores, dtype=torch.bool), scores, 2)
     assert mask.tolist() == [[True, False, True, False, True, True, False, False, True]]
 
 
@@ -185,9 +185,9 @@ def test_pq_index_has_the_properties_of_a_sparsity_measure(values, scale):
 def test_how_many_go_by_the_index():
     alike, few = torch.ones(1000), torch.tensor([1.0] * 10 + [1e-9] * 990)
     settings = {"p": 0.5, "q": 1.0, "eta": 0.0, "gamma": 1.0, "beta": 0.9}
-    assert to_prune(alike, **settings) == 0
-    assert to_prune(few, **settings) == 900  # beta
-    assert 980 <= to_prune(few, **settings | {"beta": 0.999}) <= 990
+    assert prune_count(alike, **settings) == 0
+    assert prune_count(few, **settings) == 900  # beta
+    assert 980 <= prune_count(few, **settings | {"beta": 0.999}) <= 990
 
 
 def test_adaptive_pruning_takes_more_where_few_weights_carry_the_rest(digits):

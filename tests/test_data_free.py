@@ -12,7 +12,7 @@ from lcomp.data.datamodule import Examples
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import DataFreeModule
-from lcomp.modules.data_free import Memory
+from lcomp.modules.data_free import ReplayBuffer
 from lcomp.run import run
 from lcomp.techniques.distillation import DataFreeDistillation, Ensemble
 from lcomp.techniques.distillation.data_free import (
@@ -20,7 +20,7 @@ from lcomp.techniques.distillation.data_free import (
     activation_loss,
     information_loss,
     one_hot_loss,
-    reversed_gradient,
+    reverse_gradient,
 )
 from lcomp.training import components
 from lcomp.training.fit import load_checkpoint, save
@@ -69,7 +69,7 @@ def test_what_was_drawn_before_is_learned_again():
     shares = torch.rand(3, 8)
     module.training_step([latents, shares], 0)
     assert module.memory.seen == 8
-    drawn, logits = module.memory.read(torch.arange(8) / 8 + 0.01)
+    drawn, logits = module.memory.sample(torch.arange(8) / 8 + 0.01)
     assert torch.allclose(drawn, module.generator(latents), atol=0.5 / 255 + 1e-6)
     assert torch.allclose(module.teacher(drawn), logits, atol=0.1)
     places = (shares[1:].flatten() * 8).long()
@@ -83,18 +83,18 @@ def test_what_was_drawn_before_is_learned_again():
     assert torch.allclose(loss, kd(new, answers) + 2 * kd(drawn[places], logits[places]), rtol=1e-4)
     loss = module.training_step([torch.randn(8, 5), shares], 0)
     loss.backward()
-    assert not torch.equal(module.memory.read(torch.arange(8) / 8 + 0.01)[0], drawn)  # new ones took places
+    assert not torch.equal(module.memory.sample(torch.arange(8) / 8 + 0.01)[0], drawn)  # new ones took places
 
 
 def test_a_memory_keeps_all_while_there_is_room():
-    memory = Memory(5, (1, 2, 2), 3)
+    memory = ReplayBuffer(5, (1, 2, 2), 3)
     for number in range(2):
         memory.write(torch.full((2, 1, 2, 2), (1 + number) / 255), torch.full((2, 3), 1.0 + number), torch.zeros(2))
     assert memory.seen == 4 and memory.logits[:, 0].tolist() == [1, 1, 2, 2, 0]
     assert (memory.images[:, 0, 0, 0]).tolist() == [1, 1, 2, 2, 0]
     memory.write(torch.full((2, 1, 2, 2), 9 / 255), torch.full((2, 3), 9.0), torch.tensor([0.3, 0.99]))
     assert memory.logits[:, 0].tolist() == [1, 9, 2, 9, 0]
-    images, logits = memory.read(torch.tensor([0.0, 0.3, 0.999]))
+    images, logits = memory.sample(torch.tensor([0.0, 0.3, 0.999]))
     assert (images[:, 0, 0, 0] * 255).tolist() == pytest.approx([1, 9, 9]) and logits[:, 0].tolist() == [1, 9, 9]
 
 
@@ -115,10 +115,10 @@ def test_a_pen_leaves_ink_along_its_curves():
 
 def test_a_reversed_gradient_is_minus_the_weight_times_it():
     x = torch.randn(5, dtype=torch.float64, requires_grad=True)
-    y = reversed_gradient(x, 0.25)
+    y = reverse_gradient(x, 0.25)
     assert torch.equal(y, x)
     assert torch.allclose(torch.autograd.grad((y**3).sum(), x)[0], -0.25 * 3 * x.detach() ** 2)
-    assert not reversed_gradient(x, 0).requires_grad
+    assert not reverse_gradient(x, 0).requires_grad
 
 
 def features(teacher, images):

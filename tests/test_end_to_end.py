@@ -51,8 +51,8 @@ def test_images_that_only_the_compressed_network_gets_wrong_are_kept(sweep, digi
     _done, folder = sweep
     for place in folder.glob("multirun/sweep-*/[01]"):
         base = json.loads((place / "result.json").read_text())["baseline_artifact"]["path"]
-        own, before = predictions.read(place), predictions.read((place / base).parent)
-        lost = np.flatnonzero(before.right & ~own.right)[: predictions.LOST]
+        own, before = predictions.read_predictions(place), predictions.read_predictions((place / base).parent)
+        lost = np.flatnonzero(before.correct & ~own.correct)[: predictions.LOST]
         assert len(lost) > predictions.MISTAKES and set(lost) <= set(own.mistakes)
         pixels = np.concatenate([images.numpy() for images, *_ in digits.test_dataloader()])
         assert np.allclose(own.pixels, 255 * pixels[own.mistakes], atol=0.51)

@@ -3,7 +3,7 @@
 import pytest
 
 from lcomp.data import MNISTDataModule
-from lcomp.errors import Pruned
+from lcomp.errors import TrialPruned
 from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule, PruningModule, QATModule
 from lcomp.training.fit import Epochs, fit
@@ -37,9 +37,9 @@ def test_epochs_before_a_schedule_has_ended_are_not_told(digits):
 
 def test_giving_up_ends_training_at_once(digits):
     def report(epoch, accuracy):
-        raise Pruned(f"after epoch {epoch}")
+        raise TrialPruned(f"after epoch {epoch}")
 
     watch = Epochs(report)
-    with pytest.raises(Pruned, match="after epoch 1"):
+    with pytest.raises(TrialPruned, match="after epoch 1"):
         fit(BaselineModule(LeNet5()), digits, 4, seed=0, progress=False, epochs=watch)
     assert len(watch.curves.rows) == 1

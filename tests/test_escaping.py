@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from records import record
 
 from lcomp.errors import UserError
-from lcomp.escaping import address, cell, one_line, terminal
+from lcomp.escaping import csv_cell, one_line, relative_url, terminal
 from lcomp.report import __main__ as command
 from lcomp.report import charts
-from lcomp.report.runs import shown
-from lcomp.report.text_table import Sheet
+from lcomp.report.runs import load_runs
+from lcomp.report.text_table import TextTable
 
 ANYTHING = st.text(
     st.one_of(st.sampled_from("\x1b\x9b\r\n\x85\u2028\u202e|\\`<>&[]()*_~$#=+-@:/ a\t\x00"), st.characters())
@@ -41,12 +41,12 @@ def test_no_text_controls_a_terminal(text):
 
 @given(ANYTHING, ANYTHING)
 def test_no_text_leaves_its_cell_of_a_table(one, other):
-    made = Sheet(one, ["a", other], [[one, other], ["b", one]], [other]).text("markdown")
+    made = TextTable(one, ["a", other], [[one, other], ["b", one]], [other]).text("markdown")
     rows = [line for line in made.split("\n") if line.startswith("| ")]
     assert made.splitlines() == made.removesuffix("\n").split("\n") and len(rows) == 3
     assert [len(SEEN.findall(row)) for row in rows] == [3, 3, 3]
     assert "<" not in made and not re.search(r"(?<!\\)(\\\\)*[\[`]", made)
-    back = list(csv.reader(io.StringIO(Sheet(one, ["a", other], [[one, other]]).text("csv"), newline="")))
+    back = list(csv.reader(io.StringIO(TextTable(one, ["a", other], [[one, other]]).text("csv"), newline="")))
     assert [len(row) for row in back] == [1, 2, 2]
     for text in (value for row in back for value in row):
         assert not re.match(r"\s*[=+@-]", text) or re.fullmatch(r"[-+][\d.]+", text)
@@ -55,11 +55,11 @@ def test_no_text_leaves_its_cell_of_a_table(one, other):
 
 @pytest.mark.parametrize("formula", ["=1+1", "+a", "-a", "@SUM(A1)", "\t=1", "\n=1", "  =1", "+0.12 (-0.1 to 0.3)"])
 def test_a_spreadsheet_computes_nothing(formula):
-    assert cell(formula) == f"'{formula}"
+    assert csv_cell(formula) == f"'{formula}"
 
 
 def test_numbers_of_a_spreadsheet_stay_numbers():
-    assert [cell(value) for value in ("-0.5", "+1e-3", -2.5, 3, None, "a=b", "")] == [
+    assert [csv_cell(value) for value in ("-0.5", "+1e-3", -2.5, 3, None, "a=b", "")] == [
         "-0.5",
         "+1e-3",
         -2.5,
@@ -72,7 +72,7 @@ def test_numbers_of_a_spreadsheet_stay_numbers():
 
 @pytest.mark.parametrize("name", ["javascript:alert(1)", "data:text,x", "a?b#c", "%2e%2e", "a b", "é\udcff", "a\\b"])
 def test_a_link_leads_to_the_file_beside_the_page_and_runs_nothing(name):
-    link = urlsplit(urljoin("http://here/folder/report.html", address(f"{name}/result.json")))
+    link = urlsplit(urljoin("http://here/folder/report.html", relative_url(f"{name}/result.json")))
     assert (link.scheme, link.netloc, link.query, link.fragment) == ("http", "here", "", "")
     assert unquote(link.path, errors="surrogateescape") == f"/folder/{name}/result.json"
 
@@ -101,7 +101,7 @@ def test_a_report_of_a_hostile_folder_has_only_text(tmp_path, monkeypatch, capsy
     assert len({len(row) for row in rows}) == 1
     assert not [value for row in rows for value in row if value[:1] in ("=", "+", "@", "\t", "\r")]
 
-    links = {run["record"] for run in charts.data(shown([tmp_path]), tmp_path)["runs"]}
+    links = {run["record"] for run in charts.page_data(load_runs([tmp_path]), tmp_path)["runs"]}
     assert links == {"javascript%3Aalert%281%29/result.json", "b/result.json"}
     page = (tmp_path / "report.html").read_text()
     data = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)[1])

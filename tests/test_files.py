@@ -4,7 +4,7 @@ import pytest
 
 from lcomp.config.identity import canonical, config_hash
 from lcomp.record.files import write_atomically
-from lcomp.record.result import Result, read
+from lcomp.record.result import Result, read_result
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch):
@@ -22,7 +22,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_debris(tmp_path, monkeypatch)
 
 def test_result_is_read_back_as_it_was_and_nan_becomes_null(tmp_path):
     result = Result(status="nan", metrics={"test_loss": float("nan"), "test_accuracy": 0.1})
-    back = read(result.write(tmp_path))
+    back = read_result(result.write(tmp_path))
     assert back.metrics == {"test_loss": None, "test_accuracy": 0.1} and back.status == "nan"
 
 

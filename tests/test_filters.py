@@ -142,13 +142,13 @@ def test_scores_are_sums_over_filters_relative_to_their_groups_mean():
     network = drawn(Residual)
     pruning = FilterPruning()
     pruning.prepare(network)
-    pruning.find(network, PIXELS[:1])
+    pruning.find_groups(network, PIXELS[:1])
     [stream] = [group for group in pruning.groups if len(group.filters) == 3]
     tied = (network.stem[0], network.one[2], network.depthwise)
     sums = sum(layer.weight.detach().abs().flatten(1).sum(1) for layer in tied)
     expected = sums / sums.mean()
     expected[expected.argmax()] = torch.inf  # stays in any case
-    assert torch.allclose(pruning.importance(stream, pruning.kept(stream)), expected)
+    assert torch.allclose(pruning.importance(stream, pruning.kept_channels(stream)), expected)
 
 
 def test_torch_pruning_cuts_the_same_channels_to_the_same_network():
@@ -156,9 +156,9 @@ def test_torch_pruning_cuts_the_same_channels_to_the_same_network():
     theirs = copy.deepcopy(network)
     pruning = FilterPruning(0.5, scope="layer")
     pruning.prepare(network)
-    pruning.find(network, PIXELS[:1])
+    pruning.find_groups(network, PIXELS[:1])
     pruning.prune(0.5)
-    kept = [pruning.kept(group) for group in pruning.groups]
+    kept = [pruning.kept_channels(group) for group in pruning.groups]
     mine = pruning.finalize(network).eval()
     graph = torch_pruning.DependencyGraph().build_dependency(theirs, PIXELS[:1])
     for group, keeps in zip(pruning.groups, kept, strict=True):
@@ -189,7 +189,7 @@ def test_quantizers_stand_on_the_smaller_layers(digits, criterion):
     train(module, digits)
     network = module.network.eval()
     scales = parametrization(network.fc1, WeightQuantizer).scale.clone()
-    rows = pruning.kept(next(g for g in pruning.groups if g.filters[0].module == "fc1"))
+    rows = pruning.kept_channels(next(g for g in pruning.groups if g.filters[0].module == "fc1"))
     with torch.no_grad():
         expected = network(PIXELS)
     cut = pruning.finalize(network)
@@ -217,12 +217,12 @@ class Grouped(nn.Sequential):
 
 def test_a_network_whose_channels_cannot_go_is_refused_or_left():
     with pytest.raises(UserError, match="Mixing has no filter that could go; it keeps those of 0: something mixes"):
-        FilterPruning().find(Mixing(), PIXELS[:1])
+        FilterPruning().find_groups(Mixing(), PIXELS[:1])
     for norm in (False, True):
-        groups, whole = channels.find(Grouped(norm), PIXELS[:1])
+        groups, whole = channels.find_groups(Grouped(norm), PIXELS[:1])
         assert [place.module for group in groups for place in group.filters] == ["3"] and "0" in whole
     with pytest.raises(UserError, match="prune=filter: Linear has no filter that could go"):
-        FilterPruning().find(nn.Linear(28, 10), PIXELS[0, 0])
+        FilterPruning().find_groups(nn.Linear(28, 10), PIXELS[0, 0])
 
 
 @pytest.mark.parametrize(
@@ -236,13 +236,13 @@ def test_a_layer_whose_outputs_must_stay_is_named(settings, message):
     pruning = FilterPruning(**settings)
     pruning.prepare(drawn(LeNet5))
     with pytest.raises(UserError, match=message):
-        pruning.find(drawn(LeNet5), PIXELS[:1])
+        pruning.find_groups(drawn(LeNet5), PIXELS[:1])
 
 
 def test_tied_layers_take_one_sparsity():
     pruning = FilterPruning(sparsities={"stem.0": 0.5, "one.2": 0.25})
     with pytest.raises(UserError, match=r"prune.sparsities: .*stem.0.* go together; give them one value"):
-        pruning.find(Residual(), PIXELS[:1])
+        pruning.find_groups(Residual(), PIXELS[:1])
 
 
 def test_a_residual_block_leaves_and_the_rest_is_as_it_was():

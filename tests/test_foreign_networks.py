@@ -363,7 +363,7 @@ def test_a_criterion_that_needs_gradients_leaves_parametrized_layers_alone(pixel
     assert technique.masked == [network.fc]
     widths = MixedPrecision()
     widths.check(network := SpectralNormalized(), pixels[:2])
-    assert [name for name, _, _ in (widths.prepare(network), widths.parts(network))[1]] == ["fc"]
+    assert [name for name, _, _ in (widths.prepare(network), widths.quantized_layers(network))[1]] == ["fc"]
 
 
 @pytest.mark.parametrize("technique", [Pruning(0.5), StaticQuantization(), WeightSharing()])

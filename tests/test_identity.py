@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from lcomp.config import identity
 from lcomp.data import MNISTDataModule, content_hash
-from lcomp.data.content_hash import content
+from lcomp.data.content_hash import split_hash
 from lcomp.errors import UserError
 
 PACKAGE = {
@@ -61,7 +61,7 @@ def test_what_it_does_not_reach_is_not(package, path):
 def test_installed_packages_count_by_their_version(package, monkeypatch):
     before = identity.code_hash({"_target_": "own_package.Net"})
     monkeypatch.setattr(
-        "lcomp.config.user_code.installed", lambda package, files: "another" if package == "numpy" else ""
+        "lcomp.config.user_code.installed_identity", lambda package, files: "another" if package == "numpy" else ""
     )
     assert identity.code_hash({"_target_": "own_package.Net"}) != before
 
@@ -109,16 +109,16 @@ class Own:
 @pytest.mark.parametrize("part", ["train", "val", "test"])
 @pytest.mark.parametrize("tensor", [0, 1, 2])
 def test_an_image_a_label_or_a_third_tensor_of_any_split_changes_the_identity(part, tensor):
-    assert content_hash.dataset(Own()) == content_hash.dataset(Own())
-    assert content_hash.dataset(Own(**{part: tensor}))["sha256"] != content_hash.dataset(Own())["sha256"]
-    assert content_hash.dataset(Own())["train"] == 6
+    assert content_hash.dataset_record(Own()) == content_hash.dataset_record(Own())
+    assert content_hash.dataset_record(Own(**{part: tensor}))["sha256"] != content_hash.dataset_record(Own())["sha256"]
+    assert content_hash.dataset_record(Own())["train"] == 6
 
 
 def test_what_the_user_states_is_taken_at_its_word():
     one, other = Own(), Own(train=0)
     one.sha256 = other.sha256 = "mine, version 3"
-    assert content_hash.dataset(one) == content_hash.dataset(other)
-    assert content_hash.dataset(one)["sha256"] == "mine, version 3"
+    assert content_hash.dataset_record(one) == content_hash.dataset_record(other)
+    assert content_hash.dataset_record(one)["sha256"] == "mine, version 3"
 
 
 class Changed(MNISTDataModule):
@@ -130,9 +130,9 @@ class Changed(MNISTDataModule):
 
 
 def test_an_inherited_hash_does_not_hide_what_became_of_the_images(digits):
-    assert content_hash.dataset(Changed(0))["sha256"] == content_hash.dataset(Changed(0))["sha256"]
-    assert content_hash.dataset(Changed(0))["sha256"] != content_hash.dataset(Changed(1))["sha256"]
-    assert content_hash.dataset(digits)["sha256"] == digits.sha256
+    assert content_hash.dataset_record(Changed(0))["sha256"] == content_hash.dataset_record(Changed(0))["sha256"]
+    assert content_hash.dataset_record(Changed(0))["sha256"] != content_hash.dataset_record(Changed(1))["sha256"]
+    assert content_hash.dataset_record(digits)["sha256"] == digits.sha256
 
 
 class Augmented(Dataset):
@@ -151,7 +151,7 @@ class Augmented(Dataset):
 
 
 def hashed(dataset, **loading):
-    return content(DataLoader(dataset, 8, **loading), "train")
+    return split_hash(DataLoader(dataset, 8, **loading), "train")
 
 
 def test_augmentation_and_shuffling_do_not_enter_and_the_random_state_is_left():

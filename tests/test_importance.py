@@ -71,7 +71,7 @@ def folder(tmp_path):
 
 def test_each_objective_has_its_own_named_chart(folder):
     searched(folder)
-    titles = [figure["layout"]["title"]["text"] for figure in study.figures([folder])]
+    titles = [figure["layout"]["title"]["text"] for figure in study.study_figures([folder])]
     assert titles == ["Trials by their objectives", "Importance for val_accuracy", "Importance for gzip_bytes"]
 
 
@@ -81,7 +81,7 @@ def test_the_baseline_stands_among_the_trials_and_beats_those_that_it_beats(fold
         trial = made.ask()
         made.tell(trial, [accuracy, size])
         record(folder / str(number), f"x={number}", accuracy=accuracy + 0.01, size=size)  # beside 0.94 in 165,000 bytes
-    [figure] = study.figures([folder])
+    [figure] = study.study_figures([folder])
     drawn = {trace["name"]: list(zip(trace["x"], trace["y"], strict=True)) for trace in figure["data"]}
     assert drawn["baseline"] == [(165_000, pytest.approx(0.94))] and len(drawn["trials"]) == 3
     assert drawn["front"] == [(20_000, 0.8), (165_000, pytest.approx(0.94)), (200_000, 0.96)]
@@ -92,6 +92,6 @@ def test_three_objectives_are_each_drawn_against_the_first(folder):
     made = optuna.create_study(storage=f"sqlite:///{folder}/study.db", directions=["maximize", "minimize", "minimize"])
     for values in ([0.9, 10, 5], [0.8, 5, 9], [0.7, 20, 9]):
         made.tell(made.ask(), values)
-    size, macs = study.figures([folder])
+    size, macs = study.study_figures([folder])
     assert [one["layout"]["xaxis"]["title"]["text"] for one in (size, macs)] == ["gzip_bytes", "macs"]
     assert sorted(size["data"][1]["x"]) == [5, 10] and size["data"][1]["mode"] == "markers"

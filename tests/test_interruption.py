@@ -13,7 +13,14 @@ import torch
 
 from lcomp.cli import task
 from lcomp.record.files import Damaged
-from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, excused, noticing, of_machine
+from lcomp.record.interruption import (
+    BY_MACHINE,
+    BY_USER,
+    Interrupted,
+    is_interruption,
+    machine_interruption,
+    watch_sigint,
+)
 from lcomp.record.result import Result
 from lcomp.run import leave
 from lcomp.sweeps import sweep
@@ -115,7 +122,7 @@ def test_what_a_job_meets_before_its_run_begins(monkeypatch, said, kind):
     def fail(cfg):
         raise ImportError(said)
 
-    monkeypatch.setattr(task, "carry_out", fail)
+    monkeypatch.setattr(task, "execute", fail)
     with pytest.raises(kind, match=said):
         task.job(None)
 
@@ -162,18 +169,18 @@ OF_RUN = [
 @pytest.mark.parametrize("error", OF_MACHINE, ids=repr)
 def test_faults_of_the_machine_are_known_behind_other_errors_too(error):
     for one in (error, chained(error)):
-        found = of_machine(one)
+        found = machine_interruption(one)
         assert isinstance(found, Interrupted) and str(found).startswith(f"{BY_MACHINE}: {type(error).__name__}")
-        assert excused(str(found))
+        assert is_interruption(str(found))
 
 
 @pytest.mark.parametrize("error", OF_RUN, ids=repr)
 def test_faults_of_a_run_are_none_of_the_machines(error):
-    assert of_machine(error) is None and not excused(str(error)) and excused(BY_USER)
+    assert machine_interruption(error) is None and not is_interruption(str(error)) and is_interruption(BY_USER)
 
 
 def test_memory_that_no_machine_has_is_the_runs_own_fault():
-    assert of_machine(torch_error()) is None
+    assert machine_interruption(torch_error()) is None
 
 
 def test_a_record_that_finds_no_room_takes_that_of_what_the_run_left(tmp_path, monkeypatch):
@@ -198,10 +205,10 @@ def test_only_a_signal_makes_an_interruption_the_users():
 
     before = signal.signal(signal.SIGINT, ignored)
     try:
-        with noticing() as signals:
-            assert not signals.came
+        with watch_sigint() as signals:
+            assert not signals.received
             signal.raise_signal(signal.SIGINT)
-            assert signals.came
+            assert signals.received
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Lightning does
         assert signal.getsignal(signal.SIGINT) is ignored
     finally:

@@ -23,8 +23,8 @@ from lcomp.cli import shorthand
 from lcomp.config import quoting, run_config
 from lcomp.errors import UserError
 from lcomp.record import point_key, run_folders
-from lcomp.record.result import Result, read
-from lcomp.report.runs import asked_with
+from lcomp.record.result import Result, read_result
+from lcomp.report.runs import command_arguments
 from lcomp.search import command_line, study, study_settings
 from lcomp.search.search import check_study
 from lcomp.search.space import Space, suggest
@@ -38,24 +38,24 @@ ODD = [
 
 @pytest.mark.parametrize("value", ODD)
 def test_hydra_reads_a_quoted_value_as_it_was(value):
-    override = OverridesParser.create().parse_override(f"key={quoting.value(value)}")
+    override = OverridesParser.create().parse_override(f"key={quoting.quoted_value(value)}")
     assert not override.is_sweep_override()
     assert OmegaConf.create({"key": override.value()}).key == value
 
 
 @pytest.mark.parametrize("value", [one for one in ODD if one])
 def test_a_folder_is_resumed_whatever_its_name(value):
-    said = quoting.resuming(["resume=old", "hydra.sweep.dir=old", "seed=0,1"], Path("multirun") / value)
+    said = quoting.resume_command(["resume=old", "hydra.sweep.dir=old", "seed=0,1"], Path("multirun") / value)
     shown = subprocess.run(
         ["bash", "-c", said.replace("python", "printf '%s\\0'", 1)], capture_output=True, text=True, check=True
     )
     arguments = shown.stdout.split("\0")[:-1]
     assert arguments[:4] == ["-m", "lcomp", "-m", "seed=0,1"]
-    made, resumes = shorthand.hydras(arguments[4])
+    made, resumes = shorthand.hydra_override(arguments[4])
     assert resumes == "hydra.sweeper.resume=true"
     found = OverridesParser.create().parse_override(made).value()
     assert OmegaConf.create({"key": found}).key == f"multirun/{value}"
-    assert shlex.split(quoting.resume(value)) == [f"resume={value}"]
+    assert shlex.split(quoting.resume_advice(value)) == [f"resume={value}"]
 
 
 def experiment_in(folder, text):
@@ -68,7 +68,7 @@ def experiment_in(folder, text):
 def kept_from(searchpath, chosen):
     """A loader that has read the files of some points, and their digests."""
     loader = GlobalHydra.instance().config_loader()
-    return loader, configuration_files.keep(loader, "config", searchpath, chosen)
+    return loader, configuration_files.read_all_files(loader, "config", searchpath, chosen)
 
 
 def test_a_file_that_is_edited_stays_in_a_sweep_what_it_was_and_is_refused_when_resumed(tmp_path):
@@ -82,9 +82,9 @@ def test_a_file_that_is_edited_stays_in_a_sweep_what_it_was_and_is_refused_when_
         assert loader.load_configuration("config", [*search, *point], RunMode.RUN).trainer.max_epochs == 3
         _, after = kept_from(search, [point])
         with pytest.raises(UserError, match=r"'?resume=a b'?: experiment/mine.yaml changed since the sweep began"):
-            configuration_files.check(Path("a b"), before, after)
+            configuration_files.check_unchanged(Path("a b"), before, after)
         experiment_in(tmp_path, "trainer:\n  max_epochs: 3  # as before")
-        configuration_files.check(tmp_path, before, kept_from(search, [point])[1])
+        configuration_files.check_unchanged(tmp_path, before, kept_from(search, [point])[1])
 
 
 def test_a_student_s_file_is_kept_too(tmp_path):
@@ -98,24 +98,24 @@ def test_a_student_s_file_is_kept_too(tmp_path):
 
 def test_a_sweep_s_folder_notes_its_files(tmp_path):
     cfg = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "s"), "subdir": sweep.SUBDIR}}})
-    with sweep.opened(cfg, [], False, {}, {"experiment/mine": "1"}):
+    with sweep.open_sweep(cfg, [], False, {}, {"experiment/mine": "1"}):
         pass
-    with sweep.opened(cfg, [], True, {}, {"experiment/mine": "1"}):
+    with sweep.open_sweep(cfg, [], True, {}, {"experiment/mine": "1"}):
         pass
     with (
         pytest.raises(UserError, match=r"mine\.yaml changed"),
-        sweep.opened(cfg, [], True, {}, {"experiment/mine": "2"}),
+        sweep.open_sweep(cfg, [], True, {}, {"experiment/mine": "2"}),
     ):
         pass
 
 
 def test_of_ten_thousand_points_each_is_keyed_once_and_few_are_composed(monkeypatch, tmp_path):
-    keyed, real = [], point_key.key
-    monkeypatch.setattr(grid, "key", lambda point: keyed.append(1) or real(point))
+    keyed, real = [], point_key.canonical_point
+    monkeypatch.setattr(grid, "canonical_point", lambda point: keyed.append(1) or real(point))
     overrides = OverridesParser.create().parse_overrides(["prune=scheduled", "seed=range(100)", "threads=range(1,101)"])
-    found = grid.by_key(overrides)
-    assert grid.plan(found)["seed"] == [str(n) for n in range(100)]
-    assert len(sweep.missing(tmp_path, found, 3)) == len(keyed) == 10_000
+    found = grid.points_by_key(overrides)
+    assert grid.swept_values(found)["seed"] == [str(n) for n in range(100)]
+    assert len(sweep.missing_points(tmp_path, found, 3)) == len(keyed) == 10_000
     composed = []
 
     class Loader:
@@ -124,7 +124,8 @@ def test_of_ten_thousand_points_each_is_keyed_once_and_few_are_composed(monkeypa
             return OmegaConf.create({"seed": 0, "threads": 1})
 
     threads = {
-        cfg.threads for cfg in configuration_files.composed(Loader(), None, grid_points.covering(found.values()))
+        cfg.threads
+        for cfg in configuration_files.compose_points(Loader(), None, grid_points.representative_points(found.values()))
     }
     assert threads == set(range(1, 101)) and len(composed) == 1
 
@@ -134,7 +135,7 @@ def test_of_ten_thousand_points_each_is_keyed_once_and_few_are_composed(monkeypa
 )
 def test_a_record_that_is_none_is_set_aside_and_its_point_runs_again(tmp_path, caplog, content):
     cfg = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path), "subdir": sweep.SUBDIR}}})
-    with sweep.opened(cfg, [], False, {}):
+    with sweep.open_sweep(cfg, [], False, {}):
         Result("ok", overrides=["seed=1"]).write(tmp_path / "0")
         Result("ok", overrides=["seed=2"]).write(tmp_path / "1")
     broken = tmp_path / "1" / "result.json"
@@ -142,27 +143,27 @@ def test_a_record_that_is_none_is_set_aside_and_its_point_runs_again(tmp_path, c
     broken.mkdir() if content is None else broken.write_text(content)
     (tmp_path / "1" / ".hydra").mkdir()
     (tmp_path / "1" / ".hydra" / "overrides.yaml").write_text("- seed=2\n")
-    assert [run.folder.name for run in run_folders.runs(tmp_path)] == ["0"]
-    with sweep.opened(cfg, [], True, {}):
-        wanted = {point_key.key([f"seed={n}"]): [f"seed={n}"] for n in (1, 2)}
-        assert sweep.missing(tmp_path, wanted, 3) == [["seed=2"]]
+    assert [run.folder.name for run in run_folders.recorded_runs(tmp_path)] == ["0"]
+    with sweep.open_sweep(cfg, [], True, {}):
+        wanted = {point_key.canonical_point([f"seed={n}"]): [f"seed={n}"] for n in (1, 2)}
+        assert sweep.missing_points(tmp_path, wanted, 3) == [["seed=2"]]
     assert f"{broken}: cannot be read" in caplog.text and (tmp_path / "1" / "result.json.broken-0").exists()
-    assert read(broken).error == run_folders.INTERRUPTED and read(broken).overrides == ["seed=2"]
+    assert read_result(broken).error == run_folders.INTERRUPTED and read_result(broken).overrides == ["seed=2"]
 
 
 @pytest.mark.parametrize("name", ["overrides.yaml", "sweep.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe\x00", b"a: [b"])
 def test_other_broken_files_do_not_end_a_sweep(tmp_path, caplog, name, content):
     cfg = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path), "subdir": sweep.SUBDIR}}})
-    with sweep.opened(cfg, [], False, {"seed": ["1"]}):
+    with sweep.open_sweep(cfg, [], False, {"seed": ["1"]}):
         (tmp_path / "0" / ".hydra").mkdir(parents=True)
     path = tmp_path / name if name == "sweep.json" else tmp_path / "0" / ".hydra" / name
     path.write_bytes(content)
     (tmp_path / "multirun.yaml").write_bytes(content)
-    with sweep.opened(cfg, [], True, {"seed": ["1"]}):
+    with sweep.open_sweep(cfg, [], True, {"seed": ["1"]}):
         pass
     assert json.loads((tmp_path / "sweep.json").read_text())["plan"] == {"seed": ["1"]}
-    assert read(tmp_path / "0" / "result.json").error == run_folders.INTERRUPTED
+    assert read_result(tmp_path / "0" / "result.json").error == run_folders.INTERRUPTED
     assert ("sweep.json: cannot be read" in caplog.text) == (name == "sweep.json")
 
 
@@ -170,7 +171,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
         cfg = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder), "subdir": sweep.SUBDIR}}})
-        with pytest.raises(UserError, match=f"{folder}: cannot be written"), sweep.opened(cfg, [], False, {}):
+        with pytest.raises(UserError, match=f"{folder}: cannot be written"), sweep.open_sweep(cfg, [], False, {}):
             pass
 
 
@@ -180,7 +181,7 @@ def test_a_database_that_is_none_is_set_aside(tmp_path, caplog):
         check_study(tmp_path / "study.db")
         assert (tmp_path / "study.db").exists() == stays
     assert "study.db: cannot be read" in caplog.text
-    settings_in(tmp_path).open()
+    settings_in(tmp_path).open_study()
     check_study(tmp_path / "study.db")
     assert (tmp_path / "study.db").exists()
 
@@ -209,29 +210,29 @@ SPACE = [
 def test_a_study_is_asked_one_thing(tmp_path, changed, overrides, files, said):
     first = {"experiment/mine": "1"}
     given_settings = settings_in(tmp_path)
-    study_settings.claim(given_settings, Space(SPACE), first, given_settings.open())
-    study_settings.claim(given_settings, Space([*SPACE[:-1], "report=true"]), first, given_settings.open())
+    study_settings.claim_study(given_settings, Space(SPACE), first, given_settings.open_study())
+    study_settings.claim_study(given_settings, Space([*SPACE[:-1], "report=true"]), first, given_settings.open_study())
     other = settings_in(tmp_path, **changed)
     with pytest.raises(UserError, match=f"study s in .* was asked something else: .*{said}"):
-        study_settings.claim(other, Space(overrides), files or first, other.open())
-    study_settings.claim(given_settings, Space(SPACE), first, given_settings.open())
+        study_settings.claim_study(other, Space(overrides), files or first, other.open_study())
+    study_settings.claim_study(given_settings, Space(SPACE), first, given_settings.open_study())
 
 
 def test_a_study_of_another_program_is_asked_what_its_trials_were(tmp_path):
     own = worker_in(tmp_path, ["x=1,2,3"], n_trials=2)
     work(own)
-    study_settings.claim(own.settings, own.space, {}, own.settings.open())
+    study_settings.claim_study(own.settings, own.space, {}, own.settings.open_study())
     other = settings_in(tmp_path / "other", storage=own.settings.storage, direction=["minimize"])
     (tmp_path / "b").mkdir()
     later = worker_in(tmp_path / "b", ["y=1,2"], n_trials=1)
     work(later)
     for settings, space, said in ((other, own.space, "direction"), (later.settings, Space(["x=1,2"]), "y: was")):
         with pytest.raises(UserError, match=said):
-            study_settings.claim(settings, space, {}, settings.open())
+            study_settings.claim_study(settings, space, {}, settings.open_study())
 
 
 def values(worker):
-    trials = study.counted(worker.settings.open().get_trials(deepcopy=False))
+    trials = study.counted_trials(worker.settings.open().get_trials(deepcopy=False))
     return {t.user_attrs["point"][0]: t.values for t in trials if t.state == TrialState.COMPLETE}
 
 
@@ -249,10 +250,10 @@ def test_a_study_that_was_lost_has_the_folder_s_runs_again(tmp_path, space):
     assert len(before) == len(records) == 3
     again = worker_in(tmp_path, [space, "fixed=1"], n_trials=5, storage=f"sqlite:///{tmp_path}/new.db")
     again.outcome = measured
-    study_settings.adopt(again, again.settings.open())
+    study_settings.add_finished_runs(again, again.settings.open_study())
     assert values(again) == before
-    study_settings.adopt(again, again.settings.open())
-    assert len(again.settings.open().trials) == 3
+    study_settings.add_finished_runs(again, again.settings.open_study())
+    assert len(again.settings.open_study().trials) == 3
     work(again)
     assert {path: path.read_bytes() for path in records} == records
 
@@ -265,16 +266,16 @@ def test_an_adopted_run_with_a_secret_is_known_by_it_and_does_not_tell_it(tmp_pa
             "ok", overrides=["x=0.1", f"+api_key={secret}"], metrics={"val_accuracy": 0.1, "test_accuracy": 0.5}
         )
         result.write(tmp_path / secret / "0")
-        known = worker.settings.open()
+        known = worker.settings.open_study()
         if of_the_search:
-            study_settings.adopt(worker, known)
+            study_settings.add_finished_runs(worker, known)
             [trial] = known.trials
             assert trial.user_attrs["hidden"] and "s3cr3t" not in str(trial.user_attrs)
-            study_settings.adopt(worker, known)
+            study_settings.add_finished_runs(worker, known)
             assert len(known.trials) == 1
         else:
             with pytest.raises(UserError, match="is no point of this search"):
-                study_settings.adopt(worker, known)
+                study_settings.add_finished_runs(worker, known)
 
 
 def test_what_a_folder_says_of_its_command_is_not_resolved(tmp_path, monkeypatch):
@@ -283,8 +284,8 @@ def test_what_a_folder_says_of_its_command_is_not_resolved(tmp_path, monkeypatch
     said = f"hydra: {{job: {{config_name: '${{oc.env:OWN_KEY}}'}}, runtime: {{config_sources: {sources}}}}}"
     for text in (said, "[]", "hydra: 5", "hydra: {job: 5, runtime: [], overrides: ''}"):
         (tmp_path / "multirun.yaml").write_text(text)
-        asked_with.cache_clear()
-        assert "s3cr3t" not in str(asked_with(tmp_path))
+        command_arguments.cache_clear()
+        assert "s3cr3t" not in str(command_arguments(tmp_path))
 
 
 def test_a_folder_of_another_space_is_refused(tmp_path):
@@ -293,8 +294,8 @@ def test_a_folder_of_another_space_is_refused(tmp_path):
     for space in (["x=3,4", "fixed=1"], ["x=1,2", "fixed=2"], ["x=1,2"], ["x=1,2", "fixed=1", "y=1,2"]):
         other = worker_in(tmp_path, space, storage=f"sqlite:///{tmp_path}/new.db")
         with pytest.raises(UserError, match=r"holds a finished run .x=[12] fixed=1. that the study s lacks"):
-            study_settings.adopt(other, other.settings.open())
-        assert not other.settings.open().trials
+            study_settings.add_finished_runs(other, other.settings.open_study())
+        assert not other.settings.open_study().trials
 
 
 def test_a_folder_is_used_once_whatever_the_study_counts(tmp_path):
@@ -302,13 +303,13 @@ def test_a_folder_is_used_once_whatever_the_study_counts(tmp_path):
         (tmp_path / name).mkdir()
     worker = worker_in(tmp_path, ["x=interval(0,1)"])
     worker.sweep = "this"
-    trials = [worker.next(0) for _ in range(4)]
+    trials = [worker.next_trial(0) for _ in range(4)]
     placed = [trial.user_attrs[study.RUN] for trial in trials]
     assert placed == [["this", 8], ["this", 9], ["this", 2], ["this", 3]]
-    frozen = worker.settings.open().get_trials()
-    assert [worker.place(trial).name for trial in frozen] == ["8", "9", "2", "3"]
+    frozen = worker.settings.open_study().get_trials()
+    assert [worker.run_folder(trial).name for trial in frozen] == ["8", "9", "2", "3"]
     worker.sweep = "another"
-    assert [worker.place(trial) for trial in frozen] == [None] * 4
+    assert [worker.run_folder(trial) for trial in frozen] == [None] * 4
 
 
 def test_a_finished_trial_whose_record_is_broken_runs_again(tmp_path):
@@ -319,12 +320,14 @@ def test_a_finished_trial_whose_record_is_broken_runs_again(tmp_path):
     (tmp_path / str(number) / "result.json").write_text("{")
     broken_files.set_aside_records(tmp_path)
     sweep.close_interrupted(tmp_path)
-    study_settings.repeat_lost(worker, worker.settings.open())
-    [waiting] = study.unfinished(worker.settings.open().trials)
-    trial = worker.next(0)
-    [again] = [one for one in worker.settings.open().trials if one.number == trial.number == waiting.number]
-    assert worker.place(again).name == str(number + 1) and not (tmp_path / str(number + 1) / "result.json").exists()
-    assert len(study.front(worker.settings.open())) == 1
+    study_settings.retry_lost(worker, worker.settings.open_study())
+    [waiting] = study.unfinished_trials(worker.settings.open_study().trials)
+    trial = worker.next_trial(0)
+    [again] = [one for one in worker.settings.open_study().trials if one.number == trial.number == waiting.number]
+    assert (
+        worker.run_folder(again).name == str(number + 1) and not (tmp_path / str(number + 1) / "result.json").exists()
+    )
+    assert len(study.pareto_front(worker.settings.open_study())) == 1
 
 
 @pytest.mark.parametrize(
@@ -346,10 +349,10 @@ def test_a_sampler_is_asked_before_anything_is_written(tmp_path, sampler, overri
     chosen = settings_in(tmp_path, sampler={"_target_": f"optuna.samplers.{sampler}", "seed": 0}, **changed, **several)
     space = Space(overrides)
     if said is None:
-        chosen.rehearse(lambda trial: space.point(suggest(trial)))
+        chosen.try_out(lambda trial: space.point(suggest(trial)))
     else:
         with pytest.raises(UserError, match=said):
-            chosen.rehearse(lambda trial: space.point(suggest(trial)))
+            chosen.try_out(lambda trial: space.point(suggest(trial)))
     assert not [*tmp_path.iterdir()]
 
 
@@ -382,7 +385,7 @@ def test_a_key_that_the_command_fixes_leaves_its_family_searched_and_is_said(cap
         [],
     )
     parser, ready = OverridesParser.create(), ["kd=choice(none,logit)", "kd.temperature=interval(1,10)"]
-    assert command_line.fixed_of(ready, ["kd.temperature=3"], parser) == ["kd.temperature=3"]
+    assert command_line.fixed_overrides(ready, ["kd.temperature=3"], parser) == ["kd.temperature=3"]
     assert "not searched, since the command fixes it: kd.temperature=3" in capsys.readouterr().err
     overrides = [*ready, "kd.temperature=3"]
     space = command_line.with_families(Space(overrides, parser), overrides, parser)
@@ -398,7 +401,9 @@ def test_printed_commands_run_as_they_are_printed(lcomp_in, tmp_path):
     experiment_in(tmp_path / "my conf", "quant: {bits: 6}")
     folder = "multirun/mein Ordner [1]=ü"
     command = ["-m", "--config-dir", "my conf", "experiment=mine", "quant=static", "name='ü = [x], \"y\"',b"]
-    process = lcomp_in(tmp_path, wait=False)(*command, f"hydra.sweep.dir={quoting.value(folder)}", "launcher.workers=1")
+    process = lcomp_in(tmp_path, wait=False)(
+        *command, f"hydra.sweep.dir={quoting.quoted_value(folder)}", "launcher.workers=1"
+    )
     wait_for(lambda: [*tmp_path.glob("multirun/*/0/lcomp.log")])
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -414,11 +419,11 @@ def test_printed_commands_run_as_they_are_printed(lcomp_in, tmp_path):
         assert done.returncode == 0, done.stderr
 
     run(again)
-    from lcomp.report.runs import shown
+    from lcomp.report.runs import load_runs
 
-    names = {one.result.name: one for one in shown([tmp_path / folder]) if one.is_ok}
+    names = {one.result.name: one for one in load_runs([tmp_path / folder]) if one.is_ok}
     assert names.keys() == {'ü = [x], "y"', "b"}
     assert all(one.result.params["quant.bits"] == 6 for one in names.values())
     run(names['ü = [x], "y"'].command)
     [alone] = [path for path in tmp_path.glob("multirun/run-*/result.json")]
-    assert read(alone).config_hash == names["b"].result.config_hash and read(alone).name == 'ü = [x], "y"'
+    assert read_result(alone).config_hash == names["b"].result.config_hash and read_result(alone).name == 'ü = [x], "y"'

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.lcomp_local import local
 from lcomp.cli import shorthand
-from lcomp.config.typed_command import Typed
+from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import UserError
 from lcomp.record.interruption import Interrupted
 from lcomp.record.result import Result
@@ -139,9 +139,9 @@ def test_short_names_of_the_launcher_become_hydras():
 
 def test_a_worker_that_ended_is_named_by_its_signal_or_exit_code():
     assert (
-        "(SIGKILL)" in worker_pool.death(-9)
-        and "(exit code 3)" in worker_pool.death(3)
-        and "(-45)" in worker_pool.death(-45)
+        "(SIGKILL)" in worker_pool.exit_reason(-9)
+        and "(exit code 3)" in worker_pool.exit_reason(3)
+        and "(-45)" in worker_pool.exit_reason(-45)
     )
 
 
@@ -171,12 +171,12 @@ class Unreadable(Exception):
 @pytest.mark.parametrize("how", ["0", "3", "255", "killed"])
 def test_whatever_ends_a_worker_without_its_tasks_result_is_a_death(tmp_path, how):
     said = []
-    with worker_pool.pool_of(1) as workers:
+    with worker_pool.open_pool(1) as workers:
         workers.schedule(7, end, how, tmp_path)
         for number, outcome in workers.outcomes():
             said.append(outcome)
             assert number == 7
-            if isinstance(outcome, worker_pool.Death):
+            if isinstance(outcome, worker_pool.WorkerExit):
                 workers.schedule(7, end, how, tmp_path)
     first, second = said
     assert ("SIGKILL" if how == "killed" else f"(exit code {how}): the network's last words") in str(first)
@@ -185,7 +185,7 @@ def test_whatever_ends_a_worker_without_its_tasks_result_is_a_death(tmp_path, ho
 
 @pytest.mark.parametrize(("how", "kind"), [("sys.exit", SystemExit), ("unreadable", RuntimeError)])
 def test_what_a_task_raises_is_its_outcome_and_costs_no_worker(tmp_path, how, kind):
-    with worker_pool.pool_of(1) as workers:
+    with worker_pool.open_pool(1) as workers:
         workers.schedule(0, end, how, tmp_path)
         workers.schedule(1, end, how, tmp_path)
         outcomes = dict(workers.outcomes())
@@ -200,7 +200,7 @@ def wait_in(folder, number):
 
 def test_a_killed_fork_server_costs_nothing(tmp_path):
     """Its workers go on, and a new one begins those that come later."""
-    with worker_pool.pool_of(2) as workers:
+    with worker_pool.open_pool(2) as workers:
         [workers.schedule(number, wait_in, tmp_path, number) for number in range(2)]
 
         def strike():
@@ -218,7 +218,7 @@ def test_a_killed_fork_server_costs_nothing(tmp_path):
         [(_, dead)] = workers.outcomes()
         workers.schedule(3, wait_in, tmp_path, 3)
         [(_, parent)] = workers.outcomes()
-    assert isinstance(dead, worker_pool.Death) and isinstance(parent, int)
+    assert isinstance(dead, worker_pool.WorkerExit) and isinstance(parent, int)
 
 
 def test_workers_that_cannot_begin_end_the_pool_with_their_cause(monkeypatch):
@@ -226,12 +226,12 @@ def test_workers_that_cannot_begin_end_the_pool_with_their_cause(monkeypatch):
         os.write(2, b"no memory\n")
         os._exit(9)
 
-    monkeypatch.setattr(worker_pool, "begin", fail)
+    monkeypatch.setattr(worker_pool, "initialize_worker", fail)
     monkeypatch.setattr(worker_pool.multiprocessing, "get_all_start_methods", lambda: [])
     monkeypatch.setattr(worker_pool.multiprocessing, "get_context", lambda _: context_of_forks())
     with (
         pytest.raises(Interrupted, match=r"no worker can begin \(4 in a row: .*exit code 9\): no memory"),
-        worker_pool.pool_of(2) as workers,
+        worker_pool.open_pool(2) as workers,
     ):
         workers.schedule(0, end, "0", None)
         list(workers.outcomes())
@@ -289,7 +289,7 @@ def test_a_job_that_met_a_full_disk_ends_the_sweep_without_a_record(launcher, tm
 
 
 def test_a_death_before_a_run_begins_costs_no_run_and_many_end_the_sweep(launcher, tmp_path):
-    dead, fine = worker_pool.Death("the worker was killed"), local.returned(0.5)
+    dead, fine = worker_pool.WorkerExit("the worker was killed"), local.completed_job(0.5)
     assert launcher.run(Given([dead] * 3 + [fine]), [([], 0)])[0].return_value == 0.5
     assert not (tmp_path / "0").exists()
     with pytest.raises(Interrupted, match="4 workers in a row ended before they began a run: the worker was killed"):
@@ -302,14 +302,14 @@ def test_a_death_before_a_run_begins_costs_no_run_and_many_end_the_sweep(launche
 def test_workers_of_a_search_that_die_without_a_trial_end_it(launcher):
     """A trial that was lost with its worker counts in the study, and ends the search there when there are too many."""
     lost = iter([False] * 3 + [True] + [False] * 4)
-    launcher.function = type("Search", (), {"lost": lambda self, job, cause: next(lost)})()
+    launcher.function = type("Search", (), {"on_worker_exit": lambda self, job, cause: next(lost)})()
     with pytest.raises(Interrupted, match="4 workers in a row"):
-        launcher.run(Given([worker_pool.Death("gone")] * 9), [([], 0)])
+        launcher.run(Given([worker_pool.WorkerExit("gone")] * 9), [([], 0)])
     assert list(lost) == []
 
 
 def test_a_latency_that_cannot_be_measured_costs_itself_alone(tmp_path, caplog):
     Result("ok", metrics={"val_accuracy": 0.9}).write(tmp_path / "0")
-    deferred_latency.complete(tmp_path, Typed(None, None, lambda result: None))
+    deferred_latency.measure_deferred(tmp_path, TypedCommand(None, None, lambda result: None))
     assert "no latency could be measured (Refused" in caplog.text
     assert json.loads((tmp_path / "0" / "result.json").read_text())["status"] == "ok"

@@ -36,7 +36,7 @@ def chain(monkeypatch, digits, tmp_path):
 
     def make(*overrides, known="baseline", teacher=None):
         cfg = compose(f"baseline.cache={tmp_path}", *overrides)
-        run_config.check(cfg)
+        run_config.check_settings(cfg)
         objective, _ = components.make_techniques(cfg)
         return teacher_chain.make_links(cfg, digits, teacher or nn.Identity(), known, objective)
 
@@ -144,7 +144,7 @@ def test_generations_are_of_the_students_kind_and_begin_differently(chain):
 
 def test_a_fresh_student_is_no_copy_of_the_baseline():
     fresh = compose("kd=self_distillation")
-    assert run_config.student(fresh) == fresh.model and not run_config.starts_from_baseline(fresh)
+    assert run_config.student_config(fresh) == fresh.model and not run_config.starts_from_baseline(fresh)
     assert run_config.starts_from_baseline(compose("kd=logit", "kd.student=same"))
 
 
@@ -163,12 +163,12 @@ def test_a_fresh_student_is_no_copy_of_the_baseline():
 )
 def test_a_chain_that_cannot_be_is_refused(overrides, words):
     with pytest.raises(UserError, match=words):
-        run_config.check(compose(*overrides))
+        run_config.check_settings(compose(*overrides))
 
 
 def test_an_unknown_assistant_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"kd.assistants=lenet5_20k: .*did you mean lenet5_20kb"):
-        run_config.links(compose("kd=teacher_assistant", "kd.assistants=[lenet5_20k]"))
+        run_config.intermediate_models(compose("kd=teacher_assistant", "kd.assistants=[lenet5_20k]"))
 
 
 def test_several_checkpoints_teach_together(tmp_path, digits):

@@ -87,7 +87,7 @@ def test_a_broken_report_fails_no_sweep(tmp_path, monkeypatch, caplog, capsys):
     record(tmp_path / "sweep" / "0", "kd=logit")
     from lcomp.report import writing
 
-    monkeypatch.setattr(writing, "write", lambda *_: 1 / 0)
+    monkeypatch.setattr(writing, "write_report_files", lambda *_: 1 / 0)
     settings = {"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}, "sweeper": {}}, "logger": {}, "report": True}
     with caplog.at_level(logging.WARNING):
         Ending().on_multirun_end(OmegaConf.create(settings))
@@ -108,13 +108,13 @@ def test_no_password_of_a_storage_is_written(tmp_path, capsys):
     storage = "postgresql://me:sesame@host/db"
     hydras = {"sweep": {"dir": str(tmp_path / "s"), "subdir": sweep.SUBDIR}, "sweeper": {"storage": storage}}
     cfg = OmegaConf.create({"hydra": hydras})
-    with pytest.raises(KeyboardInterrupt), sweep.opened(cfg, [f"storage={storage}"], False, {"storage": storage}):
+    with pytest.raises(KeyboardInterrupt), sweep.open_sweep(cfg, [f"storage={storage}"], False, {"storage": storage}):
         raise KeyboardInterrupt
     said = capsys.readouterr().err
     assert "resume=" in said and "sesame" not in said
     written = [path.read_text() for path in (tmp_path / "s").iterdir()]
     assert len(written) >= 2 and not any("sesame" in text for text in written)
-    with sweep.opened(cfg, [f"storage={storage}"], True, {"storage": storage}):
+    with sweep.open_sweep(cfg, [f"storage={storage}"], True, {"storage": storage}):
         pass  # the plan is the same
 
 
@@ -126,11 +126,11 @@ def test_a_study_s_charts(tmp_path, directions):
         trial = made.ask()
         values = [trial.suggest_float("x", 0, 1) + number, trial.suggest_int("y", 0, 5)]
         made.tell(trial, values[: len(directions)])
-    found = study.figures([tmp_path])
+    found = study.study_figures([tmp_path])
     assert len(found) == 1 + len(directions) and all(figure["data"] for figure in found)
 
 
 def test_half_a_study_costs_its_charts_alone(tmp_path, caplog):
     (tmp_path / "sweep.json").write_text("{}")
     (tmp_path / study.STUDY).write_bytes(b"no database")
-    assert study.figures([tmp_path]) == [] and "no charts of it" in caplog.text
+    assert study.study_figures([tmp_path]) == [] and "no charts of it" in caplog.text

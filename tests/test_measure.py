@@ -15,7 +15,7 @@ from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.runtimes import ONNXRuntime
 from lcomp.runtimes.onnxruntime import inference_session
-from lcomp.summary import rows
+from lcomp.summary import layer_rows
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ NETWORKS = [
 @pytest.mark.parametrize(("network", "macs"), NETWORKS, ids=lambda value: type(value).__name__)
 def test_operations_agree_by_hand_from_the_graph_and_from_the_network(network, macs, tmp_path):
     export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
-    seen = rows(network, (1, 28, 28))  # torch's own counter, on kernels that it can see into
+    seen = layer_rows(network, (1, 28, 28))  # torch's own counter, on kernels that it can see into
     assert size.of_graph(tmp_path / "a.onnx")["macs"] == sum(row.macs for row in seen) == macs
     assert sum(row.parameters for row in seen) == sum(p.numel() for p in network.parameters())
 
@@ -169,7 +169,7 @@ def test_operations_that_cannot_be_told_are_left_out(artifact, caplog):
 
 
 def test_attention_has_a_row():
-    by_kind = {row.kind: row for row in rows(Encoder(), (1, 28, 28))}
+    by_kind = {row.kind: row for row in layer_rows(Encoder(), (1, 28, 28))}
     attention = by_kind["MultiheadAttention"]
     assert attention.output == (28, 28) and attention.parameters == 3 * 28 * 28 + 3 * 28
     assert attention.macs == 28 * (4 * 28 * 28 + 2 * 28 * 28)

@@ -11,7 +11,7 @@ from records import record
 from wandb_files import Mirrored
 
 from lcomp.errors import UserError
-from lcomp.record.result import FILE_NAME, read
+from lcomp.record.result import FILE_NAME, read_result
 from lcomp.tracking import wandb_isolation, wandb_logger
 from lcomp.tracking.wandb_logger import Mirror, note, sync_command
 
@@ -161,7 +161,7 @@ def test_without_wandb_nothing_fails_and_it_is_said_once(tmp_path, monkeypatch, 
             folder = tmp_path / "sweep" / str(number)
             show(folder, CFG, run(folder), "sweep")
     assert caplog.text.count("W&B does not show") == 1 and "logger=none" in caplog.text
-    assert note(tmp_path / "sweep" / "0") is None and read(tmp_path / "sweep" / "0" / FILE_NAME).status == "ok"
+    assert note(tmp_path / "sweep" / "0") is None and read_result(tmp_path / "sweep" / "0" / FILE_NAME).status == "ok"
 
 
 def test_a_picture_that_cannot_be_made_costs_nothing_else_and_is_said_once(tmp_path, caplog, monkeypatch):

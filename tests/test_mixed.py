@@ -14,7 +14,7 @@ from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
-from lcomp.techniques.parametrizations import original
+from lcomp.techniques.parametrizations import original_weight
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import MixedPrecision, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.mixed import cheapest, sensitivity
@@ -41,9 +41,9 @@ def test_sensitivity_is_the_sum_by_hand():
     network = nn.Sequential(nn.Linear(3, 2))
     technique = MixedPrecision(widths=[2, 8])
     technique.prepare(network)
-    [(_, layer, quantizer)] = technique.parts(network)
+    [(_, layer, quantizer)] = technique.quantized_layers(network)
     weight = torch.tensor([[1.0, 0.4, -0.6], [0.0, 0.25, 0.5]])
-    original(layer).data.copy_(weight)
+    original_weight(layer).data.copy_(weight)
     quantizer.squares.copy_(torch.tensor([[5.0, 1.0, 2.0], [7.0, 3.0, 4.0]]))
     # two bits, a scale per channel: [1, 0, -1] and [0, 0 (half to even), 0.5]
     by_hand = 1 * 0.4**2 + 2 * 0.4**2 + 3 * 0.25**2
@@ -55,10 +55,10 @@ def test_squared_gradients_are_averaged_before_begin_and_stay_from_then_on():
     technique = MixedPrecision(begin=0.5)
     module = BaselineModule(nn.Sequential(nn.Linear(2, 2)), [technique])
     technique.prepare(module.network)
-    [(_, layer, quantizer)] = technique.parts(module.network)
+    [(_, layer, quantizer)] = technique.quantized_layers(module.network)
     gradients = [torch.tensor([[1.0, -2.0], [0.0, 3.0]]), torch.tensor([[3.0, 0.0], [1.0, 1.0]])]
     for gradient in gradients:
-        original(layer).grad = gradient
+        original_weight(layer).grad = gradient
         technique.on_before_optimizer_step(None, module, None)
     quantizer.enabled.fill_(True)
     technique.on_before_optimizer_step(None, module, None)
@@ -88,7 +88,7 @@ def test_widths_given_by_hand_count_in_the_budget():
     technique = MixedPrecision(None, widths=[2, 8], bits_of={"fc1": 8, "fc*": 2})
     network = LeNet5()
     technique.prepare(network)
-    for _, _, quantizer in technique.parts(network):
+    for _, _, quantizer in technique.quantized_layers(network):
         quantizer.squares.fill_(1.0)
     technique.budget = (400 * 0 + 150 + 2400 + 256 * 120) + (120 * 84 + 840) * 2 / 8
     technique.choose(network)

@@ -34,11 +34,11 @@ def mnist(monkeypatch):
     """Black images with MNIST's counts, and `LABELS` on the test split."""
     black = np.zeros((60_000, 1, 28, 28), np.uint8)
     digits = sources.Digits("mnist", "0", black, np.zeros(60_000, np.uint8), black[:10_000], LABELS.astype(np.uint8))
-    monkeypatch.setattr(sources, "load", lambda *_: digits)
+    monkeypatch.setattr(sources, "load_digits", lambda *_: digits)
 
 
 def test_images_and_labels_come_in_their_order(root):
-    images, labels = mnist_c_files.load(root, "fog")
+    images, labels = mnist_c_files.load_corruption(root, "fog")
     assert images.shape == (10_000, 1, 28, 28) and images.dtype == torch.uint8
     assert torch.equal(images[:, 0, 1, 2].long(), torch.arange(10_000) % 251) and images.count_nonzero() == 9_960
     assert labels.dtype == torch.int64 and torch.equal(labels, torch.from_numpy(LABELS))
@@ -81,12 +81,12 @@ def test_what_is_not_the_published_file_is_named(root, file, damage, said):
     damage(path)
     allowed = r"uint8 \(10000, 28, 28, 1\)" if "images" in file else r"int64 \(10000,\)"
     with pytest.raises(UserError, match=f"fog/test_.*.npy: {said}; allowed is an array of {allowed}.*zenodo"):
-        mnist_c_files.check(root, torch.from_numpy(LABELS))
+        mnist_c_files.check_files(root, torch.from_numpy(LABELS))
     with pytest.raises(UserError, match=said):
-        mnist_c_files.load(root, "fog")
+        mnist_c_files.load_corruption(root, "fog")
 
 
 def test_all_fifteen_must_be_there(root):
     shutil.rmtree(root / "canny_edges")
     with pytest.raises(UserError, match=r"canny_edges/test_images.npy: no such file"):
-        mnist_c_files.check(root, torch.from_numpy(LABELS))
+        mnist_c_files.check_files(root, torch.from_numpy(LABELS))

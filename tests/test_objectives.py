@@ -26,7 +26,7 @@ from lcomp.techniques.distillation import (
     TeacherNoise,
 )
 from lcomp.techniques.distillation.attention import attention, attention_loss
-from lcomp.techniques.distillation.features import caught, same_size
+from lcomp.techniques.distillation.features import capture_outputs, same_size
 from lcomp.techniques.distillation.fitnets import hint_loss
 from lcomp.techniques.distillation.vid import negative_log_likelihood
 from lcomp.techniques.pruning import Pruning
@@ -99,7 +99,10 @@ def made(objectives, network=None, teacher=None, **settings):
 def test_the_loss_is_the_weighted_sum_of_its_parts(trained):
     module, (x, labels) = made(objectives(), teacher=trained), images()
     parts, network = module.objective.parts, module.network
-    with caught(network, ["conv", "pool", "fc1"]) as own, caught(trained, ["conv2", "pool", "fc2"]) as given:
+    with (
+        capture_outputs(network, ["conv", "pool", "fc1"]) as own,
+        capture_outputs(trained, ["conv2", "pool", "fc2"]) as given,
+    ):
         expected = LogitDistillation(4, 0.3)(network(x), trained(x), labels)
     assert own["fc1"].shape == (6, 16) and given["pool"].shape == (6, 16, 4, 4)  # the second of two calls
     for name, student, teacher in (("fitnets", "conv", "conv2"), ("attention", "pool", "pool"), ("vid", "fc1", "fc2")):
@@ -199,7 +202,7 @@ def test_features_of_a_masked_layer_are_those_of_its_masked_weight(trained):
     nn.init.zeros_(module.network.conv.bias)
     module.objective.parts["fitnets"].regressor.bias.data.zero_()
     module.loss(x, labels)
-    with caught(trained, ["conv2"]) as given:
+    with capture_outputs(trained, ["conv2"]) as given:
         trained(x)
     assert module.objective.scalars()["objective/fitnets"] == pytest.approx(
         float(given["conv2"].square().mean() / 2), rel=1e-5
@@ -272,7 +275,7 @@ def test_objectives_are_chosen_together_and_recorded_by_their_keys():
     cfg = compose("kd=noisy_teacher", "kd/objectives=[attention,vid]", "kd.objectives.vid.weight=2")
     objective, _ = components.make_techniques(cfg)
     assert list(objective.parts) == ["attention", "vid"] and objective.parts["vid"].weight == 2
-    recorded = run_config.params(cfg)
+    recorded = run_config.technique_params(cfg)
     assert recorded["kd.objectives.vid.weight"] == 2 and recorded["kd.objectives.vid"] == "VID"
     assert recorded["kd.noise.variance"] == 0.1 and not any("_target_" in key for key in recorded)
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from lcomp.data import operations as o
 from lcomp.data.mnist_c import CORRUPTIONS
-from lcomp.data.perturbations import PERTURBATIONS, perturb, seeded
+from lcomp.data.perturbations import PERTURBATIONS, perturb, seeded_generator
 
 SEVERITIES = range(1, 6)
 
@@ -32,7 +32,7 @@ def squares(changed, side):
 
 
 def test_the_field_of_elastic_has_its_size_and_no_affine_part():
-    seen = o.field(50, 28, 20, seeded(0))
+    seen = o.field(50, 28, 20, seeded_generator(0))
     assert torch.allclose(seen.square().mean((2, 3)), torch.ones(50, 2), atol=1e-4)
     y, x = torch.arange(28.0)[:, None], torch.arange(20.0)
     for part in (torch.ones(28, 20), x.expand(28, 20), y.expand(28, 20)):
@@ -48,7 +48,7 @@ def test_elastic_moves_pixels_by_its_field(severity):
     slope = torch.arange(28.0) / 28
     images = torch.stack([slope.expand(28, 28), slope[:, None].expand(28, 28)]).repeat(20, 1, 1, 1)
     moved = 28 * (apply("elastic", images, severity) - images)
-    expected = o.ELASTIC_PIXELS[severity - 1] * o.field(20, 28, 28, seeded(0))
+    expected = o.ELASTIC_PIXELS[severity - 1] * o.field(20, 28, 28, seeded_generator(0))
     inside = images + expected / 28
     inside = ((inside > 0) & (inside < 27 / 28)).all(1, keepdim=True).expand_as(images)
     assert inside.float().mean() > 0.7 and torch.allclose(moved[inside], expected[inside], atol=1e-3)
@@ -109,7 +109,7 @@ def test_erasing_paints_a_square_in_one_grey(severity):
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_clutter_adds_another_images_strokes_inside_a_square(severity):
-    greys = torch.linspace(0, 1, 300)[torch.randperm(300, generator=seeded(1))]
+    greys = torch.linspace(0, 1, 300)[torch.randperm(300, generator=seeded_generator(1))]
     images = greys.view(-1, 1, 1, 1).expand(300, 1, 28, 28)
     seen = apply("clutter", images, severity)
     assert (seen >= images).all() and torch.isin(seen, greys).all()
@@ -119,7 +119,7 @@ def test_clutter_adds_another_images_strokes_inside_a_square(severity):
 
 
 def test_clutter_changes_an_image_that_meets_itself():
-    image = torch.rand(1, 1, 10, 10, generator=seeded(1))
+    image = torch.rand(1, 1, 10, 10, generator=seeded_generator(1))
     assert all(not torch.equal(apply("clutter", image, 5, seed), image) for seed in range(500))
 
 

@@ -20,13 +20,13 @@ from lcomp.errors import UserError
 from lcomp.evaluation import size
 from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5
-from lcomp.packed import from_onnx, same
+from lcomp.packed import from_onnx, same_tensors
 from lcomp.packed import pack as packed_into
 from lcomp.packed.coder import Reader, Writer
-from lcomp.packed.file import HEADER, content, read, write
+from lcomp.packed.file import HEADER, file_content, read_network, write_network
 from lcomp.packed.network import Clip
 from lcomp.packed.operations import OPERATIONS
-from lcomp.packed.rounding import on_grid, rounded, significant
+from lcomp.packed.rounding import on_grid, round_network, significant
 from lcomp.packed.tensors import MOST_LEVELS, kernels, read_floats, read_integers, write_floats, write_integers
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import StaticQuantization, WeightSharing
@@ -136,10 +136,10 @@ def test_every_kind_of_step_comes_back():
     kinds = {type(step) for step in network.steps}
     known = [operation.kind if isinstance(operation.kind, tuple) else (operation.kind,) for operation in OPERATIONS]
     assert all(kinds & set(one) for one in known) and kinds <= {kind for one in known for kind in one}
-    file = content(write(network))
-    made = read(file)
-    assert same(network, made) and made.sources == network.sources and made.classes == 7
-    assert content(write(made)) == file
+    file = file_content(write_network(network))
+    made = read_network(file)
+    assert same_tensors(network, made) and made.sources == network.sources and made.classes == 7
+    assert file_content(write_network(made)) == file
     pixels = torch.rand(5, 1, 28, 28)
     assert torch.equal(made(pixels), network(pixels))
 
@@ -191,7 +191,7 @@ def compressed(network, *techniques):
 def test_structure_takes_tens_of_bytes_and_a_sparse_network_its_entropy(tmp_path):
     torch.manual_seed(0)
     network = compressed(LeNet5(), Pruning(0.95), StaticQuantization(4, granularity="tensor"))
-    network = rounded(network, bias_bits=8, scale_bits=8)
+    network = round_network(network, bias_bits=8, scale_bits=8)
     export(network, tmp_path / "a.onnx", (1, 28, 28), 10)
     parts = packed_into(tmp_path / "a.onnx", tmp_path / "a.lcomp")
     assert parts["header"] == HEADER == 7 and parts["structure"] < 28
@@ -253,7 +253,7 @@ def test_rounded_scales_keep_their_significant_bits(values, bits):
 def test_nothing_is_rounded_unless_asked():
     network = compressed(LeNet5(), StaticQuantization(8))
     before = copy.deepcopy(network.state_dict())
-    assert rounded(network) is network
+    assert round_network(network) is network
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 

@@ -12,7 +12,7 @@ from torch import nn
 import lcomp
 from lcomp.errors import UserError
 from lcomp.packed.coder import FOUR, Writer
-from lcomp.packed.file import HEADER, STEP, content, read, write
+from lcomp.packed.file import HEADER, STEP, file_content, read_network, write_network
 from lcomp.packed.layer_codec import SQUARE
 from lcomp.packed.network import MOST_STEPS, Constant, Join, Mean, Network
 from lcomp.packed.operations import OPERATIONS, OPERATOR
@@ -23,7 +23,7 @@ CORRUPTIONS = 1000
 
 @pytest.fixture(scope="module")
 def whole():
-    return content(write(every_kind()))
+    return file_content(write_network(every_kind()))
 
 
 def corrupted(file, seed):
@@ -52,7 +52,7 @@ def signed(body):
 def test_every_corruption_is_refused(whole):
     for seed in range(CORRUPTIONS):
         with pytest.raises(UserError) as refused:
-            read(corrupted(whole, seed))
+            read_network(corrupted(whole, seed))
         assert "\n" not in str(refused.value) and len(str(refused.value)) < 200
 
 
@@ -61,7 +61,7 @@ def test_corruptions_under_a_new_checksum_are_refused_or_are_networks(whole):
     refused = 0
     for seed in range(CORRUPTIONS):
         try:
-            network = read(signed(corrupted(whole[HEADER:], seed)))
+            network = read_network(signed(corrupted(whole[HEADER:], seed)))
         except UserError as error:
             refused += 1
             assert "\n" not in str(error) and len(str(error)) < 300
@@ -75,7 +75,7 @@ def test_noise_under_a_right_checksum_is_refused_in_little_memory():
     for seed in range(300):
         draw = random.Random(seed)
         with pytest.raises(UserError):
-            read(signed(draw.randbytes(draw.randint(1, 400)) + b"\1"))
+            read_network(signed(draw.randbytes(draw.randint(1, 400)) + b"\1"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000  # kilobytes
 
 
@@ -88,7 +88,7 @@ def crafted(*parts, shape=(1, 28, 28), end=True):
         part(io)
     if end:
         io.symbol(STEP, 0)
-    return content(io)
+    return file_content(io)
 
 
 def step(kind, *numbers):
@@ -204,7 +204,7 @@ CRAFTED = {
 def test_a_crafted_file_is_refused_for_its_own_reason(name):
     file, reason = CRAFTED[name]
     with pytest.raises(UserError, match=f"^a damaged packed network: .*{reason}"):
-        read(file)
+        read_network(file)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import torch
 from packed_networks import every_kind
 from torch import nn
 
-from lcomp.packed.coder import NUMBER, Table, Writer
-from lcomp.packed.file import STEP, content, read, write
+from lcomp.packed.coder import NUMBER, FrequencyTable, Writer
+from lcomp.packed.file import STEP, file_content, read_network, write_network
 from lcomp.packed.layer_codec import linear
 from lcomp.packed.network import Network
 from lcomp.techniques.quantization.integer_layers import IntegerWeight
@@ -29,10 +29,10 @@ def hexadecimal():
 
 
 def test_the_worked_example_is_what_is_written_and_what_is_read():
-    assert content(write(example())) == hexadecimal() and len(hexadecimal()) == 21
+    assert file_content(write_network(example())) == hexadecimal() and len(hexadecimal()) == 21
     weights = {"integers": [1, -1, 0, 1, 0, 1, 1, -1], "scales": [0.5, 0.5], "bias": [0.25, -0.75]}
     assert plain_reader.read(hexadecimal()) == [("pixels", (1, 2, 2)), ("flatten", {}), ("linear", weights)]
-    assert read(hexadecimal())(torch.ones(1, 1, 2, 2)).tolist() == [[0.75, -0.25]]
+    assert read_network(hexadecimal())(torch.ones(1, 1, 2, 2)).tolist() == [[0.75, -0.25]]
 
 
 def test_the_worked_example_goes_through_the_states_that_are_told(monkeypatch):
@@ -61,12 +61,12 @@ def test_the_tables_are_those_of_the_document():
         first, count = re.fullmatch(r"([\d ]+) and (\d+) times 1", text).groups()
         assert f"    {text}\n" in DOCUMENT
         assert weights == [int(n) for n in first.split()] + [1] * int(count)
-        assert (Table(weights).frequencies == table.frequencies).all()
+        assert (FrequencyTable(weights).frequencies == table.frequencies).all()
 
 
 def test_a_plain_reader_finds_every_number_of_every_kind_of_step():
     network = every_kind()
-    steps = plain_reader.read(content(write(network)))[1:]
+    steps = plain_reader.read(file_content(write_network(network)))[1:]
     assert {name for name, _ in steps} == set(plain_reader.KINDS) - {"end"}
     assert len(steps) == len(network.steps)
     found = {"weight": 0, "integers": 0, "scales": 0, "codebook": 0, "bias": 0}
@@ -93,6 +93,6 @@ def test_the_coder_is_that_of_the_document_for_tables_of_any_weights():
     for weights in tables:
         values = torch.randint(0, len(weights), (200,), generator=draw).numpy()
         io = Writer()
-        io.symbols(Table(weights.numpy()), values)
+        io.symbols(FrequencyTable(weights.numpy()), values)
         decoder = plain_reader.Decoder(io.content())
         assert [decoder.symbol(weights.tolist()) for _ in values] == values.tolist() and decoder.state == 0

@@ -9,8 +9,8 @@ from records import DATA, record
 
 from lcomp.export.onnx_export import export
 from lcomp.report import charts
-from lcomp.report.runs import front, shown
-from lcomp.report.writing import read, write
+from lcomp.report.runs import load_runs, pareto_front
+from lcomp.report.writing import read_records, write_report_files
 
 EVIL = "model.name=<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 CURVES = {"val_accuracy": [0.6, 0.8], "train_loss": [0.9, 0.4], "seconds": [1.0, 2.0]}
@@ -119,7 +119,7 @@ def folder(tmp_path_factory, trained):
     other.dataset = DATA | {"name": "mnist", "sha256": "d" * 64}
     other.write(place / str(number + 2))
     export(trained, place / "base-0.95" / "artifact.onnx", (1, 28, 28), 10)
-    write(read([place]), place)
+    write_report_files(read_records([place]), place)
     return place
 
 
@@ -165,8 +165,8 @@ def test_a_sort_reorders_the_table_and_a_search_finds(opened):
 
 def test_the_front_is_chosen_on_validation(left_alone, folder):
     line = left_alone.evaluate("document.getElementById('size').data.find(t => t.name === 'front')")
-    runs = [run for run in shown([folder]) if run.is_ok and run.result.dataset["name"] == "mnist5k"]
-    expected = front(runs, "gzip_bytes")
+    runs = [run for run in load_runs([folder]) if run.is_ok and run.result.dataset["name"] == "mnist5k"]
+    expected = pareto_front(runs, "gzip_bytes")
     assert line["x"] == [run.result.metrics["gzip_bytes"] / 1000 for run in expected]
     assert np.allclose(line["y"], [100 * run.result.metrics["val_accuracy"] for run in expected])
 
@@ -235,7 +235,7 @@ def test_weights_and_curves(opened):
 
 
 def test_parameters_have_a_line_over_the_means_of_seeds(folder):
-    made = charts.data(shown([folder]), folder)
+    made = charts.page_data(load_runs([folder]), folder)
     [effect] = [one for one in made["effects"] if one["name"] == "kd.temperature"]
     [line] = [one for one in effect["lines"] if len(one["x"]) == 3 and one["joined"]]
     assert line["x"] == [1, 3, 6] and line["n"] == [2, 2, 2] and line["mean"]["test"][0] == pytest.approx(0.8925)
@@ -251,7 +251,7 @@ def test_a_thousand_runs_stay_small(tmp_path):
         made.overrides, made.seed = ["quant=qat", f"quant.bits={bits}", f"seed={number}"], number
         made.params = {"quant.bits": bits}
         made.write(tmp_path / "s" / str(number))
-    path = write(read([tmp_path / "s"]), tmp_path / "s")
+    path = write_report_files(read_records([tmp_path / "s"]), tmp_path / "s")
     assert path.stat().st_size < 8_000_000
     assert (
         len(json.loads((path.read_text().split('type="application/json">')[1]).split("</script>")[0])["runs"]) == 1000
@@ -260,7 +260,7 @@ def test_a_thousand_runs_stay_small(tmp_path):
 
 def test_an_empty_folder_of_failures_still_makes_a_page(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", status="failed", error="why", choices={"quant": "qat"})
-    path = write(read([tmp_path / "s"]), tmp_path / "s")
+    path = write_report_files(read_records([tmp_path / "s"]), tmp_path / "s")
     assert "1 failed" in path.read_text() and len(rows(opened(path=path, whole=True))) == 1
 
 
@@ -297,7 +297,7 @@ def test_the_paper_s_tables_and_a_study_s_charts_are_in_the_page(opened, tmp_pat
     for number in range(4):
         trial = study.ask()
         study.tell(trial, trial.suggest_float("kd.temperature", 1, 10) + number)
-    seen = opened(path=write(read([tmp_path / "s"]), tmp_path / "s"), whole=True)
+    seen = opened(path=write_report_files(read_records([tmp_path / "s"]), tmp_path / "s"), whole=True)
     assert (
         "distillation T = 1" in seen.locator("#paper").inner_text() and "97.69" in seen.locator("#paper").inner_text()
     )

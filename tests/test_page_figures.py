@@ -3,8 +3,8 @@
 import pytest
 from records import record
 
-from lcomp.report.runs import front, shown
-from lcomp.report.writing import read, write
+from lcomp.report.runs import load_runs, pareto_front
+from lcomp.report.writing import read_records, write_report_files
 
 QAT, PRUNE = {"quant": "qat"}, {"prune": "scheduled"}
 VISIBLE = "[...document.querySelectorAll('.js-plotly-plot')].filter(one => one.checkVisibility()).map(one => one.id)"
@@ -30,7 +30,7 @@ def drawn(seen, chart, name):
 def opens(opened, tmp_path):
     def call(width=1280):
         place = tmp_path / "sweep"
-        return opened(width, path=write(read([place]), place), whole=True)
+        return opened(width, path=write_report_files(read_records([place]), place), whole=True)
 
     return call
 
@@ -64,8 +64,8 @@ def test_the_baseline_belongs_to_the_front_and_takes_from_it_what_it_beats(opens
     assert len(rows) == 2 and "baseline of lenet5 mnist5k seed=0" in rows[1]
     seen.locator("#front tbody tr").nth(1).click()
     assert "The baseline of" in seen.locator("dialog[open] h3").inner_text()
-    runs = shown([tmp_path / "sweep"])
-    assert [run.label for run in front(runs, "gzip_bytes")] == ["x=1", "baseline of lenet5 mnist5k"]
+    runs = load_runs([tmp_path / "sweep"])
+    assert [run.label for run in pareto_front(runs, "gzip_bytes")] == ["x=1", "baseline of lenet5 mnist5k"]
 
 
 def test_latencies_over_different_kinds_of_baseline_share_no_front(opens, tmp_path):

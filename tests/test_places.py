@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from test_launcher import records
 
-from lcomp.cli.task import leave_note
+from lcomp.cli.task import write_note
 from lcomp.config import identity, run_config
 from lcomp.config.composition import compose
 from lcomp.errors import UserError
@@ -49,7 +49,7 @@ def test_no_secret_stands_where_hydra_wrote_and_the_note_is_there(tmp_path, writ
         (folder / written).mkdir(exist_ok=True)
         for name in ("config", "hydra", "overrides"):
             (folder / written / f"{name}.yaml").write_text("data:\n  password: sesame1\n  root: ${oc.env:HOME}\n")
-    leave_note(cfg, ["+data.password=sesame1"], folder, written)
+    write_note(cfg, ["+data.password=sesame1"], folder, written)
     assert not [path for path in tmp_path.rglob("*.yaml") if "sesame1" in path.read_text()]
     noted = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
     assert noted == {"data": {"password": "***", "root": "${oc.env:HOME}"}}
@@ -66,7 +66,9 @@ def test_paths_are_those_of_the_folder_and_environment_that_began(tmp_path, monk
     monkeypatch.chdir("/")
     assert settled.data.root == f"{tmp_path}/mine" and settled.data.mnist_c_root == "s3://bucket/x"
     assert Path(settled.baseline.cache) == tmp_path / "multirun/.cache/baselines"
-    assert identity.config_hash(run_config.plain(settled), "d") == identity.config_hash(run_config.plain(cfg), "d")
+    assert identity.config_hash(run_config.plain_dict(settled), "d") == identity.config_hash(
+        run_config.plain_dict(cfg), "d"
+    )
 
 
 def test_latencies_are_never_of_other_data(tmp_path):

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from test_launcher import records, wait_for
 from test_sweeps import kill_all
 
-from lcomp.search.study import counted
+from lcomp.search.study import counted_trials
 
 
 def program(name):
@@ -61,10 +61,10 @@ def test_a_killed_process_leaves_its_trial_to_the_other(lcomp_in, tmp_path, data
     trials = optuna.load_study(study_name="shared", storage=storage).get_trials(deepcopy=False)
     storage.remove_session()
     storage.engine.dispose()
-    assert [trial.state for trial in counted(trials)] == [TrialState.COMPLETE] * 4
+    assert [trial.state for trial in counted_trials(trials)] == [TrialState.COMPLETE] * 4
     lost = [trial for trial in trials if trial.state == TrialState.FAIL]
     assert len(lost) == 1 and lost[0].number in {n for t in trials for n in t.system_attrs.get("retry_history", ())}
-    [taken_over] = [t for t in counted(trials) if t.params == lost[0].params]
+    [taken_over] = [t for t in counted_trials(trials) if t.params == lost[0].params]
     folders = {path.parent.name for path in here.glob("multirun/sweep-*/*/result.json")}
     assert str(taken_over.number) in folders and len(records(here)) + len(records(there)) == 4
     assert "Best val_accuracy" in out

@@ -7,7 +7,7 @@ from records import record
 
 from lcomp.record import predictions
 from lcomp.report import exemplars
-from lcomp.report.runs import Group, groups, shown
+from lcomp.report.runs import SeedGroup, load_runs, seed_groups
 
 
 def kept(right, base=None, images=300):
@@ -15,7 +15,7 @@ def kept(right, base=None, images=300):
     labels = np.arange(images) % 10
     logits = np.eye(10, dtype=np.float32)[(labels + ~np.asarray(right)) % 10]
     pixels = np.broadcast_to(np.arange(images).reshape(-1, 1, 1, 1) % 256 / 255, (images, 1, 2, 2))
-    return predictions.of(logits, labels, pixels.astype(np.float32), base)
+    return predictions.predictions_of(logits, labels, pixels.astype(np.float32), base)
 
 
 def test_pixels_are_kept_of_the_first_mistakes_and_of_the_first_that_the_baseline_gets_right():
@@ -25,25 +25,25 @@ def test_pixels_are_kept_of_the_first_mistakes_and_of_the_first_that_the_baselin
     own = kept(np.zeros(300, bool), base)
     expected = [*range(predictions.MISTAKES), *range(60, 60 + predictions.LOST)]
     assert own.mistakes.tolist() == expected and own.pixels[:, 0, 1, 1].tolist() == expected
-    assert not own.right.any() and base.right.sum() == 240
+    assert not own.correct.any() and base.correct.sum() == 240
 
 
 def test_a_file_is_read_as_it_was_written_and_an_older_one_without_pictures(tmp_path):
     own = kept(np.arange(300) % 7 > 0)
     (tmp_path / predictions.FILE).write_bytes(own.packed())
-    found = predictions.read(tmp_path)
+    found = predictions.read_predictions(tmp_path)
     assert all(np.array_equal(value, vars(own)[name]) for name, value in vars(found).items())
     np.savez(tmp_path / predictions.FILE, predictions=own.predictions, labels=own.labels)
-    older = predictions.read(tmp_path)
-    assert np.array_equal(older.right, own.right) and len(older.mistakes) == len(older.pixels) == 0
+    older = predictions.read_predictions(tmp_path)
+    assert np.array_equal(older.correct, own.correct) and len(older.mistakes) == len(older.pixels) == 0
 
 
 def test_a_damaged_file_is_as_none(tmp_path):
-    assert predictions.read(tmp_path) is None
+    assert predictions.read_predictions(tmp_path) is None
     content = kept(np.ones(300, bool)).packed()
     for damaged in (b"", b"[", content[: len(content) // 2]):
         (tmp_path / predictions.FILE).write_bytes(damaged)
-        assert predictions.read(tmp_path) is None
+        assert predictions.read_predictions(tmp_path) is None
 
 
 @settings(max_examples=30)
@@ -51,7 +51,7 @@ def test_a_damaged_file_is_as_none(tmp_path):
 def test_exemplars_are_what_most_baselines_get_right_and_most_networks_wrong(seeds, number):
     own, base = np.random.default_rng(number).random((2, seeds, 40)) < 0.5
     expected = [i for i in range(40) if own[:, i].sum() * 2 < seeds and base[:, i].sum() * 2 > seeds]
-    assert exemplars.exemplars(list(own), list(base)).tolist() == expected
+    assert exemplars.exemplar_indices(list(own), list(base)).tolist() == expected
 
 
 def test_what_most_groups_lose_comes_first_with_pixels_from_whichever_run_has_them(tmp_path):
@@ -59,15 +59,15 @@ def test_what_most_groups_lose_comes_first_with_pixels_from_whichever_run_has_th
         asked = ("quant=qat", f"quant.bits={bits}", f"seed={number % 3}")
         record(tmp_path / str(number), *asked, choices={"quant": "qat"}, seed=number % 3, accuracy=accuracy)
     (tmp_path / "0" / predictions.FILE).write_bytes(without_pictures(tmp_path / "0"))
-    two, four = groups(shown([tmp_path]))
-    counts, images = exemplars.lost([two, four])
+    two, four = seed_groups(load_runs([tmp_path]))
+    counts, images = exemplars.find_exemplars([two, four])
     assert counts == [30, 10]  # of 200 images: two of three seeds lose those between 80 and 95 %, the other 90 to 95 %
     assert [image.index for image in images] == [*range(180, 190), *range(160, 180)]
     assert [(a.group, a.wrong, a.seeds) for a in images[0].answers] == [(0, 2, 3), (1, 1, 1)]
     assert images[0].answers[0].says == (images[0].label + 1) % 10
     assert all(image.pixels.shape == (1, 28, 28) for image in images)
-    assert np.array_equal(images[0].pixels, predictions.read(tmp_path / "1").pixels[20])
-    alone = exemplars.lost([Group([two.runs[0]])])
+    assert np.array_equal(images[0].pixels, predictions.read_predictions(tmp_path / "1").pixels[20])
+    alone = exemplars.find_exemplars([SeedGroup([two.runs[0]])])
     assert alone[0] == [30] and all(image.pixels is None for image in alone[1])
 
 
@@ -76,17 +76,17 @@ def test_seeds_with_test_images_of_their_own_are_not_mixed(tmp_path):
         made = {"choices": {"quant": "qat"}, "accuracy": 0.9, "baseline": 0.95 + seed / 100}
         record(tmp_path / str(seed), "quant=qat", f"seed={seed}", seed=seed, **made)
     for place in (tmp_path / "1", tmp_path / "base-0.96"):
-        found = predictions.read(place)
+        found = predictions.read_predictions(place)
         turned = [array[::-1] for array in (found.predictions, found.labels)]  # as another draw of the test split
         kept = predictions.Predictions(*turned, (199 - found.mistakes)[::-1], found.pixels[::-1])
         (place / predictions.FILE).write_bytes(kept.packed())
-    counts, images = exemplars.lost(groups(shown([tmp_path])))
+    counts, images = exemplars.find_exemplars(seed_groups(load_runs([tmp_path])))
     assert counts == [22] and [image.index for image in images] == [*range(8, 20), *range(180, 190)]
     assert all(answer.seeds == 1 for image in images for answer in image.answers)
 
 
 def without_pictures(folder):
-    found = predictions.read(folder)
+    found = predictions.read_predictions(folder)
     return predictions.Predictions(found.predictions, found.labels, found.mistakes[:0], found.pixels[:0]).packed()
 
 
@@ -96,7 +96,7 @@ def test_the_page_gets_each_data_set_s_images_and_some_of_every_group(tmp_path):
         made.dataset = made.dataset | {"name": data, "sha256": data * 64}
         made.write(tmp_path / str(number))
     record(tmp_path / "2", "seed=0", accuracy=0.5)  # a baseline loses nothing
-    found = exemplars.sheet(groups(shown([tmp_path])), {"a" * 64: "a", "b" * 64: "b"})
+    found = exemplars.exemplar_data(seed_groups(load_runs([tmp_path])), {"a" * 64: "a", "b" * 64: "b"})
     assert [(group["data"], group["lost"], group["n"]) for group in found["groups"]] == [("a", 90, 1), ("b", 90, 1)]
     assert {(image["data"], group) for image in found["images"] for group, *_ in image["answers"]} == {
         ("a", 0),
@@ -104,14 +104,14 @@ def test_the_page_gets_each_data_set_s_images_and_some_of_every_group(tmp_path):
     }
     assert len(found["images"]) == 180 and found["images"][0]["picture"].startswith("data:image/png;base64,")
     many = [
-        exemplars.Lost(i, 0, np.zeros((1, 2, 2), np.uint8), [exemplars.Answer(int(i >= 200), 1, 1, 1)])
+        exemplars.Exemplar(i, 0, np.zeros((1, 2, 2), np.uint8), [exemplars.WrongAnswer(int(i >= 200), 1, 1, 1)])
         for i in range(300)
     ]
     chosen = [image.index for image in exemplars.chosen(many, 2)]
-    assert chosen == [*range(exemplars.MOST), *range(200, 200 + exemplars.OWN)]
+    assert chosen == [*range(exemplars.MOST), *range(200, 200 + exemplars.PER_GROUP)]
 
 
 def test_grey_and_coloured_images_are_pictures_of_a_bounded_size():
-    assert exemplars.picture(np.zeros((1, 28, 28), np.uint8)).size == (28, 28)
-    coloured = exemplars.picture(np.zeros((3, 224, 224), np.uint8))
+    assert exemplars.to_picture(np.zeros((1, 28, 28), np.uint8)).size == (28, 28)
+    coloured = exemplars.to_picture(np.zeros((3, 224, 224), np.uint8))
     assert coloured.mode == "RGB" and coloured.size == (exemplars.SIDE, exemplars.SIDE)

@@ -119,7 +119,7 @@ def test_a_harmless_batch_is_read_as_pixels_and_labels(digits, kind):
         assert torch.equal(y, plain.parts[part][1])
     split = measurement.split_of(data.test_dataloader())
     assert split.pixels.dtype == np.float32 and split.labels.tolist() == plain.parts["test"][1].tolist()
-    seen = content_hash.dataset(data)
+    seen = content_hash.dataset_record(data)
     assert (seen["name"], seen["train"], seen["val"], seen["test"]) == ("Digits", 96, 70, 70)
 
 
@@ -186,7 +186,7 @@ def test_streams_without_a_length_are_counted_and_train(digits):
         setattr(data, f"{name}_dataloader", partial(DataLoader, Stream(*data.parts[name]), 32))
     set_up(data)
     assert len(data.train_dataloader()) == 3 and len(data.val_dataloader()) == 3
-    seen = content_hash.dataset(data)
+    seen = content_hash.dataset_record(data)
     assert (seen["train"], seen["val"], seen["test"]) == (96, 70, 70)
     module = components.BaselineModule(LeNet5(), schedule="cosine")  # a schedule needs an end
     assert fit(module, data, 2, 0, progress=False) == 6

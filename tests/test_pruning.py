@@ -15,7 +15,7 @@ from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, PruningModule
 from lcomp.techniques.pruning import GatedPruning, Pruning, criteria, schedules
-from lcomp.techniques.pruning.mask import shrink
+from lcomp.techniques.pruning.mask import prune_masks
 
 SHARE = st.floats(0, 0.999)
 
@@ -35,7 +35,7 @@ def counted(network):
 @given(st.integers(1, 200), SHARE, st.integers(0, 99))
 def test_shrink_is_exact_and_takes_the_lowest(size, sparsity, seed):
     scores = torch.rand(size, generator=torch.Generator().manual_seed(seed))
-    [mask] = shrink([torch.ones(size, dtype=torch.bool)], [scores], sparsity)
+    [mask] = prune_masks([torch.ones(size, dtype=torch.bool)], [scores], sparsity)
     assert zeros(mask) == round(sparsity * size)
     if mask.any() and not mask.all():
         assert scores[~mask].max() <= scores[mask].min()
@@ -46,21 +46,21 @@ def test_masks_only_shrink(size, path, seed):
     random = torch.Generator().manual_seed(seed)
     mask = torch.ones(size, dtype=torch.bool)
     for sparsity in path:
-        [after] = shrink([mask], [torch.rand(size, generator=random)], sparsity)
+        [after] = prune_masks([mask], [torch.rand(size, generator=random)], sparsity)
         assert not (after & ~mask).any()
         mask = after
     assert zeros(mask) == max(round(s * size) for s in path)
 
 
 def test_equal_scores_still_give_the_exact_count():
-    [mask] = shrink([torch.ones(10, dtype=torch.bool)], [torch.zeros(10)], 0.3)
+    [mask] = prune_masks([torch.ones(10, dtype=torch.bool)], [torch.zeros(10)], 0.3)
     assert mask.tolist() == [False] * 3 + [True] * 7
 
 
 @given(st.integers(1, 40), st.integers(1, 40), SHARE)
 def test_global_scope_counts_over_all_masks_together(one, other, sparsity):
     masks = [torch.ones(n, dtype=torch.bool) for n in (one, other)]
-    shrunk = shrink(masks, [torch.rand(one), 2 + torch.rand(other)], sparsity)
+    shrunk = prune_masks(masks, [torch.rand(one), 2 + torch.rand(other)], sparsity)
     pruned = round(sparsity * (one + other))
     assert [zeros(m) for m in shrunk] == [min(one, pruned), max(0, pruned - one)]
 

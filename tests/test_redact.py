@@ -7,9 +7,9 @@ from omegaconf import OmegaConf
 
 from lcomp.cli.task import hide_secrets
 from lcomp.record.log import NameData
-from lcomp.record.point_key import hidden, key
-from lcomp.record.redaction import HIDDEN, redacted, text
-from lcomp.record.result import Result, read
+from lcomp.record.point_key import canonical_point, hidden_digest
+from lcomp.record.redaction import HIDDEN, redacted, redacted_line
+from lcomp.record.result import Result, read_result
 from lcomp.record.secret_names import names_secret
 
 
@@ -36,7 +36,7 @@ from lcomp.record.secret_names import names_secret
     ],
 )
 def test_lines(line, written):
-    assert text(line) == written
+    assert redacted_line(line) == written
 
 
 def test_values_under_telling_keys_and_of_the_environment(monkeypatch):
@@ -72,7 +72,7 @@ def test_values_under_telling_keys_and_of_the_environment(monkeypatch):
 
 def test_a_short_value_of_the_environment_is_no_secret(monkeypatch):
     monkeypatch.setenv("DEMO_TOKEN", "1")
-    assert text("seed=1") == "seed=1"
+    assert redacted_line("seed=1") == "seed=1"
 
 
 FORMS = [  # whatever begins with `abc` is a secret
@@ -123,18 +123,18 @@ FORMS = [  # whatever begins with `abc` is a secret
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_form_of_a_secret_passes(form):
-    hidden = text(form)
+    hidden = redacted_line(form)
     assert "abc" not in hidden.replace("abcdefghijklmnopqrstuvwxyz", "abc") and HIDDEN in hidden
-    assert text(hidden) == hidden
+    assert redacted_line(hidden) == hidden
     assert "abc" not in str(redacted({"error": form, "overrides": [form]}))
 
 
 def test_what_stands_beside_a_secret_stays():
-    assert text("{'password': 'a b', 'root': 'c'}") == "{'password': ***, 'root': 'c'}"
-    assert text("[mnist] +token=a: test accuracy 97 %: x=3") == "[mnist] +token=***: test accuracy 97 %: x=3"
-    assert text("data:\n  password: a\n  root: x") == "data:\n  password: ***\n  root: x"
-    assert text("x=-----BEGIN PRIVATE KEY-----\na\n-----END PRIVATE KEY----- y=2") == "x=*** y=2"
-    assert text("password=choice(a,b) seed=1,2") == "password=*** seed=1,2"
+    assert redacted_line("{'password': 'a b', 'root': 'c'}") == "{'password': ***, 'root': 'c'}"
+    assert redacted_line("[mnist] +token=a: test accuracy 97 %: x=3") == "[mnist] +token=***: test accuracy 97 %: x=3"
+    assert redacted_line("data:\n  password: a\n  root: x") == "data:\n  password: ***\n  root: x"
+    assert redacted_line("x=-----BEGIN PRIVATE KEY-----\na\n-----END PRIVATE KEY----- y=2") == "x=*** y=2"
+    assert redacted_line("password=choice(a,b) seed=1,2") == "password=*** seed=1,2"
     assert redacted(["+password=a b=c", "+x=1"]) == ["+password=***", "+x=1"]
 
 
@@ -142,7 +142,7 @@ def test_what_looks_like_a_secret_by_its_name_alone_is_none():
     names = "cls_token model.class_token mask_token tokenizer key_size num_tokens token_dim monkey keyboard query_key"
     others = "num_special_tokens secret_size passes compass author PWD sort_key"
     for name in f"{names} {others}".split():
-        assert not names_secret(name) and text(f"{name}=learned") == f"{name}=learned", name
+        assert not names_secret(name) and redacted_line(f"{name}=learned") == f"{name}=learned", name
 
 
 LONG = 200_000
@@ -156,24 +156,24 @@ MORE = ["tokens=3,4 ", '"password"', '{"a":', "\\", "a b:\n ", "key ", "bearer "
 def test_a_line_takes_time_that_grows_with_its_length_alone(piece):
     """What grew with the square of it took 98 seconds for 40,000 letters, and would take forty minutes here."""
     for line in (piece * (LONG // len(piece)), "password=" + piece * (LONG // len(piece))):
-        assert len(text(line)) <= len(line) + LONG
+        assert len(redacted_line(line)) <= len(line) + LONG
 
 
 def test_points_differ_by_their_secrets_and_a_record_without_these_is_still_theirs():
     one, other = ["+data.token=abc", "seed=1"], ["seed=1.0", "+data.token=abd"]
-    assert key(one) == key(one[::-1]) != key(other)
-    assert "abc" not in str(key(one)) and len(hidden(one)) == 9
-    assert key(redacted(one), hidden(one)) == key(one)
-    assert hidden(["seed=1", "model.cls_token=mean"]) is None
+    assert canonical_point(one) == canonical_point(one[::-1]) != canonical_point(other)
+    assert "abc" not in str(canonical_point(one)) and len(hidden_digest(one)) == 9
+    assert canonical_point(redacted(one), hidden_digest(one)) == canonical_point(one)
+    assert hidden_digest(["seed=1", "model.cls_token=mean"]) is None
 
 
 def test_a_record_keeps_the_digest_of_what_it_hides_and_no_other_has_one(tmp_path):
     overrides, path = ["+data.token=abc", "seed=1"], tmp_path / "result.json"
     Result(overrides=overrides).write(tmp_path)
-    found = read(path)
-    assert found.overrides == ["+data.token=***", "seed=1"] and found.point == key(overrides)
+    found = read_result(path)
+    assert found.overrides == ["+data.token=***", "seed=1"] and found.point == canonical_point(overrides)
     found.write(tmp_path)
-    assert read(path).point == key(overrides)
+    assert read_result(path).point == canonical_point(overrides)
     Result(overrides=["seed=1"]).write(tmp_path)
     assert "hidden" not in path.read_text()
 

@@ -12,7 +12,7 @@ from lcomp.errors import UserError
 from lcomp.escaping import markdown
 from lcomp.report import __main__ as command
 from lcomp.report import wandb_report
-from lcomp.report.runs import groups, label, shown
+from lcomp.report.runs import load_runs, run_label, seed_groups
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_each_data_set_has_pictures_and_a_table_of_its_own(folder, monkeypatch):
 
 
 def test_w_and_b_s_fronts_are_of_validation_and_of_ratios(folder):
-    written = wandb_report.spec(shown([folder]), [], "a title", "team", "lcomp")
+    written = wandb_report.spec(load_runs([folder]), [], "a title", "team", "lcomp")
     grids = [block["metadata"] for block in written["spec"]["blocks"] if block["type"] == "panel-grid"]
     panels = [panel["config"] for grid in grids for panel in grid["panelBankSectionConfig"]["panels"]]
     size, latency = [panel for panel in panels if panel.get("yAxis")]
@@ -145,9 +145,9 @@ def test_runs_that_are_not_synced_are_refused_with_the_command(folder):
     with pytest.raises(
         UserError, match=r"1 of 5 runs are not synced; first: wandb sync .*sweep/\*/wandb/offline-run-\*"
     ):
-        wandb_report.check_synced(shown([folder]))
+        wandb_report.check_synced(load_runs([folder]))
     (folder / "2/wandb/offline-run-1-abc/run-abc.wandb.synced").touch()
-    wandb_report.check_synced(shown([folder]))
+    wandb_report.check_synced(load_runs([folder]))
 
 
 def test_the_description_is_made_without_a_server(folder, monkeypatch, tmp_path):
@@ -178,10 +178,10 @@ def test_the_description_is_made_without_a_server(folder, monkeypatch, tmp_path)
 
 
 def test_seeds_are_grouped_and_labels_hold_what_differs(folder):
-    runs = shown([folder])
+    runs = load_runs([folder])
     assert [run.label for run in runs][:2] == ["quant=qat quant.bits=4 seed=0", "quant=qat quant.bits=4 seed=1"]
-    assert [len(group.runs) for group in groups(runs)] == [2, 2]
-    assert label(runs[0].result, runs[0].result.overrides) == "qat"
+    assert [len(group.runs) for group in seed_groups(runs)] == [2, 2]
+    assert run_label(runs[0].result, runs[0].result.overrides) == "qat"
 
 
 def test_a_seed_counts_once_and_foreign_files_not_at_all(folder, caplog):
@@ -190,12 +190,12 @@ def test_a_seed_counts_once_and_foreign_files_not_at_all(folder, caplog):
     (folder.parent / "again" / "1" / "result.json").write_text('{"loss": 1}')
     (folder.parent / "again" / "2").mkdir()
     (folder.parent / "again" / "2" / "result.json").write_text("[")
-    found = groups(shown([folder.parent, folder]))
+    found = seed_groups(load_runs([folder.parent, folder]))
     assert [len(group.runs) for group in found] == [2, 2] and round(found[0].mean("test_accuracy"), 2) in (0.84, 0.67)
     assert caplog.text.count("; left out") == 2
 
 
 def test_a_later_try_takes_the_place_of_an_earlier_one(folder):
     record(folder / "5", "kd=logit", "x=<b>|", choices={"kd": "logit"})
-    runs = shown([folder])
+    runs = load_runs([folder])
     assert len(runs) == 5 and all(run.is_ok for run in runs)

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from lcomp.record.environment import cpu
-from lcomp.record.files import Damaged, sealed, sha256
-from lcomp.record.result import Result, hashes, read, whole
-from lcomp.record.result_cache import adopt
+from lcomp.record.files import Damaged, sha256, with_checksum
+from lcomp.record.result import Result, file_hashes, read_result, read_verified
+from lcomp.record.result_cache import adopt_equal_run
 
 METRICS = {"val_accuracy": 0.9, "accuracy/rotation": 0.5, "latency_us_p50": 3.0, "latency_ratio": 1.5}
 
@@ -23,7 +23,7 @@ def kept(tmp_path):
     (folder / "artifact.lcomp").write_text("packed")
     result = Result("ok", config_hash="c", code_hash="k", metrics=dict(METRICS), baseline=dict(METRICS))
     result.environment = {"cpu": cpu()}
-    result.files = hashes(folder)
+    result.files = file_hashes(folder)
     result.artifact = {"path": "artifact.onnx", "sha256": result.files["artifact.onnx"]}
     result.baseline_artifact = {"path": "../../.cache/artifact.onnx", "sha256": sha256(folder / "artifact.onnx")}
     result.write(folder)
@@ -39,7 +39,7 @@ def mine(tmp_path):
 
 def test_an_equal_result_brings_its_files(kept, mine, tmp_path):
     result = Result(config_hash="c", code_hash="k", name="mine", overrides=["x=1"])
-    assert adopt(tmp_path, mine, result, ["rotation"])
+    assert adopt_equal_run(tmp_path, mine, result, ["rotation"])
     assert result.metrics == METRICS and result.reused == "../../sweep-a/0"
     assert result.name == "mine" and result.overrides == ["x=1"]  # what was asked for is its own
     assert (mine / "artifact.onnx").read_text() == "artifact" and (mine / "predictions.npz").exists()
@@ -49,19 +49,19 @@ def test_an_equal_result_brings_its_files(kept, mine, tmp_path):
 
 @pytest.mark.parametrize("hashes", [("c", "other"), ("other", "k"), ("k", "c")])
 def test_another_experiment_or_other_code_is_not_taken(kept, mine, tmp_path, hashes):
-    assert not adopt(tmp_path, mine, Result(config_hash=hashes[0], code_hash=hashes[1]))
+    assert not adopt_equal_run(tmp_path, mine, Result(config_hash=hashes[0], code_hash=hashes[1]))
 
 
 def change(folder, **changed):
     """The record in `folder` with other values, under the checksum that belongs to them."""
     path = folder / "result.json"
-    path.write_bytes(sealed(json.loads(path.read_text()) | changed))
+    path.write_bytes(with_checksum(json.loads(path.read_text()) | changed))
 
 
 def taken(mine, tmp_path):
     """Whether an equal run takes the record; if not, nothing was brought."""
     result = Result(config_hash="c", code_hash="k")
-    found = adopt(tmp_path, mine, result)
+    found = adopt_equal_run(tmp_path, mine, result)
     assert found or (result.metrics == {} and not list(mine.iterdir()))
     return found
 
@@ -77,13 +77,13 @@ def test_every_flipped_bit_of_a_record_is_noticed(kept):
     change(kept, seconds={"total": 1e-07, "train": 0.30000000000000004}, error="Größe")
     path = kept / "result.json"
     before = path.read_bytes()
-    assert whole(path).seconds == {"total": 1e-07, "train": 0.30000000000000004}
+    assert read_verified(path).seconds == {"total": 1e-07, "train": 0.30000000000000004}
     for bit in range(8 * len(before)):
         content = bytearray(before)
         content[bit // 8] ^= 1 << bit % 8
         path.write_bytes(content)
         with pytest.raises(Damaged):
-            whole(path)
+            read_verified(path)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_nothing_outside_the_runs_folder_is_taken(kept, mine, tmp_path, name):
 def test_a_folder_that_leads_elsewhere_is_not_looked_into(kept, mine, tmp_path):
     (tmp_path / "root" / "sweep").mkdir(parents=True)
     (tmp_path / "root" / "sweep" / "0").symlink_to(kept)
-    assert not adopt(tmp_path / "root", mine, Result(config_hash="c", code_hash="k"))
+    assert not adopt_equal_run(tmp_path / "root", mine, Result(config_hash="c", code_hash="k"))
 
 
 def test_a_baseline_that_is_gone_does_no_harm_and_another_file_in_its_place_does(kept, mine, tmp_path):
@@ -168,19 +168,19 @@ def test_a_record_without_a_checksum_is_read_and_not_taken(kept, mine, tmp_path,
     path = kept / "result.json"
     old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("checksum", "files")}
     path.write_text(json.dumps(old, indent=2, sort_keys=True) + "\n")
-    assert read(path).metrics == METRICS and not taken(mine, tmp_path) and caplog.text == ""
+    assert read_result(path).metrics == METRICS and not taken(mine, tmp_path) and caplog.text == ""
 
 
 def test_a_result_that_was_not_measured_under_the_perturbation_is_not_taken(kept, mine, tmp_path):
-    assert not adopt(tmp_path, mine, Result(config_hash="c", code_hash="k"), ["occlusion"])
+    assert not adopt_equal_run(tmp_path, mine, Result(config_hash="c", code_hash="k"), ["occlusion"])
 
 
 def test_latencies_of_another_processor_are_not_taken(kept, mine, tmp_path):
     change(kept, environment={"cpu": "another"})
     result = Result(config_hash="c", code_hash="k")
-    assert adopt(tmp_path, mine, result)
+    assert adopt_equal_run(tmp_path, mine, result)
     assert result.metrics == result.baseline == {"val_accuracy": 0.9, "accuracy/rotation": 0.5}
 
 
 def test_a_run_does_not_take_itself(kept, tmp_path):
-    assert not adopt(tmp_path, kept, Result(config_hash="c", code_hash="k"))
+    assert not adopt_equal_run(tmp_path, kept, Result(config_hash="c", code_hash="k"))

@@ -68,7 +68,7 @@ def test_they_are_of_the_artifacts_own_answers(first):
     rises = [(one - clean) / (other - reference) for one, other in errors[""] if other > reference]
     assert own["relative_mce"] == pytest.approx(np.mean(rises))
     theirs = (folder / result.baseline_artifact["path"]).parent
-    kept = [predictions.read(place) for place in (folder, theirs)]
+    kept = [predictions.read_predictions(place) for place in (folder, theirs)]
     (predicted, expected), labels = (one.predictions for one in kept), kept[0].labels
     assert own["differing"] == (predicted != expected).mean() > 0
     assert own["pies"] == ((expected == labels) & (predicted != labels)).mean() > 0
@@ -80,7 +80,7 @@ def test_they_are_of_the_artifacts_own_answers(first):
 def test_corruption_costs_accuracy_as_a_fresh_draw_of_it_does(first, digits):
     result, folder = first
     pixels = measurement.split_of(digits.test_dataloader()).pixels
-    changed = corrupted_images.corrupted(corrupted_images.images_of(pixels), "stripe", PUBLISHED["stripe"])
+    changed = corrupted_images.corrupted(corrupted_images.hashed_images(pixels), "stripe", PUBLISHED["stripe"])
     logits = measurement.logits(ONNXRuntime().session(folder / "artifact.onnx"), changed.astype(np.float32) / 255)
     seen = (logits.argmax(1) == digits.test.labels.numpy()).mean()
     assert result.metrics["accuracy/mnist_c/stripe"] == seen < result.metrics["test_accuracy"]
@@ -128,7 +128,7 @@ def splits(digits):
 def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tmp_path):
     session = ONNXRuntime().session(first[1] / "artifact.onnx")
     for name in few:
-        images = corrupted_images.published(corrupted_images.images_of(splits.test.pixels), name)
+        images = corrupted_images.published(corrupted_images.hashed_images(splits.test.pixels), name)
         (tmp_path / name).mkdir()
         np.save(tmp_path / name / "test_images.npy", np.moveaxis(images, 1, 3))
         np.save(tmp_path / name / "test_labels.npy", splits.test.labels)
@@ -167,11 +167,13 @@ def test_severities_are_measured_each_and_mce_is_over_them(first, few, digits):
 
 def test_corrupted_images_are_bytes_drawn_once_for_each_split(digits):
     pixels = digits.test.images[:1].float().div(255).repeat(corrupted_images.BATCH + 1, 1, 1, 1).numpy()
-    once = corrupted_images.published(corrupted_images.images_of(pixels), "impulse_noise")
-    assert corrupted_images.published(corrupted_images.images_of(pixels.copy()), "impulse_noise") is once
+    once = corrupted_images.published(corrupted_images.hashed_images(pixels), "impulse_noise")
+    assert corrupted_images.published(corrupted_images.hashed_images(pixels.copy()), "impulse_noise") is once
     assert once.dtype == np.uint8 and once.shape == pixels.shape
     assert (once[0] != once[-1]).any()  # one image, in two batches: each has a draw of its own
-    again = corrupted_images.corrupted(corrupted_images.images_of(pixels), "impulse_noise", PUBLISHED["impulse_noise"])
+    again = corrupted_images.corrupted(
+        corrupted_images.hashed_images(pixels), "impulse_noise", PUBLISHED["impulse_noise"]
+    )
     assert (once == again).all()
 
 

@@ -3,8 +3,8 @@
 import pytest
 from records import record
 
-from lcomp.report.runs import front, judged, kinds, shown
-from lcomp.report.writing import read, write
+from lcomp.report.runs import baseline_kinds, load_runs, pareto_front, selection_metric
+from lcomp.report.writing import read_records, write_report_files
 
 CLEAN, HARD = "accuracy/mnist_c/shear", "accuracy/mnist_c/fog"
 QAT = {"quant": "qat"}
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
                 size=size + seed, baseline=base + seed / 1000, extra=own, of_baseline=plain if base < 0.96 else robust,
             )  # fmt: skip
             number += 1
-    write(read([place]), place)
+    write_report_files(read_records([place]), place)
     return place
 
 
@@ -96,9 +96,9 @@ def test_the_map_takes_a_severity_their_mean_or_what_was_perturbed_by_name(opene
 def test_errors_against_size_are_a_front_that_falls_and_is_chosen_on_validation(opened, folder):
     seen = opened(whole=True)
     traces = {trace["name"]: trace for trace in seen.evaluate("document.getElementById('errors').data")}
-    runs = [run for run in shown([folder]) if run.is_ok]
-    assert judged(runs) == "val_mce"
-    expected = front(runs, "gzip_bytes", "val_mce", lower=True)
+    runs = [run for run in load_runs([folder]) if run.is_ok]
+    assert selection_metric(runs) == "val_mce"
+    expected = pareto_front(runs, "gzip_bytes", "val_mce", lower=True)
     assert [run.result.metrics["mce"] for run in expected] == [2.5, 1.75, 1.0]
     assert traces["front"]["x"] == [run.result.metrics["gzip_bytes"] / 1000 for run in expected]
     assert traces["front"]["y"] == [2.4, 1.6, 1.0] and "chosen on validation" in seen.locator("#judged").inner_text()
@@ -144,7 +144,7 @@ def test_lost_images_have_pictures_answers_and_counts(opened):
 
 
 def test_baselines_that_differ_in_their_seed_alone_are_of_one_kind(folder):
-    found = kinds(shown([folder]))
+    found = baseline_kinds(load_runs([folder]))
     assert [[group.label for group in kind] for kind in found] == [
         ["model=plain", "model=bits_4", "model=bits_2", "model=lucky"],
         ["model=augmented_4"],
@@ -161,7 +161,7 @@ def test_markdown_has_the_pictures_and_the_columns(folder):
 
 def test_a_report_without_robustness_says_nothing_of_it(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", choices=QAT, accuracy=0.95)
-    seen = opened(path=write(read([tmp_path / "s"]), tmp_path / "s"), whole=True)
+    seen = opened(path=write_report_files(read_records([tmp_path / "s"]), tmp_path / "s"), whole=True)
     assert [seen.locator(f"#{name}").is_visible() for name in ("mce", "perturbed", "pies", "runs")] == [False] * 3 + [
         True
     ]

@@ -3,12 +3,12 @@
 import pytest
 from records import experiment as write
 
-from lcomp.record.result import FILE_NAME, perturbations, read
-from lcomp.record.summary_line import line
+from lcomp.record.result import FILE_NAME, perturbation_accuracies, read_result
+from lcomp.record.summary_line import summary_line
 from lcomp.report import robustness, wandb_report
-from lcomp.report.page import sheets
-from lcomp.report.paper import load
-from lcomp.report.runs import shown
+from lcomp.report.page import all_tables
+from lcomp.report.paper import runs_by_experiment
+from lcomp.report.runs import load_runs
 
 
 def corrupted(fog, zigzag, **more):
@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 def baseline_of(place, other):
-    result = read(place / FILE_NAME)
+    result = read_result(place / FILE_NAME)
     result.baseline_artifact = {"path": f"../{other}/artifact.onnx"}
     result.write(place)
 
@@ -42,7 +42,7 @@ def rows(tables):
 
 
 def test_rows_are_held_against_the_plain_baseline_of_their_seed(folder):
-    clean, plain, pruned, augmented, quantized = rows(robustness.sheets(load(folder)))
+    clean, plain, pruned, augmented, quantized = rows(robustness.robustness_tables(runs_by_experiment(folder)))
     assert clean["row"] == "trained on clean images:" and augmented["row"] == "trained with AugMix:"
     assert plain["mCE"] == plain["relative mCE"] == "1.00 ± 0.00" and plain["% of plain"] == "100.0 ± 0.0"
     assert plain["worst corruption"] == "fog 60.0" and plain["breaks most"] == ""
@@ -59,20 +59,20 @@ def test_rows_are_held_against_the_plain_baseline_of_their_seed(folder):
 
 def test_rows_without_the_plain_baseline_say_only_what_is_their_own(tmp_path):
     write(tmp_path, "robustness_binary", 0, 0.9, **corrupted(0.5, 0.6))
-    _, row = rows([sheet for sheet in sheets([tmp_path]) if sheet.title.startswith("Robustness")])
+    _, row = rows([sheet for sheet in all_tables([tmp_path]) if sheet.title.startswith("Robustness")])
     assert row["mCE"] == row["% of plain"] == row["breaks most"] == "" and row["worst corruption"] == "fog 50.0"
 
 
 def test_nothing_run_is_no_table(tmp_path):
     write(tmp_path, "paper_kd_t1", 0, 0.9)
-    assert robustness.sheets(load(tmp_path)) == []
+    assert robustness.robustness_tables(runs_by_experiment(tmp_path)) == []
 
 
 def test_fifteen_corruptions_are_one_figure_in_a_line(folder):
-    result = read(folder / "robustness_prune_95-0-none" / FILE_NAME)
+    result = read_result(folder / "robustness_prune_95-0-none" / FILE_NAME)
     result.metrics |= {"accuracy/rotation": 0.5, "class_drop/3": 0.1, "latency_us_p50": 1.0, "latency_ratio": 1.0}
-    assert perturbations(result.metrics) == ["accuracy/rotation"]
-    said = line(result)
+    assert perturbation_accuracies(result.metrics) == ["accuracy/rotation"]
+    said = summary_line(result)
     assert "rotation 50.00%" in said and said.endswith("mean corruption error 9.00x the baseline's")
     assert "fog" not in said and "class_drop" not in said
 
@@ -84,7 +84,7 @@ def test_w_and_b_s_report_has_a_front_of_corruption_errors(folder):
         titles = [p["config"].get("chartTitle") for g in grids for p in g["panelBankSectionConfig"]["panels"]]
         return [str(title) for title in titles], str(grids)
 
-    titles, everything = panels(shown([folder]))
+    titles, everything = panels(load_runs([folder]))
     assert any("corruption error against size" in title for title in titles) and "relative_mce" in everything
-    titles, everything = panels([run for run in shown([folder]) if "augmix" in str(run.folder)])
+    titles, everything = panels([run for run in load_runs([folder]) if "augmix" in str(run.folder)])
     assert not any("corruption" in title for title in titles) and "relative_mce" not in everything

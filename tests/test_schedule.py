@@ -31,7 +31,7 @@ from lcomp.techniques.quantization import (
     WeightSharing,
 )
 from lcomp.techniques.quantization.fake import WeightQuantizer
-from lcomp.techniques.schedule import first_step
+from lcomp.techniques.schedule import first_step_after
 
 
 def sparsities(digits, technique, steps, **settings):
@@ -175,7 +175,7 @@ def right(network, digits):
 @pytest.mark.parametrize("total", [1, 7, 10, 24, 30, 2110])
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.3, 0.7, 2 / 3, 0.75, 1.0])
 def test_first_step_is_that_of_the_share(share, total):
-    step = first_step(share, total)
+    step = first_step_after(share, total)
     assert step / total >= share and (step == 0 or (step - 1) / total < share)
 
 

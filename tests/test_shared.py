@@ -15,7 +15,7 @@ from lcomp.evaluation import measurement, size
 from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
-from lcomp.techniques.parametrizations import original, parametrization
+from lcomp.techniques.parametrizations import original_weight, parametrization
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import WeightSharing
 from lcomp.techniques.quantization.shared import Codebook, k_means
@@ -40,7 +40,7 @@ def test_every_weight_takes_the_nearest_value_and_zeros_stay_zero():
     weight = torch.randn(20, 30, generator=torch.Generator().manual_seed(0))
     weight[::2, ::3] = 0
     codebook = Codebook(weight, 3)
-    codebook.share(weight)
+    codebook.fit(weight)
     seen = codebook(weight)
     distance = (weight.unsqueeze(-1) - codebook.values).abs()
     nonzero = weight != 0
@@ -51,7 +51,7 @@ def test_every_weight_takes_the_nearest_value_and_zeros_stay_zero():
 def test_a_value_s_gradient_is_the_sum_over_its_weights():
     weight = nn.Parameter(torch.tensor([[1.0, 1.1, 0.0], [-2.0, 1.2, 5.0]]))
     codebook = Codebook(weight.detach(), 2)  # values near -2, 1.1, 5
-    codebook.share(weight.detach())
+    codebook.fit(weight.detach())
     upstream = torch.tensor([[1.0, 10.0, 100.0], [1000.0, 10_000.0, 100_000.0]])
     (codebook(weight) * upstream).sum().backward()
     assert codebook.values.tolist() == pytest.approx([-2.0, 1.1, 5.0])
@@ -66,7 +66,7 @@ def test_weights_are_shared_at_begin_then_only_values_learn(digits):
         return (
             bool(codebook.enabled),
             codebook.values.sum().item(),
-            original(layer).sum().item(),
+            original_weight(layer).sum().item(),
             codebook.indices.sum(),
         )
 

@@ -16,10 +16,10 @@ from lcomp.errors import UserError
 from lcomp.evaluation import comparison
 from lcomp.record import folders
 from lcomp.record.limits import Refused
-from lcomp.record.result import Result, read
+from lcomp.record.result import Result, read_result
 from lcomp.report import __main__ as command
 from lcomp.report import study_file
-from lcomp.report.runs import shown
+from lcomp.report.runs import load_runs
 from lcomp.search import search, settings
 from lcomp.search.space import Space
 from lcomp.sweeps import sweep
@@ -58,21 +58,21 @@ def test_resuming_builds_what_the_command_names_and_nothing_else(swept, lcomp_in
     assert done.returncode == 0, done.stderr
     assert not canary.exists() and "Traceback" not in done.stderr
     assert "1 of 2 runs are finished" in done.stdout
-    assert read(folder / "0" / "result.json").metrics["latency_ratio"] > 0
-    assert read(folder / "8" / "result.json").overrides[:2] == ["model=lenet5", "seed=1"]
-    assert "latency_ratio" not in read(folder / "7" / "result.json").metrics
+    assert read_result(folder / "0" / "result.json").metrics["latency_ratio"] > 0
+    assert read_result(folder / "8" / "result.json").overrides[:2] == ["model=lenet5", "seed=1"]
+    assert "latency_ratio" not in read_result(folder / "7" / "result.json").metrics
     assert "sweep/7: no run of this command (seed=1 data._target_=os.mknod" in done.stderr
     assert not list(folder.rglob("*.wandb")), "the folder's logger was built"
 
 
 def test_a_latency_is_of_the_data_and_the_file_that_the_record_names(swept, tmp_path, monkeypatch):
     folder, _ = poisoned(swept, tmp_path)
-    found = read(folder / "0" / "result.json")
+    found = read_result(folder / "0" / "result.json")
     with pytest.raises(Refused, match="is not the file of which the record has the hash"):
-        folders.checked(folder / "0" / "artifact.onnx", "0" * 64)
+        folders.verified_file(folder / "0" / "artifact.onnx", "0" * 64)
     for path in ("../1/artifact.onnx", "/etc/passwd", "..", "", "gone.onnx"):
         with pytest.raises(Refused, match="names an artifact that is no file in it"):
-            folders.artifact(folder / "0", {"path": path})
+            folders.artifact_file(folder / "0", {"path": path})
     found.dataset["sha256"] = "of another"
     found.write(folder / "0")
     monkeypatch.setattr(comparison.parts, "make_data", lambda cfg: None)
@@ -89,12 +89,14 @@ def test_a_baseline_is_read_from_the_report_s_folder_or_by_its_hash(tmp_path):
     sha256 = "9a6e34b1bdb4ba3a4a25c2f1b4d7a64b6b6dc2fd4cdc5c8a9f9c8d6a8e0b6ad7"
     named = {"path": "../../cache/0123456789abcdef/artifact.onnx", "sha256": sha256}
     with pytest.raises(Refused, match="has the hash"):
-        folders.baseline(run, named, tmp_path / "sweep")
-    named["sha256"] = folders.hash_of(outside / "artifact.onnx", 0)
-    assert folders.baseline(run, named, tmp_path / "sweep") == outside / "artifact.onnx"
+        folders.baseline_file(run, named, tmp_path / "sweep")
+    named["sha256"] = folders.cached_sha256(outside / "artifact.onnx", 0)
+    assert folders.baseline_file(run, named, tmp_path / "sweep") == outside / "artifact.onnx"
     with pytest.raises(Refused, match="lies in no cache of baselines"):
-        folders.baseline(run, {"path": "../../cache/artifact.onnx", "sha256": sha256}, tmp_path / "sweep")
-    assert folders.baseline(run, {"path": "../../cache/artifact.onnx"}, tmp_path) == tmp_path / "cache/artifact.onnx"
+        folders.baseline_file(run, {"path": "../../cache/artifact.onnx", "sha256": sha256}, tmp_path / "sweep")
+    assert (
+        folders.baseline_file(run, {"path": "../../cache/artifact.onnx"}, tmp_path) == tmp_path / "cache/artifact.onnx"
+    )
 
 
 SPACE = ["prune=scheduled,none", "prune.sparsity=interval(0.5,0.9)", "kd.temperature=range(1,5)", "model=lenet5"]
@@ -116,21 +118,21 @@ SPACE = ["prune=scheduled,none", "prune.sparsity=interval(0.5,0.9)", "kd.tempera
 )
 def test_a_record_is_of_a_search_whose_space_has_its_point(overrides, point):
     space = Space(SPACE, OverridesParser.create())
-    assert space.named(Result(overrides=overrides)) == (overrides if point else None)
+    assert space.point_of_result(Result(overrides=overrides)) == (overrides if point else None)
 
 
 def test_what_a_function_of_the_user_s_suggests_is_no_class_and_no_path():
     space, own = Space(["model=lenet5", "seed=1"]), ["model=lenet5", "seed=1"]
     for more, known in (("prune.criterion=random", True), ("kd._target_=os.system", False), ("data.root=a", False)):
-        assert space.named(Result(overrides=[*own, more]), more=True) == ([*own, more] if known else None)
-        assert space.named(Result(overrides=[*own, more])) is None
-    assert space.named(Result(overrides=[*own, "kd.teacher=/etc/passwd"]), more=True) is None
+        assert space.point_of_result(Result(overrides=[*own, more]), more=True) == ([*own, more] if known else None)
+        assert space.point_of_result(Result(overrides=[*own, more])) is None
+    assert space.point_of_result(Result(overrides=[*own, "kd.teacher=/etc/passwd"]), more=True) is None
 
 
 @pytest.mark.parametrize("target", ["os.system", "builtins.exec", "optuna.samplers", "optuna.pruners.NopPruner"])
 def test_a_sampler_is_one_before_it_is_called(target):
     with pytest.raises(UserError, match=r"hydra\.sweeper\.sampler\._target_="):
-        settings.make("hydra.sweeper.sampler", {"_target_": target}, optuna.samplers.BaseSampler)
+        settings.instantiate("hydra.sweeper.sampler", {"_target_": target}, optuna.samplers.BaseSampler)
 
 
 @pytest.mark.parametrize("name", ["multirun.yaml", "0", ".lock", "study.db", "0/.hydra"])
@@ -141,7 +143,7 @@ def test_a_sweep_with_a_link_that_leads_out_is_not_resumed(tmp_path, name):
     path.symlink_to(tmp_path / "outside")
     cfg = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweep"), "subdir": sweep.SUBDIR}}})
     (tmp_path / "sweep" / "sweep.json").write_text('{"plan": {}}')
-    with pytest.raises(UserError, match="a link that leads out of the folder"), sweep.opened(cfg, [], True, {}):
+    with pytest.raises(UserError, match="a link that leads out of the folder"), sweep.open_sweep(cfg, [], True, {}):
         pass
     assert not list((tmp_path / "outside").iterdir())
 
@@ -150,7 +152,7 @@ def test_a_sweep_with_a_link_that_leads_out_is_not_resumed(tmp_path, name):
 def test_a_sweep_without_a_plan_is_not_resumed(tmp_path, text):
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(UserError, match=r"sweep\.json: "):
-        sweep.plan_of(tmp_path / "sweep.json")
+        sweep.plan_in_manifest(tmp_path / "sweep.json")
 
 
 def test_a_study_is_read_and_not_carried_out(tmp_path):
@@ -176,7 +178,7 @@ def test_a_bad_record_costs_its_own_row_and_a_line(tmp_path, caplog):
     hostile.sweep(tmp_path / "sweep")
     record(tmp_path / "sweep" / "3")
     (tmp_path / "sweep" / "3" / "result.json").write_text('{"status": "ok", "metrics": {"val_accuracy": 7}}')
-    assert [run.folder.name for run in shown([tmp_path / "sweep"])] == ["0", "1", "2"]
+    assert [run.folder.name for run in load_runs([tmp_path / "sweep"])] == ["0", "1", "2"]
     assert "3/result.json: no record: metrics={'val_accuracy': 7} must be figures" in caplog.text
 
 
@@ -188,7 +190,7 @@ def test_figures_that_are_null_are_left_blank(tmp_path):
         found["metrics"][name] = found["baseline"][name] = None
     path.write_text(json.dumps(found))
     hostile.check(tmp_path)
-    assert path.parent in {run.folder for run in shown([tmp_path / "sweep"])}
+    assert path.parent in {run.folder for run in load_runs([tmp_path / "sweep"])}
     assert json.loads(path.read_text()) == found
 
 
@@ -230,7 +232,7 @@ def test_hundreds_of_bent_records_are_read_or_refused(tmp_path, caplog):
         path.write_bytes(whole)
         hostile.bend_record(tmp_path / "sweep", random.Random(seed))
         try:
-            read(path)
+            read_result(path)
         except Refused as error:
             refused += 1
             assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 600

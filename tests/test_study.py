@@ -13,7 +13,7 @@ from lcomp.record.result import Result
 from lcomp.search import search, settings, study
 from lcomp.search.settings import Settings
 from lcomp.search.space import Space
-from lcomp.search.worker import Worker, frozen
+from lcomp.search.worker import SearchWorker, frozen_trial
 
 TPE = {"_target_": "optuna.samplers.TPESampler", "seed": 0}
 
@@ -33,16 +33,16 @@ def settings_in(folder, **changed):
     return Settings(**given | changed)
 
 
-class Pretending(Worker):
+class Pretending(SearchWorker):
     """A worker whose runs leave a record at once."""
 
     outcome = staticmethod(lambda point: Result("ok", metrics={"val_accuracy": 0.9, "test_accuracy": 0.8}))
 
-    def carry_out(self, trial):
+    def execute(self, trial):
         result = self.outcome(trial.user_attrs["point"])
         result.overrides = trial.user_attrs["point"]
         result.write(self.folder / str(trial.number))
-        study.conclude(self.settings, trial.study, frozen(trial.study, trial), result)
+        study.tell_result(self.settings, trial.study, frozen_trial(trial.study, trial), result)
 
 
 def worker_in(folder, overrides, **changed):
@@ -52,12 +52,12 @@ def worker_in(folder, overrides, **changed):
 
 def work(worker, number=0):
     while (trial := worker.next(number)) is not None:
-        worker.carry_out(trial)
+        worker.execute(trial)
     return worker.settings.open().get_trials(deepcopy=False)
 
 
 def points(trials):
-    return [tuple(t.user_attrs["point"]) for t in study.counted(trials) if t.state == TrialState.COMPLETE]
+    return [tuple(t.user_attrs["point"]) for t in study.counted_trials(trials) if t.state == TrialState.COMPLETE]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "nsgaii", "cmaes", "bruteforce", "qmc", "gp"])
@@ -81,16 +81,16 @@ def test_a_study_can_live_in_a_journal(tmp_path):
 )
 def test_a_storage_that_cannot_be_opened_is_said_in_a_line(tmp_path, storage):
     with pytest.raises(UserError, match=r"hydra.sweeper.storage=.*: cannot be opened"):
-        settings_in(tmp_path, storage=storage).open()
+        settings_in(tmp_path, storage=storage).open_study()
 
 
 def test_two_workers_share_the_budget_and_take_no_point_twice(tmp_path):
     worker = worker_in(tmp_path, ["x=range(0,30)"], n_trials=25)
-    worker.settings.open()
+    worker.settings.open_study()
     threads = [threading.Thread(target=work, args=(worker, number)) for number in range(2)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    found = points(worker.settings.open().get_trials())
+    found = points(worker.settings.open_study().get_trials())
     assert len(found) == len(set(found)) == 25
 
 
@@ -115,10 +115,10 @@ def test_a_run_without_the_metric_that_is_asked_for_fails(tmp_path, asked):
 def test_a_trial_beyond_the_budget_is_withdrawn(tmp_path):
     """Two machines may ask for the last trial at once: the later number has it not."""
     worker = worker_in(tmp_path, ["x=interval(0,1)"], n_trials=1)
-    made = worker.settings.open()
-    assert worker.ask(made, 0)[1] is None
-    assert worker.ask(made, 1)[1] == "surplus"
-    assert [trial.number for trial in study.counted(made.get_trials())] == [0]
+    made = worker.settings.open_study()
+    assert worker.ask_trial(made, 0)[1] is None
+    assert worker.ask_trial(made, 1)[1] == "surplus"
+    assert [trial.number for trial in study.counted_trials(made.get_trials())] == [0]
 
 
 def test_an_exhausted_space_ends_the_search(tmp_path, caplog):
@@ -130,7 +130,7 @@ def test_a_failed_run_is_a_failed_trial_with_its_cause(tmp_path):
     worker = worker_in(tmp_path, ["x=interval(0,30)"])
     worker.outcome = lambda point: Result("nan", error="NotFinite: the loss")
     trials = work(worker)
-    assert len(study.failed(trials)) == 12 and {t.user_attrs["cause"] for t in trials} == {"NotFinite: the loss"}
+    assert len(study.failed_trials(trials)) == 12 and {t.user_attrs["cause"] for t in trials} == {"NotFinite: the loss"}
 
 
 def test_too_many_failures_end_the_search(tmp_path):
@@ -145,31 +145,31 @@ def test_a_lost_worker_s_trial_is_tried_again_and_then_given_up(tmp_path):
     job = OmegaConf.create({"hydra": {"job": {"num": 0}}})
     asked = []
     for _ in range(3):
-        trial = worker.next(0)
+        trial = worker.next_trial(0)
         asked.append(trial.params)
-        assert worker.lost(job, "the worker was killed (SIGKILL)")
+        assert worker.on_worker_exit(job, "the worker was killed (SIGKILL)")
     assert asked[0] == asked[1] == asked[2]
     trials = work(worker)
-    assert len(points(trials)) == 2 and [t.number for t in study.failed(trials)] == [2]
+    assert len(points(trials)) == 2 and [t.number for t in study.failed_trials(trials)] == [2]
     assert "SIGKILL" in (tmp_path / "0" / "result.json").read_text()
 
 
 def test_a_run_that_had_ended_when_its_worker_died_is_kept(tmp_path):
     worker = worker_in(tmp_path, ["x=interval(0,1)"])
-    trial = worker.next(0)
+    trial = worker.next_trial(0)
     done = Result("ok", metrics={"val_accuracy": 0.7, "test_accuracy": 0.6})
     done.write(tmp_path / str(trial.number))
-    search.recover(worker, worker.settings.open())
-    kept = worker.settings.open().trials[0]
+    search.fail_orphaned_trials(worker, worker.settings.open_study())
+    kept = worker.settings.open_study().trials[0]
     assert kept.state == TrialState.COMPLETE and kept.value == 0.7
-    assert len(worker.settings.open().trials) == 1
+    assert len(worker.settings.open_study().trials) == 1
 
 
 def test_interruptions_by_the_user_do_not_use_up_the_retries(tmp_path):
     worker = worker_in(tmp_path, ["x=interval(0,1)"], max_retries=1, n_trials=1)
     for _ in range(4):
-        assert worker.next(0) is not None
-        search.recover(worker, worker.settings.open(), "KeyboardInterrupt")
+        assert worker.next_trial(0) is not None
+        search.fail_orphaned_trials(worker, worker.settings.open_study(), "KeyboardInterrupt")
     assert len(points(work(worker))) == 1
 
 
@@ -178,7 +178,7 @@ def test_a_trial_of_another_machine_that_no_longer_beats_is_taken_over(tmp_path)
     here.settings.heartbeat = 1
     there = worker_in(tmp_path, ["x=interval(0,1)"], n_trials=2)
     there.settings.heartbeat, there.session = 1, "elsewhere:1"
-    lost = there.next(0)  # and never again
+    lost = there.next_trial(0)  # and never again
     trials = work(here)
     assert len(points(trials)) == 2
     assert [t.params for t in trials].count(lost.params) == 2
@@ -188,7 +188,7 @@ def test_the_front_is_what_no_other_trial_beats(tmp_path):
     made = optuna.create_study(directions=["maximize", "minimize"])
     for accuracy, size in ((0.9, 10), (0.8, 10), (0.95, 30), (0.95, 40), (0.7, 5), (0.9, 10)):
         made.add_trial(optuna.create_trial(values=[accuracy, size]))
-    assert [trial.values for trial in study.front(made)] == [[0.95, 30], [0.9, 10], [0.7, 5]]
+    assert [trial.values for trial in study.pareto_front(made)] == [[0.95, 30], [0.9, 10], [0.7, 5]]
 
 
 @pytest.mark.parametrize(
@@ -219,13 +219,13 @@ def test_mce_is_kept_as_an_upper_limit(tmp_path):
 
 def test_what_misses_the_constraint_is_not_the_best(tmp_path):
     given = settings_in(tmp_path, objective=["gzip_bytes"], direction=["minimize"], constraint={"val_accuracy": 0.98})
-    made = given.open()
+    made = given.open_study()
     for accuracy, size in ((0.97, 5), (0.98, 20), (0.99, 30)):
-        with settings.quietly():
-            trial = frozen(made, made.ask())
+        with settings.without_warnings():
+            trial = frozen_trial(made, made.ask())
         metrics = {"val_accuracy": accuracy, "gzip_bytes": size, "test_accuracy": 0.5}
-        study.conclude(given, made, trial, Result("ok", metrics=metrics))
-    assert [trial.value for trial in study.front(made)] == [20]
+        study.tell_result(given, made, trial, Result("ok", metrics=metrics))
+    assert [trial.value for trial in study.pareto_front(made)] == [20]
     assert [round(t.constraints["val_accuracy"], 6) for t in made.trials] == [0.01, 0.0, -0.01]
 
 
@@ -269,7 +269,7 @@ def test_a_sampler_that_takes_no_constraint_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["tpe", "TPESampler", "CmaEs", "brute_force", "nsgaii"])
 def test_samplers_by_name(name):
-    found = settings.named("sampler", name, optuna.samplers, "Sampler")
+    found = settings.settings_by_name("sampler", name, optuna.samplers, "Sampler")
     assert (
         found["_target_"].lower().startswith(f"optuna.samplers.{name.lower().replace('_', '')}".removesuffix("sampler"))
     )
@@ -277,7 +277,7 @@ def test_samplers_by_name(name):
 
 def test_an_unknown_sampler_is_named_with_the_nearest():
     with pytest.raises(UserError, match="did you mean random"):
-        settings.named("hydra/sweeper/sampler", "randm", optuna.samplers, "Sampler")
+        settings.settings_by_name("hydra/sweeper/sampler", "randm", optuna.samplers, "Sampler")
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
@@ -286,8 +286,8 @@ def test_pruners_stop_what_is_worse(tmp_path, pruner):
 
     worker = worker_in(tmp_path, ["x=range(0,40)"], n_trials=30, pruner=PRUNERS[pruner])
 
-    def carry_out(trial):
-        report, status = worker.reporting(trial), "ok"
+    def execute(trial):
+        report, status = worker.epoch_reporter(trial), "ok"
         value = trial.params["x"] / 40
         try:
             for epoch in range(1, 10):
@@ -295,18 +295,20 @@ def test_pruners_stop_what_is_worse(tmp_path, pruner):
         except Exception:
             status = "pruned"
         metrics = {"val_accuracy": value, "test_accuracy": value}
-        study.conclude(worker.settings, trial.study, frozen(trial.study, trial), Result(status, metrics=metrics))
+        study.tell_result(
+            worker.settings, trial.study, frozen_trial(trial.study, trial), Result(status, metrics=metrics)
+        )
 
-    worker.carry_out = carry_out
+    worker.execute = execute
     states = [trial.state for trial in work(worker)]
     assert states.count(TrialState.PRUNED) >= 8 and states.count(TrialState.COMPLETE) >= 2
 
 
 def test_epochs_are_reported_for_the_validation_accuracy_alone(tmp_path):
     pruner = {"_target_": "optuna.pruners.MedianPruner"}
-    assert settings_in(tmp_path, pruner=pruner).reports
-    assert not settings_in(tmp_path, pruner=pruner, objective=["gzip_bytes"]).reports
-    assert not settings_in(tmp_path).reports
+    assert settings_in(tmp_path, pruner=pruner).reports_epochs
+    assert not settings_in(tmp_path, pruner=pruner, objective=["gzip_bytes"]).reports_epochs
+    assert not settings_in(tmp_path).reports_epochs
 
 
 def test_parameters_of_a_user_s_own_function_join_the_point(tmp_path):
@@ -320,6 +322,6 @@ def test_a_point_that_cannot_be_composed_is_a_failed_trial(tmp_path):
     worker = worker_in(tmp_path, ["x=interval(0,30)"], n_trials=2)
     loader = SimpleNamespace(load_sweep_config=lambda *a: (_ for _ in ()).throw(KeyError("no such key")))
     worker.context = SimpleNamespace(config_loader=loader)
-    worker.carry_out = lambda trial: Worker.carry_out(worker, trial)
+    worker.execute = lambda trial: SearchWorker.execute(worker, trial)
     trials = work(worker)
     assert ["no such key" in t.user_attrs["cause"] for t in trials] == [True, True]

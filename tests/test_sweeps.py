@@ -16,9 +16,9 @@ from test_launcher import leaves, records, seconds_of_processor, wait_for
 
 from lcomp.errors import UserError
 from lcomp.record import run_folders
-from lcomp.record.point_key import key
+from lcomp.record.point_key import canonical_point
 from lcomp.record.result import Result
-from lcomp.search.study import counted
+from lcomp.search.study import counted_trials
 from lcomp.sweeps import sweep
 
 SEARCH = ["-m", "hydra/sweeper=optuna", "trainer.max_epochs=1"]
@@ -38,7 +38,7 @@ def trials_in(folder):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{only_sweep(folder)}/study.db")
     optuna.logging.set_verbosity(with_warnings_off)
-    return counted(study.get_trials(deepcopy=False))
+    return counted_trials(study.get_trials(deepcopy=False))
 
 
 def kill_all(process):
@@ -220,21 +220,23 @@ def test_a_run_that_failed_too_often_is_left(tmp_path, caplog):
     point = ["x=1"]
     for number in range(3):
         Result("failed", overrides=["x=1.0"], error="OSError").write(tmp_path / str(number))
-    assert sweep.missing(tmp_path, {key(point): point, key(["x=2"]): ["x=2"]}, max_retries=2) == [["x=2"]]
+    assert sweep.missing_points(
+        tmp_path, {canonical_point(point): point, canonical_point(["x=2"]): ["x=2"]}, max_retries=2
+    ) == [["x=2"]]
     assert "failed 3 times" in caplog.text
-    assert sweep.missing(tmp_path, {key(point): point}, max_retries=3) == [point]
+    assert sweep.missing_points(tmp_path, {canonical_point(point): point}, max_retries=3) == [point]
     Result("failed", overrides=point, error="KeyboardInterrupt").write(tmp_path / "3")
-    assert sweep.missing(tmp_path, {key(point): point}, max_retries=3) == [point]
+    assert sweep.missing_points(tmp_path, {canonical_point(point): point}, max_retries=3) == [point]
     Result("nan", overrides=point, error="NotFinite").write(tmp_path / "4")
-    assert sweep.missing(tmp_path, {key(point): point}, max_retries=3) == []
-    assert [run.folder.name for run in run_folders.latest(run_folders.runs(tmp_path))] == ["4"]
+    assert sweep.missing_points(tmp_path, {canonical_point(point): point}, max_retries=3) == []
+    assert [run.folder.name for run in run_folders.latest_by_point(run_folders.recorded_runs(tmp_path))] == ["4"]
 
 
 def test_a_run_that_ended_before_it_began_counts_for_nothing(tmp_path, capsys):
     (tmp_path / "0").mkdir()
     sweep.close_interrupted(tmp_path)
     Result("failed", overrides=["x=1"], error="OSError").write(tmp_path / "1")
-    assert [run.folder.name for run in run_folders.latest(run_folders.runs(tmp_path))] == ["1"]
+    assert [run.folder.name for run in run_folders.latest_by_point(run_folders.recorded_runs(tmp_path))] == ["1"]
     assert sweep.next_number(tmp_path) == 2
 
 
@@ -249,9 +251,9 @@ def test_a_folder_is_one_process_s_own(tmp_path):
 
     cfg = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "s"), "subdir": "${hydra.job.num}"}}})
     beside = pytest.raises(UserError, match="another process")
-    with sweep.opened(cfg, [], False, {}), beside, sweep.opened(cfg, [], True, {}):
+    with sweep.open_sweep(cfg, [], False, {}), beside, sweep.open_sweep(cfg, [], True, {}):
         pass
-    with pytest.raises(UserError, match="holds a sweep already"), sweep.opened(cfg, [], False, {}):
+    with pytest.raises(UserError, match="holds a sweep already"), sweep.open_sweep(cfg, [], False, {}):
         pass
 
 

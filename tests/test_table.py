@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 
 from lcomp.record.result import Result
-from lcomp.report.table import ESSENTIAL, show, table
+from lcomp.report.table import ESSENTIAL, print_dataset_tables, table
 
 METRICS = {
     "val_accuracy": 0.9, "test_accuracy": 0.8, "test_loss": 0.5, "parameters": 10, "sparsity": 0.0, "file_bytes": 1000,
@@ -28,7 +28,7 @@ def result(*overrides, name="mnist", sha="a", **choices):
 
 
 def shown(capsys, *results):
-    show(results, "folder")
+    print_dataset_tables(results, "folder")
     return capsys.readouterr().out
 
 

@@ -14,7 +14,7 @@ from lcomp.data import MNISTDataModule, augmentation, leave_one_out
 from lcomp.data.augmix import AugMix
 from lcomp.data.leave_one_out import LeaveOneOut
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
-from lcomp.data.perturbations import perturb, seeded
+from lcomp.data.perturbations import perturb, seeded_generator
 from lcomp.errors import UserError
 from lcomp.modules import DistillationModule
 from lcomp.techniques.distillation import LogitDistillation
@@ -44,13 +44,13 @@ def shares_of(mix):
         chain = torch.arange(mix.width).repeat_interleave(len(images) // mix.width)
         return nn.functional.one_hot(chain, mix.width).float()[:, :, None, None]
 
-    return replaced(mix, marks)(torch.zeros(4000, mix.width, 1, 1), seeded(0))[:, :, 0, 0]
+    return replaced(mix, marks)(torch.zeros(4000, mix.width, 1, 1), seeded_generator(0))[:, :, 0, 0]
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
 def test_mixing_weights_sum_to_one(width):
     images = torch.rand(50, 1, 28, 28)
-    assert torch.allclose(replaced(AugMix(width=width), unchanged)(images, seeded(0)), images, atol=1e-6)
+    assert torch.allclose(replaced(AugMix(width=width), unchanged)(images, seeded_generator(0)), images, atol=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
@@ -68,7 +68,7 @@ def test_shares_follow_beta_and_dirichlet(alpha):
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_chains_have_one_to_depth_operations(depth):
     mix = replaced(AugMix(depth=depth), lambda images, severity, generator: images + 1)
-    lengths = mix.chains(BLACK.clone(), np.random.default_rng(0), seeded(0)).flatten().long()
+    lengths = mix.chains(BLACK.clone(), np.random.default_rng(0), seeded_generator(0)).flatten().long()
     shares = torch.bincount(lengths, minlength=depth + 1) / len(BLACK)
     assert len(shares) == depth + 1 and shares[0] == 0
     assert torch.allclose(shares[1:], torch.full((depth,), 1 / depth), atol=0.03)
@@ -85,7 +85,7 @@ def test_operations_are_drawn_alike_and_severities_up_to_the_highest():
 
         return operation
 
-    mix, generator = replaced(AugMix(severity=4, depth=1), *map(counting, range(3))), seeded(0)
+    mix, generator = replaced(AugMix(severity=4, depth=1), *map(counting, range(3))), seeded_generator(0)
     for _ in range(20):
         mix(BLACK[:600], generator)
     assert severities == {1, 2, 3, 4} and sum(counts) == 12_000
@@ -113,7 +113,7 @@ def marking(name, seen):
 def test_each_corruption_but_the_one_left_out_has_its_share(monkeypatch, clean, severity):
     seen: list[tuple[str, int, int]] = []
     monkeypatch.setattr(leave_one_out, "CORRUPTIONS", {name: marking(name, seen) for name in CORRUPTIONS})
-    LeaveOneOut("fog", severity, clean)(torch.rand(14_000, 1, 1, 1), seeded(0))
+    LeaveOneOut("fog", severity, clean)(torch.rand(14_000, 1, 1, 1), seeded_generator(0))
     assert [name for name, *_ in seen] == [name for name in CORRUPTIONS if name != "fog"]
     for name, used, count in seen:
         assert used == (severity or PUBLISHED[name])
@@ -124,7 +124,7 @@ def test_images_have_one_corruption_or_none(monkeypatch):
     added = {name: lambda images, *_: images + 1 for name in CORRUPTIONS}
     monkeypatch.setattr(leave_one_out, "CORRUPTIONS", added)
     before = torch.zeros(2000, 1, 1, 1)
-    changed = LeaveOneOut("fog", clean=0.3)(before, seeded(0))
+    changed = LeaveOneOut("fog", clean=0.3)(before, seeded_generator(0))
     assert set(changed.unique().tolist()) == {0, 1} and changed.mean() == pytest.approx(0.7, abs=0.04)
     assert not before.any()
 
@@ -181,8 +181,8 @@ def test_several_changes_act_in_one_order_however_they_are_named():
     images, one = torch.rand(5, 1, 28, 28), {"rotation": {"severity": 2}, "gaussian_blur": {"severity": 3}}
 
     def changed(perturb):
-        seen, generator = images, seeded(7)
-        for change in augmentation.make(perturb):
+        seen, generator = images, seeded_generator(7)
+        for change in augmentation.make_augmentations(perturb):
             seen = change(seen, generator)
         return seen
 
@@ -191,7 +191,7 @@ def test_several_changes_act_in_one_order_however_they_are_named():
         assert torch.equal(changed(wanted), changed(dict(reversed(wanted.items()))))
 
 
-@pytest.mark.parametrize("name", augmentation.DRAWN)
+@pytest.mark.parametrize("name", augmentation.RANDOM_AUGMENTATIONS)
 def test_yaml_and_constructor_have_the_same_defaults(name):
     written = yaml.safe_load((run_config.folder() / "perturb" / f"{name}.yaml").read_text())
     made = {"augmix": AugMix, "leave_one_out": LeaveOneOut}[name]

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from lcomp.config import identity, run_config
-from lcomp.config.composition import compose, settled
+from lcomp.config.composition import compose, without_leftovers
 from lcomp.config.instantiation import build
 from lcomp.errors import UserError
 from lcomp.training import components
@@ -88,7 +88,7 @@ def write(folder, path, text):
 
 def given(group, *overrides, config_dir=None):
     """What a group's class gets, less its `_target_`."""
-    node = run_config.plain(compose(overrides, config_dir)[group])
+    node = run_config.plain_dict(compose(overrides, config_dir)[group])
     node.pop("_target_")
     return node
 
@@ -163,11 +163,11 @@ def test_perturbations_reach_a_class_that_takes_them():
 def test_the_record_and_the_identity_say_what_arrives():
     overrides = [NET, "+model.kernel=3"]
     cfg = compose(overrides)
-    assert settled(cfg, overrides) == cfg
+    assert without_leftovers(cfg, overrides) == cfg
     left = OmegaConf.create(OmegaConf.to_container(cfg))
     left.model.channels = [6, 16]
-    assert settled(left, overrides) == cfg  # composed elsewhere, as a caller of `run` may have
-    hashes = {identity.config_hash(run_config.plain(compose(o)), "data") for o in ([NET], overrides)}
+    assert without_leftovers(left, overrides) == cfg  # composed elsewhere, as a caller of `run` may have
+    hashes = {identity.config_hash(run_config.plain_dict(compose(o)), "data") for o in ([NET], overrides)}
     assert len(hashes) == 2
 
 
@@ -182,12 +182,12 @@ def test_the_record_and_the_identity_say_what_arrives():
 )
 def test_an_added_key_that_nothing_reads_is_refused(key, words):
     with pytest.raises(UserError, match=words):
-        run_config.check(compose([key]))
+        run_config.check_settings(compose([key]))
 
 
 def test_an_added_key_that_another_one_names_is_a_value_of_the_users():
     cfg = compose([NET, "+foo=3", "+model.kernel=${foo}"])
-    run_config.check(cfg)
+    run_config.check_settings(cfg)
     assert build(cfg.model, "model").kernel == 3
 
 
@@ -240,12 +240,12 @@ def test_students_and_assistants_come_from_the_users_folder_and_from_his_package
         places = GlobalHydra.instance().config_loader().get_search_path().get_path()
         places.insert(-1, SearchPathElement("command-line", f"file://{mine}/conf"))  # as --config-dir does
         cfg = hydra.compose("config", chosen)
-        narrow, tiny = run_config.links(cfg)
-    assert run_config.plain(narrow) == {"_target_": "lcomp.models.LeNet5", "channels": [6, 16], "hidden": [8, 8]}
-    assert run_config.plain(tiny) == {"_target_": "own_things.Net", "kernel": 4}
-    assert isinstance(build(run_config.student(cfg), "model"), nn.Module)
+        narrow, tiny = run_config.intermediate_models(cfg)
+    assert run_config.plain_dict(narrow) == {"_target_": "lcomp.models.LeNet5", "channels": [6, 16], "hidden": [8, 8]}
+    assert run_config.plain_dict(tiny) == {"_target_": "own_things.Net", "kernel": 4}
+    assert isinstance(build(run_config.student_config(cfg), "model"), nn.Module)
     with pytest.raises(UserError, match=r"kd.student=own_things.Tiny: .*has no Tiny; it has Net"):
-        run_config.student(compose(["kd=logit", "kd.student=own_things.Tiny"]))
+        run_config.student_config(compose(["kd=logit", "kd.student=own_things.Tiny"]))
 
 
 @pytest.mark.parametrize(
@@ -257,5 +257,5 @@ def test_a_perturbation_of_the_users_own_changes_the_training_images(mine, text)
     data, plain = build(cfg.data, "data"), build(compose(["data=mnist5k"]).data, "data")
     batch = torch.arange(4)
     assert torch.equal(data.train[batch][0], 2 - plain.train[batch][0])
-    assert [value for key, value in run_config.params(cfg).items() if key.endswith("top")] == [2.0]
-    assert json.dumps(run_config.params(cfg))
+    assert [value for key, value in run_config.technique_params(cfg).items() if key.endswith("top")] == [2.0]
+    assert json.dumps(run_config.technique_params(cfg))

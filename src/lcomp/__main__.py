@@ -17,7 +17,7 @@ from lcomp.cli.task import job
 from lcomp.config import run_config
 from lcomp.errors import UserError
 from lcomp.escaping import terminal
-from lcomp.record.interruption import Interrupted, of_machine
+from lcomp.record.interruption import Interrupted, machine_interruption
 from lcomp.sweeps import sweep
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         print(terminal(f"lcomp: {explain(error, typed)}"), file=sys.stderr)
         sys.exit(1)
     except (Exception, Interrupted) as error:
-        stop = of_machine(error)
+        stop = machine_interruption(error)
         if stop is None:
             raise
         print(f"lcomp: {stop}", file=sys.stderr)

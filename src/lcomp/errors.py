@@ -17,11 +17,11 @@ class UserError(Exception):
         return terminal(super().__str__())  # whatever was seen
 
 
-class Pruned(Exception):
+class TrialPruned(Exception):
     """A search gave a run up: at this epoch others were better."""
 
 
-def nearest(seen: str, allowed: Sequence[str]) -> str:
+def suggestion(seen: str, allowed: Sequence[str]) -> str:
     """`; did you mean X?` for the one of `allowed` that is near, or has `seen` for one of its words, or nothing; what
     stands before a key's last dot in all of them says nothing of nearness."""
     prefix = seen[: seen.rfind(".") + 1]
@@ -31,7 +31,7 @@ def nearest(seen: str, allowed: Sequence[str]) -> str:
     return f"; did you mean {names[found[0]]}?" if found else ""
 
 
-def one_of(key: str, seen: str, allowed: Sequence[str]) -> None:
+def validate_choice(key: str, seen: str, allowed: Sequence[str]) -> None:
     """Raises UserError unless `seen` is one of `allowed`."""
     if seen not in allowed:
-        raise UserError(f"{key}={seen}: allowed are {', '.join(allowed)}{nearest(str(seen), allowed)}")
+        raise UserError(f"{key}={seen}: allowed are {', '.join(allowed)}{suggestion(str(seen), allowed)}")

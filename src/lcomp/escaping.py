@@ -32,7 +32,7 @@ def markdown(text: object) -> str:
     return SIGNS.sub(lambda found: "\\" + found[0], escaped)
 
 
-def cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """A value in a CSV file: a text that a spreadsheet would compute begins with an apostrophe, numbers do not."""
     if not isinstance(value, str):
         return value
@@ -40,6 +40,6 @@ def cell(value: Any) -> Any:
     return f"'{shown}" if FORMULA.match(shown) and not NUMBER.fullmatch(shown) else shown
 
 
-def address(path: str) -> str:
+def relative_url(path: str) -> str:
     """A relative path as a link: no part of it is a scheme, a query or an anchor."""
     return quote(os.fsencode(Path(path)))

@@ -16,22 +16,22 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lcomp.config import composition, identity, run_config
 from lcomp.data import content_hash
-from lcomp.errors import Pruned
+from lcomp.errors import TrialPruned
 from lcomp.evaluation import measurement, mnist_c
 from lcomp.evaluation.comparison import compare, measure_latencies
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.export.onnx_export import export
-from lcomp.packed.rounding import rounded
+from lcomp.packed.rounding import round_network
 from lcomp.record import log as log_names
 from lcomp.record import result_cache
-from lcomp.record.causes import said
+from lcomp.record.causes import error_message
 from lcomp.record.environment import environment
-from lcomp.record.interruption import BY_MACHINE, BY_USER, Signals, noticing, of_machine
+from lcomp.record.interruption import BY_MACHINE, BY_USER, SigintState, machine_interruption, watch_sigint
 from lcomp.record.redaction import redacted
-from lcomp.record.result import ARTIFACT, Result, hashes, seconds
+from lcomp.record.result import ARTIFACT, Result, file_hashes, timing
 from lcomp.runtimes import Runtime
 from lcomp.runtimes.runtime import make_runtime
-from lcomp.techniques.parametrizations import apart
+from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
 from lcomp.tracking.wandb_logger import Mirror, resolved
 from lcomp.training import components, devices, teacher_chain
@@ -64,7 +64,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     result = Result(overrides=overrides, choices=choices or {}, started=time.time())
     logger, epochs = None, Epochs(report)
-    with noticing() as signals:
+    with watch_sigint() as signals:
         try:
             cfg = own(cfg, overrides, folder)
             logger = loggers.make_logger(cfg, folder)
@@ -72,10 +72,10 @@ def run(
                 epochs.live = logger.live(folder, cfg, result, group or folder.name)
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
             result.environment = environment(cfg.threads, devices.device(cfg))
-            result.params = run_config.params(cfg)
+            result.params = run_config.technique_params(cfg)
             carry_out(cfg, folder, result, timed, epochs, equals, logger)
-            result.files, result.status = hashes(folder), "ok"
-        except Pruned as pruned:
+            result.files, result.status = file_hashes(folder), "ok"
+        except TrialPruned as pruned:
             result.status, result.error = "pruned", str(pruned)
         except BaseException as error:  # whatever a user's code raises, also to exit: recorded, not lost
             result.status = "nan" if isinstance(error, NotFinite) else "failed"
@@ -83,7 +83,7 @@ def run(
             if stop is not None:
                 result.error = str(stop) or BY_USER
                 raise stop from error
-            result.error = said(error)
+            result.error = error_message(error)
             log.debug("the run failed", exc_info=True)
         finally:
             result.epochs = result.epochs or epochs.curves.columns
@@ -95,11 +95,11 @@ def run(
     return result
 
 
-def stopped_by(error: BaseException, signals: Signals) -> BaseException | None:
+def stopped_by(error: BaseException, signals: SigintState) -> BaseException | None:
     """The interruption that `error` is, by the user or the machine; None where the run failed."""
-    if isinstance(error, SIGTERMException) or (isinstance(error, KeyboardInterrupt) and signals.came):
+    if isinstance(error, SIGTERMException) or (isinstance(error, KeyboardInterrupt) and signals.received):
         return KeyboardInterrupt()
-    return of_machine(error)
+    return machine_interruption(error)
 
 
 def leave(result: Result, folder: Path) -> None:
@@ -113,7 +113,7 @@ def leave(result: Result, folder: Path) -> None:
             make_room(folder)
         result.write(folder)
     except OSError as error:
-        stop = of_machine(error)
+        stop = machine_interruption(error)
         if stop is None:
             raise
         result.status, result.error, result.files = "failed", str(stop), {}
@@ -125,14 +125,14 @@ def leave(result: Result, folder: Path) -> None:
 
 def make_room(folder: Path) -> None:
     """Removes what a run without a result left."""
-    for name in hashes(folder):
+    for name in file_hashes(folder):
         (folder / name).unlink()
 
 
 def own(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
     """What the run is of `cfg`: less what a replaced class left behind, its paths absolute; so in the note of it in
     `folder` too."""
-    settled, note = composition.settled(cfg, overrides), folder / ".hydra" / "config.yaml"
+    settled, note = composition.without_leftovers(cfg, overrides), folder / ".hydra" / "config.yaml"
     settled = run_config.with_absolute_paths(settled)
     if note.exists():
         OmegaConf.save(redacted(OmegaConf.to_container(settled)), note)
@@ -149,18 +149,18 @@ def carry_out(
     logger: Logger | Mirror | None,
 ) -> None:
     """The way of one run; fills `result` as it goes."""
-    run_config.check(cfg)
+    run_config.check_settings(cfg)
     torch.set_num_threads(cfg.threads)
     pl.seed_everything(cfg.seed, verbose=False)
-    with seconds(result, "total"):
+    with timing(result, "total"):
         objective, techniques = components.make_techniques(cfg)
         data = components.make_data(cfg)
-        student = components.make_network(run_config.student(cfg), data, teacher_chain.student_seed(cfg))
+        student = components.make_network(run_config.student_config(cfg), data, teacher_chain.student_seed(cfg))
         robustness = mnist_c.make_robustness(cfg, data)
         runtime = make_runtime(cfg)
         result.environment["versions"] |= runtime.versions()
         describe(cfg, data, robustness, runtime, result)
-        if equals and result_cache.adopt(equals, folder, result, getattr(data, "eval_perturbations", {})):
+        if equals and result_cache.adopt_equal_run(equals, folder, result, getattr(data, "eval_perturbations", {})):
             return
         example = measurement.example_of(data)
         for technique in techniques:
@@ -174,9 +174,9 @@ def carry_out(
         if chain:
             result.seconds["assistants"] = sum(link.seconds for link in chain)
         fresh = not run_config.starts_from_baseline(cfg) or any(technique.starts_fresh for technique in techniques)
-        network = student if fresh else apart(baseline.network)
+        network = student if fresh else independent_copy(baseline.network)
         module = components.make_module(cfg, data, network, teacher, objective, techniques)
-        with seconds(result, "train"):
+        with timing(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
                 loggers = [logger] if isinstance(logger, Logger) else []
                 result.steps = fit(
@@ -191,11 +191,11 @@ def carry_out(
         if all(technique.trains for technique in techniques):
             trained = measurement.answers(module.network, measurement.split_of(data.test_dataloader()).pixels)
         pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration images again
-        network = rounded(module.finalize(module.calibration(data)), **cfg.pack)
+        network = round_network(module.finalize(module.calibration(data)), **cfg.pack)
 
-        with seconds(result, "export"):
+        with timing(result, "export"):
             export(network, folder / ARTIFACT, data.input_shape, data.num_classes, result.config_hash or "")
-        with seconds(result, "measure"):
+        with timing(result, "measure"):
             splits = measurement.splits_of(data)
             compare(data, splits, robustness, runtime, baseline, network, trained, folder, result)
             if timed:
@@ -211,11 +211,11 @@ def warn_of_unused(overrides: list[str]) -> None:
 
 def describe(cfg: DictConfig, data: Any, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
-    result.dataset = content_hash.dataset(data)
+    result.dataset = content_hash.dataset_record(data)
     log_names.dataset = result.dataset["name"]
     defining = run_config.without(cfg, "logger") | {
-        "student": run_config.plain(run_config.student(cfg)),
-        "links": [run_config.plain(link) for link in run_config.links(cfg)],
+        "student": run_config.plain_dict(run_config.student_config(cfg)),
+        "links": [run_config.plain_dict(link) for link in run_config.intermediate_models(cfg)],
         "teacher": components.teacher_identity(cfg),
         "runtime_versions": runtime.versions(),
         "mnist_c": robustness.content if robustness else None,

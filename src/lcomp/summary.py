@@ -26,7 +26,7 @@ from lcomp.errors import UserError
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One call of a layer: its name and type, its output's shape without the batch (None: it is never called), its
     parameters, its multiply-accumulates for one image."""
 
@@ -37,7 +37,7 @@ class Row:
     macs: int
 
 
-class Rows:
+class LayerRecorder:
     """The rows of a forward pass, noted by hooks on every module.
 
     A module has a row where it has no modules inside, parameters of its own, or products that none inside it forms.
@@ -45,7 +45,7 @@ class Rows:
 
     def __init__(self, network: nn.Module, counter: FlopCounterMode):
         self.names = {module: name for name, module in network.named_modules()}
-        self.counter, self.found = counter, list[Row]()
+        self.counter, self.found = counter, list[LayerRow]()
         self.seen: set[nn.Parameter] = set()
         self.called: set[nn.Module] = set()
         self.open: list[tuple[int, int]] = []  # of each module that is running: MACs before it, MACs inside its parts
@@ -59,7 +59,7 @@ class Rows:
         if self.open:
             self.open[-1] = (self.open[-1][0], self.open[-1][1] + whole)
         if not list(module.children()) or list(module.parameters(recurse=False)) or whole > inside:
-            self.add(module, tuple(first(output).shape[1:]), whole - inside)
+            self.add(module, tuple(first_tensor(output).shape[1:]), whole - inside)
         self.called.add(module)
 
     def add(self, module: nn.Module, output: tuple[int, ...] | None, macs: int) -> None:
@@ -67,10 +67,10 @@ class Rows:
         own = set(module.parameters(recurse=False)) - self.seen
         self.seen |= own
         parameters = sum(parameter.numel() for parameter in own)
-        self.found.append(Row(self.names[module], type(module).__name__, output, parameters, macs))
+        self.found.append(LayerRow(self.names[module], type(module).__name__, output, parameters, macs))
 
 
-def first(output: Any) -> Tensor:
+def first_tensor(output: Any) -> Tensor:
     """The first tensor of what a module gave."""
     while not isinstance(output, Tensor):
         output = next(iter(output.values() if isinstance(output, Mapping) else output))
@@ -90,12 +90,12 @@ def unfused() -> Iterator[None]:
 
 
 @torch.no_grad()
-def rows(network: nn.Module, input_shape: Sequence[int]) -> list[Row]:
+def layer_rows(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]:
     """The layers of a network in the order in which an image (C, H, W) has passed them, then those with parameters that
     it does not pass: their weights may be read by a layer around them, as attention reads its projection's. Parameters
     that were counted once do not count again."""
     with unfused(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        noted = Rows(network, counter)
+        noted = LayerRecorder(network, counter)
         handles = [module.register_forward_pre_hook(noted.before) for module in network.modules()]
         handles += [module.register_forward_hook(noted.after) for module in network.modules()]
         network.eval()(torch.zeros(1, *input_shape))
@@ -107,10 +107,10 @@ def rows(network: nn.Module, input_shape: Sequence[int]) -> list[Row]:
     return noted.found
 
 
-def table(network: nn.Module, input_shape: Sequence[int]) -> Table:
-    """`rows` with their sums."""
+def layer_table(network: nn.Module, input_shape: Sequence[int]) -> Table:
+    """`layer_rows` with their sums."""
     made = Table(title=f"{type(network).__name__} on images of {'x'.join(map(str, input_shape))}", show_footer=True)
-    layers = rows(network, input_shape)
+    layers = layer_rows(network, input_shape)
     total = sum(parameter.numel() for parameter in network.parameters())
     made.add_column("layer (type)", "total")
     made.add_column("output", justify="right")
@@ -135,7 +135,7 @@ def main() -> None:
         if not hasattr(data, "input_shape"):
             data = build(cfg.data, "data")
         network = build(cfg.model, "model", num_classes=data.num_classes, input_shape=list(data.input_shape))
-        Console(markup=False).print(table(network, data.input_shape))
+        Console(markup=False).print(layer_table(network, data.input_shape))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"lcomp: {explain(error, overrides)}", file=sys.stderr)
         sys.exit(1)

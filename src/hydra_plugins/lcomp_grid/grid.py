@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.config import run_config
-from lcomp.config.typed_command import Typed
+from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import UserError
-from lcomp.record.point_key import DIGEST, key
+from lcomp.record.point_key import DIGEST, canonical_point
 from lcomp.sweeps import composition_check, configuration_files, deferred_latency, sweep
-from lcomp.sweeps.grid_points import covering, without_inactive
-from lcomp.sweeps.progress import View
+from lcomp.sweeps.grid_points import representative_points, without_inactive
+from lcomp.sweeps.progress import ProgressView
 
 
 class GridSweeper(BasicSweeper):
@@ -52,23 +52,29 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        composition_check.check(self.config)
+        composition_check.check_composition(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        points = by_key(parser.parse_overrides([*self._parse_config(), *arguments]))
+        points = points_by_key(parser.parse_overrides([*self._parse_config(), *arguments]))
         written: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra)  # unresolved
         hydras = [str(one) for one in written]
         name = str(self.config.hydra.job.config_name)
-        files = configuration_files.keep(self.hydra_context.config_loader, name, hydras, points.values())
-        sweep.typed = Typed(self.hydra_context.config_loader, self.config, lambda result: points.get(result.point))
-        with sweep.opened(self.config, [*hydras, *arguments], self.resume, plan(points), files) as folder:
-            todo = sweep.missing(folder, points, self.max_retries)
+        files = configuration_files.read_all_files(self.hydra_context.config_loader, name, hydras, points.values())
+        sweep.typed = TypedCommand(
+            self.hydra_context.config_loader, self.config, lambda result: points.get(result.point)
+        )
+        with sweep.open_sweep(self.config, [*hydras, *arguments], self.resume, swept_values(points), files) as folder:
+            todo = sweep.missing_points(folder, points, self.max_retries)
             done = len(points) - len(todo)
             if self.resume:
                 print(f"{done} of {len(points)} runs are finished in {folder}", flush=True)
             if not getattr(self.launcher, "composes_first", False):
-                for _ in configuration_files.composed(self.hydra_context.config_loader, self.config, covering(todo)):
+                for _ in configuration_files.compose_points(
+                    self.hydra_context.config_loader, self.config, representative_points(todo)
+                ):
                     pass  # composes, or raises
-            view = View(folder, len(points), done, run_config.shows(self.config), ("val_accuracy", True))
+            view = ProgressView(
+                folder, len(points), done, run_config.shows_progress(self.config), ("val_accuracy", True)
+            )
             batches = self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ()
             try:
                 with view:
@@ -76,28 +82,28 @@ class GridSweeper(BasicSweeper):
             except (UserError, HydraException, OmegaConfBaseException):
                 raise
             except Exception as error:
-                raise sweep.broken(error, folder) from error
-            deferred_latency.complete(folder, sweep.typed)
+                raise sweep.infrastructure_error(error, folder) from error
+            deferred_latency.measure_deferred(folder, sweep.typed)
         for returned in (one for batch in returns for one in batch):
             _ = returned.return_value  # raises what a run raised outside its record
         return returns
 
     @staticmethod
     def split_arguments(overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:
-        return list(BasicSweeper.split_overrides_to_chunks(list(by_key(overrides).values()), max_batch_size))
+        return list(BasicSweeper.split_overrides_to_chunks(list(points_by_key(overrides).values()), max_batch_size))
 
 
-def by_key(overrides: list[Override]) -> dict[tuple[str, ...], list[str]]:
+def points_by_key(overrides: list[Override]) -> dict[tuple[str, ...], list[str]]:
     """The points of a grid, each once, by what makes it the point it is."""
     [points] = BasicSweeper.split_arguments(overrides, None)
     seen: dict[tuple[str, ...], list[str]] = {}
     for point in points:
         active = without_inactive(point)
-        seen.setdefault(key(active), active)
+        seen.setdefault(canonical_point(active), active)
     return seen
 
 
-def plan(points: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:
+def swept_values(points: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:
     """The points of a grid, by the keys that are swept."""
     values: dict[str, dict[str, None]] = {}
     for point in points:

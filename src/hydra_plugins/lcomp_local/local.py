@@ -15,11 +15,11 @@ from omegaconf import DictConfig, open_dict
 
 from lcomp.config import run_config as configuration
 from lcomp.errors import UserError
-from lcomp.record.interruption import BY_MACHINE, Interrupted, of_machine
+from lcomp.record.interruption import BY_MACHINE, Interrupted, machine_interruption
 from lcomp.record.result import FILE_NAME, Result
 from lcomp.sweeps import configuration_files
-from lcomp.sweeps.grid_points import covering
-from lcomp.sweeps.worker_pool import Death, Pool, pool_of
+from lcomp.sweeps.grid_points import representative_points
+from lcomp.sweeps.worker_pool import WorkerExit, WorkerPool, open_pool
 
 Job = tuple[list[str], int]  # overrides, number
 IDLE = 3  # workers in a row that may end before they begin a run
@@ -54,52 +54,53 @@ class LocalLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         jobs = [(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)]
-        enough = covering([point for point, _ in jobs])
+        enough = representative_points([point for point, _ in jobs])
         threads = [
-            threads_of(cfg) for cfg in configuration_files.composed(self.context.config_loader, self.config, enough)
+            threads_of(cfg)
+            for cfg in configuration_files.compose_points(self.context.config_loader, self.config, enough)
         ]
         workers = self.workers or cores() // max(1, *threads) or 1
-        with pool_of(min(len(jobs), workers)) as pool:
+        with open_pool(min(len(jobs), workers)) as pool:
             return self.run(pool, jobs)
 
     def composed(self, job: Job) -> DictConfig:
         return compose(self.context, self.config, job)
 
-    def run(self, pool: Pool, jobs: Sequence[Job]) -> list[JobReturn]:
+    def run(self, pool: WorkerPool, jobs: Sequence[Job]) -> list[JobReturn]:
         """Runs every job; returns what Hydra wants, in their order.
 
         A grid's job whose worker ended has a record that says so, and is given to another worker if its run had not
-        begun. That of a search, whose task function has a method `lost` that settles the worker's trial, always is.
+        begun. That of a search, whose task function ends the worker's trial in `on_worker_exit`, always is.
 
         Raises:
             Interrupted: the machine cannot go on, or workers end, one after another, before they begin anything.
         """
         state = cloudpickle.dumps((Singleton.get_state(), self.context, self.function, self.config))
-        lost = getattr(self.function, "lost", None)
-        search = lost is not None  # its trials have records of their own
+        on_worker_exit = getattr(self.function, "on_worker_exit", None)
+        search = on_worker_exit is not None  # its trials have records of their own
         for number, job in enumerate(jobs):
-            pool.schedule(number, work, state, job)
+            pool.schedule(number, run_in_worker, state, job)
         returns = [JobReturn() for _ in jobs]
         idle = 0
         for number, outcome in pool.outcomes():
-            if isinstance(outcome, Death):
-                began = (lost or lose_begun)(self.composed(jobs[number]), str(outcome))
+            if isinstance(outcome, WorkerExit):
+                began = (on_worker_exit or record_lost_if_begun)(self.composed(jobs[number]), str(outcome))
                 idle = 0 if began else idle + 1
                 if idle > IDLE:
                     raise Interrupted(f"{BY_MACHINE}: {idle} workers in a row ended before they began a run: {outcome}")
                 if search or not began:
-                    pool.schedule(number, work, state, jobs[number])
+                    pool.schedule(number, run_in_worker, state, jobs[number])
                 else:
-                    returns[number] = returned(float("nan"))
+                    returns[number] = completed_job(float("nan"))
                 continue
             idle = 0
-            returns[number] = outcome if isinstance(outcome, JobReturn) else failed(outcome)
+            returns[number] = outcome if isinstance(outcome, JobReturn) else failed_job(outcome)
             if error := error_of(returns[number]):
-                if machines := of_machine(error):
+                if machines := machine_interruption(error):
                     raise machines
                 if not search:
-                    lose(self.composed(jobs[number]), f"{type(error).__name__}: {error}")
-                    returns[number] = returned(float("nan"))
+                    record_lost(self.composed(jobs[number]), f"{type(error).__name__}: {error}")
+                    returns[number] = completed_job(float("nan"))
         return returns
 
 
@@ -115,14 +116,14 @@ def threads_of(cfg: DictConfig) -> int:
     return cfg.threads if isinstance(cfg.threads, int) else 1
 
 
-def returned(value: float) -> JobReturn:
+def completed_job(value: float) -> JobReturn:
     """What a job that ended returns to Hydra."""
     found = JobReturn(status=JobStatus.COMPLETED)
     found.return_value = value
     return found
 
 
-def failed(error: BaseException) -> JobReturn:
+def failed_job(error: BaseException) -> JobReturn:
     """A job that ended by `error`; Hydra raises it when it looks for what the job returned."""
     found = JobReturn(status=JobStatus.FAILED)
     found.return_value = error
@@ -135,22 +136,22 @@ def error_of(job: JobReturn) -> BaseException | None:
     return error if isinstance(error, BaseException) else None
 
 
-def lose(job: DictConfig, cause: str) -> None:
+def record_lost(job: DictConfig, cause: str) -> None:
     """Leaves the record of a job that could not leave its own."""
-    if not (folder_of(job) / FILE_NAME).exists():
+    if not (run_folder(job) / FILE_NAME).exists():
         overrides, choices = configuration.overrides(job.hydra), configuration.choices(job.hydra)
-        Result(overrides=overrides, choices=choices, seed=job.seed, error=cause).write(folder_of(job))
+        Result(overrides=overrides, choices=choices, seed=job.seed, error=cause).write(run_folder(job))
 
 
-def lose_begun(job: DictConfig, cause: str) -> bool:
+def record_lost_if_begun(job: DictConfig, cause: str) -> bool:
     """The same, where the job's run had begun; whether it had."""
-    began = folder_of(job).exists()
+    began = run_folder(job).exists()
     if began:
-        lose(job, cause)
+        record_lost(job, cause)
     return began
 
 
-def folder_of(job: DictConfig) -> Path:
+def run_folder(job: DictConfig) -> Path:
     return (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)).absolute()
 
 
@@ -163,7 +164,7 @@ def compose(context: HydraContext, config: DictConfig, job: Job) -> DictConfig:
     return composed
 
 
-def work(state: bytes, job: Job) -> JobReturn:
+def run_in_worker(state: bytes, job: Job) -> JobReturn:
     """A job, in a worker; `state` is the launcher's: Hydra's singletons, its context, the task function, the
     configuration of the sweep."""
     setup_globals()

@@ -23,10 +23,10 @@ class OptunaSweeper(Sweeper):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> None:
-        from lcomp.search.search import search  # Optuna takes a second, and Hydra imports every plugin
+        from lcomp.search.search import run_search  # Optuna takes a second, and Hydra imports every plugin
 
         assert self.hydra_context is not None and self.config is not None  # Hydra calls setup first
-        search(self.options, self.hydra_context, self.task_function, self.config, arguments)
+        run_search(self.options, self.hydra_context, self.task_function, self.config, arguments)
 
 
 SAMPLERS: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from lcomp.cli import shorthand
 from lcomp.config import quoting, run_config
 from lcomp.config.run_config import HIDDEN
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 
 WORDS = ("experiment", "launcher", *shorthand.SWEEP_KEYS)  # at the top of a command line, and of no configuration
 
@@ -23,7 +23,7 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         allowed = [str(option) for option in error.options or ()] or list(keys_of(group))
-        return f"{group}={choice}: no such choice; allowed are {', '.join(allowed)}{nearest(choice, allowed)}"
+        return f"{group}={choice}: no such choice; allowed are {', '.join(allowed)}{suggestion(choice, allowed)}"
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override}: not an override ({str(error.message).splitlines()[0]}); "
@@ -34,10 +34,10 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     key, siblings = getattr(error.__cause__, "full_key", None), getattr(error.__cause__, "parent_node", None)
     if key is not None and siblings is not None:
         return unknown_key(key, [str(sibling) for sibling in siblings if sibling not in HIDDEN])
-    asked, _, overrides = shorthand.parted(list(arguments))
-    if not shorthand.is_multirun(list(arguments)) and any(shorthand.sweeps(o) for o in overrides if "=" in o):
+    asked, _, overrides = shorthand.split_flags(list(arguments))
+    if not shorthand.is_multirun(list(arguments)) and any(shorthand.is_sweep(o) for o in overrides if "=" in o):
         shows = f"; --cfg {asked.cfg} shows what one run would use" if asked.cfg else ""
-        again = quoting.command(overrides, ["-m", *shorthand.finding(asked)])
+        again = quoting.shell_command(overrides, ["-m", *shorthand.search_flags(asked)])
         return f"several values make a sweep: add -m, as in {again}{shows}"
     return str(error).splitlines()[0]
 
@@ -55,9 +55,9 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
     allowed = [f"{parent}.{sibling}" for sibling in siblings]
     if not allowed:
         allowed = sorted({f"{parent}.{own}" for keys in keys_of(parent).values() for own in keys})
-        return f"{key}: {parent} has no such key; its choices have {', '.join(allowed)}{nearest(key, allowed)}"
+        return f"{key}: {parent} has no such key; its choices have {', '.join(allowed)}{suggestion(key, allowed)}"
     hint = f"; a key that your own class takes is added with +{key}=..." if parent in ("model", "data") else ""
-    return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{nearest(key, allowed)}"
+    return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{suggestion(key, allowed)}"
 
 
 def unknown_word(word: str, allowed: Sequence[str]) -> str:
@@ -66,14 +66,14 @@ def unknown_word(word: str, allowed: Sequence[str]) -> str:
     owners = [part for part in parts if any(word in keys for keys in keys_of(part).values())]
     if owners:
         return f"{word}: no such key; write " + " or ".join(f"{part}.{word}" for part in owners)
-    return f"{word}: no such key" + (nearest(word, allowed) or f"; allowed are {', '.join(allowed)}")
+    return f"{word}: no such key" + (suggestion(word, allowed) or f"; allowed are {', '.join(allowed)}")
 
 
 def unknown_group(key: str) -> str:
     """Says which groups of choices a part of the run has."""
     part = key.partition("/")[0]
     groups = sorted(f"{part}/{path.name}" for path in (run_config.folder() / part).glob("*/"))
-    return f"{key}: no such group; {part} has {', '.join(groups) or 'none inside'}{nearest(key, groups)}"
+    return f"{key}: no such group; {part} has {', '.join(groups) or 'none inside'}{suggestion(key, groups)}"
 
 
 def keys_of(group: str) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from hydra._internal.utils import get_args_parser
 
 from lcomp.config import quoting
 from lcomp.config.run_config import FAMILIES, folder
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 
 SWEEPER_KEYS = (
     "n_trials",
@@ -41,13 +41,13 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         UserError: a flag that there is not, a setting of sweeps without `-m`, or several choices together where there
             can be one.
     """
-    asked, flags, overrides = parted(arguments)
+    asked, flags, overrides = split_flags(arguments)
     check_one_choice(overrides)
     if asked.cfg and asked.multirun:
         raise UserError(f"--cfg {asked.cfg}: shows what one run would use; leave -m and several values out")
     if not is_multirun(arguments) and not (asked.cfg or asked.info or asked.help):
-        check_no_sweep(overrides, finding(asked))
-    explicit, said = [made for override in overrides for made in hydras(override)], []
+        check_no_sweep(overrides, search_flags(asked))
+    explicit, said = [made for override in overrides for made in hydra_override(override)], []
     for group in [a.partition("._target_=")[0] for a in explicit if "._target_=" in a]:
         explicit = [f"+{a}" if a.startswith(f"+{group}.") else a for a in explicit]  # also where its choice has the key
     experiments = [a for a in explicit if a.startswith("experiment=")]
@@ -59,9 +59,9 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         if named and not chosen and not experiments:
             explicit.insert(explicit.index(named[0]), f"{family}={technique}")
             said.append(f"{named[0]} chooses {family}={technique}")
-        elif any(sweeps(choice) for choice in chosen + experiments):
+        elif any(is_sweep(choice) for choice in chosen + experiments):
             for argument in named:
-                if not sweeps(argument):
+                if not is_sweep(argument):
                     key, _, value = argument.partition("=")
                     explicit[explicit.index(argument)] = f"{key}=choice({value})"
     return [*flags, *explicit], said
@@ -81,7 +81,7 @@ class Flags(argparse.ArgumentParser):
         raise UserError(f"{message}; python -m lcomp --hydra-help lists the flags")
 
 
-def parted(arguments: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
+def split_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
     """The flags of a command line as they were read, the same as they were written, and the overrides.
 
     `--key=value`, as W&B's agents write it, is the override key=value.
@@ -90,14 +90,14 @@ def parted(arguments: list[str]) -> tuple[argparse.Namespace, list[str], list[st
         UserError: a flag that there is not, or a value that it does not take.
     """
     parser = Flags()
-    plain = [argument for argument in spelt(arguments, parser) if argument != "--"]
+    plain = [argument for argument in normalized_flags(arguments, parser) if argument != "--"]
     asked, unknown = parser.parse_known_intermixed_args(plain)
     if unknown:
         name = unknown[0].lstrip("-").partition("=")[0]
         example = unknown[0].lstrip("-") if "=" in unknown[0] else f"{name}=VALUE"
         raise UserError(
             f"{unknown[0]}: no such flag; a setting is written without dashes before it: {example}"
-            f"{nearest(unknown[0].partition('=')[0], parser.names)}"
+            f"{suggestion(unknown[0].partition('=')[0], parser.names)}"
         )
     flags, left = [], list(asked.overrides)
     for argument in plain:
@@ -108,14 +108,14 @@ def parted(arguments: list[str]) -> tuple[argparse.Namespace, list[str], list[st
     return asked, flags, asked.overrides
 
 
-def spelt(arguments: list[str], parser: Flags) -> list[str]:
+def normalized_flags(arguments: list[str], parser: Flags) -> list[str]:
     """The arguments with `--key=value` as key=value, and with the value of `--info` beside it: Hydra would take an
     override for it."""
     found: list[str] = []
     for number, argument in enumerate(arguments):
         name, equals, _ = argument.partition("=")
         is_flag = any(flag.startswith(name) for flag in parser.names)  # also cut short, as Hydra reads it
-        near = nearest(name.replace("_", "-"), parser.names)
+        near = suggestion(name.replace("_", "-"), parser.names)
         if equals and name.startswith("--") and not is_flag and not near:
             found.append(argument[2:])
         elif argument in ("--info", "-i") and (number + 1 == len(arguments) or "=" in arguments[number + 1]):
@@ -125,7 +125,7 @@ def spelt(arguments: list[str], parser: Flags) -> list[str]:
     return found
 
 
-def finding(asked: argparse.Namespace) -> list[str]:
+def search_flags(asked: argparse.Namespace) -> list[str]:
     """Of the flags of a command line, those by which it finds its configuration."""
     names = ("config_path", "config_dir", "config_name")
     given = [(f"--{name.replace('_', '-')}", getattr(asked, name)) for name in names]
@@ -134,7 +134,7 @@ def finding(asked: argparse.Namespace) -> list[str]:
 
 def is_multirun(arguments: list[str]) -> bool:
     """Whether the command line asks for a sweep."""
-    asked, _, overrides = parted(arguments)
+    asked, _, overrides = split_flags(arguments)
     return bool(asked.multirun) or "hydra.mode=MULTIRUN" in overrides
 
 
@@ -151,11 +151,11 @@ def check_no_sweep(arguments: list[str], flags: Sequence[str] = ()) -> None:
     """Raises UserError for a setting of sweeps, which a single run would not heed."""
     for argument in arguments:
         if argument.partition("=")[0] in SWEEP_KEYS:
-            again = quoting.command(arguments, ["-m", *flags])
+            again = quoting.shell_command(arguments, ["-m", *flags])
             raise UserError(f"{argument}: belongs to a sweep; add -m, as in {again}")
 
 
-def hydras(argument: str) -> list[str]:
+def hydra_override(argument: str) -> list[str]:
     """Settings of sweeps and launchers in the words that Hydra has for them.
 
     `launcher=serial`, `launcher.workers=2`; `resume=last` or a folder; `sweeper=optuna`, `n_trials=20`.
@@ -164,11 +164,14 @@ def hydras(argument: str) -> list[str]:
     if not equals:
         return [argument]
     if name == "resume":
-        from lcomp.sweeps.sweep import last
+        from lcomp.sweeps.sweep import latest_sweep
 
         if value[:1] in ("'", '"') and value[:1] == value[-1:] and not Path(value).exists():  # quoted for Hydra already
             value = value[1:-1]
-        return [f"hydra.sweep.dir={quoting.value(last() if value == 'last' else value)}", "hydra.sweeper.resume=true"]
+        return [
+            f"hydra.sweep.dir={quoting.quoted_value(latest_sweep() if value == 'last' else value)}",
+            "hydra.sweeper.resume=true",
+        ]
     if name == "hparams_search":
         return [argument, "hydra/sweeper=optuna"]
     if argument == "launcher=ray":  # with settings that work; hydra-ray-launcher has the name
@@ -182,7 +185,7 @@ def hydras(argument: str) -> list[str]:
     return [f"hydra.{argument}" if name.startswith(("launcher.", "sweeper.")) else argument]
 
 
-def sweeps(override: str) -> bool:
+def is_sweep(override: str) -> bool:
     """Whether an override has several values, in Hydra's grammar."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

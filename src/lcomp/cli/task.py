@@ -9,9 +9,9 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lcomp.config import run_config
-from lcomp.record.interruption import of_machine
+from lcomp.record.interruption import machine_interruption
 from lcomp.record.redaction import redacted
-from lcomp.record.summary_line import line
+from lcomp.record.summary_line import summary_line
 from lcomp.sweeps import sweep
 from lcomp.training import devices
 
@@ -29,14 +29,14 @@ def job(cfg: DictConfig, report: Callable[[int, float], None] | None = None) -> 
         Interrupted: the machine cannot go on, so that other runs need not begin.
     """
     try:
-        return carry_out(cfg, report)
+        return execute(cfg, report)
     except Exception as error:  # of imports, of Hydra's files: outside what the run records
-        if machines := of_machine(error):
+        if machines := machine_interruption(error):
             raise machines from error
         raise
 
 
-def carry_out(cfg: DictConfig, report: Callable[[int, float], None] | None) -> float:
+def execute(cfg: DictConfig, report: Callable[[int, float], None] | None) -> float:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -44,7 +44,7 @@ def carry_out(cfg: DictConfig, report: Callable[[int, float], None] | None) -> f
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    leave_note(cfg, run_config.overrides(hydra), folder, hydra.output_subdir)
+    write_note(cfg, run_config.overrides(hydra), folder, hydra.output_subdir)
     alone = hydra.mode == RunMode.RUN
     if not alone:
         cfg.progress = False  # the sweep shows its own
@@ -60,15 +60,15 @@ def carry_out(cfg: DictConfig, report: Callable[[int, float], None] | None) -> f
         equals=None if alone or cfg.reuse is not True else folder.parents[1],
         group=None if alone else folder.parent.name,
     )
-    log.debug("%s", line(result))
+    log.debug("%s", summary_line(result))
     if alone:
-        sweep.tell(result)
+        sweep.print_result(result)
         if result.status == "ok":
             print(f"Record and artifact: {folder}")
     return result.metrics["val_accuracy"] if result.status == "ok" else float("nan")
 
 
-def leave_note(cfg: DictConfig, overrides: list[str], folder: Path, written: str | None) -> None:
+def write_note(cfg: DictConfig, overrides: list[str], folder: Path, written: str | None) -> None:
     """Notes in `folder` what the run was composed to, for what comes after it; no secrets, there or where Hydra wrote.
 
     Args:

@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from lcomp.config.instantiation import find, names_of
-from lcomp.config.repository import Kept
+from lcomp.config.repository import CachedRepository
 from lcomp.errors import UserError
 
 GROUPS = ("data", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
@@ -43,10 +43,10 @@ def compose(overrides: Sequence[str], config_dir: Path | str | None = None) -> D
     if config_dir is not None:
         given.append(f"hydra.searchpath=['file://{Path(config_dir).resolve()}']")
     with hydra.initialize_config_dir(str(folder().resolve()), version_base="1.3"):
-        return settled(hydra.compose("config", given), given)
+        return without_leftovers(hydra.compose("config", given), given)
 
 
-def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def without_leftovers(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """`cfg` less the keys that are left over from a choice of lcomp's whose `_target_` was replaced.
 
     What the command line, an experiment or a file of the user's own states stays, whatever its value, for the class to
@@ -62,18 +62,18 @@ def settled(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if only_own_files(loader) and not any(word in o for o in overrides for word in ("_target_", "searchpath")):
         return cfg  # as nearly always: nothing can have been replaced
     try:
-        origin = Origin.of(loader, overrides)
+        origin = ValueSources.of(loader, overrides)
     except HydraException:  # not composed here: then every key is taken, or refused
         return cfg
     cfg = copy.deepcopy(cfg)
     with flag_override(cfg, ["struct", "readonly"], False):
-        for path, node in list(nodes(cfg)):
-            origin.drop_left_over(path, node)
-        hand_on_perturb(cfg)
+        for path, node in list(target_nodes(cfg)):
+            origin.drop_leftovers(path, node)
+        pass_perturb_to_data(cfg)
     return cfg
 
 
-def file_of(key: str, overrides: Sequence[str] = ()) -> str:
+def file_stating(key: str, overrides: Sequence[str] = ()) -> str:
     """The file that states `key`, of those that are composed; an empty text where none does, or that is not known.
 
     Args:
@@ -98,7 +98,7 @@ def loaded_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> tuple[An
 
 
 @dataclass
-class Origin:
+class ValueSources:
     """Where a configuration's values come from.
 
     Attributes:
@@ -107,41 +107,41 @@ class Origin:
     """
 
     chosen: DictConfig = field(default_factory=lambda: OmegaConf.create({}))
-    asked: set[str] = field(default_factory=set)
+    requested: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, loader: ConfigLoaderImpl, overrides: Sequence[str]) -> Origin:
+    def of(cls, loader: ConfigLoaderImpl, overrides: Sequence[str]) -> ValueSources:
         """Loads what `overrides` choose, file by file."""
         made = cls()
         found, files = loaded_files(loader, overrides)
         for config_path, loaded in files:
-            if of_a_group(config_path) and loaded.path == f"file://{folder().resolve()}":
+            if is_group_choice(config_path) and loaded.path == f"file://{folder().resolve()}":
                 made.chosen.merge_with(loaded.config)
             else:
-                made.ask(OmegaConf.to_container(loaded.config))
+                made.note_requested(OmegaConf.to_container(loaded.config))
         for override in found.config_overrides:
-            made.ask(override.value(), override.key_or_group)
+            made.note_requested(override.value(), override.key_or_group)
         for group, by in found.overrides.override_metadata.items():
-            if by.external_override or not of_a_group(by.containing_config_path):
-                made.ask(None, group.replace("/", "."))
+            if by.external_override or not is_group_choice(by.containing_config_path):
+                made.note_requested(None, group.replace("/", "."))
         return made
 
-    def ask(self, value: Any, key: str = "") -> None:
+    def note_requested(self, value: Any, key: str = "") -> None:
         """Notes `key`, those above it, and those inside `value`."""
         parts = key.split(".")
-        self.asked |= {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+        self.requested |= {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
         for name, inside in value.items() if isinstance(value, dict) else ():
-            self.ask(inside, f"{key}.{name}" if key else str(name))
+            self.note_requested(inside, f"{key}.{name}" if key else str(name))
 
-    def drop_left_over(self, path: str, node: DictConfig) -> None:
+    def drop_leftovers(self, path: str, node: DictConfig) -> None:
         """Takes out of `node` what the choice says whose `_target_` it has no more."""
         before = OmegaConf.select(self.chosen, path)
         if not isinstance(before, DictConfig) or before.get("_target_") in (None, node._target_):
             return
-        former, now = raw(before), raw(node)
+        former, now = unresolved(before), unresolved(node)
         for key, value in now.items():
             run_reads = key.startswith("_") or (path == "kd" and key in KD_RUN_KEYS)
-            if run_reads or f"{path}.{key}" in self.asked or key not in former or former[key] != value:
+            if run_reads or f"{path}.{key}" in self.requested or key not in former or former[key] != value:
                 continue
             if "${" not in str(value) or key not in names_of(find(node._target_, f"{path}._target_")):
                 del node[key]
@@ -152,27 +152,27 @@ def only_own_files(loader: ConfigLoaderImpl) -> bool:
     return {source.path for source in loader.get_sources() if source.scheme() == "file"} == {str(folder().resolve())}
 
 
-def of_a_group(path: str | None) -> bool:
+def is_group_choice(path: str | None) -> bool:
     """Whether the file is a choice of a part of the run, not an experiment or the like."""
     return str(path).partition("/")[0] in (*GROUPS, "logger")
 
 
-def nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
+def target_nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
     """Every node with a `_target_`, and its path."""
     if not cfg._is_none() and cfg.get("_target_") is not None:
         yield path, cfg
     for key, value in list(cfg.items_ex(resolve=False)) if not cfg._is_none() else ():
         if isinstance(value, DictConfig) and not value._is_interpolation():
-            yield from nodes(value, f"{path}.{key!s}" if path else str(key))
+            yield from target_nodes(value, f"{path}.{key!s}" if path else str(key))
 
 
-def raw(node: DictConfig) -> dict[str, Any]:
+def unresolved(node: DictConfig) -> dict[str, Any]:
     """`node` with its interpolations as they are written."""
     written: dict[str, Any] = OmegaConf.to_container(node, resolve=False)  # type: ignore[assignment]
     return written
 
 
-def hand_on_perturb(cfg: DictConfig) -> None:
+def pass_perturb_to_data(cfg: DictConfig) -> None:
     """Sees to it that perturbations which are asked for reach the data.
 
     Raises:
@@ -185,7 +185,8 @@ def hand_on_perturb(cfg: DictConfig) -> None:
         names = ",".join(OmegaConf.select(cfg, asked[0]))
         raise UserError(
             f"{asked[0]}={names}: {cfg.data._target_} takes no `perturb`: its training images would stay as they are; "
-            "leave it out, or give the class an argument `perturb` (name to settings: lcomp.data.augmentation.make)"
+            "leave it out, or give the class an argument `perturb` (name to settings: "
+            "lcomp.data.augmentation.make_augmentations)"
         )
     cfg.data.perturb = "${perturb}"
 
@@ -199,7 +200,7 @@ def config_loader() -> ConfigLoaderImpl:
         loader = ConfigLoaderImpl(path)
         if GlobalHydra.instance().is_initialized():  # in a sweep, files are as they were when it began
             kept = getattr(getattr(GlobalHydra.instance().config_loader(), "repository", None), "read", None)
-            loader.repository = loader.repository if kept is None else Kept(path, kept)
+            loader.repository = loader.repository if kept is None else CachedRepository(path, kept)
         return loader
     if GlobalHydra.instance().is_initialized():
         return ConfigLoaderImpl(GlobalHydra.instance().config_loader().get_search_path())

@@ -15,7 +15,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 
 log = logging.getLogger(__name__)
 KINDS: dict[Any, tuple[tuple[type, ...], str]] = {  # what a parameter's annotation accepts, and its name in messages
@@ -115,13 +115,13 @@ def missing(path: str, parent: Any) -> str:
         here = sorted({p.stem for p in Path.cwd().glob("*.py")} | {p.parent.name for p in Path.cwd().glob("*/*.py")})
         return (
             f"no installed package and no file {name}.py or folder {name} in {Path.cwd()} is of that name; "
-            f"a file here works: {name}.py{nearest(name, here)}"
+            f"a file here works: {name}.py{suggestion(name, here)}"
         )
     inside = {n: value for n, value in vars(parent).items() if callable(value) and not n.startswith("_")}
     has = [n for n, value in inside.items() if getattr(value, "__module__", "") == outer] or list(inside)
     shown = ", ".join(has[:20]) + (", ..." if len(has) > 20 else "")
     where = getattr(parent, "__file__", None) or "the package"
-    return f"{outer}, {where}, has no {name}; it has {shown or 'no class'}{nearest(name, has)}"
+    return f"{outer}, {where}, has no {name}; it has {shown or 'no class'}{suggestion(name, has)}"
 
 
 def constructors(made: Callable[..., Any]) -> list[Callable[..., Any]]:
@@ -166,7 +166,7 @@ def check(plain: Mapping[str, Any], group: str) -> None:
         for key, value in plain.items():
             if not key.startswith("_") and key not in allowed and not takes_any(made):
                 takes = f"takes {', '.join(allowed)}" if allowed else "takes no arguments"
-                raise UserError(f"{group}.{key}={value}: {plain['_target_']} {takes}{nearest(key, allowed)}")
+                raise UserError(f"{group}.{key}={value}: {plain['_target_']} {takes}{suggestion(key, allowed)}")
         check_kinds(made, plain, group)
     for key, value in plain.items():
         if isinstance(value, Mapping):

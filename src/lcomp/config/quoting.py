@@ -16,28 +16,28 @@ Kind = TypeVar("Kind", list[Any], str)
 MADE = ("resume=", "hydra.sweep.dir=", "hydra.sweeper.resume=")  # of a command, by the one that resumes
 
 
-def command(arguments: Iterable[Any], flags: Sequence[str] = ()) -> str:
+def shell_command(arguments: Iterable[Any], flags: Sequence[str] = ()) -> str:
     """A command of lcomp's, for a POSIX shell.
 
     Args:
         arguments: overrides, in Hydra's grammar.
-        flags: as `flags` gives them, and `-m`.
+        flags: as `search_flags` gives them, and `-m`.
     """
     return shlex.join(["python", "-m", "lcomp", *flags, *map(str, arguments)])
 
 
-def resuming(arguments: Iterable[Any], folder: Path, flags: Sequence[str] = ()) -> str:
+def resume_command(arguments: Iterable[Any], folder: Path, flags: Sequence[str] = ()) -> str:
     """The command that goes on with the sweep in `folder`."""
     kept = [argument for argument in arguments if not str(argument).startswith(MADE)]
-    return command([*kept, f"resume={folder}"], ["-m", *flags])
+    return shell_command([*kept, f"resume={folder}"], ["-m", *flags])
 
 
-def resume(folder: Path | str) -> str:
+def resume_advice(folder: Path | str) -> str:
     """What is added to a sweep's command to go on with it."""
     return shlex.quote(f"resume={folder}")
 
 
-def value(text: str) -> str:
+def quoted_value(text: str) -> str:
     """`text` as Hydra's grammar has it: as it is, where that means itself, else in quotes."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -52,7 +52,7 @@ def value(text: str) -> str:
     return f"'{escaped}'"
 
 
-def flags(hydra: Any) -> list[str]:
+def search_flags(hydra: Any) -> list[str]:
     """The flags that a command was given to find its configuration.
 
     Args:
@@ -72,7 +72,7 @@ def flags(hydra: Any) -> list[str]:
 
 
 def search_paths(hydra: Any) -> list[str]:
-    """The overrides of Hydra itself that a single run needs to find its configuration; `hydra` as of `flags`."""
+    """The overrides of Hydra itself that a single run needs to find its configuration; `hydra` as of `search_flags`."""
     given = unresolved(hydra, "overrides", "hydra", list)
     return [str(one) for one in given if str(one).lstrip("+").startswith("hydra.searchpath=")]
 

@@ -10,7 +10,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.config_source import ConfigResult
 
 
-class Kept(ConfigRepository):
+class CachedRepository(ConfigRepository):
     """Hydra's repository of files, each as it was when it was first read; so workers get it.
 
     Attributes:
@@ -21,7 +21,7 @@ class Kept(ConfigRepository):
         super().__init__(search_path)
         self.read: dict[str, ConfigResult] = {} if read is None else read
 
-    def __deepcopy__(self, memo: Any) -> Kept:  # Hydra copies it for each composition
+    def __deepcopy__(self, memo: Any) -> CachedRepository:  # Hydra copies it for each composition
         made = copy.copy(self)
         made.sources = list(self.sources)
         return made

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from lcomp.config import composition
 from lcomp.config.composition import GROUPS, KD_RUN_KEYS, folder
 from lcomp.config.instantiation import find
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 
 __all__ = ["GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
@@ -34,12 +34,12 @@ def overrides(cfg: Any) -> list[str]:
     return [str(override).replace("\\:", ":") for override in cfg.overrides.task]
 
 
-def shows(cfg: Any) -> bool | str:
+def shows_progress(cfg: Any) -> bool | str:
     """What `progress` is for a sweep, whose runs check their own."""
     return cfg.progress if cfg.progress in (True, False) else "auto"
 
 
-def check(cfg: DictConfig) -> None:
+def check_settings(cfg: DictConfig) -> None:
     """Raises UserError for a setting of the run itself that cannot be; groups check their own keys."""
     check_keys(cfg)
     fits: list[Rule] = [
@@ -78,7 +78,7 @@ def check(cfg: DictConfig) -> None:
         if not isinstance(value, kind) or not allowed(value):
             raise UserError(f"{key}={value}: must be {words}")
     if cfg.kd:
-        check_chain(cfg.kd)
+        check_teacher_chain(cfg.kd)
 
 
 def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -98,7 +98,7 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
             named = re.search(rf"\$\{{{re.escape(path)}[.\[}}]", written)  # a value of its own, for other keys to name
             if key in known or named:
                 continue
-            file = composition.file_of(path, overrides)
+            file = composition.file_stating(path, overrides)
             where = f" (in {file})" if file else ""
             if not section and key in HEADED:
                 raise UserError(
@@ -106,7 +106,7 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
                     "so that its keys are the run's own"
                 )
             allowed = [f"{prefix}{one!s}" for one in known if one not in HIDDEN]
-            hint = nearest(path, allowed)
+            hint = suggestion(path, allowed)
             raise UserError(f"{path}{where}: nothing reads this key; allowed are {', '.join(allowed)}{hint}")
 
 
@@ -121,7 +121,7 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def check_chain(kd: DictConfig) -> None:
+def check_teacher_chain(kd: DictConfig) -> None:
     """Raises UserError for teachers that are no paths, and for a chain of teachers that cannot be."""
     teacher, assistants, generations = kd.get("teacher"), kd.get("assistants", []), kd.get("generations", 1)
     if not isinstance(teacher, str | None) and not (
@@ -141,13 +141,13 @@ def check_chain(kd: DictConfig) -> None:
                 )
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def plain_dict(cfg: DictConfig) -> dict[str, Any]:
     """The resolved configuration as a dictionary."""
     resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     return resolved
 
 
-def params(cfg: DictConfig) -> dict[str, Any]:
+def technique_params(cfg: DictConfig) -> dict[str, Any]:
     """The technique parameters in force, flat: `{"kd.temperature": 3, "prune.schedule": "cubic", ...}`."""
     found: dict[str, Any] = {}
 
@@ -161,29 +161,29 @@ def params(cfg: DictConfig) -> dict[str, Any]:
                 found[f"{prefix}.{key}"] = value
 
     for family in FAMILIES:
-        flatten(plain(cfg)[family], family)
+        flatten(plain_dict(cfg)[family], family)
     for group in ("robustness", "pack", "runtime", "perturb"):
-        flatten(plain(cfg)[group], group)
+        flatten(plain_dict(cfg)[group], group)
     return found
 
 
-def learned(cfg: DictConfig) -> dict[str, Any]:
+def training_data_settings(cfg: DictConfig) -> dict[str, Any]:
     """What of `data` a network's weights depend on beside the images themselves: neither where these lie nor what the
     network is measured on."""
     return without(cfg.data, "root", "download", "dataset", "eval_perturbations", "mnist_c_root")
 
 
-def student(cfg: DictConfig) -> DictConfig:
+def student_config(cfg: DictConfig) -> DictConfig:
     """The model to train: the one that `kd.student` names, or the baseline's own."""
     name = cfg.kd.get("student", "same")
     if name in ("same", "fresh"):
         node = cfg.model
         assert isinstance(node, DictConfig)
         return node
-    return model(cfg, "kd.student", name, "same", "fresh")
+    return model_config(cfg, "kd.student", name, "same", "fresh")
 
 
-def model(cfg: DictConfig, key: str, name: str, *words: str) -> DictConfig:
+def model_config(cfg: DictConfig, key: str, name: str, *words: str) -> DictConfig:
     """The model that `key` names, as a part of `cfg`: a file model/NAME.yaml wherever Hydra looks for one, or a class,
     package.Class, with its own defaults.
 
@@ -197,24 +197,25 @@ def model(cfg: DictConfig, key: str, name: str, *words: str) -> DictConfig:
     if name in allowed:
         override = [f"model={name}"]
         composed = loader.load_configuration("config", override, RunMode.RUN, from_shell=False)
-        node = composition.settled(composed, override).model
+        node = composition.without_leftovers(composed, override).model
     elif "." in name:
         find(name, key)
         node = OmegaConf.create({"_target_": name})
     else:
         everything = [*words, *allowed]
         raise UserError(
-            f"{key}={name}: allowed are {', '.join(everything)}, or a class as package.Class{nearest(name, everything)}"
+            f"{key}={name}: allowed are {', '.join(everything)}, or a class as package.Class"
+            + suggestion(name, everything)
         )
     assert isinstance(node, DictConfig)
     node._set_parent(cfg)  # what it interpolates is this run's
     return node
 
 
-def links(cfg: DictConfig) -> list[DictConfig]:
+def intermediate_models(cfg: DictConfig) -> list[DictConfig]:
     """The models between the first teacher and the student: assistants, then the student's earlier generations."""
-    assistants = [model(cfg, "kd.assistants", name) for name in cfg.kd.get("assistants", [])]
-    return assistants + [student(cfg)] * (cfg.kd.get("generations", 1) - 1)
+    assistants = [model_config(cfg, "kd.assistants", name) for name in cfg.kd.get("assistants", [])]
+    return assistants + [student_config(cfg)] * (cfg.kd.get("generations", 1) - 1)
 
 
 def starts_from_baseline(cfg: DictConfig) -> bool:
@@ -224,4 +225,4 @@ def starts_from_baseline(cfg: DictConfig) -> bool:
 
 def without(node: DictConfig, *keys: str) -> dict[str, Any]:
     """`node` as a plain dictionary less `keys`."""
-    return {key: value for key, value in plain(node).items() if key not in keys}
+    return {key: value for key, value in plain_dict(node).items() if key not in keys}

@@ -16,7 +16,7 @@ from lcomp.record.result import Result
 
 
 @dataclass
-class Typed:
+class TypedCommand:
     """What later stages of a sweep know of its command.
 
     Attributes:
@@ -27,7 +27,7 @@ class Typed:
 
     loader: ConfigLoader
     master: DictConfig
-    point: Callable[[Result], list[str] | None]
+    point_of: Callable[[Result], list[str] | None]
 
     def configuration(self, result: Result, folder: Path) -> DictConfig:
         """What the command composes the run of a record to, Hydra's part of it included.
@@ -35,11 +35,11 @@ class Typed:
         Raises:
             Refused: the command has no such run.
         """
-        point = self.point(result)
+        point = self.point_of(result)
         if point is None:
             asked = one_line(" ".join(result.overrides))[:200] or "its record names no overrides"
             raise Refused(f"{folder}: no run of this command ({asked})")
-        composed = composition.settled(self.loader.load_sweep_config(self.master, point), point)
+        composed = composition.without_leftovers(self.loader.load_sweep_config(self.master, point), point)
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = int(folder.name)
             composed.hydra.runtime.output_dir = str(folder.absolute())

@@ -19,7 +19,7 @@ LIBRARIES = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
 INSTALLED = {"site-packages", "dist-packages"}
 
 
-def reached(targets: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
+def reachable_code(targets: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
     """The SHA-256 of each of the user's modules that `targets` (by their dotted paths) reach, and what identifies each
     installed package.
 
@@ -29,37 +29,37 @@ def reached(targets: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
     """
     own: dict[str, str] = {}
     packages: dict[str, str] = {}
-    homes = [name for target, made in targets.items() for name in homes_of(target, made)]
+    homes = [name for target, made in targets.items() for name in home_modules(target, made)]
     waiting, named = list(homes), {name.partition(".")[0] for name in homes}
     while waiting:
         name = waiting.pop()
         top = name.partition(".")[0]
         if name in own or top in packages or top == "lcomp":
             continue
-        spec = spec_of(name)
+        spec = find_spec(name)
         path = Path(spec.origin) if spec and spec.origin else None
         if is_installed(top):
-            packages[top] = installed(top, files=top in named)
+            packages[top] = installed_identity(top, files=top in named)
         elif path is not None and path.is_file() and not str(path).startswith(LIBRARIES):
             own[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-            waiting += [*parents(name), *(imports(path, name) if path.suffix == ".py" else ())]
+            waiting += [*parent_packages(name), *(imports(path, name) if path.suffix == ".py" else ())]
     return own | {f"{name} (installed)": version for name, version in packages.items()}
 
 
-def homes_of(target: str, made: Any) -> Iterable[str]:
+def home_modules(target: str, made: Any) -> Iterable[str]:
     """The module that `target` names, and the one that defines what stands there."""
-    named = [name for name in parents(target) if spec_of(name) is not None][-1:]
+    named = [name for name in parent_packages(target) if find_spec(name) is not None][-1:]
     defining = getattr(inspect.unwrap(made), "__module__", None)
     return dict.fromkeys([*named, *([defining] if defining else [])])
 
 
-def parents(name: str) -> list[str]:
+def parent_packages(name: str) -> list[str]:
     """The packages around a module, from the outermost; their own code runs before its."""
     parts = name.split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts))]
 
 
-def spec_of(name: str) -> ModuleSpec | None:
+def find_spec(name: str) -> ModuleSpec | None:
     """Where a module is, found without running anything; None where it is not."""
     loaded = getattr(sys.modules.get(name), "__spec__", None)
     if isinstance(loaded, ModuleSpec):
@@ -70,7 +70,7 @@ def spec_of(name: str) -> ModuleSpec | None:
             return importlib.util.find_spec(name)
         except ValueError:  # a module of the process that was not imported, such as __main__
             return None
-    around = spec_of(outer)
+    around = find_spec(outer)
     if around is None or around.submodule_search_locations is None:
         return None
     return PathFinder.find_spec(name, list(around.submodule_search_locations))
@@ -91,7 +91,7 @@ def imports(path: Path, module: str) -> Iterator[str]:
             base = ".".join([*outer, *([node.module] if node.module else [])])
             yield base
             if not is_installed(base.partition(".")[0]):
-                yield from (f"{base}.{alias.name}" for alias in node.names if spec_of(f"{base}.{alias.name}"))
+                yield from (f"{base}.{alias.name}" for alias in node.names if find_spec(f"{base}.{alias.name}"))
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
@@ -100,7 +100,7 @@ def imports(path: Path, module: str) -> Iterator[str]:
 
 def is_installed(package: str) -> bool:
     """Whether a package lies where installers put them, and one of them knows it."""
-    spec = spec_of(package)
+    spec = find_spec(package)
     places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
     return any(INSTALLED & set(Path(place).parts) for place in places) and package in distributions()
 
@@ -111,7 +111,7 @@ def distributions() -> Mapping[str, list[str]]:
     return importlib.metadata.packages_distributions()
 
 
-def installed(package: str, files: bool) -> str:
+def installed_identity(package: str, files: bool) -> str:
     """What identifies an installed package: its version, and with `files` the hashes of its files."""
     found = [importlib.metadata.distribution(name) for name in sorted(set(distributions()[package]))]
     told = [[one.metadata["Name"], one.version, *([one.read_text("RECORD")] if files else [])] for one in found]

@@ -9,15 +9,15 @@ from typing import Any
 from torch import Generator, Tensor
 
 from lcomp.config.instantiation import build
-from lcomp.data.perturbations import PERTURBATIONS, Perturbation, find
-from lcomp.errors import UserError, one_of
+from lcomp.data.perturbations import PERTURBATIONS, Perturbation, find_perturbation
+from lcomp.errors import UserError, validate_choice
 
-Change = Callable[[Tensor, Generator], Tensor]  # float32 (N, C, H, W) in [0, 1] -> same
-DRAWN = {"augmix": "lcomp.data.augmix.AugMix", "leave_one_out": "lcomp.data.leave_one_out.LeaveOneOut"}
+Augmentation = Callable[[Tensor, Generator], Tensor]  # float32 (N, C, H, W) in [0, 1] -> same
+RANDOM_AUGMENTATIONS = {"augmix": "lcomp.data.augmix.AugMix", "leave_one_out": "lcomp.data.leave_one_out.LeaveOneOut"}
 
 
-def make(perturb: Mapping[str, Mapping[str, Any] | Change] | Change) -> list[Change]:
-    """The changes that `perturb` names, in the order of `PERTURBATIONS` and `DRAWN`, whatever its own; then the user's.
+def make_augmentations(perturb: Mapping[str, Mapping[str, Any] | Augmentation] | Augmentation) -> list[Augmentation]:
+    """The changes that `perturb` names, in the order of `PERTURBATIONS` and `RANDOM_AUGMENTATIONS`, whatever its own; then the user's.
 
     Args:
         perturb: name to settings: `{"rotation": {"severity": 3}, "augmix": {"width": 2}}`; a user's own change
@@ -30,26 +30,26 @@ def make(perturb: Mapping[str, Mapping[str, Any] | Change] | Change) -> list[Cha
         return [perturb]
     if not isinstance(perturb, Mapping):
         raise UserError(f"perturb={perturb}: must be names with their settings, such as {{rotation: {{severity: 3}}}}")
-    names, own = [*PERTURBATIONS, *DRAWN], [change for change in perturb.values() if callable(change)]
+    names, own = [*PERTURBATIONS, *RANDOM_AUGMENTATIONS], [change for change in perturb.values() if callable(change)]
     known = {name: settings for name, settings in perturb.items() if not callable(settings)}
     for name, settings in known.items():
-        one_of("perturb", name, names)
+        validate_choice("perturb", name, names)
         if not isinstance(settings, Mapping):
             raise UserError(f"perturb.{name}={settings}: must be its settings, such as {{severity: 3}}")
-    return [make_one(name, known[name]) for name in names if name in known] + own
+    return [make_augmentation(name, known[name]) for name in names if name in known] + own
 
 
-def make_one(name: str, settings: Mapping[str, Any]) -> Change:
+def make_augmentation(name: str, settings: Mapping[str, Any]) -> Augmentation:
     """The change of that name; without settings a perturbation has severity 3."""
     key = f"perturb.{name}"
-    if name in DRAWN:
-        made: Change = build({"_target_": DRAWN[name], **settings}, key)
+    if name in RANDOM_AUGMENTATIONS:
+        made: Augmentation = build({"_target_": RANDOM_AUGMENTATIONS[name], **settings}, key)
         return made
     unknown = [setting for setting in settings if setting != "severity"]
     if unknown:
         raise UserError(f"{key}.{unknown[0]}: no such key; allowed is severity")
     severity = settings.get("severity", 3)
-    return partial(at_severity, find(name, severity, f"{key}.severity"), severity)
+    return partial(at_severity, find_perturbation(name, severity, f"{key}.severity"), severity)
 
 
 def at_severity(perturbation: Perturbation, severity: int, images: Tensor, generator: Generator) -> Tensor:

@@ -51,7 +51,7 @@ class AugMix:
             raise UserError(f"{key}.alpha={alpha}: must be above 0; 1 is usual")
         if not operations:
             raise UserError(f"{key}.operations=[]: name one or more of {', '.join(perturbations.PERTURBATIONS)}")
-        self.operations = [perturbations.find(name, 1, f"{key}.operations") for name in operations]
+        self.operations = [perturbations.find_perturbation(name, 1, f"{key}.operations") for name in operations]
         self.severity, self.width, self.depth, self.alpha = severity, width, depth, alpha
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
@@ -70,5 +70,5 @@ class AugMix:
         for place in range(self.depth):
             chosen = np.where(place < depths, random.integers(len(self.operations), size=len(images)), -1)
             severities = random.integers(1, self.severity + 1, len(self.operations)).tolist()
-            perturbations.change(images, torch.from_numpy(chosen), self.operations, severities, generator)
+            perturbations.perturb_each(images, torch.from_numpy(chosen), self.operations, severities, generator)
         return images

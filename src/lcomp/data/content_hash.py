@@ -19,12 +19,12 @@ from lcomp.data import MNISTDataModule, content_hash
 from lcomp.data.datamodule import Examples
 from lcomp.errors import UserError
 
-KEPT = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
+CACHE_ATTRIBUTE = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
 
-TRIED = 16  # examples that are read twice, to see whether they stay the same
+PROBED = 16  # examples that are read twice, to see whether they stay the same
 
 
-def content(loader: Any, split: str) -> tuple[str, int]:
+def split_hash(loader: Any, split: str) -> tuple[str, int]:
     """SHA-256 and number of the examples behind a loader; batches, shuffling and random draws do not enter.
 
     What can be indexed is read in its own order, whatever the loader draws; tensors in memory are taken whole, and
@@ -41,19 +41,19 @@ def content(loader: Any, split: str) -> tuple[str, int]:
     indexed = not isinstance(dataset, IterableDataset) and hasattr(dataset, "__getitem__")
     readable = isinstance(dataset, Examples) or (indexed and getattr(loader, "batch_sampler", ...) is not None)
     if readable:
-        found, again = (hashed(tried(dataset), split) for _ in range(2))
+        found, again = (ordered_hash(probe_examples(dataset), split) for _ in range(2))
     else:  # by whole batches, where a sampler draws these
-        found, again = (summed(loader if indexed else dataset, split) for _ in range(2))
+        found, again = (unordered_hash(loader if indexed else dataset, split) for _ in range(2))
     if found != again:
         raise UserError(
             f"data: the {split} examples differ from one reading to the next, each with the same seeds: nothing shows "
             "when they change; give the DataModule an attribute sha256, a text that you change with them"
         )
-    sha256, count = hashed(parts(dataset), split) if readable else found
+    sha256, count = ordered_hash(dataset_parts(dataset), split) if readable else found
     return sha256, len(dataset) if indexed else count
 
 
-def parts(dataset: Any) -> Iterator[Any]:
+def dataset_parts(dataset: Any) -> Iterator[Any]:
     """What an indexed dataset consists of."""
     torchvisions = any(c.__module__.startswith("torchvision.datasets") for c in type(dataset).__mro__)
     if isinstance(dataset, TensorDataset):
@@ -62,10 +62,10 @@ def parts(dataset: Any) -> Iterator[Any]:
         yield from (dataset.images, dataset.labels)
     elif isinstance(dataset, Subset):
         yield np.asarray(dataset.indices)
-        yield from parts(dataset.dataset)
+        yield from dataset_parts(dataset.dataset)
     elif isinstance(dataset, ConcatDataset):
         for one in dataset.datasets:
-            yield from parts(one)
+            yield from dataset_parts(one)
     elif torchvisions and hasattr(dataset, "samples"):  # of folders: the files as they are, quicker than their pixels
         yield from ((Path(path).read_bytes(), label) for path, label in dataset.samples)
     elif torchvisions and hasattr(dataset, "data"):
@@ -74,35 +74,35 @@ def parts(dataset: Any) -> Iterator[Any]:
         yield from (dataset[index] for index in range(len(dataset)))
 
 
-def tried(dataset: Any) -> Iterator[Any]:
+def probe_examples(dataset: Any) -> Iterator[Any]:
     """A few examples from all over a dataset; none of one whose random draws are left out anyway."""
     if not isinstance(dataset, TensorDataset | Examples) and len(dataset):
-        yield from (dataset[int(index)] for index in np.linspace(0, len(dataset) - 1, TRIED))
+        yield from (dataset[int(index)] for index in np.linspace(0, len(dataset) - 1, PROBED))
 
 
-def hashed(values: Iterable[Any], split: str) -> tuple[str, int]:
+def ordered_hash(values: Iterable[Any], split: str) -> tuple[str, int]:
     """SHA-256 of values in their order, and their number."""
     hasher, count = hashlib.sha256(), 0
-    with one_seed():
+    with fixed_seed():
         for value in values:
-            feed(hasher, value, split)
+            update_hash(hasher, value, split)
             count += 1
     return hasher.hexdigest(), count
 
 
-def summed(values: Iterable[Any], split: str) -> tuple[str, int]:
+def unordered_hash(values: Iterable[Any], split: str) -> tuple[str, int]:
     """The sum of the hashes of values that come in any order, and their number."""
     total, count = 0, 0
-    with one_seed():
+    with fixed_seed():
         for value in values:
             hasher = hashlib.sha256()
-            feed(hasher, value, split)
+            update_hash(hasher, value, split)
             total += int.from_bytes(hasher.digest())
             count += 1
     return f"{total % 2**256:064x}", count
 
 
-def feed(hasher: Any, value: Any, split: str) -> None:
+def update_hash(hasher: Any, value: Any, split: str) -> None:
     """Gives a value to a hash: its type, its shape and its bytes.
 
     Raises:
@@ -117,13 +117,13 @@ def feed(hasher: Any, value: Any, split: str) -> None:
     elif value is None or isinstance(value, bool | int | float | complex | str | bytes):
         hasher.update(f"{type(value).__name__} {value!r};".encode())
     elif isinstance(value, Mapping):
-        feed(hasher, sorted((str(key), inside) for key, inside in value.items()), split)
+        update_hash(hasher, sorted((str(key), inside) for key, inside in value.items()), split)
     elif isinstance(value, Sequence):
         hasher.update(f"{len(value)} of ".encode())
         for inside in value:
-            feed(hasher, inside, split)
+            update_hash(hasher, inside, split)
     elif hasattr(value, "__array_interface__"):  # a picture of PIL
-        feed(hasher, np.asarray(value), split)
+        update_hash(hasher, np.asarray(value), split)
     else:
         raise UserError(
             f"data: a {split} example holds a {type(value).__name__}, which shows nothing of itself to hash; return "
@@ -132,7 +132,7 @@ def feed(hasher: Any, value: Any, split: str) -> None:
 
 
 @contextmanager
-def one_seed() -> Iterator[None]:
+def fixed_seed() -> Iterator[None]:
     """The same random state for each reading, and afterwards the one from before."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -146,7 +146,7 @@ def one_seed() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def dataset(data: Any) -> dict[str, Any]:
+def dataset_record(data: Any) -> dict[str, Any]:
     """The record's `dataset`: name, SHA-256 and the sizes of the splits.
 
     A user's DataModule may state `name` and `sha256`, a text that changes with its examples; otherwise its class names
@@ -156,16 +156,16 @@ def dataset(data: Any) -> dict[str, Any]:
     Raises:
         UserError: the examples cannot be hashed.
     """
-    kept: dict[str, Any] | None = vars(data).get(KEPT)
+    kept: dict[str, Any] | None = vars(data).get(CACHE_ATTRIBUTE)
     if kept is None:
         loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
         stated = getattr(data, "sha256", None)
         if stated is None or (isinstance(data, MNISTDataModule) and type(data) is not MNISTDataModule):
-            seen = {part: content_hash.content(loader, part) for part, loader in loaders.items()}
+            seen = {part: content_hash.split_hash(loader, part) for part, loader in loaders.items()}
             sha256 = hashlib.sha256(json.dumps([stated, *(one for one, _ in seen.values())]).encode()).hexdigest()
             sizes = {part: count for part, (_, count) in seen.items()}
         else:
             sha256, sizes = stated, {part: len(loader.dataset) for part, loader in loaders.items()}
         kept = {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
-        vars(data)[KEPT] = kept
+        vars(data)[CACHE_ATTRIBUTE] = kept
     return dict(kept)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lcomp.data import augmentation, mnist_c_files, perturbations, sources
-from lcomp.data.augmentation import Change
+from lcomp.data.augmentation import Augmentation
 from lcomp.errors import UserError
 
 EPOCH = 54_000  # an epoch is as many examples on every data set, so that optimizer steps agree
@@ -28,7 +28,7 @@ class Examples(Dataset[tuple[Tensor, ...]]):
     batch, so that a resumed run sees the same images and another epoch sees others.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, changes: Sequence[Change] = (), seed: int = 0):
+    def __init__(self, images: Tensor, labels: Tensor, changes: Sequence[Augmentation] = (), seed: int = 0):
         self.images, self.labels, self.changes, self.seed = images, labels, changes, seed
         self.extra: tuple[Tensor, ...] = ()
 
@@ -38,7 +38,7 @@ class Examples(Dataset[tuple[Tensor, ...]]):
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
         """The batch at `index` (B,): float32 images in [0, 1], int64 labels, the further tensors."""
         images = self.images[index].float().div_(255)
-        generator = perturbations.seeded(self.seed, zlib.crc32(index.numpy().tobytes()))
+        generator = perturbations.seeded_generator(self.seed, zlib.crc32(index.numpy().tobytes()))
         for change in self.changes:
             images = change(images, generator)
         return (images, self.labels[index], *(tensor[index] for tensor in self.extra))
@@ -105,9 +105,9 @@ class MNISTDataModule(pl.LightningDataModule):
         if epoch_examples < 1:
             raise UserError(f"data.epoch_examples={epoch_examples}: training examples per epoch, 1 or more")
         self.batch_size, self.epoch_examples, self.seed = batch_size, epoch_examples, seed
-        changes = augmentation.make(perturb or {})
+        changes = augmentation.make_augmentations(perturb or {})
         self.eval_perturbations = {text: parse(text) for text in eval_perturbations}
-        digits = sources.load(dataset, Path(root), download)
+        digits = sources.load_digits(dataset, Path(root), download)
         self.name, self.sha256 = digits.name, digits.sha256
         images, labels = torch.from_numpy(np.array(digits.images)), torch.from_numpy(digits.labels.astype(np.int64))
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels)))
@@ -122,7 +122,7 @@ class MNISTDataModule(pl.LightningDataModule):
         self.test = Examples(*test)
         self.mnist_c_root = None if mnist_c_root is None else Path(mnist_c_root)
         if self.mnist_c_root is not None:
-            mnist_c_files.check(self.mnist_c_root, self.test.labels)
+            mnist_c_files.check_files(self.mnist_c_root, self.test.labels)
 
     def carry_logits(self, teacher: Callable[[Tensor], Tensor]) -> bool:
         """Makes every training batch carry `teacher`'s logits as a third tensor, computed once. False, and
@@ -154,7 +154,7 @@ def parse(text: str) -> dict[str, int]:
         if name in found:
             raise UserError(f"data.eval_perturbations={text}: {name} twice; name it once")
         found[name] = int(number or 3)
-        perturbations.find(name, found[name], f"data.eval_perturbations={text}")
+        perturbations.find_perturbation(name, found[name], f"data.eval_perturbations={text}")
     return found
 
 

@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from lcomp.data import perturbations
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
-from lcomp.errors import UserError, one_of
+from lcomp.errors import UserError, validate_choice
 
 
 class LeaveOneOut:
@@ -29,7 +29,7 @@ class LeaveOneOut:
         key = "perturb.leave_one_out"
         if left_out is None:
             raise UserError(f"{key}.left_out: name the corruption that is judged, one of {', '.join(CORRUPTIONS)}")
-        one_of(f"{key}.left_out", left_out, list(CORRUPTIONS))
+        validate_choice(f"{key}.left_out", left_out, list(CORRUPTIONS))
         if severity not in (None, 1, 2, 3, 4, 5):
             raise UserError(f"{key}.severity={severity}: must be 1 to 5, or null for the published ones")
         if not 0 <= clean < 1:
@@ -44,4 +44,4 @@ class LeaveOneOut:
         count = len(images)
         chosen = torch.randint(len(self.corruptions), (count,), generator=generator)
         chosen[torch.rand(count, generator=generator) < self.clean] = -1
-        return perturbations.change(images.clone(), chosen, self.corruptions, self.severities, generator)
+        return perturbations.perturb_each(images.clone(), chosen, self.corruptions, self.severities, generator)

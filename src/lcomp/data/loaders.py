@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lcomp.data.batches import Form, children
 from lcomp.errors import UserError
-from lcomp.record.causes import refusing
+from lcomp.record.causes import as_user_error
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -38,7 +38,7 @@ def set_up(data: Any, name: str) -> Any:
     Raises:
         UserError: it fails, says no classes or shape, or its loaders or their first batches are not what can be read.
     """
-    with refusing(f"{name}: setting it up"):
+    with as_user_error(f"{name}: setting it up"):
         data.prepare_data()
         data.setup("fit")
         data.setup("test")
@@ -91,7 +91,7 @@ def last_batch(loader: Any) -> int | None:
 
 def first(loader: Batches) -> tuple[Tensor, Tensor]:
     """Pixels and labels of its first batch."""
-    with refusing(f"{loader.form.where}: reading a batch"):
+    with as_user_error(f"{loader.form.where}: reading a batch"):
         batch = next(iter(loader), None)
     if batch is None:
         raise UserError(f"{loader.form.where} is empty; give it images")
@@ -132,7 +132,7 @@ def batches(make: Callable[[], Any], form: Form, counts: dict[str, int]) -> Batc
     Raises:
         UserError: it fails, or returns no loader, several of them, or one that can be read only once.
     """
-    with refusing(form.where):
+    with as_user_error(form.where):
         loaders = several(make())
     if len(loaders) != 1:
         raise UserError(

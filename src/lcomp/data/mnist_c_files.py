@@ -16,7 +16,7 @@ from lcomp.errors import UserError
 IMAGES, LABELS = (10_000, 28, 28, 1), (10_000,)
 
 
-def load(root: Path, name: str) -> tuple[Tensor, Tensor]:
+def load_corruption(root: Path, name: str) -> tuple[Tensor, Tensor]:
     """The published images (10000, 1, 28, 28) uint8 and labels (10000,) int64 of the corruption `name`.
 
     Raises:
@@ -26,12 +26,12 @@ def load(root: Path, name: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.array(images)).movedim(3, 1), torch.from_numpy(np.array(labels))
 
 
-def check(root: Path, labels: Tensor) -> None:
+def check_files(root: Path, labels: Tensor) -> None:
     """Sees to it, without reading images, that all fifteen corruptions are under `root` and have the test split's
     `labels`.
 
     Raises:
-        UserError: as `load`, or other labels.
+        UserError: as `load_corruption`, or other labels.
     """
     if labels.shape != LABELS:
         raise UserError(
@@ -50,15 +50,15 @@ def check(root: Path, labels: Tensor) -> None:
 
 def images_file(root: Path, name: str) -> NDArray[np.uint8]:
     """The images (10000, 28, 28, 1) of a corruption, read when they are used."""
-    return read(root / name / "test_images.npy", np.uint8, IMAGES)
+    return map_array(root / name / "test_images.npy", np.uint8, IMAGES)
 
 
 def labels_file(root: Path, name: str) -> NDArray[np.int64]:
     """The labels (10000,) of a corruption."""
-    return read(root / name / "test_labels.npy", np.int64, LABELS)
+    return map_array(root / name / "test_labels.npy", np.int64, LABELS)
 
 
-def read(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+def map_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
     """The array in `path`, of that type and shape, mapped into memory."""
     allowed = f"allowed is an array of {np.dtype(dtype)} {shape}"
     mend = "Unpack mnist_c.zip of zenodo.org/record/3239543 there, or set data.mnist_c_root=null."

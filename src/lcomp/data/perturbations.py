@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from lcomp.data.operations import clutter, elastic, erasing, random_convolution, thickness, wave
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 
 Perturbation = Callable[[Tensor, int, Generator], Tensor]
 
@@ -58,14 +58,16 @@ def gaussian_blur(images: Tensor, severity: int, generator: Generator) -> Tensor
 
 def rotation(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Turns each image by `ROTATION_DEGREES`, clockwise or not with equal chance."""
-    angle = math.radians(ROTATION_DEGREES[severity - 1]) * signs(len(images), generator)
+    angle = math.radians(ROTATION_DEGREES[severity - 1]) * random_signs(len(images), generator)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(len(images))
     return warp(images, torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1))
 
 
 def translation(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Moves each image by `TRANSLATION_SHARE` of its side along both axes, each direction with equal chance."""
-    shift = 2 * TRANSLATION_SHARE[severity - 1] * torch.stack([signs(len(images), generator) for _ in range(2)], 1)
+    shift = (
+        2 * TRANSLATION_SHARE[severity - 1] * torch.stack([random_signs(len(images), generator) for _ in range(2)], 1)
+    )
     eye = torch.eye(2).expand(len(images), 2, 2)
     return warp(images, torch.cat([eye, shift[:, :, None]], 2))
 
@@ -115,7 +117,7 @@ def occlusion(images: Tensor, severity: int, generator: Generator) -> Tensor:
     return images.masked_fill(hidden, 0)
 
 
-def signs(count: int, generator: Generator) -> Tensor:
+def random_signs(count: int, generator: Generator) -> Tensor:
     """-1 or 1, (count,), with equal chance."""
     return torch.randint(2, (count,), generator=generator).float() * 2 - 1
 
@@ -152,7 +154,9 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
 }
 
 
-def find(name: str, severity: int, key: str, among: Mapping[str, Perturbation] = PERTURBATIONS) -> Perturbation:
+def find_perturbation(
+    name: str, severity: int, key: str, among: Mapping[str, Perturbation] = PERTURBATIONS
+) -> Perturbation:
     """The perturbation of that name.
 
     Raises:
@@ -160,7 +164,7 @@ def find(name: str, severity: int, key: str, among: Mapping[str, Perturbation] =
     """
     if name not in among:
         allowed = list(among)
-        raise UserError(f"{key}: no perturbation '{name}'; allowed are {', '.join(allowed)}{nearest(name, allowed)}")
+        raise UserError(f"{key}: no perturbation '{name}'; allowed are {', '.join(allowed)}{suggestion(name, allowed)}")
     if not isinstance(severity, int) or severity not in range(1, 6):
         raise UserError(f"{key}: severity {severity} of {name}; allowed are 1 to 5")
     return among[name]
@@ -168,14 +172,14 @@ def find(name: str, severity: int, key: str, among: Mapping[str, Perturbation] =
 
 def perturb(images: Tensor, severities: Mapping[str, int], *seeds: int) -> Tensor:
     """`images` (N, C, H, W) under each named perturbation, in the order of `PERTURBATIONS`; `seeds` decide the draw."""
-    generator = seeded(*seeds)
+    generator = seeded_generator(*seeds)
     for name, function in PERTURBATIONS.items():
         if name in severities:
             images = function(images, severities[name], generator)
     return images
 
 
-def change(
+def perturb_each(
     images: Tensor, chosen: Tensor, among: Sequence[Perturbation], severities: Sequence[int], generator: Generator
 ) -> Tensor:
     """`images` (N, C, H, W), changed in place: each by the one of `among` that `chosen` (N,) numbers, at that one's
@@ -187,7 +191,7 @@ def change(
     return images
 
 
-def seeded(*seeds: int) -> Generator:
+def seeded_generator(*seeds: int) -> Generator:
     """A generator that `seeds` decide, all of them and their order."""
     state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
     return Generator().manual_seed(int(state) & (2**63 - 1))

@@ -16,7 +16,7 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from lcomp.errors import UserError, one_of
+from lcomp.errors import UserError, validate_choice
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +41,10 @@ class Digits:
     test_labels: NDArray[np.uint8] | None
 
 
-def load(dataset: str, root: Path, download: bool) -> Digits:
+def load_digits(dataset: str, root: Path, download: bool) -> Digits:
     """The digits of `dataset` (`mnist` or `mnist5k`); falls back from the first to the second only where neither the
     files nor a download can be had, and says so."""
-    one_of("data.dataset", dataset, ("mnist", "mnist5k"))
+    validate_choice("data.dataset", dataset, ("mnist", "mnist5k"))
     if dataset == "mnist5k":
         return mnist5k()
     raw = root / "MNIST" / "raw"

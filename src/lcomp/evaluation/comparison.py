@@ -21,7 +21,7 @@ from lcomp.record import folders, predictions
 from lcomp.record.environment import cpu
 from lcomp.record.files import sha256, write_atomically
 from lcomp.record.predictions import Predictions
-from lcomp.record.result import ARTIFACT, FILE_NAME, Result, read, seconds
+from lcomp.record.result import ARTIFACT, FILE_NAME, Result, read_result, timing
 from lcomp.runtimes import Runtime
 from lcomp.runtimes.runtime import make_runtime
 from lcomp.training import components
@@ -56,7 +56,7 @@ def compare(
         file = runtime.file(path)
         session = runtime.session(file)
         own = measurement.logits(session, splits.test.pixels)
-        kept = predictions.of(own, splits.test.labels, splits.test.pixels, beside)
+        kept = predictions.predictions_of(own, splits.test.labels, splits.test.pixels, beside)
         write_atomically(path.parent / predictions.FILE, kept.packed())
         expected = measurement.answers(network, splits.test.pixels) if trained is None else trained
         found = measurement.quality(session, splits, own, expected) | size.of_file(file) | size.of_packed(path)
@@ -73,7 +73,7 @@ def compare(
         "sha256": sha256(deployed),
     }
     result.artifact = {"path": own_file.name, "sha256": sha256(own_file)}
-    result.metrics = figures(folder / ARTIFACT, network, trained, predictions.read(artifact.parent))
+    result.metrics = figures(folder / ARTIFACT, network, trained, predictions.read_predictions(artifact.parent))
     if not math.isfinite(result.metrics["test_loss"]):
         raise NotFinite("the artifact's logits are not finite")
     if robustness:
@@ -87,8 +87,8 @@ def measure_latencies(
     cfg: DictConfig, runtime: Runtime, splits: measurement.Splits, folder: Path, result: Result
 ) -> None:
     """Measures latencies of the run's artifact and its baseline's, in turns, in this process."""
-    own = folders.checked(folders.artifact(folder, result.artifact), result.artifact.get("sha256"))
-    base_file = folders.baseline(folder, result.baseline_artifact, folder.parent)
+    own = folders.verified_file(folders.artifact_file(folder, result.artifact), result.artifact.get("sha256"))
+    base_file = folders.baseline_file(folder, result.baseline_artifact, folder.parent)
     sessions = [runtime.session(path) for path in (base_file, own)]
     base, found = measurement.latencies(sessions, splits.test.pixels, cfg.measure.latency_runs)
     result.baseline |= base | {"latency_ratio": 1.0}
@@ -102,11 +102,11 @@ def clock(cfg: DictConfig, folder: Path) -> None:
         UserError: the data is no longer what the run was measured on.
     """
     torch.set_num_threads(cfg.threads)
-    result = read(folder / FILE_NAME)
+    result = read_result(folder / FILE_NAME)
     data = components.make_data(cfg)
-    if content_hash.dataset(data)["sha256"] != result.dataset["sha256"]:
+    if content_hash.dataset_record(data)["sha256"] != result.dataset["sha256"]:
         raise UserError(f"{folder}: measured on another data set than this command's ({result.dataset['name']})")
-    with seconds(result, "latency"):
+    with timing(result, "latency"):
         measure_latencies(cfg, make_runtime(cfg), measurement.splits_of(data), folder, result)
     result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)

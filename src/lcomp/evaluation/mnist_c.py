@@ -16,9 +16,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from lcomp.config.instantiation import build
-from lcomp.data.corrupted_images import Bytes, Images, corrupted, images_of, published
+from lcomp.data.corrupted_images import Bytes, HashedImages, corrupted, hashed_images, published
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED, corrupt
-from lcomp.data.mnist_c_files import load
+from lcomp.data.mnist_c_files import load_corruption
 from lcomp.errors import UserError
 from lcomp.evaluation import attributions, measurement, robustness
 from lcomp.evaluation.measurement import Split
@@ -85,7 +85,7 @@ class MNISTC:
             return None
         found = hashlib.sha256()
         for name in CORRUPTIONS:
-            for array in load(self.files, name):
+            for array in load_corruption(self.files, name):
                 found.update(array.numpy().tobytes())
         return found.hexdigest()
 
@@ -97,7 +97,7 @@ class MNISTC:
     def accuracies(self, artifact: Session, splits: measurement.Splits) -> dict[str, float]:
         """Of the test split as `accuracy/mnist_c/<corruption>`, with `:<severity>` where severities were asked for; of
         the validation split, under the computed corruptions, as `val_accuracy/mnist_c/<corruption>`."""
-        test, validation = images_of(splits.test.pixels), images_of(splits.validation.pixels)
+        test, validation = hashed_images(splits.test.pixels), hashed_images(splits.validation.pixels)
         found = {}
         for name in CORRUPTIONS:
             images, labels = self.test_split(test, splits.test.labels, name)
@@ -109,11 +109,11 @@ class MNISTC:
             found[f"val_accuracy/mnist_c/{name}"] = accuracy(artifact, *held_out)
         return found
 
-    def test_split(self, test: Images, labels: Labels, name: str) -> tuple[Bytes, Labels]:
+    def test_split(self, test: HashedImages, labels: Labels, name: str) -> tuple[Bytes, Labels]:
         """The published files of a corruption, or what is computed in their place from the clean images."""
         if self.files is None:
             return published(test, name), labels
-        found = load(self.files, name)
+        found = load_corruption(self.files, name)
         return found[0].numpy(), found[1].numpy()
 
     def measured(self, figures: Mapping[str, float], artifact: Session, network: nn.Module, test: Split) -> Measured:

@@ -19,7 +19,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.models.blocks import Normalize, folded_bias
-from lcomp.record.causes import innermost
+from lcomp.record.causes import innermost_message
 from lcomp.record.files import write_atomically
 from lcomp.techniques import layer_graph
 from lcomp.techniques.quantization.integer_layers import GATHER, OPSET, CodedWeight, DynamicInput, Input
@@ -67,8 +67,8 @@ def export(
             )
     except Exception as error:  # whatever the exporter says of a user's network
         raise UserError(
-            f"{type(network).__name__} cannot be exported: {innermost(error)}; write that with operations on tensors "
-            "that ONNX has, without Python's branches on their values"
+            f"{type(network).__name__} cannot be exported: {innermost_message(error)}; write that with operations on "
+            "tensors that ONNX has, without Python's branches on their values"
         ) from error
     finally:
         exporter_log.setLevel(level)
@@ -182,5 +182,5 @@ def fold_normalization(network: nn.Module) -> nn.Module:
         assert isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(normalize, Normalize)
         layer.weight.div_(normalize.std)
         layer.bias = folded_bias(normalize, layer.weight, layer.bias)
-        layer_graph.replace(network, source, nn.Identity())
+        layer_graph.replace_module(network, source, nn.Identity())
     return network

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lcomp.errors import UserError, one_of
+from lcomp.errors import UserError, validate_choice
 from lcomp.models.blocks import Normalize, PooledReLU
 
 
@@ -43,7 +43,7 @@ class ConvNet(nn.Module):
         std: float = 0.3081,
     ):
         super().__init__()
-        one_of("model.head", head, ("mean", "linear"))
+        validate_choice("model.head", head, ("mean", "linear"))
         if not channels or min(*channels, kernel, 1) < 1:
             raise UserError(f"model.channels={list(channels)}, model.kernel={kernel}: whole numbers from 1 up")
         if not set(pools) <= set(range(1, len(channels) + 1)):

@@ -25,7 +25,9 @@ def resnet18(
         mean, std: of the training pixels, for the normalization; 0 and 1 leave pixels as they are.
     """
     network: Any = torchvision.models.resnet18(num_classes=num_classes)
-    network.conv1 = nn.Sequential(Normalize(mean, std), first(input_shape[0], network.conv1.out_channels, stride=2))
+    network.conv1 = nn.Sequential(
+        Normalize(mean, std), first_convolution(input_shape[0], network.conv1.out_channels, stride=2)
+    )
     made: nn.Module = network
     return made
 
@@ -45,7 +47,7 @@ def mobilenet_v3_small(
     """
     network: Any = torchvision.models.mobilenet_v3_small(num_classes=num_classes)
     stem = network.features[0]
-    stem[0] = nn.Sequential(Normalize(mean, std), first(input_shape[0], stem[0].out_channels, stride=1))
+    stem[0] = nn.Sequential(Normalize(mean, std), first_convolution(input_shape[0], stem[0].out_channels, stride=1))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1
@@ -53,7 +55,7 @@ def mobilenet_v3_small(
     return made
 
 
-def first(channels: int, outputs: int, stride: int) -> nn.Conv2d:
+def first_convolution(channels: int, outputs: int, stride: int) -> nn.Conv2d:
     """A first convolution: 3x3, no padding, no bias, drawn as torchvision draws its own."""
     convolution = nn.Conv2d(channels, outputs, 3, stride=stride, bias=False)
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lcomp.errors import UserError, one_of
+from lcomp.errors import UserError, validate_choice
 from lcomp.techniques.schedule import Window, total_steps, warn_of_short
 from lcomp.techniques.technique import Technique, finalize
 
@@ -41,7 +41,7 @@ class BaselineModule(pl.LightningModule):
         warmup: float = 0.0,
     ):
         super().__init__()
-        one_of("trainer.schedule", schedule, ("constant", "cosine"))
+        validate_choice("trainer.schedule", schedule, ("constant", "cosine"))
         if not 0 <= warmup < 1:
             raise UserError(f"trainer.warmup={warmup}: a share of training, from 0 to below 1")
         self.network, self.learning_rate, self.schedule, self.warmup = network, learning_rate, schedule, warmup

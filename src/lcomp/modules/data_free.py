@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lcomp.errors import UserError
 from lcomp.modules.distillation import DistillationModule
-from lcomp.techniques.distillation.data_free import DataFreeDistillation, Generator, reversed_gradient
+from lcomp.techniques.distillation.data_free import DataFreeDistillation, Generator, reverse_gradient
 from lcomp.techniques.technique import Technique
 
-Place = tuple[int, int]  # of a batch: epoch, step
+BatchPosition = tuple[int, int]  # of a batch: epoch, step
 
 
 class Latents(Dataset[tuple[Tensor, Tensor]]):
@@ -25,14 +25,14 @@ class Latents(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, size: int, latent: int, replays: int, seed: int):
         self.size, self.latent, self.replays, self.seed = size, latent, replays, seed
 
-    def __getitem__(self, place: Place) -> tuple[Tensor, Tensor]:
-        state = np.random.SeedSequence((self.seed, *place)).generate_state(1, np.uint64)[0]
+    def __getitem__(self, position: BatchPosition) -> tuple[Tensor, Tensor]:
+        state = np.random.SeedSequence((self.seed, *position)).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(state) & (2**63 - 1))
         latents = torch.randn(self.size, self.latent, generator=generator)
         return latents, torch.rand(1 + self.replays, self.size, generator=generator)
 
 
-class Memory(nn.Module):
+class ReplayBuffer(nn.Module):
     """Images that were drawn before, as bytes, with the teacher's logits; new ones take the places of random ones.
 
     Args:
@@ -51,7 +51,7 @@ class Memory(nn.Module):
         self.register_buffer("logits", torch.zeros(size, classes))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # images that came, to `size`
 
-    def read(self, shares: Tensor) -> tuple[Tensor, Tensor]:
+    def sample(self, shares: Tensor) -> tuple[Tensor, Tensor]:
         """Images and logits at `shares` (N,) in [0, 1) of what is kept."""
         places = (shares * self.seen).long()
         return self.images[places].float().div_(255), self.logits[places]
@@ -73,7 +73,7 @@ def number_of_logits(teacher: nn.Module, shape: Sequence[int]) -> int:
         return int(teacher(torch.zeros(1, *shape)).shape[1])
 
 
-class Places(Sampler[Place]):
+class BatchPositionSampler(Sampler[BatchPosition]):
     """The places of an epoch's batches, in their order."""
 
     def __init__(self, steps: int):
@@ -86,7 +86,7 @@ class Places(Sampler[Place]):
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[Place]:
+    def __iter__(self) -> Iterator[BatchPosition]:
         # A generator: a resumed Trainer makes the iterator before it sets the epoch.
         yield from ((self.epoch, step) for step in range(self.steps))
 
@@ -124,7 +124,7 @@ class DataFreeModule(DistillationModule):
             torch.manual_seed(seed)
             self.generator = Generator(objective.latent, input_shape, objective.width, objective.strokes)
         classes = number_of_logits(self.teacher, input_shape)
-        self.memory = Memory(objective.memory if objective.replays else 0, input_shape, classes)
+        self.memory = ReplayBuffer(objective.memory if objective.replays else 0, input_shape, classes)
         self._classifiers = [last_linear(one) for one in getattr(teacher, "members", [teacher])]
 
     def parameter_groups(self) -> Any:
@@ -137,7 +137,7 @@ class DataFreeModule(DistillationModule):
     def batches(self, data: Any) -> Iterable[Any]:
         """Latents; an epoch has as many steps as one of the data's, of which no image is read."""
         latents = Latents(self.free.batch_size, self.free.latent, self.free.replays, self.seed)
-        return DataLoader(latents, sampler=Places(len(data.train_dataloader())), batch_size=None)
+        return DataLoader(latents, sampler=BatchPositionSampler(len(data.train_dataloader())), batch_size=None)
 
     @torch.no_grad()
     def pixels(self, batch: Sequence[Tensor]) -> Tensor:
@@ -150,7 +150,7 @@ class DataFreeModule(DistillationModule):
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         images = self.generator(batch[0])
         logits, features = self.ask(images)
-        seen, answers = (reversed_gradient(x, self.free.adversarial) for x in (images, logits))
+        seen, answers = (reverse_gradient(x, self.free.adversarial) for x in (images, logits))
         loss = self.student_loss(seen, answers, batch[1][1:]) + self.free.generator_loss(logits, features)
         if self.free.replays:
             self.memory.write(images.detach(), logits.detach(), batch[1][0])
@@ -162,7 +162,7 @@ class DataFreeModule(DistillationModule):
         the new ones do. It sees all of them at once: quantizers count what they see as one batch."""
         if not self.free.replays or not self.memory.seen:
             return self.objective(self.network(images), answers, answers.argmax(1))
-        earlier, logits = self.memory.read(shares.flatten())
+        earlier, logits = self.memory.sample(shares.flatten())
         new, old = self.network(torch.cat([images, earlier])).split([len(images), len(earlier)])
         again = self.free.replays * self.objective(old, logits, logits.argmax(1))
         return self.objective(new, answers, answers.argmax(1)) + again

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lcomp.modules.baseline import BaselineModule
 from lcomp.techniques.distillation import Distillation
-from lcomp.techniques.schedule import Window, share_of_training
+from lcomp.techniques.schedule import Window, training_progress
 from lcomp.techniques.technique import Technique
 
 
@@ -68,7 +68,7 @@ class DistillationModule(BaselineModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         if isinstance(self.objective, Distillation) and self.objective.ends:
-            self._progress = share_of_training(self.trainer)
+            self._progress = training_progress(self.trainer)
 
     def windows(self) -> list[Window]:
         ending = self.objective.windows if isinstance(self.objective, Distillation) else []

@@ -10,7 +10,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.packed.artifact import from_onnx
-from lcomp.packed.file import HEADER, content, load, read, write
+from lcomp.packed.file import HEADER, file_content, load, read_network, write_network
 from lcomp.record.files import write_atomically
 
 __all__ = ["SUFFIX", "load", "pack"]
@@ -27,25 +27,26 @@ def pack(artifact: Path, path: Path) -> dict[str, float]:
         UserError: the artifact has an operator or a setting that has no place in a packed network.
     """
     network = from_onnx(artifact)
-    writer = write(network)
-    made = content(writer)
+    writer = write_network(network)
+    made = file_content(writer)
     try:
-        back = read(made, math.inf)
+        back = read_network(made, math.inf)
     except UserError as error:
         raise UserError(f"{artifact}: has no packed form: {error}") from None
-    if not same(network, back):
+    if not same_tensors(network, back):
         raise RuntimeError(f"{artifact}: its packed form is another network; please report this")
     write_atomically(path, made)
     return {"header": HEADER} | {part: bits / 8 for part, bits in writer.spent.items()}
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
+def same_tensors(one: nn.Module, other: nn.Module) -> bool:
     """Whether two networks have the same tensors, bit for bit."""
     states = one.state_dict(), other.state_dict()
     return states[0].keys() == states[1].keys() and all(
-        a.dtype == b.dtype and torch.equal(bits(a), bits(b)) for a, b in zip(*(s.values() for s in states), strict=True)
+        a.dtype == b.dtype and torch.equal(tensor_bytes(a), tensor_bytes(b))
+        for a, b in zip(*(s.values() for s in states), strict=True)
     )
 
 
-def bits(tensor: torch.Tensor) -> torch.Tensor:
+def tensor_bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.view(torch.int32) if tensor.dtype == torch.float32 else tensor

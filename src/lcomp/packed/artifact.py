@@ -11,10 +11,10 @@ from lcomp.errors import UserError
 from lcomp.export import space_to_depth
 from lcomp.packed.network import Network
 from lcomp.packed.nodes import NODES, bounded
-from lcomp.packed.stateless_operators import ALONE
+from lcomp.packed.stateless_operators import STATELESS
 from lcomp.packed.translation import Translation
 from lcomp.record import limits
-from lcomp.record.untrusted import onnx_of
+from lcomp.record.untrusted import read_onnx
 
 
 def from_onnx(path: Path, rewritten: bool = False) -> Network:
@@ -26,17 +26,17 @@ def from_onnx(path: Path, rewritten: bool = False) -> Network:
     Raises:
         UserError: an operator or a setting that has no place in a packed network.
     """
-    model = space_to_depth.rewritten(path) if rewritten else onnx_of(path, limits.WHOLE, linked=True)
+    model = space_to_depth.rewritten(path) if rewritten else read_onnx(path, limits.WHOLE, linked=True)
     try:
         onnx.checker.check_model(model)  # each node behind what it reads: without cycles
-        return translated(model.graph)
+        return translate_graph(model.graph)
     except onnx.checker.ValidationError as error:
         raise UserError(f"{path}: no whole ONNX model ({' '.join(str(error).split())[:200]})") from None
     except UserError as error:
         raise UserError(f"{path}: has no place in a packed network: {error}; docs/format.md lists what has") from None
 
 
-def translated(graph: Any) -> Network:
+def translate_graph(graph: Any) -> Network:
     """The network of a graph, translated node by node."""
     to = Translation(graph)
     to.levels = bounded(to.nodes, to.producers, to.constants)
@@ -44,8 +44,8 @@ def translated(graph: Any) -> Network:
         settings = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         if node.op_type in NODES:
             NODES[node.op_type](to, node, settings)
-        elif node.op_type in ALONE:
-            to.add(node, ALONE[node.op_type](settings))
+        elif node.op_type in STATELESS:
+            to.add(node, STATELESS[node.op_type](settings))
         else:
             raise UserError(f"the operator {node.op_type}")
     return to.network()

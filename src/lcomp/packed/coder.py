@@ -29,7 +29,7 @@ FREE = 1 << 22
 WHILE_READ, KEPT = 64, 4  # bytes that a number of an array takes
 
 
-class Table:
+class FrequencyTable:
     """How likely each of the symbols 0, 1, ... is: whole numbers that sum to 2^24, none of them zero.
 
     Args:
@@ -57,22 +57,24 @@ class Counts:
         self.coded += len(symbols)
 
 
-NUMBER = Table([16, 16, 12, 10, 8, 8, 8, 8, 8, 4, 4, 2, 2, *[1] * 51])  # how many bits a whole number has, 0 to 63
-YES_OR_NO, FOUR = Table([1, 1]), Table([1, 1, 1, 1])
+NUMBER = FrequencyTable(
+    [16, 16, 12, 10, 8, 8, 8, 8, 8, 4, 4, 2, 2, *[1] * 51]
+)  # how many bits a whole number has, 0 to 63
+YES_OR_NO, FOUR = FrequencyTable([1, 1]), FrequencyTable([1, 1, 1, 1])
 
 
 class Coder(ABC):
     """What a writer and a reader share: numbers made of symbols."""
 
     @abstractmethod
-    def symbols(self, table: Table, values: Integers) -> Integers:
+    def symbols(self, table: FrequencyTable, values: Integers) -> Integers:
         """Symbols under one table."""
 
     @abstractmethod
     def uniform(self, bits: int, values: Integers) -> Integers:
         """Numbers below 2^`bits` (16 bits at most), all equally likely."""
 
-    def symbol(self, table: Table, value: int = 0) -> int:
+    def symbol(self, table: FrequencyTable, value: int = 0) -> int:
         """One symbol."""
         return int(self.symbols(table, np.array([value]))[0])
 
@@ -119,7 +121,7 @@ class Coder(ABC):
         while start < len(values):
             size = max(1, counts.coded // RENEWAL)
             self.spend(BLOCK + len(counts.weights))
-            block = self.symbols(Table(counts.weights), values[start : start + size])
+            block = self.symbols(FrequencyTable(counts.weights), values[start : start + size])
             counts.add(block)
             blocks.append(block)
             start += len(block)
@@ -151,7 +153,7 @@ class Writer(Coder):
     def spend(self, work: int) -> None:
         """A writer has no end of it."""
 
-    def symbols(self, table: Table, values: Integers) -> Integers:
+    def symbols(self, table: FrequencyTable, values: Integers) -> Integers:
         self.coded.append((values.astype(np.int32), table.model))
         self.spent[self.part] += float((PRECISION - np.log2(table.frequencies[values])).sum())
         return values
@@ -188,10 +190,10 @@ class Reader(Coder):
         padded = content + bytes(-len(content) % WORD.itemsize)
         self.coder = constriction.stream.stack.AnsCoder(np.frombuffer(padded, WORD).astype(np.uint32))
         self.left = FREE + NUMBERS * len(content) if work is None else work
-        self.times = limits.times() if times is None else times
+        self.times = limits.user_factor() if times is None else times
         self.spent = self.kept = 0
 
-    def symbols(self, table: Table, values: Integers) -> Integers:
+    def symbols(self, table: FrequencyTable, values: Integers) -> Integers:
         return self.coder.decode(table.model, len(values)).astype(np.int64)  # type: ignore[no-any-return]
 
     def uniform(self, bits: int, values: Integers) -> Integers:

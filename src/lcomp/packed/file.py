@@ -14,22 +14,22 @@ from pathlib import Path
 from torch import nn
 
 from lcomp.errors import UserError
-from lcomp.packed.coder import Reader, Table, Writer
-from lcomp.packed.network import MOST_STEPS, Join, Network, Shape, checked, classes_of, output
+from lcomp.packed.coder import FrequencyTable, Reader, Writer
+from lcomp.packed.network import MOST_STEPS, Join, Network, Shape, checked_shape, number_of_logits, output_shape
 from lcomp.packed.operations import OPERATIONS
 from lcomp.record import limits
-from lcomp.record.untrusted import content as content_of
+from lcomp.record.untrusted import read_bytes as content_of
 
 MAGIC, VERSION = b"LC", 1
 HEADER = 7  # bytes: magic, version, CRC-32 of what follows
 MOST_SIDE = 1 << 16
 COMMUTING = ("add", "mul")
 KINDS = 32  # of step: the end, those of OPERATIONS, and room for later ones
-STEP = Table([16, *(4 * operation.weight for operation in OPERATIONS), *[1] * (KINDS - 1 - len(OPERATIONS))])
+STEP = FrequencyTable([16, *(4 * operation.weight for operation in OPERATIONS), *[1] * (KINDS - 1 - len(OPERATIONS))])
 
 
-def write(network: Network) -> Writer:
-    """What `content` makes a file of.
+def write_network(network: Network) -> Writer:
+    """What `file_content` makes a file of.
 
     Raises:
         UserError: a step that has no place in a file.
@@ -52,13 +52,13 @@ def write(network: Network) -> Writer:
     return io
 
 
-def content(io: Writer) -> bytes:
+def file_content(io: Writer) -> bytes:
     """The whole file."""
     body = io.content()
     return MAGIC + bytes([VERSION]) + zlib.crc32(body).to_bytes(4, "little") + body
 
 
-def read(file: bytes, times: float | None = None) -> Network:
+def read_network(file: bytes, times: float | None = None) -> Network:
     """The network of a file's content.
 
     Args:
@@ -74,15 +74,15 @@ def read(file: bytes, times: float | None = None) -> Network:
     if zlib.crc32(file[HEADER:]).to_bytes(4, "little") != file[3:HEADER]:
         raise UserError("a damaged packed network: the checksum is not that of its content")
     try:
-        return read_body(Reader(file[HEADER:], times=times))
+        return read_steps(Reader(file[HEADER:], times=times))
     except limits.Refused:
         raise
     except UserError as error:
         raise UserError(f"a damaged packed network: {error}") from None
 
 
-def read_body(io: Reader) -> Network:
-    shapes: list[Shape] = [checked(tuple(io.number(most=MOST_SIDE) + 1 for _ in range(3)))]
+def read_steps(io: Reader) -> Network:
+    shapes: list[Shape] = [checked_shape(tuple(io.number(most=MOST_SIDE) + 1 for _ in range(3)))]
     steps: list[nn.Module] = []
     sources: list[tuple[int, ...]] = []
     while code := io.symbol(STEP):
@@ -94,13 +94,13 @@ def read_body(io: Reader) -> Network:
         step = OPERATIONS[code - 1].read(io, shapes[last])
         steps.append(step)
         sources.append(sources_of(io, step, last))
-        shapes.append(output(step, [shapes[source] for source in sources[last]]))
+        shapes.append(output_shape(step, [shapes[source] for source in sources[last]]))
     io.end()
-    limits.check("running it on an image", 4 * held(shapes, sources), limits.MEMORY, factor=io.times)
-    return Network(shapes[0], classes_of(shapes[-1]), steps, sources)
+    limits.check("running it on an image", 4 * most_values(shapes, sources), limits.MEMORY, factor=io.times)
+    return Network(shapes[0], number_of_logits(shapes[-1]), steps, sources)
 
 
-def held(shapes: Sequence[Shape], sources: Sequence[tuple[int, ...]]) -> int:
+def most_values(shapes: Sequence[Shape], sources: Sequence[tuple[int, ...]]) -> int:
     """How many numbers a network's values have at most at one time, for each image."""
     last = {source: number for number, step in enumerate(sources) for source in step}
     now = most = prod(shapes[0])
@@ -140,6 +140,6 @@ def load(path: Path | str) -> Network:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     try:
-        return read(file)
+        return read_network(file)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

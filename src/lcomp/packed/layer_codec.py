@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.coder import FOUR, Coder, Integers, Reader, Table, Writer
+from lcomp.packed.coder import FOUR, Coder, FrequencyTable, Integers, Reader, Writer
 from lcomp.packed.tensors import integer_bits, kernels, read_floats, read_integers, write_floats, write_integers
 from lcomp.techniques.quantization.integer_layers import (
     CodedWeight,
@@ -25,20 +25,20 @@ Pair = tuple[int, int]
 Weight = Tensor | CodedWeight
 Convolution = nn.Conv2d | QuantizedConv2d
 Linear = nn.Linear | QuantizedLinear
-SQUARE = Table([7, 1])  # whether both numbers of a pair are one, or not
+SQUARE = FrequencyTable([7, 1])  # whether both numbers of a pair are one, or not
 MOST_CHANNELS = 1 << 16
 MOST_FAR = 1 << 10  # kernels, strides, paddings, dilations
 FLOATS, INTEGERS, SHARED = range(3)  # the forms of a weight
 
 
-def pair(io: Coder, values: Sequence[int] = (0, 0), least: int = 0) -> Pair:
+def code_pair(io: Coder, values: Sequence[int] = (0, 0), least: int = 0) -> Pair:
     """Two numbers from `least` up, mostly the same one."""
     differ = io.symbol(SQUARE, int(values[0] != values[1]))
     first = io.number(values[0] - least, MOST_FAR) + least
     return first, io.number(values[1] - least, MOST_FAR) + least if differ else first
 
 
-def both(value: Any) -> Pair:
+def as_pair(value: Any) -> Pair:
     """A setting of torch's, one number for both directions or one for each."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
@@ -46,11 +46,11 @@ def both(value: Any) -> Pair:
 def write_convolution(io: Writer, layer: Any) -> None:
     outputs, _, *kernel = shape_of(layer.weight)
     io.number(outputs - 1, MOST_CHANNELS)
-    pair(io, kernel, 1)
+    code_pair(io, kernel, 1)
     if io.flag((layer.stride, layer.padding, layer.dilation, layer.groups) != ((1, 1), (0, 0), (1, 1), 1)):
-        pair(io, layer.stride, 1)
-        pair(io, layer.padding)
-        pair(io, layer.dilation, 1)
+        code_pair(io, layer.stride, 1)
+        code_pair(io, layer.padding)
+        code_pair(io, layer.dilation, 1)
         io.number(layer.groups - 1, MOST_CHANNELS)
     write_parameters(io, layer)
 
@@ -58,10 +58,10 @@ def write_convolution(io: Writer, layer: Any) -> None:
 def read_convolution(io: Reader, shape: Sequence[int]) -> Convolution:
     if len(shape) != 3:
         raise UserError(f"a convolution of a value of shape {tuple(shape)}")
-    outputs, kernel = io.number(most=MOST_CHANNELS) + 1, pair(io, least=1)
+    outputs, kernel = io.number(most=MOST_CHANNELS) + 1, code_pair(io, least=1)
     stride, padding, dilation, groups = (1, 1), (0, 0), (1, 1), 1
     if io.flag():
-        stride, padding, dilation = pair(io, least=1), pair(io), pair(io, least=1)
+        stride, padding, dilation = code_pair(io, least=1), code_pair(io), code_pair(io, least=1)
         groups = io.number(most=MOST_CHANNELS) + 1
     if shape[0] % groups or outputs % groups:
         raise UserError(f"a convolution of {shape[0]} channels to {outputs} in {groups} groups")
@@ -118,16 +118,16 @@ def write_parameters(io: Writer, layer: Any) -> None:
     io.symbol(FOUR, form)
     if isinstance(weight, IntegerWeight):
         write_integer_weight(io.on("weights"), weight.integers)
-        write_floats(io.on("scales"), floats(weight.scale))
+        write_floats(io.on("scales"), float_array(weight.scale))
     elif isinstance(weight, SharedWeight):
         io.number(len(weight.codebook) - 1, 255)
-        write_floats(io.on("scales"), floats(weight.codebook))
-        write_integers(io.on("weights"), whole(weight.integers))
+        write_floats(io.on("scales"), float_array(weight.codebook))
+        write_integers(io.on("weights"), integer_array(weight.integers))
     else:
         assert isinstance(weight, Tensor)
-        write_floats(io.on("weights"), floats(weight))
+        write_floats(io.on("weights"), float_array(weight))
     if io.on("structure").flag(layer.bias is not None):
-        write_floats(io.on("biases"), floats(layer.bias))
+        write_floats(io.on("biases"), float_array(layer.bias))
     io.on("structure")
 
 
@@ -138,7 +138,7 @@ def read_parameters(io: Reader, shape: tuple[int, ...]) -> tuple[Weight, Tensor 
         weight = IntegerWeight(read_integer_weight(io, shape), read_tensor(io, shape[0]))
     elif form == SHARED:
         codebook = read_tensor(io, io.number(most=255) + 1)
-        indices = within(read_integers(io, count), 0, len(codebook) - 1)
+        indices = check_bounds(read_integers(io, count), 0, len(codebook) - 1)
         weight = SharedWeight(torch.from_numpy(indices).to(torch.uint8).view(shape), codebook)
     elif form == FLOATS:
         weight = read_tensor(io, count).view(shape)
@@ -149,7 +149,7 @@ def read_parameters(io: Reader, shape: tuple[int, ...]) -> tuple[Weight, Tensor 
 
 def write_integer_weight(io: Writer, integers: Tensor) -> None:
     """int8 weights; those of a convolution as planes, where that takes less."""
-    values = whole(integers)
+    values = integer_array(integers)
     if prod(integers.shape[2:]) > 1:
         planes, most = values.reshape(-1, *integers.shape[2:]), int(np.abs(values).max())
         trial = Writer()
@@ -168,22 +168,22 @@ def read_integer_weight(io: Reader, shape: tuple[int, ...]) -> Tensor:
         values = kernels(io, np.zeros((shape[0] * shape[1], *shape[2:]), np.int64), most)
     else:
         values = read_integers(io, prod(shape))
-    return torch.from_numpy(within(values, -128, 127)).to(torch.int8).view(shape)
+    return torch.from_numpy(check_bounds(values, -128, 127)).to(torch.int8).view(shape)
 
 
 def read_tensor(io: Reader, count: int) -> Tensor:
     return torch.from_numpy(read_floats(io, count))
 
 
-def floats(tensor: Tensor) -> Any:
+def float_array(tensor: Tensor) -> Any:
     return tensor.detach().flatten().numpy()
 
 
-def whole(tensor: Tensor) -> Integers:
+def integer_array(tensor: Tensor) -> Integers:
     return tensor.flatten().numpy().astype(np.int64)
 
 
-def within(values: Integers, least: int, most: int) -> Integers:
+def check_bounds(values: Integers, least: int, most: int) -> Integers:
     """`values`, where all lie between the two bounds.
 
     Raises:

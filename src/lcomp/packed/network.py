@@ -120,26 +120,26 @@ class Constant(nn.Module):
 
 
 @torch.no_grad()
-def output(step: nn.Module, inputs: list[Shape]) -> Shape:
+def output_shape(step: nn.Module, inputs: list[Shape]) -> Shape:
     """The shape of what a step makes of values of these shapes, found with no image at all."""
     if len({len(shape) for shape in inputs}) > 1:
         raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
     if isinstance(step, DynamicInput):  # looks for the range of its values
         return inputs[0]
     try:
-        return checked(tuple(step.eval()(*(torch.zeros(0, *shape) for shape in inputs)).shape[1:]))
+        return checked_shape(tuple(step.eval()(*(torch.zeros(0, *shape) for shape in inputs)).shape[1:]))
     except (RuntimeError, ValueError, IndexError, TypeError):
         raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}") from None
 
 
-def checked(shape: Shape) -> Shape:
+def checked_shape(shape: Shape) -> Shape:
     """`shape`, unless values of it would be empty or fill the memory."""
     if not shape or not 0 < prod(shape) <= MOST_VALUES:
         raise UserError(f"a value of shape {shape}: 1 to {MOST_VALUES:,} numbers can be in one")
     return shape
 
 
-def classes_of(shape: Shape) -> int:
+def number_of_logits(shape: Shape) -> int:
     """How many logits a network has whose last value is of this shape."""
     if len(shape) != 1:
         raise UserError(f"a network that ends with values of shape {shape}, not with logits")

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.layer_codec import both, convolution, linear
+from lcomp.packed.layer_codec import as_pair, convolution, linear
 from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean
-from lcomp.packed.operations import batch_norm, decimal
+from lcomp.packed.operations import as_typed, batch_norm
 from lcomp.packed.stateless_operators import Settings, padding
 from lcomp.packed.translation import Translation
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
@@ -26,7 +26,7 @@ def conv(to: Translation, node: Any, settings: Settings) -> None:
     stride, dilation = settings["strides"], settings["dilations"]
     if len(stride) != 2:
         raise UserError("a convolution that is not two-dimensional")
-    layer = convolution(*to.parameters(node), both(stride), padding(settings), both(dilation), settings["group"])
+    layer = convolution(*to.parameters(node), as_pair(stride), padding(settings), as_pair(dilation), settings["group"])
     to.add(node, layer)
 
 
@@ -94,7 +94,7 @@ def gather(to: Translation, node: Any, settings: Settings) -> None:
 def clip(to: Translation, node: Any, settings: Settings) -> None:
     low, high = bounds(node, to.constants)
     if node.output[0] not in to.levels:
-        to.add(node, Clip(decimal(low), decimal(high)))
+        to.add(node, Clip(as_typed(low), as_typed(high)))
     elif low == 0:
         to.add(node, nn.ReLU())
     else:
@@ -106,7 +106,7 @@ def alias(to: Translation, node: Any, settings: Settings) -> None:
     to.values[node.output[0]] = to.value(node.input[0])
 
 
-def nothing(to: Translation, node: Any, settings: Settings) -> None:
+def skip(to: Translation, node: Any, settings: Settings) -> None:
     """The node that reads its output sees to it."""
 
 
@@ -160,7 +160,7 @@ def mean(to: Translation, node: Any, settings: Settings) -> None:
 def norm(to: Translation, node: Any, settings: Settings) -> None:
     weight, bias, mean, variance = (to.tensor(name) for name in node.input[1:])
     shape = to.shapes[to.value(node.input[0])]
-    to.add(node, batch_norm(shape, decimal(settings["epsilon"]), mean, variance, weight, bias))
+    to.add(node, batch_norm(shape, as_typed(settings["epsilon"]), mean, variance, weight, bias))
 
 
 def bounds(node: Any, constants: dict[str, Any]) -> tuple[float, float]:
@@ -190,9 +190,9 @@ NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
     "Conv": conv,
     "Gemm": gemm,
     "DequantizeLinear": decoded_integers,
-    "QuantizeLinear": nothing,
-    "DynamicQuantizeLinear": nothing,
-    "Cast": nothing,
+    "QuantizeLinear": skip,
+    "DynamicQuantizeLinear": skip,
+    "Cast": skip,
     "Gather": gather,
     "SpaceToDepth": blocks,
     "Split": split,

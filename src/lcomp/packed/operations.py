@@ -1,6 +1,6 @@
 """The kinds of step that a packed network can have, and how each is written and read.
 
-Another kind needs one more row in `OPERATIONS`, at its end, and its translation in `nodes` or `alone`.
+Another kind needs one more row in `OPERATIONS`, at its end, and its translation in `nodes` or `stateless_operators`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.coder import Coder, Reader, Table, Writer
+from lcomp.packed.coder import Coder, FrequencyTable, Reader, Writer
 from lcomp.packed.layer_codec import (
-    both,
-    floats,
-    pair,
+    as_pair,
+    code_pair,
+    float_array,
     read_convolution,
     read_linear,
     read_tensor,
@@ -49,12 +49,12 @@ class Operation:
     read: Callable[[Reader, Shape], nn.Module]
 
 
-def plain(kind: type[nn.Module], weight: int) -> Operation:
+def parameterless(kind: type[nn.Module], weight: int) -> Operation:
     """A kind that nothing more describes."""
     return Operation(kind, weight, lambda io, step: None, lambda io, shape: kind())
 
 
-def scalar(kind: type[nn.Module], name: str) -> Operation:
+def single_number(kind: type[nn.Module], name: str) -> Operation:
     """A kind with one number, its attribute and argument `name`."""
     return Operation(
         kind,
@@ -69,35 +69,35 @@ def write_scalars(io: Writer, *values: float) -> None:
 
 
 def read_scalars(io: Reader, count: int) -> list[float]:
-    return [decimal(value) for value in read_floats(io, count)]
+    return [as_typed(value) for value in read_floats(io, count)]
 
 
-def decimal(value: Any) -> float:
+def as_typed(value: Any) -> float:
     """A setting as it was typed: 0.1, where a float32 has 0.10000000149011612."""
     return float(str(np.float32(value)))
 
 
-def window(io: Coder, kernel: Any = 2, stride: Any = 2, padding: Any = 0, ceil: bool = False) -> dict[str, Any]:
+def code_window(io: Coder, kernel: Any = 2, stride: Any = 2, padding: Any = 0, ceil: bool = False) -> dict[str, Any]:
     """The geometry of a pooling, as torch's arguments; one flag where it is 2x2 without overlap."""
-    given = (both(kernel), both(stride), both(padding), ceil)
+    given = (as_pair(kernel), as_pair(stride), as_pair(padding), ceil)
     if io.flag(given != POOL):
-        given = (pair(io, given[0], 1), pair(io, given[1], 1), pair(io, given[2]), io.flag(ceil))
+        given = (code_pair(io, given[0], 1), code_pair(io, given[1], 1), code_pair(io, given[2]), io.flag(ceil))
     return dict(zip(("kernel_size", "stride", "padding", "ceil_mode"), given, strict=True))
 
 
 def write_average(io: Writer, step: nn.AvgPool2d) -> None:
-    window(io, step.kernel_size, step.stride, step.padding, step.ceil_mode)
+    code_window(io, step.kernel_size, step.stride, step.padding, step.ceil_mode)
     io.flag(not step.count_include_pad)
 
 
 def read_average(io: Reader, shape: Shape) -> nn.Module:
-    return nn.AvgPool2d(**window(io), count_include_pad=not io.flag())
+    return nn.AvgPool2d(**code_window(io), count_include_pad=not io.flag())
 
 
 def write_input(io: Writer, step: Input) -> None:
     io.number(8 - step.levels.bit_length(), 7)
     io.number(int(step.zero_point), step.levels)
-    write_floats(io.on("scales"), floats(step.scale))
+    write_floats(io.on("scales"), float_array(step.scale))
     io.on("structure")
 
 
@@ -110,7 +110,7 @@ def read_input(io: Reader, shape: Shape) -> nn.Module:
 def write_constant(io: Writer, step: Constant) -> None:
     io.symbol(OPERATOR, OPERATORS.index(step.operator))
     io.flag(len(step.values) > 1)
-    write_floats(io, floats(step.values))
+    write_floats(io, float_array(step.values))
 
 
 def read_constant(io: Reader, shape: Shape) -> nn.Module:
@@ -123,7 +123,7 @@ def read_constant(io: Reader, shape: Shape) -> nn.Module:
 def write_batch_norm(io: Writer, step: Any) -> None:
     write_scalars(io, step.eps)
     for values in (step.running_mean, step.running_var, step.weight, step.bias):
-        write_floats(io, floats(values))
+        write_floats(io, float_array(values))
 
 
 def read_batch_norm(io: Reader, shape: Shape) -> nn.Module:
@@ -139,29 +139,29 @@ def batch_norm(shape: Shape, eps: float, mean: Tensor, variance: Tensor, weight:
     return norm
 
 
-OPERATOR = Table([1] * len(OPERATORS))
+OPERATOR = FrequencyTable([1] * len(OPERATORS))
 OPERATIONS = (
     Operation((nn.Conv2d, QuantizedConv2d), 10, write_convolution, read_convolution),
     Operation((nn.Linear, QuantizedLinear), 6, write_linear, read_linear),
-    plain(nn.ReLU, 12),
+    parameterless(nn.ReLU, 12),
     Operation(
         nn.MaxPool2d,
         6,
-        lambda io, step: window(io, step.kernel_size, step.stride, step.padding, step.ceil_mode),
-        lambda io, shape: nn.MaxPool2d(**window(io)),
+        lambda io, step: code_window(io, step.kernel_size, step.stride, step.padding, step.ceil_mode),
+        lambda io, shape: nn.MaxPool2d(**code_window(io)),
     ),
-    plain(nn.Flatten, 4),
+    parameterless(nn.Flatten, 4),
     Operation(Input, 8, write_input, read_input),
-    plain(DynamicInput, 2),
+    parameterless(DynamicInput, 2),
     Operation(nn.AvgPool2d, 2, write_average, read_average),
-    plain(Mean, 3),
+    parameterless(Mean, 3),
     Operation(
         Join,
         3,
         lambda io, step: io.symbol(OPERATOR, OPERATORS.index(step.operator)),
         lambda io, shape: Join(OPERATORS[io.symbol(OPERATOR)]),
     ),
-    plain(nn.Identity, 3),  # goes on from an earlier value
+    parameterless(nn.Identity, 3),  # goes on from an earlier value
     Operation(Constant, 1, write_constant, read_constant),
     Operation((nn.BatchNorm1d, nn.BatchNorm2d), 1, write_batch_norm, read_batch_norm),
     Operation(
@@ -170,12 +170,12 @@ OPERATIONS = (
         lambda io, step: write_scalars(io, step.low, step.high),
         lambda io, shape: Clip(*read_scalars(io, 2)),
     ),
-    plain(nn.Hardswish, 2),
-    plain(nn.Hardsigmoid, 1),
-    plain(nn.Sigmoid, 1),
-    plain(nn.Tanh, 1),
-    scalar(nn.LeakyReLU, "negative_slope"),
-    scalar(nn.ELU, "alpha"),
+    parameterless(nn.Hardswish, 2),
+    parameterless(nn.Hardsigmoid, 1),
+    parameterless(nn.Sigmoid, 1),
+    parameterless(nn.Tanh, 1),
+    single_number(nn.LeakyReLU, "negative_slope"),
+    single_number(nn.ELU, "alpha"),
     Operation(
         nn.GELU,
         1,

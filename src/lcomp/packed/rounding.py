@@ -18,7 +18,7 @@ LAYERS = (nn.Conv2d, nn.Linear, QuantizedConv2d, QuantizedLinear)
 
 
 @torch.no_grad()
-def rounded(network: nn.Module, bias_bits: int | None = None, scale_bits: int | None = None) -> nn.Module:
+def round_network(network: nn.Module, bias_bits: int | None = None, scale_bits: int | None = None) -> nn.Module:
     """A finalized network with its normalization folded, and rounded as asked; itself, where nothing is.
 
     Args:

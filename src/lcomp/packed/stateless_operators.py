@@ -9,8 +9,8 @@ import numpy as np
 from torch import nn
 
 from lcomp.errors import UserError
-from lcomp.packed.layer_codec import Pair, both
-from lcomp.packed.operations import decimal
+from lcomp.packed.layer_codec import Pair, as_pair
+from lcomp.packed.operations import as_typed
 
 Settings = dict[str, Any]  # of a node
 
@@ -20,7 +20,7 @@ def padding(settings: Settings) -> Pair:
     pads = settings.get("pads", [0, 0, 0, 0])
     if pads[:2] != pads[2:] or settings.get("auto_pad", b"NOTSET") != b"NOTSET":
         raise UserError(f"a padding of {pads}, {settings.get('auto_pad')}, which is not the same on both sides")
-    return both(pads[:2])
+    return as_pair(pads[:2])
 
 
 def pool(kind: Callable[..., nn.Module], settings: Settings) -> nn.Module:
@@ -28,7 +28,9 @@ def pool(kind: Callable[..., nn.Module], settings: Settings) -> nn.Module:
         raise UserError("a pooling with dilation")
     stride, kernel = settings.get("strides", [1, 1]), settings["kernel_shape"]
     given = {"count_include_pad": bool(settings.get("count_include_pad", 0))} if kind is nn.AvgPool2d else {}
-    return kind(both(kernel), both(stride), padding(settings), ceil_mode=bool(settings.get("ceil_mode", 0)), **given)
+    return kind(
+        as_pair(kernel), as_pair(stride), padding(settings), ceil_mode=bool(settings.get("ceil_mode", 0)), **given
+    )
 
 
 def hard_sigmoid(settings: Settings) -> nn.Module:
@@ -37,7 +39,7 @@ def hard_sigmoid(settings: Settings) -> nn.Module:
     return nn.Hardsigmoid()
 
 
-ALONE: dict[str, Callable[[Settings], nn.Module]] = {
+STATELESS: dict[str, Callable[[Settings], nn.Module]] = {
     "Relu": lambda settings: nn.ReLU(),
     "MaxPool": lambda settings: pool(nn.MaxPool2d, settings),
     "AveragePool": lambda settings: pool(nn.AvgPool2d, settings),
@@ -45,7 +47,7 @@ ALONE: dict[str, Callable[[Settings], nn.Module]] = {
     "HardSigmoid": hard_sigmoid,
     "Sigmoid": lambda settings: nn.Sigmoid(),
     "Tanh": lambda settings: nn.Tanh(),
-    "LeakyRelu": lambda settings: nn.LeakyReLU(decimal(settings.get("alpha", 0.01))),
-    "Elu": lambda settings: nn.ELU(decimal(settings.get("alpha", 1.0))),
+    "LeakyRelu": lambda settings: nn.LeakyReLU(as_typed(settings.get("alpha", 0.01))),
+    "Elu": lambda settings: nn.ELU(as_typed(settings.get("alpha", 1.0))),
     "Gelu": lambda settings: nn.GELU(settings.get("approximate", b"none").decode()),
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.layer_codec import Weight
-from lcomp.packed.network import MOST_STEPS, Network, checked, classes_of, output
+from lcomp.packed.network import MOST_STEPS, Network, checked_shape, number_of_logits, output_shape
 
 
 class Translation:
@@ -37,13 +37,13 @@ class Translation:
         self.values = {pixels.name: 0}
         self.steps: list[nn.Module] = []
         self.sources: list[tuple[int, ...]] = []
-        self.shapes = [checked(tuple(dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim[1:]))]
+        self.shapes = [checked_shape(tuple(dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim[1:]))]
         self.levels: dict[str, Any] = {}
 
     def network(self) -> Network:
         """What was translated, from the pixels to the logits."""
         self.go_to(self.values[self.logits.name])
-        return Network(self.shapes[0], classes_of(self.shapes[-1]), self.steps, self.sources)
+        return Network(self.shapes[0], number_of_logits(self.shapes[-1]), self.steps, self.sources)
 
     def add(self, node: Any, *steps: nn.Module, reads: str | None = None) -> None:
         """Appends steps, one behind another: the first reads what the node reads first, the last makes its output."""
@@ -55,7 +55,7 @@ class Translation:
     def append(self, step: nn.Module, *sources: int) -> None:
         if len(self.steps) == MOST_STEPS:
             raise UserError(f"more than {MOST_STEPS:,} steps")
-        self.shapes.append(output(step, [self.shapes[source] for source in sources]))
+        self.shapes.append(output_shape(step, [self.shapes[source] for source in sources]))
         self.steps.append(step)
         self.sources.append(sources)
 

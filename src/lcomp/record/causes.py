@@ -16,7 +16,7 @@ from lcomp.errors import UserError
 
 LONGEST = 400  # characters of one exception's message
 CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
-AT = re.compile(r'File "([^"]+)", line (\d+)')
+TRACEBACK_LINE = re.compile(r'File "([^"]+)", line (\d+)')
 LIBRARIES = {  # whose lines tell a user nothing
     *sys.stdlib_module_names,
     *("lcomp", "torch", "pytorch_lightning", "lightning_fabric", "lightning_utilities", "hydra", "omegaconf"),
@@ -24,35 +24,35 @@ LIBRARIES = {  # whose lines tell a user nothing
 }
 
 
-def said(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """What is recorded of `error`: a UserError's own words; of another its type and message, those of its innermost
     cause, and the user's line."""
     if isinstance(error, UserError):
-        return one_line(Exception.__str__(error))
-    first, last = causes(error)[0], causes(error)[-1]
-    within = "" if last is first else f" ({named(last)})"
-    place = users_line(error)
-    return named(first) + within + (f", at {place}" if place else "")
+        return condensed(Exception.__str__(error))
+    first, last = exception_chain(error)[0], exception_chain(error)[-1]
+    within = "" if last is first else f" ({type_and_message(last)})"
+    place = user_line(error)
+    return type_and_message(first) + within + (f", at {place}" if place else "")
 
 
-def innermost(error: BaseException) -> str:
+def innermost_message(error: BaseException) -> str:
     """The innermost cause in its first paragraph, and the user's line: what an exporter's banner hides."""
-    place = users_line(error)
-    return named(causes(error)[-1], paragraphs=1) + (f", at {place}" if place else "")
+    place = user_line(error)
+    return type_and_message(exception_chain(error)[-1], paragraphs=1) + (f", at {place}" if place else "")
 
 
 @contextmanager
-def refusing(where: str, advice: str = "") -> Iterator[None]:
+def as_user_error(where: str, advice: str = "") -> Iterator[None]:
     """Makes a UserError of whatever a user's code raises in it: `where` it fails, why, and what to do."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{where} fails: {said(error)}{advice}") from error
+        raise UserError(f"{where} fails: {error_message(error)}{advice}") from error
 
 
-def causes(error: BaseException) -> list[BaseException]:
+def exception_chain(error: BaseException) -> list[BaseException]:
     """`error`, what it was raised from, and so on to the innermost."""
     found = [error]
     while found[-1].__cause__ is not None:
@@ -60,7 +60,7 @@ def causes(error: BaseException) -> list[BaseException]:
     return found
 
 
-def named(error: BaseException, paragraphs: int | None = None) -> str:
+def type_and_message(error: BaseException, paragraphs: int | None = None) -> str:
     """Type and message in one line; of an error that a data loader's worker passed on as a traceback, the last line.
 
     Args:
@@ -69,24 +69,24 @@ def named(error: BaseException, paragraphs: int | None = None) -> str:
     text = "\n".join(str(error).split("\n\n")[:paragraphs])
     if "Traceback (most recent call last)" in text:
         text = text.rstrip().rpartition("\n")[2]
-    return f"{type(error).__name__}: {one_line(text)}".removesuffix(": ")
+    return f"{type(error).__name__}: {condensed(text)}".removesuffix(": ")
 
 
-def one_line(text: str) -> str:
+def condensed(text: str) -> str:
     """`text` in one line without escape sequences and control characters, cut where it is longer than `LONGEST`."""
     return " ".join(CONTROL.sub("", text).split())[:LONGEST]
 
 
-def users_line(error: BaseException) -> str | None:
+def user_line(error: BaseException) -> str | None:
     """The innermost line outside of `LIBRARIES` that `error` came through, such as `mine.py:12: return self.fc(x)`."""
-    for one in reversed(causes(error)):
-        if places := [*frames(one), *nodes(one)]:
+    for one in reversed(exception_chain(error)):
+        if places := [*user_frames(one), *traced_lines(one)]:
             path, number = places[-1]
-            return f"{Path(path).name}:{number}: {one_line(linecache.getline(path, number))}"
+            return f"{Path(path).name}:{number}: {condensed(linecache.getline(path, number))}"
     return None
 
 
-def frames(error: BaseException) -> Iterator[tuple[str, int]]:
+def user_frames(error: BaseException) -> Iterator[tuple[str, int]]:
     """File and line number of each frame of the user's, outermost first."""
     for frame, number in traceback.walk_tb(error.__traceback__):
         package = frame.f_globals.get("__package__") or frame.f_globals.get("__name__") or ""
@@ -95,9 +95,9 @@ def frames(error: BaseException) -> Iterator[tuple[str, int]]:
             yield path, number
 
 
-def nodes(error: BaseException) -> Iterator[tuple[str, int]]:
+def traced_lines(error: BaseException) -> Iterator[tuple[str, int]]:
     """The same of the operations that an exporter was at: a traced network remembers where each of them was written."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         node = frame.f_locals.get("node")
-        if isinstance(node, fx.Node) and node.stack_trace and (written := AT.findall(node.stack_trace)):
+        if isinstance(node, fx.Node) and node.stack_trace and (written := TRACEBACK_LINE.findall(node.stack_trace)):
             yield written[-1][0], int(written[-1][1])

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-SEAL = "checksum"
+CHECKSUM_KEY = "checksum"
 
 
 class Damaged(ValueError):
@@ -38,27 +38,27 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def sealed(content: Mapping[str, Any]) -> bytes:
+def with_checksum(content: Mapping[str, Any]) -> bytes:
     """JSON of `content` with the SHA-256 of itself; of one content there is one text."""
-    rest = {key: value for key, value in json.loads(text(content)).items() if key != SEAL}
-    return text(rest | {SEAL: hashlib.sha256(text(rest)).hexdigest()})
+    rest = {key: value for key, value in json.loads(canonical_json(content)).items() if key != CHECKSUM_KEY}
+    return canonical_json(rest | {CHECKSUM_KEY: hashlib.sha256(canonical_json(rest)).hexdigest()})
 
 
-def unsealed(found: bytes) -> dict[str, Any]:
-    """What `sealed` wrote.
+def verified_content(found: bytes) -> dict[str, Any]:
+    """What `with_checksum` wrote.
 
     Raises:
         Damaged: not a bit of it may differ.
     """
     try:
         content = json.loads(found)
-        whole = isinstance(content, dict) and SEAL in content and sealed(content) == found
+        whole = isinstance(content, dict) and CHECKSUM_KEY in content and with_checksum(content) == found
     except (ValueError, RecursionError) as error:
         raise Damaged(f"it cannot be read ({type(error).__name__})") from error
     if not whole:
         raise Damaged("its checksum is of another content, or there is none")
-    return {key: value for key, value in content.items() if key != SEAL}
+    return {key: value for key, value in content.items() if key != CHECKSUM_KEY}
 
 
-def text(content: Any) -> bytes:
+def canonical_json(content: Any) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from lcomp.record import limits
 from lcomp.record.limits import DEPTH, Refused
-from lcomp.record.untrusted import content
+from lcomp.record.untrusted import read_bytes
 
 log = logging.getLogger("lcomp")
 ENTRY_NAME = re.compile(r"[0-9a-f]{16}")  # of a baseline's folder in the cache: the digest of what defines it
 
 
-def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Everything under `folder`, `DEPTH` levels deep, that no link leads to; a folder that cannot be read is named."""
     pending = [(os.fspath(folder), 0)]
     while pending:
@@ -34,10 +34,10 @@ def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         pending += [(path, depth + 1) for path in deeper if depth < DEPTH]
 
 
-def files(folder: Path, name: str) -> list[Path]:
+def find_files(folder: Path, name: str) -> list[Path]:
     """The regular files of that name under `folder`; a link, a pipe or a device of that name is named and left out."""
     found = []
-    for entry in entries(folder):
+    for entry in walk(folder):
         if entry.name == name and entry.is_file(follow_symlinks=False):
             found.append(Path(entry.path))
         elif entry.name == name:
@@ -49,7 +49,7 @@ def check_stays_inside(folder: Path) -> None:
     """Raises Refused where something in `folder` leads out of it, a link or a pipe: what is written there would be
     written elsewhere. W&B links to its own log, into which nothing is written later."""
     root = os.path.realpath(folder)
-    for entry in entries(folder):
+    for entry in walk(folder):
         parts = Path(entry.path).relative_to(folder).parts
         if entry.is_symlink() and "wandb" in parts[:-1] and parts[-1].endswith(".log"):
             continue
@@ -67,7 +67,7 @@ def check_own(folder: Path) -> None:
         raise Refused(f"{folder}: no folder of its own but a link or a file; nothing is written there")
 
 
-def artifact(folder: Path, named: Mapping[str, str]) -> Path:
+def artifact_file(folder: Path, named: Mapping[str, str]) -> Path:
     """The regular file beside a record that it names as its artifact.
 
     Raises:
@@ -80,14 +80,14 @@ def artifact(folder: Path, named: Mapping[str, str]) -> Path:
     return path
 
 
-def checked(path: Path, sha256: str | None) -> Path:
+def verified_file(path: Path, sha256: str | None) -> Path:
     """The path of a file that has the hash which a record states.
 
     Raises:
         Refused: it has another, or cannot be read.
     """
     try:
-        if hash_of(path, path.stat().st_mtime_ns) == sha256:
+        if cached_sha256(path, path.stat().st_mtime_ns) == sha256:
             return path
     except OSError as error:
         raise Refused(f"{path}: cannot be read ({error.strerror})") from None
@@ -95,12 +95,12 @@ def checked(path: Path, sha256: str | None) -> Path:
 
 
 @lru_cache(1 << 12)
-def hash_of(path: Path, changed: int) -> str:
+def cached_sha256(path: Path, changed: int) -> str:
     """The SHA-256 of a file as it was `changed`, nanoseconds since 1970."""
-    return hashlib.sha256(content(path, limits.ARTIFACT)).hexdigest()
+    return hashlib.sha256(read_bytes(path, limits.ARTIFACT)).hexdigest()
 
 
-def baseline(folder: Path, named: Mapping[str, str], root: Path) -> Path:
+def baseline_file(folder: Path, named: Mapping[str, str], root: Path) -> Path:
     """The file that the record in `folder` names as its baseline's: under `root`, or an entry of a cache whose file has
     the hash that the record states.
 
@@ -112,4 +112,4 @@ def baseline(folder: Path, named: Mapping[str, str], root: Path) -> Path:
         return path
     if not ENTRY_NAME.fullmatch(path.parent.name):
         raise Refused(f"{folder}: names a baseline that lies in no cache of baselines ({named.get('path')})")
-    return checked(path, named.get("sha256"))
+    return verified_file(path, named.get("sha256"))

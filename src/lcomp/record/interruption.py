@@ -19,13 +19,13 @@ ERRNOS = {
     for name in ("ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EROFS", "EIO", "ENOMEM", "ESTALE")
     if hasattr(errno, name)
 }
-SAID = re.compile(  # by libraries that pass on no errno
+MACHINE_ERRORS = re.compile(  # by libraries that pass on no errno
     r"No space left on device|Disk quota exceeded|Too many open files|Read-only file system|Input/output error"
     r"|[Cc]an(?:no|')t allocate memory|failed to map segment|std::bad_alloc|can't start new thread"
     r"|database or disk is full|disk I/O error|readonly database|unable to open database file"
     r"|PytorchStreamWriter failed writing"
 )
-ASKED = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]?i?B)\b")
+ALLOCATION = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTPE]?i?B)\b")
 UNITS = {"bytes": 0, "B": 0, **{f"{unit}iB": power for power, unit in enumerate("KMGTPE", 1)}}
 
 
@@ -34,7 +34,7 @@ class Interrupted(BaseException):
     failure. The sweep ends with it, and resuming runs again what it ended."""
 
 
-def of_machine(error: BaseException) -> Interrupted | None:
+def machine_interruption(error: BaseException) -> Interrupted | None:
     """The interruption that `error` stands for: a full or read-only disk, a quota, too many files, no memory.
 
     None where the fault is the run's own, as memory is that a machine like this one never has."""
@@ -45,7 +45,7 @@ def of_machine(error: BaseException) -> Interrupted | None:
         seen.add(id(one))
         if isinstance(one, Interrupted):
             return one
-        innermost = one if is_of_machine(one) else innermost
+        innermost = one if is_machine_error(one) else innermost
         one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
     if innermost is None:
         return None
@@ -53,16 +53,16 @@ def of_machine(error: BaseException) -> Interrupted | None:
     return Interrupted(f"{BY_MACHINE}: {type(innermost).__name__}: {said}".removesuffix(": "))
 
 
-def is_of_machine(error: BaseException) -> bool:
+def is_machine_error(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in ERRNOS
-    if isinstance(error, MemoryError) or (isinstance(error, Exception) and SAID.search(str(error)[:2000])):
-        asked = ASKED.search(str(error))
-        return asked is None or float(asked[1]) * 1024 ** UNITS.get(asked[2], 0) <= memory()
+    if isinstance(error, MemoryError) or (isinstance(error, Exception) and MACHINE_ERRORS.search(str(error)[:2000])):
+        asked = ALLOCATION.search(str(error))
+        return asked is None or float(asked[1]) * 1024 ** UNITS.get(asked[2], 0) <= total_memory()
     return False
 
 
-def memory() -> float:
+def total_memory() -> float:
     """Bytes of memory that this machine has, were nothing else running."""
     try:
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -70,29 +70,29 @@ def memory() -> float:
         return float("inf")
 
 
-def excused(cause: str | None) -> bool:
+def is_interruption(cause: str | None) -> bool:
     """Whether a record's error is an interruption that says nothing of the run, so that it counts as no try."""
     return cause is not None and (cause == BY_USER or cause.startswith(BY_MACHINE))
 
 
-class Signals:
+class SigintState:
     """Whether SIGINT came; True from the start where that cannot be known."""
 
-    def __init__(self, came: bool):
-        self.came = came
+    def __init__(self, received: bool):
+        self.received = received
 
 
 @contextmanager
-def noticing() -> Iterator[Signals]:
+def watch_sigint() -> Iterator[SigintState]:
     """Notes whether SIGINT comes: only then is a KeyboardInterrupt the user's, and not raised by a network's code."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread():
-        yield Signals(came=True)
+        yield SigintState(received=True)
         return
-    noted = Signals(came=False)
+    noted = SigintState(received=False)
 
     def note(number: int, frame: FrameType | None) -> Any:
-        noted.came = True
+        noted.received = True
         return before(number, frame) if callable(before) else None
 
     if callable(before):

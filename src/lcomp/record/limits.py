@@ -28,7 +28,7 @@ class Refused(UserError, ValueError):
     """A file that asks for too much, or is not what it should be; the message names it and the limit."""
 
 
-def times() -> float:
+def user_factor() -> float:
     """What the user multiplies every limit with.
 
     Raises:
@@ -46,7 +46,7 @@ def times() -> float:
 
 def check(what: str, asked: float, limit: float, unit: str = "bytes", factor: float | None = None) -> None:
     """Raises Refused where `asked` is more than `limit`, times what the user says or `factor`."""
-    most = limit * (times() if factor is None else factor)
+    most = limit * (user_factor() if factor is None else factor)
     if asked > most:
         raise Refused(
             f"{what} asks for {asked:,.0f} {unit}, where {most:,.0f} is the limit; {VARIABLE}=N allows N times as much"

@@ -17,7 +17,7 @@ class NameData(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.dataset = dataset
         with contextlib.suppress(Exception):  # a message that cannot be put together is logging's to complain of
-            record.msg, record.args = terminal(redaction.text(record.getMessage())), ()
+            record.msg, record.args = terminal(redaction.redacted_line(record.getMessage())), ()
         if record.exc_info:
-            record.exc_text = terminal(redaction.text(logging.Formatter().formatException(record.exc_info)))
+            record.exc_text = terminal(redaction.redacted_line(logging.Formatter().formatException(record.exc_info)))
         return True

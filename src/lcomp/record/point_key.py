@@ -11,32 +11,32 @@ from lcomp.record import redaction
 DIGEST = "#"  # what the digest of secrets begins with
 
 
-def key(point: Iterable[str], hidden: str | None = None) -> tuple[str, ...]:
+def canonical_point(point: Iterable[str], hidden: str | None = None) -> tuple[str, ...]:
     """What two runs of one point have in common: its overrides in one form, without secrets, and a digest of these.
 
     Args:
         hidden: the digest, of a point that was written without its secrets.
     """
-    known = redaction.environment()
-    pairs = [(given, redaction.override(given, known)) for given in (one.replace("\\:", ":") for one in point)]
-    secrets = sorted(digest(given) for given, shown in pairs if shown != given)
+    known = redaction.environment_secrets()
+    pairs = [(given, redaction.redacted_override(given, known)) for given in (one.replace("\\:", ":") for one in point)]
+    secrets = sorted(secret_digest(given) for given, shown in pairs if shown != given)
     kept = [DIGEST + "".join(secrets)] if secrets else [hidden] if hidden else []
-    return (*sorted(canonical(shown) for _, shown in pairs), *kept)
+    return (*sorted(canonical_override(shown) for _, shown in pairs), *kept)
 
 
-def hidden(point: Iterable[str]) -> str | None:
+def hidden_digest(point: Iterable[str]) -> str | None:
     """The digest of a point's secrets, for a record of it that has none; None where it has none itself."""
-    last = key(point)[-1:]
+    last = canonical_point(point)[-1:]
     return last[0] if last and last[0].startswith(DIGEST) else None
 
 
 @lru_cache(1 << 12)
-def digest(override: str) -> str:
+def secret_digest(override: str) -> str:
     """What tells one secret from another and says no more: too short to have one value, too slow to try many."""
     return hashlib.scrypt(override.encode(), salt=b"lcomp", n=1 << 13, r=8, p=1, dklen=4).hex()
 
 
-def canonical(override: str) -> str:
+def canonical_override(override: str) -> str:
     """The override with its number, if it is one, in one form: 3 and 3.0 are one point."""
     name, _, value = override.partition("=")
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcomp.record.limits import Refused
-from lcomp.record.untrusted import arrays_of
+from lcomp.record.untrusted import read_arrays
 
 FILE = "predictions.npz"
 MISTAKES = 25  # whose pixels are kept, the first
@@ -33,7 +33,7 @@ class Predictions:
     pixels: NDArray[np.uint8]
 
     @property
-    def is_whole(self) -> bool:
+    def is_consistent(self) -> bool:
         """Whether there is a class and a label for each image, and an index and pixels for each mistake."""
         images = self.labels.shape
         return (
@@ -48,11 +48,11 @@ class Predictions:
         )
 
     @property
-    def right(self) -> NDArray[np.bool_]:
+    def correct(self) -> NDArray[np.bool_]:
         """For each image (N,), whether the network was right."""
         return np.asarray(self.predictions == self.labels)
 
-    def beside(self, other: Predictions | None) -> tuple[Predictions, Predictions] | None:
+    def paired_with(self, other: Predictions | None) -> tuple[Predictions, Predictions] | None:
         """This and another network's, if they are of the same test images."""
         alike = other is not None and np.array_equal(self.labels, other.labels)
         return (self, other) if other is not None and alike else None
@@ -64,7 +64,7 @@ class Predictions:
         return stream.getvalue()
 
 
-def of(
+def predictions_of(
     logits: NDArray[np.float32],
     labels: NDArray[np.int64],
     pixels: NDArray[np.float32],
@@ -74,17 +74,17 @@ def of(
     mistakes, and of the first `LOST` of those that its baseline gets right."""
     found = logits.argmax(1).astype(np.int16)
     wrong = found != labels
-    lost = wrong & baseline.right if baseline is not None else np.zeros_like(wrong)
+    lost = wrong & baseline.correct if baseline is not None else np.zeros_like(wrong)
     kept = np.union1d(np.flatnonzero(wrong)[:MISTAKES], np.flatnonzero(lost)[:LOST])
     pictures = (pixels[kept].clip(0, 1) * 255).round().astype(np.uint8)
     return Predictions(found, labels.astype(np.int16), kept, pictures)
 
 
-def read(folder: Path) -> Predictions | None:
+def read_predictions(folder: Path) -> Predictions | None:
     """The predictions in a run's folder; None where there are none, the file is damaged, or its arrays do not belong
     together."""
     try:
-        kept = arrays_of(folder / FILE)
+        kept = read_arrays(folder / FILE)
     except (OSError, Refused):
         return None
     none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.uint8)  # in a file of before pixels were kept
@@ -92,4 +92,4 @@ def read(folder: Path) -> Predictions | None:
     if not {"predictions", "labels"} <= kept.keys():
         return None
     found = Predictions(kept["predictions"], kept["labels"], *pictures)
-    return found if found.is_whole else None
+    return found if found.is_consistent else None

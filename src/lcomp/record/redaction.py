@@ -47,13 +47,13 @@ def redacted(value: Any, key: str = "") -> Any:
     if isinstance(value, list | tuple):
         if names_secret(key):
             return [redacted(item, key) for item in value]
-        known = environment()
-        return [override(item, known) if isinstance(item, str) else redacted(item, key) for item in value]
+        known = environment_secrets()
+        return [redacted_override(item, known) if isinstance(item, str) else redacted(item, key) for item in value]
     if value is None or isinstance(value, bool):
         return value
     if names_secret(key) and is_secret(key, str(value)):
         return HIDDEN
-    return text(value) if isinstance(value, str) else value
+    return redacted_line(value) if isinstance(value, str) else value
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -62,37 +62,37 @@ def is_secret(name: str, value: str) -> bool:
     return not NAMED.match(bare) and not (name.lower().endswith("tokens") and NUMBER.match(bare))
 
 
-def environment() -> list[str]:
+def environment_secrets() -> list[str]:
     """The secrets among the environment variables."""
     return [value for name, value in os.environ.items() if names_secret(name) and len(value) >= SHORTEST]
 
 
-def override(given: str, known: Sequence[str] | None = None) -> str:
+def redacted_override(given: str, known: Sequence[str] | None = None) -> str:
     """An override with secrets hidden: what stands behind a telling name is the secret to its end."""
     name, sign, value = given.partition("=")
     if sign and names_secret(name.strip("+~ ")):
         return f"{name}={HIDDEN}" if is_secret(name, value) else given
-    return text(given, known)
+    return redacted_line(given, known)
 
 
-def text(line: str, known: Sequence[str] | None = None) -> str:
+def redacted_line(line: str, known: Sequence[str] | None = None) -> str:
     """A line of a log, a command, an error, with secrets hidden, in time that grows with its length alone.
 
     Args:
         known: the environment's secrets, for a caller that has many lines.
     """
-    for value in environment() if known is None else known:
+    for value in environment_secrets() if known is None else known:
         line = line.replace(value, HIDDEN)
     if not HINT.search(line):
         return line
     line = PRIVATE_KEY.sub(HIDDEN, line)
     line = SHAPED.sub(HIDDEN, line)
     line = BEARER.sub(rf"\1\2{HIDDEN}", line)
-    line = URL.sub(lambda found: "://".join(map(without_user, found[0].split("://"))), line)
-    return FLAG.sub(flag, given(line))
+    line = URL.sub(lambda found: "://".join(map(without_credentials, found[0].split("://"))), line)
+    return FLAG.sub(redacted_flag, redacted_values(line))
 
 
-def without_user(place: str) -> str:
+def without_credentials(place: str) -> str:
     """What follows `://`, less the name and the password before its `@`; a slash may stand in these."""
     host = place.partition("/")[0]
     if "@" in host:
@@ -100,13 +100,13 @@ def without_user(place: str) -> str:
     return HIDDEN + place[place.rindex("@") :] if ":" in host and "@" in place else place
 
 
-def flag(found: re.Match[str]) -> str:
+def redacted_flag(found: re.Match[str]) -> str:
     """`--name value`."""
     shown = not names_secret(found[1].lstrip("-")) or found[3].startswith(HIDDEN)
     return found[0] if shown else f"{found[1]}{found[2]}{HIDDEN}"
 
 
-def given(line: str) -> str:
+def redacted_values(line: str) -> str:
     """The line with the values of telling names hidden, in whatever form: `name=value`, `'name': 'value'`, YAML."""
     parts, done, place = [], 0, 0
     while found := GIVEN.search(line, place):
@@ -127,15 +127,15 @@ def end_of_value(line: str, found: re.Match[str]) -> int:
     margin = line[max(0, start - WIDEST) : start].rpartition("\n")[2]
     before = margin.rstrip("+~")[-1:]
     if before in QUOTES and not found[2]:  # quotes around name and value
-        return closing(line, place, before)
+        return closing_quote(line, place, before)
     if ":" in found[3] and not margin.strip(" -"):  # a line that begins with the name: YAML
         sign = found.start(3) + found[3].index(":")
         break_ = line.find("\n", sign)
-        return len(line) if break_ < 0 else beneath(line, break_, len(margin))
+        return len(line) if break_ < 0 else end_of_block(line, break_, len(margin))
     return end_of_words(line, place, several=":" not in found[3])
 
 
-def beneath(line: str, place: int, margin: int) -> int:
+def end_of_block(line: str, place: int, margin: int) -> int:
     """The end of the lines of YAML, from a line break on, that belong to a key which begins `margin` characters in."""
     while place < len(line):
         end = line.find("\n", place + 1)
@@ -148,7 +148,7 @@ def beneath(line: str, place: int, margin: int) -> int:
     return place
 
 
-def closing(line: str, place: int, quote: str) -> int:
+def closing_quote(line: str, place: int, quote: str) -> int:
     """Where the next such quotation mark stands that no backslash escapes; the end, where there is none."""
     while (found := line.find(quote, place)) >= 0:
         escapes = len(line[place:found]) - len(line[place:found].rstrip("\\"))
@@ -169,7 +169,7 @@ def end_of_words(line: str, place: int, several: bool) -> int:
     while place < len(line):
         sign = line[place]
         if begins and (quote := QUOTED.match(line, place)):
-            place = min(len(line), closing(line, quote.end(), quote[0]) + len(quote[0]))
+            place = min(len(line), closing_quote(line, quote.end(), quote[0]) + len(quote[0]))
             begins = False
             continue
         begins = False

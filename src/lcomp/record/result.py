@@ -12,11 +12,11 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lcomp.record import schema
-from lcomp.record.files import Damaged, sealed, sha256, unsealed, write_atomically
+from lcomp.record.files import Damaged, sha256, verified_content, with_checksum, write_atomically
 from lcomp.record.limits import Refused
-from lcomp.record.point_key import hidden, key
+from lcomp.record.point_key import canonical_point, hidden_digest
 from lcomp.record.redaction import redacted
-from lcomp.record.untrusted import json_of
+from lcomp.record.untrusted import read_json
 
 SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
@@ -73,7 +73,7 @@ class Result:
     @property
     def point(self) -> tuple[str, ...]:
         """What it has in common with other runs of its point."""
-        return key(self.overrides, self.hidden)
+        return canonical_point(self.overrides, self.hidden)
 
     @property
     def is_final(self) -> bool:
@@ -89,7 +89,7 @@ class Result:
     @property
     def lacks(self) -> str | None:
         """What a finished run's record does not say and tables show; None where it says it all."""
-        return schema.lacking(self.metrics, self.baseline, self.dataset) if self.status == "ok" else None
+        return schema.missing_figures(self.metrics, self.baseline, self.dataset) if self.status == "ok" else None
 
     @property
     def techniques(self) -> str:
@@ -100,30 +100,30 @@ class Result:
     def write(self, folder: Path) -> Path:
         """Writes `result.json` into `folder`; figures that are not finite become null."""
         path = folder / FILE_NAME
-        self.hidden = hidden(self.overrides) or self.hidden
+        self.hidden = hidden_digest(self.overrides) or self.hidden
         kept = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
         if self.status != "ok":
-            kept = schema.kept(finite(kept), asdict(Result()))
-        write_atomically(path, sealed(finite(redacted(kept))))
+            kept = schema.valid_fields(finite_or_none(kept), asdict(Result()))
+        write_atomically(path, with_checksum(finite_or_none(redacted(kept))))
         return path
 
 
-def read(path: Path) -> Result:
+def read_result(path: Path) -> Result:
     """The record at `path`.
 
     Raises:
         OSError: it cannot be opened.
         Refused: it is none; the message names the file and what is wrong with it.
     """
-    found = json_of(path)
+    found = read_json(path)
     if isinstance(found, dict) and isinstance(found.get("epochs"), list):  # of before other curves were kept
         found["epochs"] = {"val_accuracy": found["epochs"]}
-    if wrong := schema.fault(found):
+    if wrong := schema.find_fault(found):
         raise Refused(f"{path}: {wrong}")
     return Result(**found)
 
 
-def whole(path: Path) -> Result:
+def read_verified(path: Path) -> Result:
     """The record at `path`, if not a bit of it and of its run's files differs from what was written.
 
     Raises:
@@ -131,9 +131,9 @@ def whole(path: Path) -> Result:
     """
     if not path.is_file():
         raise Damaged("it is no file")
-    found = unsealed(path.read_bytes())
+    found = verified_content(path.read_bytes())
     kinds = get_type_hints(Result)
-    wrong = [name for name in found if name not in kinds or not fits(found[name], kinds[name])]
+    wrong = [name for name in found if name not in kinds or not matches_annotation(found[name], kinds[name])]
     if wrong:
         raise Damaged(f"{wrong[0]} is not of the schema")
     result = Result(**found)
@@ -144,26 +144,26 @@ def whole(path: Path) -> Result:
     return result
 
 
-def hashes(folder: Path) -> dict[str, str]:
+def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the files that a run left in `folder`."""
     return {file.name: sha256(file) for kind in KEPT for file in sorted(folder.glob(kind))}
 
 
-def fits(value: Any, kind: Any) -> bool:
+def matches_annotation(value: Any, kind: Any) -> bool:
     """Whether a value of a record is of the kind that its field is annotated with; a figure may be null."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:
-        return any(fits(value, one) for one in inner)
+        return any(matches_annotation(value, one) for one in inner)
     if origin is dict:
-        return isinstance(value, dict) and all(fits(one, inner[1]) for one in value.values())
+        return isinstance(value, dict) and all(matches_annotation(one, inner[1]) for one in value.values())
     if origin is list:
-        return isinstance(value, list) and all(fits(one, inner[0]) for one in value)
+        return isinstance(value, list) and all(matches_annotation(one, inner[0]) for one in value)
     if kind is float:
         return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
     return kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
 
 
-def perturbations(metrics: Mapping[str, float]) -> list[str]:
+def perturbation_accuracies(metrics: Mapping[str, float]) -> list[str]:
     """The accuracies on perturbed images that were asked for by name, `accuracy/<perturbation>`; those of a set, as of
     `accuracy/mnist_c/fog`, are many and have a mean."""
     return [name for name in metrics if name.startswith("accuracy/") and name.count("/") == 1]
@@ -172,22 +172,22 @@ def perturbations(metrics: Mapping[str, float]) -> list[str]:
 def baseline_curves(folder: Path) -> Curves:
     """What was logged while the baseline in the cache's `folder` learned; nothing where that is gone."""
     try:
-        found = json_of(folder / ENTRY)["epochs"]
+        found = read_json(folder / ENTRY)["epochs"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return found if schema.are_curves(found) else {}
 
 
-def finite(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [finite(item) for item in value]
+        return [finite_or_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
-def seconds(result: Result, part: str) -> Iterator[None]:
+def timing(result: Result, part: str) -> Iterator[None]:
     """Notes the seconds that a part of the run takes."""
     start = time.monotonic()
     try:

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lcomp.record.environment import cpu
-from lcomp.record.files import SEAL, Damaged, sha256
-from lcomp.record.result import FILE_NAME, LATENCIES, Result, whole
+from lcomp.record.files import CHECKSUM_KEY, Damaged, sha256
+from lcomp.record.result import FILE_NAME, LATENCIES, Result, read_verified
 
 log = logging.getLogger("lcomp")
-TAKEN = ("params", "environment", "metrics", "baseline", "artifact", "files", "seconds", "steps", "epochs")
+ADOPTED = ("params", "environment", "metrics", "baseline", "artifact", "files", "seconds", "steps", "epochs")
 
 
-def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = ()) -> bool:
+def adopt_equal_run(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = ()) -> bool:
     """Fills `result`, whose hashes are known, and `folder` from an equal run of a sweep under `root`, if there is one.
 
     Args:
@@ -26,11 +26,11 @@ def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = (
         Whether there was one.
     """
     for path in sorted(root.glob(f"*/*/{FILE_NAME}")):
-        if path.parent.resolve() == folder.resolve() or not claims(path, root, result):
+        if path.parent.resolve() == folder.resolve() or not has_hashes_of(path, root, result):
             continue
         try:
-            found = whole(path)
-            base = baseline_of(found, path.parent.resolve())
+            found = read_verified(path)
+            base = baseline_path(found, path.parent.resolve())
         except (OSError, Damaged) as error:
             log.warning("%s: a damaged record; its run is not taken (%s)", path, error)
             continue
@@ -40,8 +40,8 @@ def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = (
         if found.status != "ok" or not measured or not holds_artifact(found):
             continue
         for file in found.files:
-            link(path.parent / file, folder / file)
-        for name in TAKEN:
+            link_or_copy(path.parent / file, folder / file)
+        for name in ADOPTED:
             setattr(result, name, getattr(found, name))
         result.baseline_artifact = found.baseline_artifact | {"path": os.path.relpath(base, folder.resolve())}
         result.reused = os.path.relpath(path.parent.resolve(), folder.resolve())
@@ -53,13 +53,13 @@ def adopt(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = (
     return False
 
 
-def claims(path: Path, root: Path, result: Result) -> bool:
+def has_hashes_of(path: Path, root: Path, result: Result) -> bool:
     """Whether the record, of a folder under `root`, names the hashes of `result`; one without a checksum, of an older
     version, names nothing that can be relied on."""
     if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
         return False
     text = path.read_text(errors="replace")
-    return all(f'"{one}"' in text for one in (result.config_hash, result.code_hash, SEAL))
+    return all(f'"{one}"' in text for one in (result.config_hash, result.code_hash, CHECKSUM_KEY))
 
 
 def holds_artifact(found: Result) -> bool:
@@ -68,7 +68,7 @@ def holds_artifact(found: Result) -> bool:
     return name in found.files and found.artifact.get("sha256") == found.files[name]
 
 
-def baseline_of(found: Result, folder: Path) -> Path:
+def baseline_path(found: Result, folder: Path) -> Path:
     """Where the baseline's artifact lies, or lay, seen from the run's folder.
 
     Raises:
@@ -82,7 +82,7 @@ def baseline_of(found: Result, folder: Path) -> Path:
     return base
 
 
-def link(source: Path, target: Path) -> None:
+def link_or_copy(source: Path, target: Path) -> None:
     """The same file under another name, or a copy where the file system has no such thing."""
     target.unlink(missing_ok=True)
     try:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lcomp.record.interruption import excused
+from lcomp.record.interruption import is_interruption
 from lcomp.record.limits import Refused
-from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.record.result import FILE_NAME, Result, read_result
 
 log = logging.getLogger("lcomp")
 MANIFEST = "sweep.json"
@@ -18,7 +18,7 @@ NUMBER = re.compile("[0-9]{1,9}")  # what a run's folder is called
 INTERRUPTED = "interrupted: the process ended before the run did"
 
 
-class Run(NamedTuple):
+class RecordedRun(NamedTuple):
     """A run that a sweep's folder has a record of."""
 
     folder: Path
@@ -27,21 +27,21 @@ class Run(NamedTuple):
     @property
     def was_tried(self) -> bool:
         """Whether it counts as a try: not when the user or the machine, not the run, ended it."""
-        return not excused(self.result.error)
+        return not is_interruption(self.result.error)
 
 
-def numbered(folder: Path) -> list[Path]:
+def numbered_folders(folder: Path) -> list[Path]:
     """The folders of a sweep's runs, in the order of their numbers."""
     found = [path for path in folder.iterdir() if NUMBER.fullmatch(path.name) and path.is_dir()]
     return sorted((path for path in found if not path.is_symlink()), key=lambda path: (int(path.name), path.name))
 
 
-def runs(folder: Path) -> list[Run]:
+def recorded_runs(folder: Path) -> list[RecordedRun]:
     """The runs that have a record, in the order of their numbers; one that cannot be read is named and left out."""
     found = []
-    for path in numbered(folder):
+    for path in numbered_folders(folder):
         try:
-            found.append(Run(path, read(path / FILE_NAME)))
+            found.append(RecordedRun(path, read_result(path / FILE_NAME)))
         except FileNotFoundError:
             continue
         except (OSError, Refused) as error:
@@ -49,7 +49,7 @@ def runs(folder: Path) -> list[Run]:
     return found
 
 
-def latest(found: Sequence[Run]) -> list[Run]:
+def latest_by_point(found: Sequence[RecordedRun]) -> list[RecordedRun]:
     """The last run of each point: one that was tried again counts once, one that ended before it was known which point
     it was not at all."""
     known = [run for run in found if run.result.overrides or (run.was_tried and run.result.error != INTERRUPTED)]

@@ -24,14 +24,14 @@ class Rule(NamedTuple):
         return Rule(lambda value: self.allows(value) or other.allows(value), f"{self.words} or {other.words}")
 
 
-def text(most: int) -> Rule:
+def text_of(most: int) -> Rule:
     return Rule(
-        lambda value: isinstance(value, str) and len(value) <= most and encodes(value),
+        lambda value: isinstance(value, str) and len(value) <= most and is_encodable(value),
         f"a text of up to {most:,} characters",
     )
 
 
-def encodes(value: str) -> bool:
+def is_encodable(value: str) -> bool:
     """Whether it can be written: half a pair of surrogates cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
@@ -40,38 +40,38 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
-def is_whole(value: Any) -> bool:
+def is_whole_number(value: Any) -> bool:
     return is_number(value) and isinstance(value, int)
 
 
-def plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether it is a value of a configuration, however nested, with nothing in it that cannot be written."""
     if isinstance(value, Mapping):
         return len(value) <= MOST and all(
-            encodes(name) and len(name) <= WORD and plain(one) for name, one in value.items()
+            is_encodable(name) and len(name) <= WORD and is_plain(one) for name, one in value.items()
         )
     if isinstance(value, list):
-        return len(value) <= MOST and all(map(plain, value))
+        return len(value) <= MOST and all(map(is_plain, value))
     return value is None or isinstance(value, bool) or is_number(value) or LONG.allows(value)
 
 
-def listed(rule: Rule, words: str) -> Rule:
+def list_of(rule: Rule, words: str) -> Rule:
     """A list of such values."""
     return Rule(lambda value: isinstance(value, list) and len(value) <= MOST and all(map(rule.allows, value)), words)
 
 
-def every(rule: Rule, words: str) -> Rule:
+def dict_of(rule: Rule, words: str) -> Rule:
     """A dictionary with such values."""
     return Rule(
-        lambda value: isinstance(value, Mapping) and plain(value) and all(map(rule.allows, value.values())), words
+        lambda value: isinstance(value, Mapping) and is_plain(value) and all(map(rule.allows, value.values())), words
     )
 
 
-def members(words: str, needed: bool, **rules: Rule) -> Rule:
+def dict_with(words: str, needed: bool, **rules: Rule) -> Rule:
     """A dictionary whose values follow rules, where it has them, or, if they are `needed` and it is not empty, has."""
 
     def allows(value: Any) -> bool:
-        if not isinstance(value, Mapping) or not plain(value):
+        if not isinstance(value, Mapping) or not is_plain(value):
             return False
         return all(
             rule.allows(value[name]) if name in value else not (needed and value) for name, rule in rules.items()
@@ -82,7 +82,7 @@ def members(words: str, needed: bool, **rules: Rule) -> Rule:
 
 def are_curves(value: Any) -> bool:
     """Whether it has lists of numbers or null by name, one for each epoch in all."""
-    if not isinstance(value, Mapping) or not plain(value):
+    if not isinstance(value, Mapping) or not is_plain(value):
         return False
     lists = list(value.values())
     return all(isinstance(one, list) and all(n is None or is_number(n) for n in one) for one in lists) and (
@@ -92,12 +92,14 @@ def are_curves(value: Any) -> bool:
 
 def are_figures(value: Any) -> bool:
     """Whether they are numbers or null by name, each within what it can be."""
-    if not isinstance(value, Mapping) or not plain(value):
+    if not isinstance(value, Mapping) or not is_plain(value):
         return False
-    return all(number is None or (is_number(number) and fits(name, number)) for name, number in value.items())
+    return all(
+        number is None or (is_number(number) and is_possible_figure(name, number)) for name, number in value.items()
+    )
 
 
-def fits(name: str, number: float) -> bool:
+def is_possible_figure(name: str, number: float) -> bool:
     """Whether a figure of that name can be that number: shares from 0 to 1, sizes and times above 0."""
     if name in ABOVE_ZERO:
         return number > 0
@@ -106,50 +108,50 @@ def fits(name: str, number: float) -> bool:
     return True
 
 
-LONG, NAME, NONE = text(LONGEST), text(WORD), Rule(lambda value: value is None, "null")
-NUMBER, WHOLE = Rule(is_number, "a number"), Rule(is_whole, "a whole number")
+LONG, NAME, NONE = text_of(LONGEST), text_of(WORD), Rule(lambda value: value is None, "null")
+NUMBER, WHOLE = Rule(is_number, "a number"), Rule(is_whole_number, "a whole number")
 FIGURES = Rule(are_figures, "figures by name: numbers within their range, or null")
-FILE = members("path and sha256 of a file", False, path=LONG, sha256=NAME)
+FILE = dict_with("path and sha256 of a file", False, path=LONG, sha256=NAME)
 RULES = {
     "status": Rule(lambda value: value in STATUSES, " or ".join(STATUSES)),
     "error": LONG | NONE,
     "name": NAME | NONE,
     "config_hash": NAME | NONE,
     "code_hash": NAME | NONE,
-    "overrides": listed(LONG, "a list of texts"),
-    "choices": every(NAME | NONE | listed(NAME, "a list of texts"), "choices by their groups"),
-    "params": Rule(lambda value: isinstance(value, Mapping) and plain(value), "parameters by name"),
+    "overrides": list_of(LONG, "a list of texts"),
+    "choices": dict_of(NAME | NONE | list_of(NAME, "a list of texts"), "choices by their groups"),
+    "params": Rule(lambda value: isinstance(value, Mapping) and is_plain(value), "parameters by name"),
     "seed": WHOLE,
-    "dataset": members(
+    "dataset": dict_with(
         "name, sha256 and how many images of train, val and test", True,
         name=NAME, sha256=NAME, train=WHOLE, val=WHOLE, test=WHOLE,
     ),
-    "environment": members(
+    "environment": dict_with(
         "processor, threads, versions", False,
-        cpu=NAME, git_sha=NAME | NONE, threads=WHOLE, versions=every(NAME, "versions by package"),
+        cpu=NAME, git_sha=NAME | NONE, threads=WHOLE, versions=dict_of(NAME, "versions by package"),
     ),
     "metrics": FIGURES,
     "baseline": FIGURES,
     "artifact": FILE,
     "baseline_artifact": FILE,
-    "seconds": every(NUMBER, "numbers by name"),
+    "seconds": dict_of(NUMBER, "numbers by name"),
     "steps": WHOLE,
     "started": NUMBER,
     "epochs": Rule(are_curves, "lists of numbers by name, all of one length"),
     "reused": LONG | NONE,
-    "files": every(NAME, "SHA-256 by files' names"),
+    "files": dict_of(NAME, "SHA-256 by files' names"),
     "checksum": NAME | NONE,
     "schema_version": WHOLE,
     "hidden": NAME | NONE,
 }  # fmt: skip
 
 
-def kept(found: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def valid_fields(found: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """What is written of a run that failed: less what was asked for and cannot be, such as a seed that is no number."""
     return {key: value if RULES[key].allows(value) else defaults[key] for key, value in found.items()}
 
 
-def fault(found: Any) -> str | None:
+def find_fault(found: Any) -> str | None:
     """What is wrong with what a file of JSON holds as a record; None where nothing is."""
     if not isinstance(found, dict):
         return "no record: not a dictionary"
@@ -161,7 +163,7 @@ def fault(found: Any) -> str | None:
     return None
 
 
-def lacking(metrics: Mapping[str, Any], baseline: Mapping[str, Any], dataset: Mapping[str, Any]) -> str | None:
+def missing_figures(metrics: Mapping[str, Any], baseline: Mapping[str, Any], dataset: Mapping[str, Any]) -> str | None:
     """What the record of a finished run does not say, and tables show; None where it says it all."""
     for part, of in (("metrics", metrics), ("baseline", baseline)):
         names = [name for name in NEEDED if of.get(name) is None]

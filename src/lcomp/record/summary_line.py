@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lcomp.escaping import one_line
 from lcomp.record.redaction import redacted
-from lcomp.record.result import Result, perturbations
+from lcomp.record.result import Result, perturbation_accuracies
 
 
-def line(result: Result) -> str:
+def summary_line(result: Result) -> str:
     """Accuracies, validation first, size and latency beside the own baseline's, or why it failed; before them the data
     set's name."""
     run = one_line(" ".join(redacted(result.overrides)) or "baseline")
@@ -27,7 +27,8 @@ def line(result: Result) -> str:
         f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
         + latency
         + "".join(
-            f", test accuracy under {one_line(key.partition('/')[2])} {own[key]:.2%}" for key in perturbations(own)
+            f", test accuracy under {one_line(key.partition('/')[2])} {own[key]:.2%}"
+            for key in perturbation_accuracies(own)
         )
         + (f", test mean corruption error {own['mce']:.2f}x the baseline's" if own.get("mce") is not None else "")
         + (f", taken from {one_line('/'.join(result.reused.rsplit('/', 2)[-2:]))}" if result.reused else "")

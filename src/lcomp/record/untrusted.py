@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-def content(path: Path, limit: int, linked: bool = False) -> bytes:
+def read_bytes(path: Path, limit: int, linked: bool = False) -> bytes:
     """The bytes of a regular file.
 
     Args:
@@ -39,7 +39,7 @@ def content(path: Path, limit: int, linked: bool = False) -> bytes:
     """
     if not linked and path.is_symlink() and os.path.dirname(os.path.realpath(path)) != os.path.realpath(path.parent):
         raise Refused(f"{path}: is a link into another folder")
-    with open(path, "rb", opener=at_once) as file:
+    with open(path, "rb", opener=open_nonblocking) as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise Refused(f"{path}: is no regular file")
@@ -47,12 +47,12 @@ def content(path: Path, limit: int, linked: bool = False) -> bytes:
         return file.read(about.st_size)
 
 
-def at_once(path: str, flags: int) -> int:
+def open_nonblocking(path: str, flags: int) -> int:
     """Opens without waiting, as for a pipe that nobody writes into."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def json_of(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     """What a file of JSON holds.
 
     Raises:
@@ -60,33 +60,33 @@ def json_of(path: Path) -> Any:
         Refused: it is no JSON, too large, or nests too deep; the message names the file.
     """
     try:
-        found = json.loads(content(path, limits.RECORD))
+        found = json.loads(read_bytes(path, limits.RECORD))
     except RecursionError:
         raise Refused(f"{path}: nests deeper than {DEPTH} levels") from None
     except Refused:
         raise
     except ValueError as error:
         raise Refused(f"{path}: no JSON ({error})") from None
-    if deeper(found):
+    if is_too_deep(found):
         raise Refused(f"{path}: nests deeper than {DEPTH} levels")
     return found
 
 
-def deeper(found: Any) -> bool:
+def is_too_deep(found: Any) -> bool:
     """Whether lists and dictionaries nest deeper than `DEPTH`."""
     level = [found]
     for _ in range(DEPTH):
-        level = [inner for node in level for inner in within(node)]
+        level = [inner for node in level for inner in children(node)]
         if not level:
             return False
     return True
 
 
-def within(node: Any) -> Iterator[Any]:
+def children(node: Any) -> Iterator[Any]:
     yield from node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
 
 
-def yaml_of(path: Path) -> DictConfig | ListConfig:
+def read_yaml(path: Path) -> DictConfig | ListConfig:
     """What a file of YAML holds, interpolations as they stand.
 
     Raises:
@@ -94,7 +94,7 @@ def yaml_of(path: Path) -> DictConfig | ListConfig:
         Refused: it holds neither a dictionary nor a list in YAML, is too large, nests too deep, or has aliases, which
             can stand for any number of copies; the message names the file.
     """
-    written = content(path, limits.CONFIGURATION)
+    written = read_bytes(path, limits.CONFIGURATION)
     try:
         check_events(path, written)
         return OmegaConf.load(io.StringIO(written.decode()))
@@ -115,8 +115,8 @@ def check_events(path: Path, written: bytes) -> None:
             raise Refused(f"{path}: nests deeper than {DEPTH} levels")
 
 
-def onnx_of(path: Path, limit: int = limits.ARTIFACT, linked: bool = False) -> onnx.ModelProto:
-    """The model in an ONNX file, which holds all of it; `linked` as of `content`.
+def read_onnx(path: Path, limit: int = limits.ARTIFACT, linked: bool = False) -> onnx.ModelProto:
+    """The model in an ONNX file, which holds all of it; `linked` as of `read_bytes`.
 
     Raises:
         OSError: it cannot be opened.
@@ -126,7 +126,7 @@ def onnx_of(path: Path, limit: int = limits.ARTIFACT, linked: bool = False) -> o
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model_from_string(content(path, limit, linked))
+        model = onnx.load_model_from_string(read_bytes(path, limit, linked))
     except DecodeError as error:
         raise Refused(f"{path}: no ONNX file ({error})") from None
     for tensor in model.graph.initializer:
@@ -155,25 +155,25 @@ def check_checkpoint(path: Path) -> None:
             )
 
 
-def arrays_of(path: Path, limit: int = limits.PREDICTIONS) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, limit: int = limits.PREDICTIONS) -> dict[str, NDArray[Any]]:
     """The arrays of whole numbers in an .npz file, by name.
 
     Raises:
         OSError: it cannot be opened.
         Refused: it is no such file, has arrays of anything else, or unpacks to more bytes than `limit`.
     """
-    packed = io.BytesIO(content(path, limit))
+    packed = io.BytesIO(read_bytes(path, limit))
     try:
         with zipfile.ZipFile(packed) as archive:
             limits.check(str(path), sum(entry.file_size for entry in archive.infolist()), limit)
-            return {entry.filename.removesuffix(".npy"): array_of(archive, entry) for entry in archive.infolist()}
+            return {entry.filename.removesuffix(".npy"): read_array(archive, entry) for entry in archive.infolist()}
     except Refused:
         raise
     except (EOFError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise Refused(f"{path}: no arrays ({error})") from None
 
 
-def array_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+def read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
     """One array: no memory is taken before its header says that the entry holds all of it."""
     with archive.open(entry) as file:
         version = np.lib.format.read_magic(file)

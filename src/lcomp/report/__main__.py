@@ -12,14 +12,14 @@ from pathlib import Path
 from lcomp.errors import UserError
 from lcomp.escaping import terminal
 from lcomp.record import folders
-from lcomp.record.interruption import of_machine
+from lcomp.record.interruption import machine_interruption
 from lcomp.record.result import FILE_NAME
 from lcomp.report import page, wandb_report
-from lcomp.report.runs import Shown, groups
-from lcomp.report.table import show
-from lcomp.report.text import over_seeds
-from lcomp.report.text_table import FORMATS, Sheet
-from lcomp.report.writing import read, write
+from lcomp.report.runs import ReportRun, seed_groups
+from lcomp.report.table import print_dataset_tables
+from lcomp.report.text import seed_table
+from lcomp.report.text_table import FORMATS, TextTable
+from lcomp.report.writing import read_records, write_report_files
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
         return 1
     except OSError as error:  # a full disk, a folder where a file is to be
         where = error.filename2 or error.filename
-        said = of_machine(error) or f"{where}: cannot be written ({error.strerror})"
+        said = machine_interruption(error) or f"{where}: cannot be written ({error.strerror})"
         print(terminal(f"lcomp: {said}"), file=sys.stderr)
         return 1
     return 0
@@ -53,9 +53,9 @@ def report(given: argparse.Namespace) -> None:
         UserError: a folder without records, or what W&B cannot take.
     """
     for folder in given.folders:
-        if not folder.is_dir() or not folders.files(folder, FILE_NAME):
+        if not folder.is_dir() or not folders.find_files(folder, FILE_NAME):
             raise UserError(f"{folder}: no record in it; name the folder of a sweep, or multirun")
-    found = read(given.folders)
+    found = read_records(given.folders)
     _, runs, sheets = found
     title = page.title(given.folders)
     if given.wandb or given.wandb_spec:
@@ -68,14 +68,14 @@ def report(given: argparse.Namespace) -> None:
         return
     print_tables(runs, sheets, given.folders, given.format or "terminal")
     if given.format is None:
-        print(terminal(f"Report: {write(found, given.out or common(given.folders))}"))
+        print(terminal(f"Report: {write_report_files(found, given.out or common(given.folders))}"))
 
 
-def print_tables(runs: Sequence[Shown], sheets: Sequence[Sheet], of: Sequence[Path], form: str) -> None:
-    for sheet in sheets or ([] if form == "terminal" else [over_seeds(groups(runs))]):
+def print_tables(runs: Sequence[ReportRun], sheets: Sequence[TextTable], of: Sequence[Path], form: str) -> None:
+    for sheet in sheets or ([] if form == "terminal" else [seed_table(seed_groups(runs))]):
         print(sheet.text(form))
     if not sheets and form == "terminal":
-        show([run.result for run in runs], of[0])
+        print_dataset_tables([run.result for run in runs], of[0])
 
 
 def common(several: Sequence[Path]) -> Path:

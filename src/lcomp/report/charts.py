@@ -9,24 +9,24 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from lcomp.escaping import address
+from lcomp.escaping import relative_url
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, FILE_NAME, baseline_curves
 from lcomp.report import exemplars
 from lcomp.report.runs import (
-    Group,
-    Shown,
-    as_runs,
+    ReportRun,
+    SeedGroup,
+    baseline_kinds,
+    baseline_runs,
     baselines,
     by_dataset,
-    front,
-    groups,
-    kinds,
-    link,
+    by_validation,
     network,
-    numbers,
-    ranked,
-    value,
+    numeric_param,
+    numeric_params,
+    pareto_front,
+    relative_path,
+    seed_groups,
 )
 from lcomp.report.weights import histogram, mask, weights
 
@@ -44,25 +44,25 @@ SHORT = {
 }
 
 
-def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
+def page_data(runs: Sequence[ReportRun], place: Path) -> dict[str, Any]:
     """What the page's script draws."""
     names = datasets(runs)
     bases = baselines(runs)
-    of_bases = as_runs(bases)
+    of_bases = baseline_runs(bases)
     counted = Counter(str(run.result.dataset["sha256"]) for run in runs if run.result.dataset)
     index = {sha256: number for number, sha256 in enumerate(bases)}
     ids = {run: number for number, run in enumerate(runs)}
-    best = sorted((run for run in runs if run.result.epochs), key=lambda run: -validation(run))[:CURVES]
+    best = sorted((run for run in runs if run.result.epochs), key=lambda run: -val_accuracy(run))[:CURVES]
     techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
-    found, alike = ranked(groups(runs)), kinds(runs)
+    found, alike = by_validation(seed_groups(runs)), baseline_kinds(runs)
     kind_of = {run.baseline_sha256: n for n, kind in enumerate(alike) for group in kind for run in group.runs}
     return {
         "techniques": techniques,
         "datasets": [names[sha256] for sha256, _ in counted.most_common()],
-        "numbers": numbers(runs),
+        "numbers": numeric_params(runs),
         "runs": [
-            one(run, ids[run], names, index.get(run.baseline_sha256 or ""), place)
-            | {"own": own_figures(run, bases.get(run.baseline_sha256 or ""))}
+            run_data(run, ids[run], names, index.get(run.baseline_sha256 or ""), place)
+            | {"own": differing_figures(run, bases.get(run.baseline_sha256 or ""))}
             | ({"epochs": run.result.epochs} if run in best else {})
             for run in runs
         ],
@@ -83,24 +83,24 @@ def data(runs: Sequence[Shown], place: Path) -> dict[str, Any]:
             for (sha256, run), of in zip(bases.items(), of_bases, strict=True)
         ],
         "kinds": kind_labels(alike),
-        "groups": [grouped(group, names, ids) for group in found],
-        "pies": exemplars.sheet(found, names),
-        "effects": effects(runs, names),
-        "weights": pictured(runs, ids),
+        "groups": [group_data(group, names, ids) for group in found],
+        "pies": exemplars.exemplar_data(found, names),
+        "effects": effect_data(runs, names),
+        "weights": weight_pictures(runs, ids),
     }
 
 
-def validation(run: Shown) -> float:
+def val_accuracy(run: ReportRun) -> float:
     return float(run.result.metrics.get("val_accuracy") or -1.0)
 
 
-def own_figures(run: Shown, base: Shown | None) -> dict[str, Any]:
+def differing_figures(run: ReportRun, base: ReportRun | None) -> dict[str, Any]:
     """What the record says of its baseline, which is timed beside each run, otherwise than that of `base`."""
     known = {} if base is None else base.result.baseline
     return {name: value for name, value in run.result.baseline.items() if known.get(name) != value}
 
 
-def kind_labels(kinds: Sequence[Sequence[Group]]) -> list[str]:
+def kind_labels(kinds: Sequence[Sequence[SeedGroup]]) -> list[str]:
     """A name for each kind of baseline: its own group's, if that was run, or its network's; two differ by a number."""
     found: list[str] = []
     for kind in kinds:
@@ -110,14 +110,16 @@ def kind_labels(kinds: Sequence[Sequence[Group]]) -> list[str]:
     return found
 
 
-def datasets(runs: Sequence[Shown]) -> dict[str, str]:
+def datasets(runs: Sequence[ReportRun]) -> dict[str, str]:
     """A name for each data set's hash; two of one name are told apart by it."""
     found = {str(d["sha256"]): str(d["name"]) for run in runs if (d := run.result.dataset)}
     twice = {name for name in found.values() if list(found.values()).count(name) > 1}
     return {sha: f"{name} {sha[:6]}" if name in twice else name for sha, name in found.items()}
 
 
-def one(run: Shown, number: int, names: Mapping[str, str], baseline: int | None, place: Path) -> dict[str, Any]:
+def run_data(
+    run: ReportRun, number: int, names: Mapping[str, str], baseline: int | None, place: Path
+) -> dict[str, Any]:
     """A run for the script."""
     result = run.result
     base = result.baseline.get("gzip_bytes")
@@ -142,11 +144,11 @@ def one(run: Shown, number: int, names: Mapping[str, str], baseline: int | None,
         "metrics": {name: value for name, value in result.metrics.items() if value is not None},
         "baseline": baseline,
         "command": run.command,
-        "record": address(link(run.folder / FILE_NAME, place)),
+        "record": relative_url(relative_path(run.folder / FILE_NAME, place)),
     }
 
 
-def grouped(group: Group, names: Mapping[str, str], ids: Mapping[Shown, int]) -> dict[str, Any]:
+def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRun, int]) -> dict[str, Any]:
     """Runs of several seeds for the script."""
     first, over = group.runs[0].result, group.over_baseline()
     return {
@@ -170,28 +172,28 @@ def grouped(group: Group, names: Mapping[str, str], ids: Mapping[Shown, int]) ->
     }
 
 
-def effects(runs: Sequence[Shown], names: Mapping[str, str]) -> list[dict[str, Any]]:
+def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dict[str, Any]]:
     """For each parameter that differs: accuracies along it, a line for each of the other settings; where these are too
     many to tell apart, points by technique."""
     found = []
-    for name in numbers(runs)[:6]:
-        lines: dict[tuple[str, ...], list[Group]] = {}
-        points: dict[tuple[str, ...], list[Group]] = {}
-        for group in groups(run for run in runs if value(run, name) is not None):
+    for name in numeric_params(runs)[:6]:
+        lines: dict[tuple[str, ...], list[SeedGroup]] = {}
+        points: dict[tuple[str, ...], list[SeedGroup]] = {}
+        for group in seed_groups(run for run in runs if numeric_param(run, name) is not None):
             first = group.runs[0]
             rest = tuple(part for part in first.point if not part.startswith(f"{name}="))
             lines.setdefault(rest, []).append(group)
             points.setdefault((str(first.result.dataset.get("sha256")), first.result.techniques), []).append(group)
         few = len(lines) <= LINES
         found.append(
-            {"name": name, "lines": [line(name, own, names, few) for own in (lines if few else points).values()]}
+            {"name": name, "lines": [effect_line(name, own, names, few) for own in (lines if few else points).values()]}
         )
     return found
 
 
-def line(name: str, own: Sequence[Group], names: Mapping[str, str], alike: bool) -> dict[str, Any]:
+def effect_line(name: str, own: Sequence[SeedGroup], names: Mapping[str, str], alike: bool) -> dict[str, Any]:
     """Groups in the order of a parameter; joined where they are alike but for it."""
-    pairs = sorted(((value(group.runs[0], name) or 0.0, group) for group in own), key=lambda pair: pair[0])
+    pairs = sorted(((numeric_param(group.runs[0], name) or 0.0, group) for group in own), key=lambda pair: pair[0])
     values, ordered = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     first = ordered[0].runs[0].result
     return {
@@ -206,12 +208,12 @@ def line(name: str, own: Sequence[Group], names: Mapping[str, str], alike: bool)
     }
 
 
-def pictured(runs: Sequence[Shown], ids: Mapping[Shown, int]) -> list[dict[str, Any]]:
+def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> list[dict[str, Any]]:
     """Weights of the runs on the front and of the best of each technique, beside their baseline's."""
-    best: dict[str, Shown] = {}
-    for run in sorted((run for run in runs if run.is_ok), key=lambda run: -validation(run)):
+    best: dict[str, ReportRun] = {}
+    for run in sorted((run for run in runs if run.is_ok), key=lambda run: -val_accuracy(run)):
         best.setdefault(run.result.techniques, run)
-    fronts = [run for own in by_dataset(runs).values() for run in reversed(front(own, "gzip_bytes"))]
+    fronts = [run for own in by_dataset(runs).values() for run in reversed(pareto_front(own, "gzip_bytes"))]
     wanted = list(dict.fromkeys([*best.values(), *fronts]))
     found: list[dict[str, Any]] = []
     for run in wanted:

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lcomp.record.predictions import Predictions
-from lcomp.report.runs import Group, ranked
+from lcomp.report.runs import SeedGroup, by_validation
 from lcomp.report.weights import data_uri
 
 GROUPS = 60  # that are looked at, the best on validation
 MOST = 96  # pictures of all groups together, the most frequent
-OWN = 24  # and of each group at least
+PER_GROUP = 24  # and of each group at least
 SIDE = 64  # pixels of a picture, at most
 
 
-def exemplars(own: Sequence[NDArray[np.bool_]], base: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
+def exemplar_indices(own: Sequence[NDArray[np.bool_]], base: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
     """The indices of the images that most of the baselines get right and most of the networks wrong.
 
     Hooker et al. compare the most frequent label; a class that more than half of the seeds agree on is that.
@@ -35,7 +35,7 @@ def exemplars(own: Sequence[NDArray[np.bool_]], base: Sequence[NDArray[np.bool_]
 Pair = tuple[Predictions, Predictions]  # a network's and its own baseline's
 
 
-def of_each_split(pairs: Sequence[Pair]) -> list[list[Pair]]:
+def by_split(pairs: Sequence[Pair]) -> list[list[Pair]]:
     """Those on the same test images together: where the seed draws the test split, a seed's images are its own."""
     found: dict[bytes, list[Pair]] = {}
     for pair in pairs:
@@ -43,18 +43,18 @@ def of_each_split(pairs: Sequence[Pair]) -> list[list[Pair]]:
     return list(found.values())
 
 
-def lost_by(pairs: Sequence[Pair]) -> NDArray[np.int64]:
+def exemplars_over_seeds(pairs: Sequence[Pair]) -> NDArray[np.int64]:
     """The indices of what seeds on the same test images lose."""
-    return exemplars([own.right for own, _ in pairs], [base.right for _, base in pairs])
+    return exemplar_indices([own.correct for own, _ in pairs], [base.correct for _, base in pairs])
 
 
-def count(pairs: Sequence[Pair]) -> int:
+def count_exemplars(pairs: Sequence[Pair]) -> int:
     """How many images are lost, over every test split."""
-    return sum(len(lost_by(alike)) for alike in of_each_split(pairs))
+    return sum(len(exemplars_over_seeds(alike)) for alike in by_split(pairs))
 
 
 @dataclass(frozen=True)
-class Answer:
+class WrongAnswer:
     """What a group says of an image that it loses: its most frequent wrong class, how many of its seeds are wrong."""
 
     group: int
@@ -64,44 +64,44 @@ class Answer:
 
 
 @dataclass
-class Lost:
+class Exemplar:
     """An image that some groups lose, and which; its pixels (C, H, W), where a run kept them."""
 
     index: int
     label: int
     pixels: NDArray[np.uint8] | None = None
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[WrongAnswer] = field(default_factory=list)
 
 
-def lost(groups: Sequence[Group]) -> tuple[list[int], list[Lost]]:
+def find_exemplars(groups: Sequence[SeedGroup]) -> tuple[list[int], list[Exemplar]]:
     """What groups on one data set lose: how many images each, and these, those that most groups lose first."""
-    counts, found = [], dict[tuple[bytes, int], Lost]()
+    counts, found = [], dict[tuple[bytes, int], Exemplar]()
     for number, group in enumerate(groups):
         pairs = group.pairs()
-        counts.append(count(pairs))
-        for alike in of_each_split(pairs):
+        counts.append(count_exemplars(pairs))
+        for alike in by_split(pairs):
             labels = alike[0][0].labels
             pictures = {int(i): image for own, _ in alike for i, image in zip(own.mistakes, own.pixels, strict=True)}
-            for index in lost_by(alike).tolist():
-                image = found.setdefault((labels.tobytes(), index), Lost(index, int(labels[index])))
+            for index in exemplars_over_seeds(alike).tolist():
+                image = found.setdefault((labels.tobytes(), index), Exemplar(index, int(labels[index])))
                 image.pixels = pictures.get(index) if image.pixels is None else image.pixels
-                image.answers.append(answer(number, index, [own for own, _ in alike]))
+                image.answers.append(wrong_answer(number, index, [own for own, _ in alike]))
     return counts, sorted(found.values(), key=lambda image: (-len(image.answers), image.index))
 
 
-def answer(group: int, index: int, own: Sequence[Predictions]) -> Answer:
-    says = Counter(int(one.predictions[index]) for one in own if not one.right[index])
-    return Answer(group, says.most_common(1)[0][0], says.total(), len(own))
+def wrong_answer(group: int, index: int, own: Sequence[Predictions]) -> WrongAnswer:
+    says = Counter(int(one.predictions[index]) for one in own if not one.correct[index])
+    return WrongAnswer(group, says.most_common(1)[0][0], says.total(), len(own))
 
 
-def sheet(groups: Sequence[Group], names: Mapping[str, str]) -> dict[str, Any]:
+def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict[str, Any]:
     """For the page's script: of compressed groups, each data set's apart, how many images are lost; pictures."""
     compressed = [group for group in groups if group.runs[0].result.techniques != "baseline"]
-    best = ranked(compressed)[:GROUPS]
+    best = by_validation(compressed)[:GROUPS]
     made: dict[str, Any] = {"groups": [], "images": [], "left_out": len(compressed) > len(best)}
     for sha256, name in names.items():
         own = [group for group in best if str(group.runs[0].result.dataset.get("sha256")) == sha256]
-        counts, images = lost(own)
+        counts, images = find_exemplars(own)
         first = len(made["groups"])
         made["groups"] += [
             {
@@ -113,33 +113,33 @@ def sheet(groups: Sequence[Group], names: Mapping[str, str]) -> dict[str, Any]:
             }
             for group, count in zip(own, counts, strict=True)
         ]
-        made["images"] += [pictured(image, name, first) for image in chosen(images, len(own))]
+        made["images"] += [image_data(image, name, first) for image in chosen(images, len(own))]
     return made
 
 
-def chosen(images: Sequence[Lost], groups: int) -> list[Lost]:
+def chosen(images: Sequence[Exemplar], groups: int) -> list[Exemplar]:
     """Those with pixels that most groups lose, and of each group the first."""
     known = [image for image in images if image.pixels is not None]
     wanted = {id(image) for image in known[:MOST]}
     for number in range(groups):
         own = [id(image) for image in known if any(answer.group == number for answer in image.answers)]
-        wanted.update(own[:OWN])
+        wanted.update(own[:PER_GROUP])
     return [image for image in known if id(image) in wanted]
 
 
-def pictured(image: Lost, data: str, first: int) -> dict[str, Any]:
+def image_data(image: Exemplar, data: str, first: int) -> dict[str, Any]:
     """An image for the script, its groups counted from `first`."""
     assert image.pixels is not None
     return {
         "index": image.index,
         "label": image.label,
         "data": data,
-        "picture": data_uri(picture(image.pixels)),
+        "picture": data_uri(to_picture(image.pixels)),
         "answers": [[first + a.group, a.says, a.wrong, a.seeds] for a in image.answers],
     }
 
 
-def picture(pixels: NDArray[np.uint8]) -> Image.Image:
+def to_picture(pixels: NDArray[np.uint8]) -> Image.Image:
     """Pixels (C, H, W) as a picture: grey of the first channel, or colours."""
     made = Image.fromarray(pixels.transpose(1, 2, 0)) if len(pixels) == 3 else Image.fromarray(pixels[0])
     made.thumbnail((SIDE, SIDE))

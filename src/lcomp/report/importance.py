@@ -49,7 +49,7 @@ def variance(trials: Sequence[FrozenTrial], objective: int) -> float:
     return float(len(trials) * statistics.pvariance([trial.values[objective] for trial in trials]))
 
 
-def bars(found: dict[str, tuple[float, int]], objective: str, trials: int) -> dict[str, Any]:
+def importance_bars(found: dict[str, tuple[float, int]], objective: str, trials: int) -> dict[str, Any]:
     """Importances as a bar for each key, with the number of trials that have it where not all do."""
     labels = [name if count == trials else f"{name} ({count} of {trials})" for name, (_, count) in found.items()]
     values = [share for share, _ in found.values()]

@@ -17,16 +17,16 @@ from jinja2 import Environment, StrictUndefined
 from lcomp.escaping import one_line
 from lcomp.report import charts, paper, records, robustness, study, survey
 from lcomp.report.rows import TABLES
-from lcomp.report.runs import Shown
-from lcomp.report.text_table import Sheet
+from lcomp.report.runs import ReportRun
+from lcomp.report.text_table import TextTable
 
 log = logging.getLogger("lcomp")
 FILE = "report.html"
 
 
-def page(runs: Sequence[Shown], sheets: Sequence[Sheet], folders: Sequence[Path], place: Path) -> str:
+def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], place: Path) -> str:
     """The page's text; links in it are relative to `place`."""
-    found, figures = charts.data(runs, place), study.figures(folders)
+    found, figures = charts.page_data(runs, place), study.study_figures(folders)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
     return template.render(
@@ -65,7 +65,7 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def summary(runs: Sequence[Shown]) -> str:
+def summary(runs: Sequence[ReportRun]) -> str:
     """What the report is of, in a line."""
     counts: dict[str, int] = {}
     for run in runs:
@@ -83,7 +83,7 @@ def summary(runs: Sequence[Shown]) -> str:
     return f"{len(runs)} {what} ({said}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
 
 
-def origin(runs: Sequence[Shown]) -> str:
+def origin(runs: Sequence[ReportRun]) -> str:
     """Where and when the figures were measured."""
     environments = [run.result.environment for run in runs if run.is_ok and run.result.environment]
     machines = ", ".join(sorted({str(environment.get("cpu")) for environment in environments}))
@@ -93,10 +93,10 @@ def origin(runs: Sequence[Shown]) -> str:
     return f"{measured}; {f'lcomp at {commits}; ' if commits else ''}report of {written}."
 
 
-def sheets(folders: Sequence[Path]) -> list[Sheet]:
+def all_tables(folders: Sequence[Path]) -> list[TextTable]:
     """The tables of the paper, of its survey, of robustness and of records whose experiments ran on one data set."""
-    found: dict[str, list[paper.Run]] = {}
-    for name, runs in ((name, runs) for folder in folders for name, runs in paper.load(folder).items()):
+    found: dict[str, list[paper.PaperRun]] = {}
+    for name, runs in ((name, runs) for folder in folders for name, runs in paper.runs_by_experiment(folder).items()):
         seeds = {run.result.seed: run for run in [*found.get(name, []), *runs]}
         found[name] = [seeds[seed] for seed in sorted(seeds)]
     tables = [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS)), records.ROWS]

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 
 from lcomp.report import exemplars
 from lcomp.report.runs import (
-    Shown,
+    ReportRun,
+    baseline_kinds,
     baselines,
     by_dataset,
-    front,
-    groups,
-    judged,
-    kinds,
-    most_robust,
-    numbers,
-    ranked,
-    value,
+    by_robustness,
+    by_validation,
+    numeric_param,
+    numeric_params,
+    pareto_front,
+    seed_groups,
+    selection_metric,
 )
 
 SPAN = 10  # points of accuracy below the best run that a front's picture shows
@@ -42,18 +42,18 @@ SIZE = Cost("gzip_bytes", 1e-3, "size gzip'd, KB", "size")
 LATENCY = Cost("latency_ratio", 1.0, "latency at batch 1 over the own baseline's", "latency")
 
 
-def drawn(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
+def draw_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
     """The pictures: file name, what it shows, PNG. Each data set has its own, that of the most runs first."""
     found = []
     sets = sorted(by_dataset(runs).values(), key=len, reverse=True)
     for number, own in enumerate(sets):
         of = f" on {own[0].result.dataset.get('name')}" if len(sets) > 1 else ""
-        for name, alternative, picture in of_dataset(own):
+        for name, alternative, picture in dataset_pictures(own):
             found.append((f"{name}-{number}.png" if number else f"{name}.png", alternative + of, picture))
     return found
 
 
-def of_dataset(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
+def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
     """The pictures of finished runs of one data set; those that would be empty are left out."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
@@ -63,45 +63,45 @@ def of_dataset(runs: Sequence[Shown]) -> list[tuple[str, str, bytes]]:
     found = []
 
     def add(name: str, alternative: str, figure: Any) -> None:
-        found.append((name, alternative, png(figure)))
+        found.append((name, alternative, png_bytes(figure)))
 
     for cost in (SIZE, LATENCY):
         if known(known(runs, cost.metric), "val_accuracy"):
             figure = Figure((7, 4.2), layout="constrained")
-            draw_front(figure, runs, cost)
+            draw_pareto_front(figure, runs, cost)
             add(f"front-{cost.name}", f"validation accuracy against {cost.title}", figure)
     if known(runs, "mce"):
         figure = Figure((7, 4.2), layout="constrained")
         draw_errors(figure, runs)
         add("front-mce", f"mean corruption error against {SIZE.title}", figure)
-    names = numbers(runs)[:3]
+    names = numeric_params(runs)[:3]
     if names:
         figure = Figure((3.6 * len(names), 3.2), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             draw_effect(axes, runs, name)
         add("effects", f"validation accuracy by {', '.join(names)}", figure)
-    rows = corrupted(runs)
+    rows = corruption_rows(runs)
     if rows:
         figure = Figure((12, 1.8 + 0.26 * len(rows)), layout="constrained")
         draw_map(figure.add_subplot(), rows)
         add("corruptions", "test accuracy on corrupted images", figure)
-    compressed = [group for group in groups(runs) if group.runs[0].result.techniques != "baseline"]
-    images = [image for image in exemplars.lost(compressed)[1] if image.pixels is not None][:LOST]
+    compressed = [group for group in seed_groups(runs) if group.runs[0].result.techniques != "baseline"]
+    images = [image for image in exemplars.find_exemplars(compressed)[1] if image.pixels is not None][:LOST]
     if images and known(runs, "mce"):
         figure = Figure((10, 0.3 + 1.5 * -(-len(images) // 10)), layout="constrained")
-        draw_lost(figure, images, len(compressed))
+        draw_exemplars(figure, images, len(compressed))
         add("lost", "images that most of the compressed networks get wrong, their baselines right", figure)
     return found
 
 
-def known(runs: Sequence[Shown], metric: str) -> list[Shown]:
+def known(runs: Sequence[ReportRun], metric: str) -> list[ReportRun]:
     return [run for run in runs if run.is_ok and run.result.metrics.get(metric) is not None]
 
 
-def draw_front(figure: Any, runs: Sequence[Shown], cost: Cost) -> None:
+def draw_pareto_front(figure: Any, runs: Sequence[ReportRun], cost: Cost) -> None:
     axes = figure.add_subplot()
     shown = known(known(runs, cost.metric), "val_accuracy")
-    fronts = [front(own, cost.metric) for own in comparable(shown, cost)]
+    fronts = [pareto_front(own, cost.metric) for own in comparable(shown, cost)]
     scatter(axes, shown, fronts, cost, "val_accuracy", 100, "front")
     own = [100 * run.result.metrics["val_accuracy"] for run in shown]
     base = [100 * run.result.baseline["val_accuracy"] for run in baselines(shown).values()]
@@ -112,19 +112,19 @@ def draw_front(figure: Any, runs: Sequence[Shown], cost: Cost) -> None:
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
-def comparable(runs: Sequence[Shown], cost: Cost) -> list[Sequence[Shown]]:
+def comparable(runs: Sequence[ReportRun], cost: Cost) -> list[Sequence[ReportRun]]:
     """Runs whose costs can be compared: latencies are ratios, each to its own kind of baseline."""
     if cost is not LATENCY:
         return [runs]
-    return [[run for group in kind for run in group.runs] for kind in kinds(runs)]
+    return [[run for group in kind for run in group.runs] for kind in baseline_kinds(runs)]
 
 
-def draw_errors(figure: Any, runs: Sequence[Shown]) -> None:
+def draw_errors(figure: Any, runs: Sequence[ReportRun]) -> None:
     """Mean corruption error against size: down is better."""
     axes = figure.add_subplot()
     shown = known(known(runs, "mce"), SIZE.metric)
-    drawn = judged(shown)
-    fronts = [front(shown, SIZE.metric, drawn, lower=True)] if drawn == "val_mce" else []
+    drawn = selection_metric(shown)
+    fronts = [pareto_front(shown, SIZE.metric, drawn, lower=True)] if drawn == "val_mce" else []
     scatter(axes, shown, fronts, SIZE, drawn, 1, "front")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
@@ -136,8 +136,8 @@ def draw_errors(figure: Any, runs: Sequence[Shown]) -> None:
 
 def scatter(
     axes: Any,
-    runs: Sequence[Shown],
-    fronts: Sequence[Sequence[Shown]],
+    runs: Sequence[ReportRun],
+    fronts: Sequence[Sequence[ReportRun]],
     cost: Cost,
     metric: str,
     scale: float,
@@ -166,23 +166,23 @@ def scatter(
     axes.grid(alpha=0.3)
 
 
-def corrupted(runs: Sequence[Shown]) -> list[tuple[str, dict[str, float]]]:
+def corruption_rows(runs: Sequence[ReportRun]) -> list[tuple[str, dict[str, float]]]:
     """For each group its label and mean accuracies by corruption, `clean` among them; baselines, then what is most
     robust on validation images."""
     first, rest = [], []
-    for kind in kinds(known(runs, "mce")):
+    for kind in baseline_kinds(known(runs, "mce")):
         compressed = [group for group in kind if group.runs[0].result.techniques != "baseline"]
         rest += compressed
         own = {run.baseline_sha256: run.result.baseline for group in kind for run in group.runs}
         labels = [group.label for group in kind if group not in compressed] or ["baseline"]
-        first.append((labels[0], means(list(own.values()))))
-    best = most_robust(ranked(rest)[:MAPPED])
-    rows = [(group.label, means([run.result.metrics for run in group.runs])) for group in best]
+        first.append((labels[0], mean_accuracies(list(own.values()))))
+    best = by_robustness(by_validation(rest)[:MAPPED])
+    rows = [(group.label, mean_accuracies([run.result.metrics for run in group.runs])) for group in best]
     found = [(label.replace("experiment=", ""), row) for label, row in (*first, *rows)]
     return [(label, row) for label, row in found if len(row) > 1]
 
 
-def means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def mean_accuracies(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Over seeds, of the clean test images and of each corruption at its published severity."""
     names = [name for name in metrics[0] if name.startswith(CORRUPTED) and ":" not in name]
     found = {"clean": "test_accuracy"} | {name.removeprefix(CORRUPTED): name for name in names}
@@ -203,23 +203,23 @@ def draw_map(axes: Any, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None
     axes.figure.colorbar(picture, ax=axes, label="test accuracy, %", pad=0.01)
 
 
-def draw_lost(figure: Any, images: Sequence[exemplars.Lost], groups: int) -> None:
+def draw_exemplars(figure: Any, images: Sequence[exemplars.Exemplar], groups: int) -> None:
     """Lost images, the label and what most of the groups that lose it say instead."""
     for axes, image in zip(figure.subplots(-(-len(images) // 10), 10, squeeze=False).flat, images, strict=False):
         assert image.pixels is not None
-        axes.imshow(exemplars.picture(image.pixels), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(exemplars.to_picture(image.pixels), cmap="gray", vmin=0, vmax=255)
         says = Counter(answer.says for answer in image.answers).most_common(1)[0][0]
         axes.set_title(f"{image.label} as {says}\n{len(image.answers)} of {groups}", fontsize=8)
     for axes in figure.axes:
         axes.axis("off")
 
 
-def draw_effect(axes: Any, runs: Sequence[Shown], name: str) -> None:
+def draw_effect(axes: Any, runs: Sequence[ReportRun], name: str) -> None:
     for technique in sorted({run.result.techniques for run in runs if run.is_ok}):
-        known = [run for run in runs if run.result.techniques == technique and value(run, name) is not None]
-        own = groups(known)
+        known = [run for run in runs if run.result.techniques == technique and numeric_param(run, name) is not None]
+        own = seed_groups(known)
         if own:
-            x = [value(group.runs[0], name) for group in own]
+            x = [numeric_param(group.runs[0], name) for group in own]
             y = [100 * (group.mean("val_accuracy") or 0) for group in own]
             bars = [100 * (group.spread("val_accuracy") or 0) for group in own]
             axes.errorbar(x, y, bars, fmt="o", ms=4, capsize=2, alpha=0.75, label=technique)
@@ -228,7 +228,7 @@ def draw_effect(axes: Any, runs: Sequence[Shown], name: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def png(figure: Any) -> bytes:
+def png_bytes(figure: Any) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
     return stream.getvalue()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lcomp.report.paper import Run
+from lcomp.report.paper import PaperRun
 from lcomp.report.rows import Row
-from lcomp.report.statistics import spread
-from lcomp.report.text_table import Sheet
+from lcomp.report.statistics import mean_and_std
+from lcomp.report.text_table import TextTable
 
 HEADINGS = ("row", "n", "test acc %", "worst", "packed bytes", "most", "parameters", "training s")
 NOTE = "packed bytes: of artifact.lcomp, whole: everything that rebuilds the logits. worst, most: of all seeds."
@@ -19,13 +19,13 @@ ROWS = [
 ]
 
 
-def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
+def record_tables(found: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
     """One table; none, where no record was run."""
     body = [cells(row, found[row.name]) for row in ROWS if found.get(row.name)]
-    return [Sheet("Records: accuracy of the smallest packed files", HEADINGS, body, [NOTE])] if body else []
+    return [TextTable("Records: accuracy of the smallest packed files", HEADINGS, body, [NOTE])] if body else []
 
 
-def cells(row: Row, runs: Sequence[Run]) -> list[str]:
+def cells(row: Row, runs: Sequence[PaperRun]) -> list[str]:
     """A row: mean ± standard deviation over its seeds, and the worst of them."""
     results = [run.result for run in runs]
     accuracy, size, parameters = (
@@ -35,10 +35,10 @@ def cells(row: Row, runs: Sequence[Run]) -> list[str]:
     return [
         row.label,
         str(len(runs)),
-        spread([100 * value for value in accuracy], 2),
+        mean_and_std([100 * value for value in accuracy], 2),
         f"{100 * min(accuracy):.2f}",
-        spread(size, 0),
+        mean_and_std(size, 0),
         f"{max(size):.0f}" if size else "",
-        spread(parameters, 0),
-        spread([result.seconds.get("train", 0.0) for result in results], 0),
+        mean_and_std(parameters, 0),
+        mean_and_std([result.seconds.get("train", 0.0) for result in results], 0),
     ]

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from lcomp.record.result import Result
-from lcomp.report.exemplars import count
-from lcomp.report.paper import Run
+from lcomp.report.exemplars import count_exemplars
+from lcomp.report.paper import PaperRun
 from lcomp.report.rows import Row
-from lcomp.report.statistics import spread
-from lcomp.report.survey import Group
-from lcomp.report.text_table import Sheet
+from lcomp.report.statistics import mean_and_std
+from lcomp.report.survey import SurveyGroup
+from lcomp.report.text_table import TextTable
 
 ERRORS = ("row", "n", "test acc %", "gzip KB", "% of plain", "mCE", "relative mCE", "worst corruption", "breaks most")
 CHANGES = ("row", "n", "ECE %", "differing %", "lost", "attributions")
@@ -44,17 +44,17 @@ LABELS = {
     "combined": "90 % pruned, 4 bits, distilled",
 }
 GROUPS = [
-    Group(title, [Row(f"robustness_{kind}{name}", label) for name, label in LABELS.items()])
+    SurveyGroup(title, [Row(f"robustness_{kind}{name}", label) for name, label in LABELS.items()])
     for kind, title in (("", "trained on clean images"), ("augmix_", "trained with AugMix"))
 ]
 Errors = dict[str, list[float]]
 
 
-def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
+def robustness_tables(found: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
     """Two tables, a line above each group of which anything was run; none, where nothing was."""
     plain = {run.result.seed: run.result for run in found.get(PLAIN, ())}
 
-    def body(headings: Sequence[str], cells: Callable[[Sequence[Run]], list[str]]) -> list[list[str]]:
+    def body(headings: Sequence[str], cells: Callable[[Sequence[PaperRun]], list[str]]) -> list[list[str]]:
         rows = []
         for title, group in GROUPS:
             present = [row for row in group if found.get(row.name)]
@@ -63,21 +63,21 @@ def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
             rows += [[row.label, str(len(found[row.name])), *cells(found[row.name])] for row in present]
         return rows
 
-    of_errors = body(ERRORS, lambda runs: against(plain, [run.result for run in runs]))
+    of_errors = body(ERRORS, lambda runs: relative_to_plain(plain, [run.result for run in runs]))
     if not of_errors:
         return []
     return [
-        Sheet("Robustness: errors on MNIST-C", ERRORS, of_errors, [OF_ERRORS]),
-        Sheet("Robustness: what else compression changes", CHANGES, body(CHANGES, changes), [OF_CHANGES]),
+        TextTable("Robustness: errors on MNIST-C", ERRORS, of_errors, [OF_ERRORS]),
+        TextTable("Robustness: what else compression changes", CHANGES, body(CHANGES, change_cells), [OF_CHANGES]),
     ]
 
 
-def ours(results: Sequence[Result], key: str, scale: float, digits: int) -> str:
+def metric_cell(results: Sequence[Result], key: str, scale: float, digits: int) -> str:
     """A metric, mean ± standard deviation over the seeds that have it."""
-    return spread([scale * value for result in results if (value := result.metrics.get(key)) is not None], digits)
+    return mean_and_std([scale * value for result in results if (value := result.metrics.get(key)) is not None], digits)
 
 
-def against(plain: Mapping[int, Result], results: Sequence[Result]) -> list[str]:
+def relative_to_plain(plain: Mapping[int, Result], results: Sequence[Result]) -> list[str]:
     """A row's errors and sizes, over those of the plain baseline's record of the same seed."""
     from lcomp.evaluation.robustness import (
         mean_corruption_error,
@@ -86,31 +86,33 @@ def against(plain: Mapping[int, Result], results: Sequence[Result]) -> list[str]
 
     pairs = [(result, plain[result.seed]) for result in results if result.seed in plain]
     known = [
-        (errors(own), clean(own), errors(base), clean(base)) for own, base in pairs if errors(own) and errors(base)
+        (corruption_errors(own), clean_error(own), corruption_errors(base), clean_error(base))
+        for own, base in pairs
+        if corruption_errors(own) and corruption_errors(base)
     ]
     return [
-        ours(results, "test_accuracy", 100, 2),
-        ours(results, "gzip_bytes", 1e-3, 2),
-        spread([100 * own.metrics["gzip_bytes"] / base.metrics["gzip_bytes"] for own, base in pairs], 1),
-        spread([mean_corruption_error(own, base) for own, _, base, _ in known], 2),
-        spread([relative_mean_corruption_error(*both) for both in known], 2),
-        worst(results),
-        breaks_most(pairs),
+        metric_cell(results, "test_accuracy", 100, 2),
+        metric_cell(results, "gzip_bytes", 1e-3, 2),
+        mean_and_std([100 * own.metrics["gzip_bytes"] / base.metrics["gzip_bytes"] for own, base in pairs], 1),
+        mean_and_std([mean_corruption_error(own, base) for own, _, base, _ in known], 2),
+        mean_and_std([relative_mean_corruption_error(*both) for both in known], 2),
+        worst_corruption(results),
+        most_harmful(pairs),
     ]
 
 
-def changes(runs: Sequence[Run]) -> list[str]:
+def change_cells(runs: Sequence[PaperRun]) -> list[str]:
     """A row's calibration, and how far its answers and attributions are from its own baseline's."""
     results = [run.result for run in runs]
     return [
-        ours(results, "ece", 100, 2),
-        ours(results, "differing", 100, 2),
-        lost(runs),
-        ours(results, "attribution_correlation", 1, 2),
+        metric_cell(results, "ece", 100, 2),
+        metric_cell(results, "differing", 100, 2),
+        exemplar_cell(runs),
+        metric_cell(results, "attribution_correlation", 1, 2),
     ]
 
 
-def errors(result: Result) -> Errors:
+def corruption_errors(result: Result) -> Errors:
     """The share of wrong answers under each corruption at its published severity."""
     found = {
         name.removeprefix(CORRUPTED): value for name, value in result.metrics.items() if name.startswith(CORRUPTED)
@@ -118,29 +120,29 @@ def errors(result: Result) -> Errors:
     return {name: [1 - value] for name, value in found.items() if ":" not in name}
 
 
-def clean(result: Result) -> float:
+def clean_error(result: Result) -> float:
     """The share of wrong answers on clean test images."""
     return 1 - result.metrics["test_accuracy"]
 
 
-def means(results: Sequence[Result]) -> dict[str, float]:
+def mean_errors(results: Sequence[Result]) -> dict[str, float]:
     """Errors over seeds, of the corruptions that all of them have."""
-    found = [errors(result) for result in results]
+    found = [corruption_errors(result) for result in results]
     return (
         {name: fmean(e[name][0] for e in found) for name in found[0] if all(name in e for e in found)} if found else {}
     )
 
 
-def worst(results: Sequence[Result]) -> str:
+def worst_corruption(results: Sequence[Result]) -> str:
     """The corruption of the lowest accuracy, and that."""
-    found = means(results)
+    found = mean_errors(results)
     name = max(found, key=lambda name: found[name], default=None)
     return "" if name is None else f"{name.replace('_', ' ')} {100 * (1 - found[name]):.1f}"
 
 
-def breaks_most(pairs: Sequence[tuple[Result, Result]]) -> str:
+def most_harmful(pairs: Sequence[tuple[Result, Result]]) -> str:
     """The corruption whose errors are the most times the plain baseline's, and how many; nothing for that itself."""
-    own, base = means([own for own, _ in pairs]), means([base for _, base in pairs])
+    own, base = mean_errors([own for own, _ in pairs]), mean_errors([base for _, base in pairs])
     ratios = {name: own[name] / base[name] for name in own if base.get(name, 0) > 0}
     if not ratios or all(left is right for left, right in pairs):
         return ""
@@ -148,7 +150,7 @@ def breaks_most(pairs: Sequence[tuple[Result, Result]]) -> str:
     return f"{name.replace('_', ' ')} {ratios[name]:.2f}x"
 
 
-def lost(runs: Sequence[Run]) -> str:
+def exemplar_cell(runs: Sequence[PaperRun]) -> str:
     """How many test images most seeds get wrong and most of their baselines right."""
     pairs = [run.pair for run in runs if run.pair is not None]
-    return str(count(pairs)) if pairs else ""
+    return str(count_exemplars(pairs)) if pairs else ""

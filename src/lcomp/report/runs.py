@@ -20,16 +20,16 @@ from lcomp.record import folders, predictions
 from lcomp.record.limits import Refused
 from lcomp.record.predictions import Predictions
 from lcomp.record.redaction import redacted
-from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.record.result import FILE_NAME, Result, read_result
 from lcomp.record.run_folders import MANIFEST, NUMBER
-from lcomp.record.untrusted import yaml_of
+from lcomp.record.untrusted import read_yaml
 from lcomp.report.statistics import Difference, difference
 
 log = logging.getLogger("lcomp")
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ReportRun:
     """A run as a report shows it.
 
     Attributes:
@@ -50,8 +50,10 @@ class Shown:
     @property
     def command(self) -> str:
         """What runs it again."""
-        flags, paths = asked_with(self.folder.parent if (self.folder.parent / MANIFEST).exists() else self.folder)
-        return quoting.command(redacted([*paths, *self.result.overrides]), flags)
+        flags, paths = command_arguments(
+            self.folder.parent if (self.folder.parent / MANIFEST).exists() else self.folder
+        )
+        return quoting.shell_command(redacted([*paths, *self.result.overrides]), flags)
 
     @property
     def group(self) -> str:
@@ -62,7 +64,7 @@ class Shown:
     def baseline_folder(self) -> Path:
         """Where the baseline's files lie, if they are still there and the run's own."""
         try:
-            return folders.baseline(self.folder, self.result.baseline_artifact, self.root).parent
+            return folders.baseline_file(self.folder, self.result.baseline_artifact, self.root).parent
         except Refused as refused:
             log.debug("%s", refused)
             return self.folder / "gone"
@@ -80,10 +82,10 @@ class Shown:
 
 
 @dataclass
-class Group:
+class SeedGroup:
     """Runs that differ in their seed alone."""
 
-    runs: list[Shown] = field(default_factory=list)
+    runs: list[ReportRun] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -104,43 +106,48 @@ class Group:
 
     def pairs(self) -> list[tuple[Predictions, Predictions]]:
         """What each run and its own baseline predict, where both are still there."""
-        kept = [(predictions.read(run.folder), predictions.read(run.baseline_folder)) for run in self.runs]
-        return [pair for own, base in kept if own is not None and (pair := own.beside(base))]
+        kept = [
+            (predictions.read_predictions(run.folder), predictions.read_predictions(run.baseline_folder))
+            for run in self.runs
+        ]
+        return [pair for own, base in kept if own is not None and (pair := own.paired_with(base))]
 
     def over_baseline(self) -> Difference | None:
         """Accuracy over that of each run's own baseline, paired by test image; None where predictions are gone."""
         pairs = self.pairs()
-        return difference([own.right for own, _ in pairs], [base.right for _, base in pairs]) if pairs else None
+        return difference([own.correct for own, _ in pairs], [base.correct for _, base in pairs]) if pairs else None
 
 
-def shown(within: Sequence[Path]) -> list[Shown]:
+def load_runs(within: Sequence[Path]) -> list[ReportRun]:
     """The runs that have a record under the folders `within`; of a point that was tried again in its sweep, the
     last try."""
-    roots = {path: root for root in map(Path.resolve, within) for path in folders.files(root, FILE_NAME)}
-    found = [(path.parent, result) for path in sorted(roots, key=order) if (result := record(path)) is not None]
+    roots = {path: root for root in map(Path.resolve, within) for path in folders.find_files(root, FILE_NAME)}
+    found = [(path.parent, result) for path in sorted(roots, key=sort_key) if (result := read_record(path)) is not None]
     last = {(path.parent, result.point, result.name): (path, result) for path, result in found}
     results = [result for _, result in last.values()]
     common = {o for o in results[0].overrides if all(o in r.overrides for r in results)} if len(results) > 1 else set()
-    return [Shown(path, result, label(result, common), roots[path / FILE_NAME]) for path, result in last.values()]
+    return [
+        ReportRun(path, result, run_label(result, common), roots[path / FILE_NAME]) for path, result in last.values()
+    ]
 
 
 @lru_cache(64)
-def asked_with(folder: Path) -> tuple[list[str], list[str]]:
+def command_arguments(folder: Path) -> tuple[list[str], list[str]]:
     """The flags of the command that a sweep or a single run came of, and its overrides of where Hydra looks."""
     for noted in ("multirun.yaml", ".hydra/hydra.yaml"):
         try:
-            written: Any = OmegaConf.to_container(yaml_of(folder / noted), resolve=False)
+            written: Any = OmegaConf.to_container(read_yaml(folder / noted), resolve=False)
         except (OSError, Refused):
             continue  # a record says what was asked for without it
         if isinstance(written, dict) and isinstance(hydra := written.get("hydra"), dict):
-            return quoting.flags(hydra), quoting.search_paths(hydra)
+            return quoting.search_flags(hydra), quoting.search_paths(hydra)
     return [], []
 
 
-def record(path: Path) -> Result | None:
+def read_record(path: Path) -> Result | None:
     """The record; None, with a line in the log, where the file is something else."""
     try:
-        found = read(path)
+        found = read_result(path)
     except (OSError, Refused) as error:
         log.warning("%s; left out", error)
         return None
@@ -149,36 +156,36 @@ def record(path: Path) -> Result | None:
     return None if found.lacks else found.known
 
 
-def order(path: Path) -> tuple[Any, ...]:
+def sort_key(path: Path) -> tuple[Any, ...]:
     number = path.parent.name
     return (path.parent.parent, int(number) if NUMBER.fullmatch(number) else -1, number)
 
 
-def label(result: Result, common: Iterable[str]) -> str:
+def run_label(result: Result, common: Iterable[str]) -> str:
     own = [str(o) for o in redacted([o for o in result.overrides if o not in common])]
     return " ".join(own) or result.techniques
 
 
-def groups(runs: Iterable[Shown]) -> list[Group]:
+def seed_groups(runs: Iterable[ReportRun]) -> list[SeedGroup]:
     """Finished runs, those that differ in their seed alone together; of several with one seed (a result that was taken
     from another sweep, a sweep that was repeated), the last."""
-    found: dict[tuple[str, ...], dict[int, Shown]] = {}
+    found: dict[tuple[str, ...], dict[int, ReportRun]] = {}
     for run in runs:
         if run.is_ok:
             found.setdefault(run.point, {})[run.result.seed] = run
-    return [Group(list(seeds.values())) for seeds in found.values()]
+    return [SeedGroup(list(seeds.values())) for seeds in found.values()]
 
 
-def baselines(runs: Iterable[Shown]) -> dict[str, Shown]:
+def baselines(runs: Iterable[ReportRun]) -> dict[str, ReportRun]:
     """For each baseline, by its file's hash, a run that has its figures, measured latencies first."""
-    found: dict[str, Shown] = {}
+    found: dict[str, ReportRun] = {}
     for run in sorted(runs, key=lambda run: "latency_us_p50" not in run.result.baseline):
         if run.is_ok and run.baseline_sha256 is not None:
             found.setdefault(run.baseline_sha256, run)
     return found
 
 
-def as_runs(of: Mapping[str, Shown]) -> list[Shown]:
+def baseline_runs(of: Mapping[str, ReportRun]) -> list[ReportRun]:
     """Baselines as runs of their own: they stand in fronts beside what is compressed."""
     return [
         replace(
@@ -192,15 +199,15 @@ def as_runs(of: Mapping[str, Shown]) -> list[Shown]:
     ]
 
 
-def network(run: Shown) -> str:
+def network(run: ReportRun) -> str:
     """A baseline by its network and data."""
     return " ".join(str(run.result.choices.get(group)) for group in ("model", "data"))
 
 
-def kinds(runs: Iterable[Shown]) -> list[list[Group]]:
+def baseline_kinds(runs: Iterable[ReportRun]) -> list[list[SeedGroup]]:
     """Groups that start from the same kind of baseline together: one that differs in its seed alone."""
-    found: list[tuple[set[str], list[Group]]] = []
-    for group in groups(runs):
+    found: list[tuple[set[str], list[SeedGroup]]] = []
+    for group in seed_groups(runs):
         own = {run.baseline_sha256 for run in group.runs if run.baseline_sha256 is not None}
         alike = [kind for kind in found if kind[0] & own]
         hashes, members = own.union(*(kind[0] for kind in alike)), [g for kind in alike for g in kind[1]]
@@ -208,16 +215,18 @@ def kinds(runs: Iterable[Shown]) -> list[list[Group]]:
     return [members for hashes, members in found if hashes]
 
 
-def by_dataset(runs: Iterable[Shown]) -> dict[str, list[Shown]]:
+def by_dataset(runs: Iterable[ReportRun]) -> dict[str, list[ReportRun]]:
     """The finished runs of each data set: figures of two are never compared."""
-    found: dict[str, list[Shown]] = {}
+    found: dict[str, list[ReportRun]] = {}
     for run in runs:
         if run.is_ok:
             found.setdefault(str(run.result.dataset.get("sha256")), []).append(run)
     return found
 
 
-def front(runs: Sequence[Shown], cost: str, merit: str = "val_accuracy", lower: bool = False) -> list[Shown]:
+def pareto_front(
+    runs: Sequence[ReportRun], cost: str, merit: str = "val_accuracy", lower: bool = False
+) -> list[ReportRun]:
     """The runs and baselines of one data set that no other beats on `merit` at no higher cost, cheapest first.
 
     Args:
@@ -225,7 +234,7 @@ def front(runs: Sequence[Shown], cost: str, merit: str = "val_accuracy", lower: 
         lower: less of it is better.
     """
     sign = -1 if lower else 1
-    both = [*runs, *as_runs(baselines(runs))]  # of equals the run
+    both = [*runs, *baseline_runs(baselines(runs))]  # of equals the run
     known = [run for run in both if run.is_ok and None not in map(run.result.metrics.get, (cost, merit))]
     best, found = -math.inf, []
     for run in sorted(known, key=lambda run: (run.result.metrics[cost], -sign * run.result.metrics[merit])):
@@ -235,42 +244,42 @@ def front(runs: Sequence[Shown], cost: str, merit: str = "val_accuracy", lower: 
     return found
 
 
-def ranked(found: Iterable[Group]) -> list[Group]:
+def by_validation(found: Iterable[SeedGroup]) -> list[SeedGroup]:
     """The best on validation first."""
     return sorted(found, key=lambda group: -(group.mean("val_accuracy") or 0))
 
 
-def most_robust(found: Sequence[Group]) -> list[Group]:
+def by_robustness(found: Sequence[SeedGroup]) -> list[SeedGroup]:
     """The most robust on validation images first; by plain accuracy there, where one lacks `val_mce`."""
     errors = [group.mean("val_mce") for group in found]
     if None in errors:
-        return ranked(found)
+        return by_validation(found)
     return [group for _, group in sorted(zip(errors, found, strict=True), key=lambda pair: pair[0] or 0.0)]
 
 
-def judged(runs: Iterable[Shown]) -> str:
+def selection_metric(runs: Iterable[ReportRun]) -> str:
     """The metric of robustness that is drawn: `val_mce`, which chooses; where a run lacks it `mce`, of test images."""
     return "val_mce" if all(run.result.metrics.get("val_mce") is not None for run in runs) else "mce"
 
 
-def value(run: Shown, name: str) -> float | None:
+def numeric_param(run: ReportRun, name: str) -> float | None:
     """A parameter's value where it is a number."""
     found = run.result.params.get(name)
     return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
-def numbers(runs: Iterable[Shown]) -> list[str]:
+def numeric_params(runs: Iterable[ReportRun]) -> list[str]:
     """The technique parameters that are numbers and differ among finished runs, those that people ask for first."""
     seen: dict[str, set[float]] = {}
     for run in (run for run in runs if run.is_ok):
         for name in run.result.params:
-            if (number := value(run, name)) is not None:
+            if (number := numeric_param(run, name)) is not None:
                 seen.setdefault(name, set()).add(number)
     first = ("prune.sparsity", "quant.bits", "kd.temperature")
     varied = [name for name, values in seen.items() if len(values) > 1]
     return sorted(varied, key=lambda name: (first.index(name) if name in first else len(first), name))
 
 
-def link(path: Path, beside: Path) -> str:
+def relative_path(path: Path, beside: Path) -> str:
     """`path` as a page in the folder `beside` names it."""
     return os.path.relpath(path.resolve(), beside.resolve())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 RESAMPLES = 20_000
 
 
-def spread(values: Sequence[float], digits: int) -> str:
+def mean_and_std(values: Sequence[float], digits: int) -> str:
     """`mean ± standard deviation` over seeds; the mean alone where there is one, nothing where there is none."""
     if not values:
         return ""

@@ -13,10 +13,10 @@ from lcomp.escaping import one_line
 from lcomp.record import folders
 from lcomp.record.result import FILE_NAME, METRICS
 from lcomp.record.run_folders import MANIFEST
-from lcomp.report.importance import bars, importances
-from lcomp.report.runs import record
+from lcomp.report.importance import importance_bars, importances
+from lcomp.report.runs import read_record
 from lcomp.report.study_file import read_only
-from lcomp.sweeps.sweep import plan_of
+from lcomp.sweeps.sweep import plan_in_manifest
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -27,20 +27,20 @@ INK = "#1c2430"
 Figure = dict[str, Any]  # Plotly's, `data` and `layout`
 
 
-def figures(within: Sequence[Path]) -> list[Figure]:
+def study_figures(within: Sequence[Path]) -> list[Figure]:
     """Plotly's figures of the studies that lie under the folders `within`."""
     found = []
-    for path in sorted({path for folder in within for path in folders.files(folder.resolve(), STUDY)}):
+    for path in sorted({path for folder in within for path in folders.find_files(folder.resolve(), STUDY)}):
         if (path.parent / MANIFEST).exists():
             try:
-                found += of_study(path)
+                found += figures_of(path)
             except Exception as error:  # another version's study, half of one, or what somebody made of one
                 cause = one_line(f"{type(error).__name__}: {error}")[:200]
                 log.warning("%s: no charts of it (%s)", path, cause)
     return found
 
 
-def of_study(path: Path) -> list[Figure]:
+def figures_of(path: Path) -> list[Figure]:
     """The figures of one study; those that it has too few trials for are left out."""
     import optuna
     from optuna import visualization
@@ -54,7 +54,7 @@ def of_study(path: Path) -> list[Figure]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < 2:
         return []
-    names = plan_of(path.parent / MANIFEST).get("objective")
+    names = plan_in_manifest(path.parent / MANIFEST).get("objective")
     if not (isinstance(names, list) and all(n in METRICS for n in names) and len(names) == len(study.directions)):
         names = [f"objective {n + 1}" for n in range(len(study.directions))]
     made = []
@@ -66,31 +66,31 @@ def of_study(path: Path) -> list[Figure]:
         made[0]["layout"].pop("template", None)
     else:
         more = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
-        made += fronts(complete, names, more, baselines(path.parent, complete, names))
+        made += pareto_figures(complete, names, more, baseline_objectives(path.parent, complete, names))
     for number, name in enumerate(names):
         found = importances(complete, number)
         if found:
-            made.append(bars(found, name, len(complete)))
+            made.append(importance_bars(found, name, len(complete)))
     return made
 
 
-def number(trial: FrozenTrial) -> int:
+def run_number(trial: FrozenTrial) -> int:
     """The number of the trial's run in the sweep's folder."""
     return int((trial.user_attrs.get("run") or (None, trial.number))[1])
 
 
-def baselines(folder: Path, trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[list[float]]:
+def baseline_objectives(folder: Path, trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[list[float]]:
     """The objectives of the baselines that the trials' records were measured beside."""
     found: dict[str | None, list[float]] = {}
     for trial in trials:
-        path = folder / str(number(trial)) / FILE_NAME
-        result = record(path) if path.exists() else None
+        path = folder / str(run_number(trial)) / FILE_NAME
+        result = read_record(path) if path.exists() else None
         if result is not None and all(result.baseline.get(name) is not None for name in names):
             found[result.baseline_artifact.get("sha256")] = [result.baseline[name] for name in names]
     return list(found.values())
 
 
-def fronts(
+def pareto_figures(
     trials: Sequence[FrozenTrial], names: Sequence[str], more: Sequence[bool], bases: Sequence[Sequence[float]]
 ) -> list[Figure]:
     """The first objective against each other one: trials, baselines, and what none of both beats in every objective.
@@ -101,7 +101,7 @@ def fronts(
     """
     kept = [trial for trial in trials if all(violation <= 0 for violation in trial.constraints.values())]
     points = [*(list(trial.values) for trial in kept), *map(list, bases)]
-    best = sorted(point for point in points if not any(beats(other, point, more) for other in points))
+    best = sorted(point for point in points if not any(dominates(other, point, more) for other in points))
     made = []
     for other in range(1, len(names)):
 
@@ -109,7 +109,7 @@ def fronts(
             return {"type": "scatter", "mode": "markers", "x": [p[x] for p in of], "y": [p[0] for p in of]}
 
         line = {"mode": "lines", "line": {"color": INK, "width": 1.5}} if len(names) == 2 else {}
-        text = [f"run {number(trial)}" for trial in trials]
+        text = [f"run {run_number(trial)}" for trial in trials]
         data = [
             marks([trial.values for trial in trials])
             | {"name": "trials", "text": text, "marker": {"size": 8, "color": "#0072b2", "opacity": 0.7}},
@@ -131,7 +131,7 @@ def fronts(
     return made
 
 
-def beats(one: Sequence[float], other: Sequence[float], more: Sequence[bool]) -> bool:
+def dominates(one: Sequence[float], other: Sequence[float], more: Sequence[bool]) -> bool:
     """Whether `one` is better than `other` in an objective, and worse in none."""
     ahead = [(a - b) * (1 if up else -1) for a, b, up in zip(one, other, more, strict=True)]
     return min(ahead) >= 0 and max(ahead) > 0

@@ -10,7 +10,7 @@ import sqlalchemy
 
 from lcomp.record import limits
 from lcomp.record.limits import Refused
-from lcomp.record.untrusted import content
+from lcomp.record.untrusted import read_bytes
 
 EVERY = 100_000  # steps of SQLite's between two looks at the budget
 ROW = 1 << 22  # bytes of a value or a statement
@@ -37,13 +37,13 @@ def checked(path: Path) -> sqlite3.Connection:
         OSError, Refused: it is no regular file, too large, or has more.
         sqlite3.Error: it is no database.
     """
-    written = content(path, limits.STUDY)
+    written = read_bytes(path, limits.STUDY)
     copy = sqlite3.connect(":memory:", check_same_thread=False)
     copy.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, ROW)
     copy.execute("PRAGMA trusted_schema = OFF")
     if written:  # else a database without tables
         copy.deserialize(written)
-    left = [limits.STEPS * limits.times()]
+    left = [limits.STEPS * limits.user_factor()]
 
     def spend() -> bool:
         left[0] -= EVERY

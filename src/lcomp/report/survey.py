@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from lcomp.report.paper import Run
+from lcomp.report.paper import PaperRun
 from lcomp.report.rows import Row
-from lcomp.report.statistics import difference, spread
-from lcomp.report.text_table import Sheet
+from lcomp.report.statistics import difference, mean_and_std
+from lcomp.report.text_table import TextTable
 
 HEADINGS = (
     "row",
@@ -29,16 +29,16 @@ NOTE = (
 )
 
 
-class Group(NamedTuple):
+class SurveyGroup(NamedTuple):
     """Rows at about equal bytes; the first, the simplest technique, is what the others are held against."""
 
     title: str
     rows: list[Row]
 
 
-def group(title: str, **labels: str) -> Group:
+def group(title: str, **labels: str) -> SurveyGroup:
     """The group of the experiments `survey_<name>`."""
-    return Group(title, [Row(f"survey_{name}", label) for name, label in labels.items()])
+    return SurveyGroup(title, [Row(f"survey_{name}", label) for name, label in labels.items()])
 
 
 GROUPS = [
@@ -110,7 +110,7 @@ GROUPS = [
         student_assistant="teacher assistant",
         student_data_free="no data",
     ),
-    Group(
+    SurveyGroup(
         "all together",
         [
             Row("deep_compression", "Deep Compression: pruned, shared by k-means, entropy-coded"),
@@ -120,7 +120,7 @@ GROUPS = [
 ]
 
 
-def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
+def survey_tables(found: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
     """One table, a line above each group of which anything was run; none, where nothing was."""
     body = []
     for title, rows in GROUPS:
@@ -128,20 +128,22 @@ def sheets(found: Mapping[str, Sequence[Run]]) -> list[Sheet]:
         if present:
             body.append([f"{title}:", *[""] * (len(HEADINGS) - 1)])
         for row in present:
-            body.append([*figures(row, found[row.name]), *against(found.get(rows[0].name, []), found[row.name])])
-    return [Sheet("The survey: techniques at about equal bytes", HEADINGS, body, [NOTE])] if body else []
+            body.append(
+                [*figure_cells(row, found[row.name]), *difference_cells(found.get(rows[0].name, []), found[row.name])]
+            )
+    return [TextTable("The survey: techniques at about equal bytes", HEADINGS, body, [NOTE])] if body else []
 
 
-def figures(row: Row, runs: Sequence[Run]) -> list[str]:
+def figure_cells(row: Row, runs: Sequence[PaperRun]) -> list[str]:
     """A row's own cells: mean ± standard deviation over its seeds."""
     results = [run.result for run in runs]
 
     def ours(key: str, scale: float, digits: int) -> str:
-        return spread([scale * result.metrics[key] for result in results if key in result.metrics], digits)
+        return mean_and_std([scale * result.metrics[key] for result in results if key in result.metrics], digits)
 
     def over_baseline(key: str) -> str:
         known = [result for result in results if key in result.metrics and key in result.baseline]
-        return spread([result.metrics[key] / result.baseline[key] for result in known], 2)
+        return mean_and_std([result.metrics[key] / result.baseline[key] for result in known], 2)
 
     parts = ("baseline",) if row is GROUPS[0].rows[0] else ("assistants", "train")
     training = [sum(result.seconds.get(part, 0.0) for part in parts) for result in results]
@@ -152,13 +154,13 @@ def figures(row: Row, runs: Sequence[Run]) -> list[str]:
         *sizes,
         over_baseline("macs"),
         over_baseline("test_set_seconds"),
-        spread(training, 0),
+        mean_and_std(training, 0),
     ]
 
 
-def against(reference: Sequence[Run], runs: Sequence[Run]) -> list[str]:
+def difference_cells(reference: Sequence[PaperRun], runs: Sequence[PaperRun]) -> list[str]:
     """How much better than the reference: points, interval, verdict; nothing for the reference itself."""
-    left, right = ({run.result.seed: run.right for run in some} for some in (runs, reference))
+    left, right = ({run.result.seed: run.correct for run in some} for some in (runs, reference))
     seeds = sorted(left.keys() & right.keys())
     if runs is reference or not seeds:
         return ["", "", ""]

@@ -30,19 +30,19 @@ def end(config: DictConfig) -> None:
 def write_report(folder: Path) -> None:
     """Leaves `report.html` in the folder and prints its path; whatever fails there fails nothing else."""
     try:
-        from lcomp.report.writing import read, write
+        from lcomp.report.writing import read_records, write_report_files
 
-        print(f"Report: {write(read([folder]), folder)}")
+        print(f"Report: {write_report_files(read_records([folder]), folder)}")
     except Exception as error:
         log.warning("%s: no report could be written (%s: %s)", folder, type(error).__name__, error)
 
 
 def summarize(folder: Path) -> None:
     """Prints the table of the records under `folder`, then a line for each run that failed."""
-    from lcomp.report.table import show
+    from lcomp.report.table import print_dataset_tables
 
-    found = [run for run in run_folders.latest(run_folders.runs(folder)) if not run.result.lacks]
-    show([run.result.known for run in found], folder)
+    found = [run for run in run_folders.latest_by_point(run_folders.recorded_runs(folder)) if not run.result.lacks]
+    print_dataset_tables([run.result.known for run in found], folder)
     sweep.failures[:] = [
         f"{run.folder.name}: {' '.join(run.result.overrides)}: {run.result.error}"
         for run in found

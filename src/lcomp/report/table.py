@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lcomp.escaping import terminal
-from lcomp.record.result import Result, perturbations
+from lcomp.record.result import Result, perturbation_accuracies
 
 HEADINGS = ("val acc %", "test acc %", "params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
 ESSENTIAL = ("val acc %", "test acc %", "gzip KB", "smaller", "x baseline")  # on a narrow terminal
@@ -22,7 +22,7 @@ NOTES = {
 }
 
 
-def show(results: Sequence[Result], folder: Path) -> None:
+def print_dataset_tables(results: Sequence[Result], folder: Path) -> None:
     """Prints a table per data set of the finished runs, each baseline before its runs, then notes."""
     console = Console(width=None if Console().is_terminal else 160, markup=False)
     finished = [result for result in results if result.status == "ok"]
@@ -54,7 +54,7 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
     data = rows[0].dataset
     parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images"
     made = Table(title=f"{terminal(data['name'])}: {parts}")
-    tested = sorted({key for row in rows for key in perturbations(row.metrics)})
+    tested = sorted({key for row in rows for key in perturbation_accuracies(row.metrics)})
     errors = ["mCE"] if any(row.metrics.get("mce") is not None for row in rows) else []
     headings = [*HEADINGS, *(f"test {key.partition('/')[2]} %" for key in tested), *errors]
     shown = [index for index, heading in enumerate(headings) if not narrow or heading in ESSENTIAL]

@@ -13,9 +13,9 @@ from lcomp.record.files import write_atomically
 from lcomp.record.folders import check_own
 from lcomp.record.redaction import redacted
 from lcomp.report import exemplars
-from lcomp.report.pictures import drawn
-from lcomp.report.runs import Group, Shown, by_dataset, groups, link, ranked
-from lcomp.report.text_table import Sheet
+from lcomp.report.pictures import draw_pictures
+from lcomp.report.runs import ReportRun, SeedGroup, by_dataset, by_validation, relative_path, seed_groups
+from lcomp.report.text_table import TextTable
 
 PICTURES = "report"  # the folder beside report.md
 LOST = (
@@ -26,9 +26,9 @@ CELLS = ("params", "metrics", "baseline", "seconds")  # of a record: a column fo
 FIRST = ("val_accuracy", "test_accuracy")  # of the metrics: what chooses, then what is only read
 
 
-def write_csv(runs: Sequence[Shown], path: Path) -> None:
+def write_csv(runs: Sequence[ReportRun], path: Path) -> None:
     """A line for each run, failed ones too; a column for each figure, parameter and choice."""
-    rows = [{escaping.cell(k): escaping.cell(v) for k, v in flat(run, path.parent).items()} for run in runs]
+    rows = [{escaping.csv_cell(k): escaping.csv_cell(v) for k, v in csv_row(run, path.parent).items()} for run in runs]
     stream = io.StringIO()
     whole = sorted(rows, key=lambda row: row["status"] != "ok")  # the columns of a failed run leave out the figures
     writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in whole for name in row)), lineterminator="\n")
@@ -37,11 +37,11 @@ def write_csv(runs: Sequence[Shown], path: Path) -> None:
     write_atomically(path, stream.getvalue().encode())
 
 
-def flat(run: Shown, beside: Path) -> dict[str, Any]:
+def csv_row(run: ReportRun, beside: Path) -> dict[str, Any]:
     """A record as one row."""
     result = run.result
     row: dict[str, Any] = {
-        "run": link(run.folder, beside),
+        "run": relative_path(run.folder, beside),
         "status": result.status,
         "error": result.error,
         "name": result.name,
@@ -57,34 +57,34 @@ def flat(run: Shown, beside: Path) -> dict[str, Any]:
 
 
 def write_markdown(
-    runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, notes: Sequence[str], path: Path
+    runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, notes: Sequence[str], path: Path
 ) -> None:
     """The report as Markdown, its pictures in a folder beside it."""
     folder = path.parent / PICTURES
     check_own(folder)
     folder.mkdir(exist_ok=True)
     parts = [f"# {escaping.markdown(title)}", *(escaping.markdown(note) for note in notes)]
-    for name, alternative, picture in drawn(runs):
+    for name, alternative, picture in draw_pictures(runs):
         write_atomically(folder / name, picture)
         parts.append(f"![{escaping.markdown(alternative)}]({PICTURES}/{name})")
     sets = by_dataset(runs).values()
     for own in sets:
-        made = over_seeds(groups(own))
+        made = seed_table(seed_groups(own))
         if len(sets) > 1:
             made.title += f", on {own[0].result.dataset.get('name')}"
         parts.append(made.text("markdown"))
     failed = [run for run in runs if not run.is_ok]
     if failed:
         rows = [[run.label, run.result.status, str(redacted(run.result.error))] for run in failed]
-        parts.append(Sheet("Runs without figures", ("run", "status", "cause"), rows).text("markdown"))
+        parts.append(TextTable("Runs without figures", ("run", "status", "cause"), rows).text("markdown"))
     parts += [sheet.text("markdown") for sheet in sheets]
     write_atomically(path, ("\n\n".join(part.rstrip("\n") for part in parts) + "\n").encode())
 
 
-def over_seeds(found: Sequence[Group]) -> Sheet:
+def seed_table(found: Sequence[SeedGroup]) -> TextTable:
     """Each group of seeds: mean ± standard deviation, and the paired interval over the baseline."""
 
-    def figure(group: Group, metric: str, scale: float, digits: int) -> str:
+    def figure(group: SeedGroup, metric: str, scale: float, digits: int) -> str:
         mean, spread = group.mean(metric), group.spread(metric)
         if mean is None:
             return ""
@@ -92,7 +92,7 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
 
     robust = any(group.values("mce") for group in found)
     rows = []
-    for group in ranked(found):
+    for group in by_validation(found):
         over = group.over_baseline()
         rows.append(
             [
@@ -104,7 +104,7 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
                 figure(group, "latency_us_p50", 1, 1),
                 figure(group, "latency_ratio", 1, 2),
                 "" if over is None else f"{100 * over.mean:+.2f} ({100 * over.low:+.2f} to {100 * over.high:+.2f})",
-                *([figure(group, "mce", 1, 2), str(exemplars.count(group.pairs()))] if robust else []),
+                *([figure(group, "mce", 1, 2), str(exemplars.count_exemplars(group.pairs()))] if robust else []),
             ]
         )
     notes = [
@@ -115,4 +115,4 @@ def over_seeds(found: Sequence[Group]) -> Sheet:
     if robust:
         headings += ["mCE", "lost"]
         notes.append(LOST)
-    return Sheet("Runs, seeds together, best on validation first", headings, rows, notes)
+    return TextTable("Runs, seeds together, best on validation first", headings, rows, notes)

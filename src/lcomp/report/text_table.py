@@ -17,7 +17,7 @@ FORMATS = ("terminal", "markdown", "csv")
 
 
 @dataclass
-class Sheet:
+class TextTable:
     """A title, column headings, rows of cells, and notes beneath."""
 
     title: str
@@ -30,7 +30,9 @@ class Sheet:
         if form == "csv":
             stream = io.StringIO()
             rows = [[self.title], self.headings, *self.rows]
-            csv.writer(stream, lineterminator="\n").writerows([escaping.cell(value) for value in row] for row in rows)
+            csv.writer(stream, lineterminator="\n").writerows(
+                [escaping.csv_cell(value) for value in row] for row in rows
+            )
             return stream.getvalue()
         if form == "markdown":
             line = "|".join(["---", *["---:"] * (len(self.headings) - 1)])

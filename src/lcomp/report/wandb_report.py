@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.errors import UserError
-from lcomp.report.runs import Shown, judged, numbers
-from lcomp.report.text_table import Sheet
+from lcomp.report.runs import ReportRun, numeric_params, selection_metric
+from lcomp.report.text_table import TextTable
 from lcomp.tracking.wandb_logger import FOLDER, sync_command
 
 AXES = ("prune.sparsity", "quant.bits", "kd.temperature")  # of the parallel coordinates, in any report
@@ -19,7 +19,7 @@ ROBUST = ("mce", "relative_mce", "ece", "differing", "pies")  # columns where ro
 WIDTH = 24  # columns of a W&B grid
 
 
-def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: str, project: str) -> Any:
+def build(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str) -> Any:
     """The report: run comparer, parallel coordinates, fronts, curves, the paper's tables.
 
     Args:
@@ -30,7 +30,7 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
         wr: Any = importlib.import_module("wandb_workspaces.reports.v2")  # its types are not exported
 
     config, summary = wr.Config, wr.SummaryMetric
-    columns = [*AXES, *(name for name in numbers(runs) if name not in AXES)]
+    columns = [*AXES, *(name for name in numeric_params(runs) if name not in AXES)]
     figures = ("val_accuracy", "test_accuracy", "gzip_bytes", "latency_us_p50", "latency_ratio", "sparsity")
     parallel = wr.ParallelCoordinatesPlot(
         title="Sparsity, bits and temperature against accuracy and size",
@@ -57,7 +57,7 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
         layout=wr.Layout(WIDTH // 2, 10, WIDTH // 2, 9),
     )
     corrupted = [run for run in runs if run.result.metrics.get("mce") is not None]
-    drawn = judged(corrupted)
+    drawn = selection_metric(corrupted)
     images = "validation" if drawn == "val_mce" else "test"
     errors = wr.ScatterPlot(
         title=f"Mean corruption error against size, of {images} images: towards the lower left is better",
@@ -106,7 +106,9 @@ def build(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: st
     )
 
 
-def spec(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: str, project: str) -> dict[str, Any]:
+def spec(
+    runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str
+) -> dict[str, Any]:
     """The same report as W&B stores it, made without a server: only the project's number is not in it."""
     model = build(runs, sheets, title, entity, "")._to_model()
     written: dict[str, Any] = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
@@ -116,7 +118,7 @@ def spec(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: str
     return {"displayName": title, "entityName": entity, "projectName": project, "type": "runs", "spec": written}
 
 
-def publish(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: str, project: str) -> str:
+def publish(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str) -> str:
     """Saves the report on the server; returns its address.
 
     Raises:
@@ -132,7 +134,7 @@ def publish(runs: Sequence[Shown], sheets: Sequence[Sheet], title: str, entity: 
         ) from error
 
 
-def check_synced(runs: Sequence[Shown]) -> None:
+def check_synced(runs: Sequence[ReportRun]) -> None:
     """Raises UserError, with the command that mends it, where W&B has not got a run."""
     waiting, missing = [], []
     for run in runs:

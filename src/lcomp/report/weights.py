@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from PIL import Image
 
-from lcomp.record.untrusted import onnx_of
+from lcomp.record.untrusted import read_onnx
 
 Weights = dict[str, NDArray[np.float32]]
 BINS = 61
@@ -20,7 +20,7 @@ WIDEST = 512  # pixels of a mask's picture; a wider one is folded into rows
 
 def weights(path: Path) -> Weights:
     """The weights of the convolutions and linear layers of an artifact, by layer, as the numbers they stand for."""
-    graph = onnx_of(path).graph
+    graph = read_onnx(path).graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in constants:

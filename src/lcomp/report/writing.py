@@ -8,24 +8,24 @@ from typing import NamedTuple
 
 from lcomp.record.files import write_atomically
 from lcomp.report import page
-from lcomp.report.runs import Shown, shown
+from lcomp.report.runs import ReportRun, load_runs
 from lcomp.report.text import write_csv, write_markdown
-from lcomp.report.text_table import Sheet
+from lcomp.report.text_table import TextTable
 
 
-class Reading(NamedTuple):
+class Records(NamedTuple):
     """The runs that have a record under some folders, and the paper's tables of them."""
 
     folders: Sequence[Path]
-    runs: Sequence[Shown]
-    sheets: Sequence[Sheet]
+    runs: Sequence[ReportRun]
+    sheets: Sequence[TextTable]
 
 
-def read(folders: Sequence[Path]) -> Reading:
-    return Reading(folders, shown(folders), page.sheets(folders))
+def read_records(folders: Sequence[Path]) -> Records:
+    return Records(folders, load_runs(folders), page.all_tables(folders))
 
 
-def write(found: Reading, place: Path) -> Path:
+def write_report_files(found: Records, place: Path) -> Path:
     """Writes `report.html`, `report.md` and `results.csv` into `place`; returns the path of the first."""
     folders, runs, sheets = found
     place.mkdir(parents=True, exist_ok=True)
@@ -33,5 +33,5 @@ def write(found: Reading, place: Path) -> Path:
     notes = [page.summary(runs), page.origin(runs)]
     write_markdown(runs, sheets, page.title(folders), notes, place / "report.md")
     path = place / page.FILE
-    write_atomically(path, page.page(runs, sheets, folders, place).encode())
+    write_atomically(path, page.render_page(runs, sheets, folders, place).encode())
     return path

@@ -35,7 +35,7 @@ class LiteRT(Converting):
         self.suffix = ".space_to_depth.tflite" if space_to_depth else ".tflite"
 
     def convert(self, artifact: Path, path: Path) -> None:
-        translated(artifact, self.space_to_depth)  # what cannot be translated is said here
+        decomposed_network(artifact, self.space_to_depth)  # what cannot be translated is said here
         # In a process of its own: the converter brings JAX along, sets loggers, and speaks to standard error.
         command = [sys.executable, "-m", "lcomp.runtimes.litert", str(artifact), str(path)]
         command += ["space_to_depth"] * self.space_to_depth
@@ -66,7 +66,7 @@ class LiteRT(Converting):
         return answer
 
 
-def translated(artifact: Path, rewritten: bool) -> Network:
+def decomposed_network(artifact: Path, rewritten: bool) -> Network:
     """The network of an artifact, or of what `lcomp.export.space_to_depth` makes of it, ready to be converted."""
     return with_decomposed_quantizers(from_onnx(artifact, rewritten))
 
@@ -95,15 +95,15 @@ def with_decomposed_quantizers(network: Network) -> Network:
         if isinstance(module, DynamicInput):
             raise UserError("runtime=litert: has no activations quantized by their own range; choose quant=static")
         if isinstance(module, Input):
-            network.set_submodule(name, Decomposed(module, of_pixels=name == "steps.0"))
+            network.set_submodule(name, DecomposedInput(module, of_pixels=name == "steps.0"))
         elif isinstance(module, IntegerWeight):
             network.set_submodule(name, DecomposedWeight(module))
         elif isinstance(module, CodedWeight):
-            network.set_submodule(name, Given(module()))
+            network.set_submodule(name, FloatWeight(module()))
     return network
 
 
-class Decomposed(nn.Module):
+class DecomposedInput(nn.Module):
     """`Input` in quantized_decomposed operators.
 
     Args:
@@ -141,7 +141,7 @@ class DecomposedWeight(nn.Module):
         return decoded
 
 
-class Given(nn.Module):
+class FloatWeight(nn.Module):
     """A weight that is what it is."""
 
     def __init__(self, weight: Tensor):
@@ -155,4 +155,4 @@ class Given(nn.Module):
 
 if __name__ == "__main__":
     source, target, *settings = sys.argv[1:]
-    write_atomically(Path(target), flatbuffer(translated(Path(source), "space_to_depth" in settings)))
+    write_atomically(Path(target), flatbuffer(decomposed_network(Path(source), "space_to_depth" in settings)))

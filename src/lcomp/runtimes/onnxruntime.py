@@ -17,15 +17,15 @@ class ONNXRuntime(ReadsONNX):
     packages = ("onnxruntime",)
 
     def session(self, path: Path) -> Session:
-        return asking(inference_session(path))
+        return session_function(inference_session(path))
 
     def session_for_many(self, path: Path) -> Session:
         model = onnx.load(path)
         found = space_to_depth.fold(model, exactly=True)
-        return asking(inference_session(model.SerializeToString())) if found else self.session(path)
+        return session_function(inference_session(model.SerializeToString())) if found else self.session(path)
 
 
-def asking(session: InferenceSession) -> Session:
+def session_function(session: InferenceSession) -> Session:
     return lambda pixels: session.run(None, {"pixels": pixels})[0]
 
 

@@ -15,7 +15,7 @@ from lcomp.record.redaction import redacted
 from lcomp.search.space import Space
 
 
-def custom_of(name: str | None) -> Any:
+def custom_function(name: str | None) -> Any:
     """The user's function that suggests parameters of its own, if one was named."""
     key = f"hydra.sweeper.custom_search_space={name}"
     try:
@@ -27,7 +27,7 @@ def custom_of(name: str | None) -> Any:
     return custom
 
 
-def fixed_of(ready: Sequence[str], asked: Sequence[str], parser: OverridesParser) -> list[str]:
+def fixed_overrides(ready: Sequence[str], asked: Sequence[str], parser: OverridesParser) -> list[str]:
     """What a command asks for in place of what its search's file samples; said, for it is no longer searched."""
     sampled, given = Space(ready, parser).sampled, Space(asked, parser)
     fixed = [f"{name}={given.keys[name]}" for name in sampled if isinstance(given.keys.get(name), str)]

@@ -15,7 +15,7 @@ from optuna.trial import Trial
 log = logging.getLogger("lcomp")
 
 
-def beat(study: optuna.Study, trial_id: int) -> None:
+def heartbeat(study: optuna.Study, trial_id: int) -> None:
     """Tells the storage, where it listens, that the trial's worker lives."""
     storage: Any = study._storage
     backend = getattr(storage, "_backend", storage)
@@ -24,14 +24,14 @@ def beat(study: optuna.Study, trial_id: int) -> None:
 
 
 @contextmanager
-def beating(trial: Trial, interval: int) -> Iterator[None]:
+def regular_heartbeats(trial: Trial, interval: int) -> Iterator[None]:
     """Beats while the block runs."""
     ended = threading.Event()
 
     def beats() -> None:
         while not ended.wait(interval):
             try:
-                beat(trial.study, trial._trial_id)
+                heartbeat(trial.study, trial._trial_id)
             except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, OSError):  # the next may reach it
                 log.debug("no heartbeat for trial %d", trial.number, exc_info=True)
 

@@ -20,50 +20,50 @@ from rich.console import Console
 from rich.table import Table
 
 from lcomp.config import run_config
-from lcomp.config.typed_command import Typed
+from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import UserError
 from lcomp.escaping import terminal
 from lcomp.record import run_folders
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import Interrupted
-from lcomp.record.point_key import key
+from lcomp.record.point_key import canonical_point
 from lcomp.record.redaction import redacted
-from lcomp.record.result import FILE_NAME, Result, read
+from lcomp.record.result import FILE_NAME, Result, read_result
 from lcomp.report import study_file
 from lcomp.report.sweep_end import end
 from lcomp.search import study as studies
-from lcomp.search.command_line import custom_of, fixed_of, with_families
+from lcomp.search.command_line import custom_function, fixed_overrides, with_families
 from lcomp.search.options import SearchOptions, listed
-from lcomp.search.settings import Settings, named
-from lcomp.search.space import Space, flat, suggest
-from lcomp.search.study_settings import adopt, claim, repeat_lost
-from lcomp.search.worker import Worker, asked_for, noted
+from lcomp.search.settings import Settings, settings_by_name
+from lcomp.search.space import Space, flatten_params, suggest
+from lcomp.search.study_settings import add_finished_runs, claim_study, retry_lost
+from lcomp.search.worker import SearchWorker, point_attributes, requested_points
 from lcomp.sweeps import broken_files, composition_check, configuration_files, deferred_latency, sweep
-from lcomp.sweeps.progress import View
+from lcomp.sweeps.progress import ProgressView
 
 log = logging.getLogger("lcomp")
 STUDY = "study.db"  # in the folder, where no storage is named: a folder may be renamed
 RESULTS = "optimization_results.yaml"
 
 
-def search(
+def run_search(
     options: SearchOptions, context: HydraContext, task_function: TaskFunction, cfg: DictConfig, arguments: list[str]
 ) -> None:
     """Carries out a search; `arguments` are the command line's overrides."""
-    composition_check.check(cfg)
+    composition_check.check_composition(cfg)
     folder = Path(cfg.hydra.sweep.dir)
     asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
     parser = OverridesParser.create(config_loader=context.config_loader)
-    ready = list(flat(plain(options.params)))
-    fixed = fixed_of(ready, asked, parser)
+    ready = list(flatten_params(plain_node(options.params)))
+    fixed = fixed_overrides(ready, asked, parser)
     space = with_families(Space([*ready, *asked], parser), [*ready, *asked], parser)
-    custom = custom_of(options.custom_search_space)
+    custom = custom_function(options.custom_search_space)
     if not space.sampled and custom is None:
         raise UserError("nothing to search: give a key several values, as in 'kd.temperature=interval(1,10)'")
-    settings = settings_of(options, folder)
+    settings = make_settings(options, folder)
     check_measured(settings, space, cfg)
     settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
-    settings.rehearse(lambda trial: space.point(suggest(trial)))
+    settings.try_out(lambda trial: space.point(suggest(trial)))
     plan: dict[str, Any] = {**space.plan(), "objective": settings.objective, "direction": settings.direction}
     plan |= {"constraint": settings.constraint, "storage": options.storage or f"{STUDY} in the folder"}
     plan["study_name"] = settings.study_name
@@ -71,31 +71,35 @@ def search(
     if points is not None:
         settings.n_trials = len(points)
 
-    hydras = [str(one) for one in plain(cfg.hydra.overrides.hydra)]  # unresolved
-    files = configuration_files.keep(context.config_loader, str(cfg.hydra.job.config_name), hydras, space.examples())
-    sweep.typed = Typed(context.config_loader, cfg, lambda result: space.named(result, custom is not None))
+    hydras = [str(one) for one in plain_node(cfg.hydra.overrides.hydra)]  # unresolved
+    files = configuration_files.read_all_files(
+        context.config_loader, str(cfg.hydra.job.config_name), hydras, space.representative_points()
+    )
+    sweep.typed = TypedCommand(
+        context.config_loader, cfg, lambda result: space.point_of_result(result, custom is not None)
+    )
     with open_dict(cfg):  # Hydra writes both beside every trial
         cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(options.storage), redacted(hydras)
-    worker = Worker(settings, space, context, cfg, task_function, custom)
+    worker = SearchWorker(settings, space, context, cfg, task_function, custom)
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=context, task_function=worker, config=cfg
     )  # which checks its settings
     if options.storage and not options.resume:
-        claim(settings, space, files, settings.open())
-    with sweep.opened(cfg, [*hydras, *arguments], options.resume, plan, files):
+        claim_study(settings, space, files, settings.open_study())
+    with sweep.open_sweep(cfg, [*hydras, *arguments], options.resume, plan, files):
         if not options.storage:
             check_study(folder / STUDY)
-        study = settings.open()
-        worker.sweep = sweep.identity(folder)
-        claim(settings, space, files, study)
+        study = settings.open_study()
+        worker.sweep = sweep.sweep_identity(folder)
+        claim_study(settings, space, files, study)
         if options.storage is None or options.resume:
-            recover(worker, study)
+            fail_orphaned_trials(worker, study)
         if options.resume:
-            adopt(worker, study)
-            repeat_lost(worker, study)
+            add_finished_runs(worker, study)
+            retry_lost(worker, study)
         if points is not None:
             enqueue(study, points)
-        done = sum(trial.state.is_finished() for trial in studies.counted(study.get_trials(deepcopy=False)))
+        done = sum(trial.state.is_finished() for trial in studies.counted_trials(study.get_trials(deepcopy=False)))
         if options.resume:
             print(f"{done} of {settings.n_trials} trials are finished in {folder}", flush=True)
         workers = settings.n_jobs or int(getattr(launcher, "processes", 1))
@@ -103,7 +107,9 @@ def search(
         own = [argument for argument in asked if argument.startswith("threads=") and argument in arguments]
         single = (settings.objective[0], settings.direction[0] == "maximize") if len(settings.objective) == 1 else None
         try:
-            with View(folder, settings.n_trials, done, run_config.shows(cfg), None if settings.constraint else single):
+            with ProgressView(
+                folder, settings.n_trials, done, run_config.shows_progress(cfg), None if settings.constraint else single
+            ):
                 if done < settings.n_trials:
                     returned = launcher.launch(
                         [[*own, "hydra.sweep.subdir=.workers/${hydra.job.num}"]] * jobs, initial_job_idx=0
@@ -111,18 +117,20 @@ def search(
                     for one in returned:
                         _ = one.return_value
         except BaseException as error:
-            known = sweep.broken(error, folder) if isinstance(error, Exception) else error
+            known = sweep.infrastructure_error(error, folder) if isinstance(error, Exception) else error
             stopped = isinstance(known, KeyboardInterrupt | Interrupted)
             try:
-                recover(worker, study, sweep.cause_of(known) if stopped else run_folders.INTERRUPTED)
+                fail_orphaned_trials(
+                    worker, study, sweep.interruption_cause(known) if stopped else run_folders.INTERRUPTED
+                )
             except Exception:  # a storage that is full: resuming settles them
                 log.debug("the study is left as it is", exc_info=True)
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
             raise known from error
-        deferred_latency.complete(folder, sweep.typed)
+        deferred_latency.measure_deferred(folder, sweep.typed)
     try:
-        tell(settings, study, folder, worker.sweep, fixed)
+        report_best(settings, study, folder, worker.sweep, fixed)
     except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises
         end(cfg)
         raise
@@ -158,18 +166,18 @@ def check_measured(settings: Settings, space: Space, cfg: Any) -> None:
         raise UserError("val_mce: only runs with robustness=mnist_c measure it; add robustness=mnist_c to the command")
 
 
-def plain(node: Any) -> Any:
+def plain_node(node: Any) -> Any:
     return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
 
 
-def settings_of(options: SearchOptions, folder: Path) -> Settings:
+def make_settings(options: SearchOptions, folder: Path) -> Settings:
     """The settings of a search, with names looked up and defaults in place."""
     import optuna.pruners
     import optuna.samplers
 
-    sampler = named("hydra/sweeper/sampler", plain(options.sampler), optuna.samplers, "Sampler")
-    pruner = named("hydra/sweeper/pruner", plain(options.pruner or "nop"), optuna.pruners, "Pruner")
-    constraint = {name: value for name, value in plain(options.constraint or {}).items() if value is not None}
+    sampler = settings_by_name("hydra/sweeper/sampler", plain_node(options.sampler), optuna.samplers, "Sampler")
+    pruner = settings_by_name("hydra/sweeper/pruner", plain_node(options.pruner or "nop"), optuna.pruners, "Pruner")
+    constraint = {name: value for name, value in plain_node(options.constraint or {}).items() if value is not None}
     return Settings(
         storage=str(options.storage) if options.storage else f"sqlite:///{(folder / STUDY).absolute()}",
         study_name=str(options.study_name) if options.study_name else (folder.name if options.storage else "lcomp"),
@@ -186,25 +194,25 @@ def settings_of(options: SearchOptions, folder: Path) -> Settings:
     )
 
 
-def recover(worker: Worker, study: optuna.Study, cause: str = run_folders.INTERRUPTED) -> None:
+def fail_orphaned_trials(worker: SearchWorker, study: optuna.Study, cause: str = run_folders.INTERRUPTED) -> None:
     """Settles the trials that this folder's workers, who are gone, left running; only while none of them works."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        begun = (place := worker.place(trial)) is not None and place.is_dir()
+        begun = (place := worker.run_folder(trial)) is not None and place.is_dir()
         own = str(trial.user_attrs.get("worker", "")).startswith(worker.session)
         if begun or own or worker.settings.storage.startswith("sqlite:///" + str(worker.folder.absolute())):
-            worker.settle(study, trial, cause)
+            worker.fail_trial(study, trial, cause)
 
 
 def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]]) -> None:
     """Queues those points of a finite space that the study does not have."""
     trials = study.get_trials(deepcopy=False)
-    known = asked_for(trials)
+    known = requested_points(trials)
     for point, parameters in points:
-        if key(point) not in known:
-            study.enqueue_trial(parameters, user_attrs=noted(point), skip_if_exists=False)
+        if canonical_point(point) not in known:
+            study.enqueue_trial(parameters, user_attrs=point_attributes(point), skip_if_exists=False)
 
 
-def tell(
+def report_best(
     settings: Settings, study: optuna.Study, folder: Path, own: str | None = None, fixed: Sequence[str] = ()
 ) -> None:
     """Prints the best trials, and writes them as hydra-optuna-sweeper did.
@@ -213,14 +221,14 @@ def tell(
         own: the identity of the sweep in the folder.
         fixed: what the command fixed of what its search's file samples.
     """
-    trials = studies.counted(study.get_trials(deepcopy=False))
-    best = studies.front(study)
+    trials = studies.counted_trials(study.get_trials(deepcopy=False))
+    best = studies.pareto_front(study)
     several = len(settings.objective) > 1
     if not best:
         kept = " that keeps the constraint" if settings.constraint else ""
         print(f"No trial of {len(trials)} came to a result{kept}.")
     else:
-        table = front_table if several else best_table
+        table = pareto_table if several else best_table
         made = table(settings, best, folder, own)
         if fixed:
             made.caption = f"{made.caption}; fixed by the command: {' '.join(redacted(list(fixed)))}"
@@ -232,14 +240,14 @@ def tell(
         found |= {"best_params": best[0].params, "best_value": best[0].value}
     write_atomically(folder / RESULTS, yaml.safe_dump(found).encode())
     if studies.is_over(settings, trials):
-        failed = len(studies.failed(trials))
+        failed = len(studies.failed_trials(trials))
         raise UserError(
             f"the search ended early: {failed} of {settings.n_trials} trials failed, more than "
             f"max_failure_rate={settings.max_failure_rate} allows; mend the cause, or allow more"
         )
 
 
-def front_table(
+def pareto_table(
     settings: Settings, best: list[FrozenTrial], folder: Path, own: str | None = None, title: str = ""
 ) -> Table:
     """The trials beside one another, and their baselines: objectives first, then what the search did not see."""
@@ -253,16 +261,16 @@ def front_table(
     made.add_column("of what", overflow="fold")
     baselines = {}
     for trial in best:
-        number = studies.run_of(trial, own)
+        number = studies.run_number(trial, own)
         record = folder / str(number) / FILE_NAME
-        result = read(record) if record.exists() else Result()
+        result = read_result(record) if record.exists() else Result()
         metrics = result.metrics
         if result.baseline:
             baselines[result.baseline_artifact.get("sha256")] = result.baseline
-        cells = [shown(metric, value) for metric, value in zip(settings.objective, trial.values, strict=True)]
+        cells = [formatted(metric, value) for metric, value in zip(settings.objective, trial.values, strict=True)]
         if "val_accuracy" not in settings.objective:
-            cells.append(shown("val_accuracy", metrics.get("val_accuracy")))
-        cells.append(shown("test_accuracy", trial.user_attrs.get("test_accuracy")))
+            cells.append(formatted("val_accuracy", metrics.get("val_accuracy")))
+        cells.append(formatted("test_accuracy", trial.user_attrs.get("test_accuracy")))
         run = trial.number if number is None else number
         made.add_row(str(run), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
     columns = [
@@ -271,7 +279,9 @@ def front_table(
         "test_accuracy",
     ]
     for figures in baselines.values():
-        made.add_row("baseline", *(shown(metric, figures.get(metric)) for metric in columns), "no trial of the search")
+        made.add_row(
+            "baseline", *(formatted(metric, figures.get(metric)) for metric in columns), "no trial of the search"
+        )
     made.caption = "chosen on validation; the test accuracy was not seen by the search"
     return made
 
@@ -279,10 +289,10 @@ def front_table(
 def best_table(settings: Settings, best: list[FrozenTrial], folder: Path, own: str | None = None) -> Table:
     """The best trial."""
     kept = "".join(f", {metric} {value} kept" for metric, value in settings.constraint.items())
-    return front_table(settings, best[:1], folder, own, f"Best {settings.objective[0]}{kept}")
+    return pareto_table(settings, best[:1], folder, own, f"Best {settings.objective[0]}{kept}")
 
 
-def shown(metric: str, value: float | None) -> str:
+def formatted(metric: str, value: float | None) -> str:
     """A metric as people read it."""
     if value is None:
         return ""

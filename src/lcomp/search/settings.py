@@ -16,7 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial
 
 from lcomp.config.instantiation import find
-from lcomp.errors import UserError, nearest, one_of
+from lcomp.errors import UserError, suggestion, validate_choice
 from lcomp.record.redaction import redacted
 from lcomp.record.result import METRICS, Result
 
@@ -26,7 +26,7 @@ Retry = optuna.storages.RetryHeartbeatStaleTrialCallback
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Without Optuna's warnings that heartbeats, retries and constraints may change, or are meant for `optimize`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -35,7 +35,7 @@ def quietly() -> Iterator[None]:
 
 
 @contextmanager
-def reachable(storage: str) -> Iterator[None]:
+def storage_errors(storage: str) -> Iterator[None]:
     """A storage that cannot be opened as one line, not as its driver's traceback."""
     try:
         yield
@@ -78,7 +78,7 @@ class Settings:
             for metric in metrics:
                 check_metric(f"hydra.sweeper.{key}", metric)
         for direction in self.direction:
-            one_of("hydra.sweeper.direction", direction, ("maximize", "minimize"))
+            validate_choice("hydra.sweeper.direction", direction, ("maximize", "minimize"))
         if len(self.objective) != len(self.direction) or not self.objective:
             raise UserError(
                 f"hydra.sweeper.direction={self.direction}: one for each objective ({', '.join(self.objective)})"
@@ -95,11 +95,11 @@ class Settings:
                 "a whole number of workers, 1 or more, or null",
             ),
         ):
-            check(f"hydra.sweeper.{name}", getattr(self, name), kinds, allowed, words)
+            check_setting(f"hydra.sweeper.{name}", getattr(self, name), kinds, allowed, words)
         for metric, limit in self.constraint.items():
-            check(f"hydra.sweeper.constraint.{metric}", limit, (int, float), math.isfinite, "a number")
+            check_setting(f"hydra.sweeper.constraint.{metric}", limit, (int, float), math.isfinite, "a number")
 
-    def open(self, seed: int = 0) -> optuna.Study:
+    def open_study(self, seed: int = 0) -> optuna.Study:
         """The study, made by whoever comes first.
 
         Args:
@@ -107,7 +107,7 @@ class Settings:
                 another.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with quietly(), reachable(self.storage):
+        with without_warnings(), storage_errors(self.storage):
             return optuna.create_study(
                 storage=open_storage(self.storage, self.heartbeat, self.max_retries),
                 study_name=self.study_name,
@@ -119,20 +119,22 @@ class Settings:
 
     def make_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         settings = {k: v for k, v in self.sampler.items() if v is not None}
-        target = class_of("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]
+        target = import_class("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]
         if settings.get("seed") is not None and target is not optuna.samplers.QMCSampler:  # one sequence for all
-            check("hydra.sweeper.sampler.seed", settings["seed"], int, lambda v: v >= 0, "a whole number, 0 or more")
+            check_setting(
+                "hydra.sweeper.sampler.seed", settings["seed"], int, lambda v: v >= 0, "a whole number, 0 or more"
+            )
             settings["seed"] += seed
         if self.constraint and target is optuna.samplers.CmaEsSampler:
             raise UserError("hydra/sweeper/sampler=cmaes: takes no constraint; tpe, nsgaii and gp do")
-        return make("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]
+        return instantiate("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]
 
     def make_pruner(self) -> optuna.pruners.BasePruner:
         if self.pruner is None:
             return optuna.pruners.NopPruner()
-        return make("hydra.sweeper.pruner", self.pruner, optuna.pruners.BasePruner)  # type: ignore[type-abstract]
+        return instantiate("hydra.sweeper.pruner", self.pruner, optuna.pruners.BasePruner)  # type: ignore[type-abstract]
 
-    def rehearse(self, suggested: Callable[[Trial], Any]) -> None:
+    def try_out(self, suggested: Callable[[Trial], Any]) -> None:
         """Asks for two trials of a study in memory, as a worker will.
 
         Args:
@@ -144,7 +146,7 @@ class Settings:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = [StudyDirection[one.upper()] for one in self.direction]
         study = optuna.create_study(directions=directions, sampler=self.make_sampler(0), pruner=self.make_pruner())
-        with quietly():
+        with without_warnings():
             for _ in range(2):
                 try:
                     trial = study.ask()
@@ -158,7 +160,7 @@ class Settings:
                     raise UserError(f"hydra.sweeper.sampler: {name} cannot search this ({cause})") from error
 
     @property
-    def reports(self) -> bool:
+    def reports_epochs(self) -> bool:
         """Whether trials report each epoch: only where the objective is what an epoch gives."""
         return self.objective == ["val_accuracy"] and self.pruner is not None
 
@@ -173,7 +175,7 @@ class Settings:
         }
 
 
-def check(key: str, value: Any, kinds: Any, allowed: Callable[[Any], bool], words: str) -> None:
+def check_setting(key: str, value: Any, kinds: Any, allowed: Callable[[Any], bool], words: str) -> None:
     """Raises UserError unless a setting is of one of the types, and allowed."""
     if isinstance(value, bool) or not isinstance(value, kinds) or not allowed(value):
         raise UserError(f"{key}={value}: {words}")
@@ -185,10 +187,10 @@ def check_metric(key: str, metric: str) -> None:
     if metric.startswith(("test", "accuracy/", "latency")):
         why = "measured when the search has ended" if metric.startswith("latency") else "read once, at the end"
         raise UserError(f"{key}={metric}: {why}; a search chooses on {', '.join(METRICS)}")
-    one_of(key, metric, METRICS)
+    validate_choice(key, metric, METRICS)
 
 
-def class_of(key: str, settings: Mapping[str, Any], kind: type[Made]) -> type[Made]:
+def import_class(key: str, settings: Mapping[str, Any], kind: type[Made]) -> type[Made]:
     """The class that `_target_` names.
 
     Raises:
@@ -201,18 +203,18 @@ def class_of(key: str, settings: Mapping[str, Any], kind: type[Made]) -> type[Ma
     return found
 
 
-def make(key: str, settings: Mapping[str, Any], kind: type[Made]) -> Made:
+def instantiate(key: str, settings: Mapping[str, Any], kind: type[Made]) -> Made:
     """The object that `_target_` names, with the other settings as its arguments, those that are null left out."""
     arguments = {k: v for k, v in settings.items() if k != "_target_" and v is not None}
-    made = class_of(key, settings, kind)
+    made = import_class(key, settings, kind)
     try:
-        with quietly():
+        with without_warnings():
             return made(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{key}: {settings['_target_']} takes no such settings ({error})") from error
 
 
-def named(key: str, given: Any, module: Any, suffix: str) -> dict[str, Any]:
+def settings_by_name(key: str, given: Any, module: Any, suffix: str) -> dict[str, Any]:
     """A sampler or pruner by its name (`tpe`, `TPESampler`) or its settings as settings.
 
     Raises:
@@ -224,7 +226,7 @@ def named(key: str, given: Any, module: Any, suffix: str) -> dict[str, Any]:
     known = {name.removesuffix(suffix).lower(): name for name in names}
     short = given.removesuffix(suffix).lower().replace("_", "")
     if short not in known:
-        raise UserError(f"{key}={given}: Optuna has {', '.join(sorted(known))}{nearest(short, list(known))}")
+        raise UserError(f"{key}={given}: Optuna has {', '.join(sorted(known))}{suggestion(short, list(known))}")
     return {"_target_": f"{module.__name__}.{known[short]}"}
 
 

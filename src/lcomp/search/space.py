@@ -20,7 +20,7 @@ from optuna.trial import Trial
 
 from lcomp.config.run_config import FAMILIES
 from lcomp.errors import UserError
-from lcomp.record.point_key import hidden, key
+from lcomp.record.point_key import canonical_point, hidden_digest
 from lcomp.record.result import Result
 from lcomp.sweeps.grid_points import without_inactive
 
@@ -65,11 +65,11 @@ class Space:
                 continue
             value = self.keys[name]
             if not isinstance(value, str):
-                value = text(suggested(name, value))
+                value = format_value(suggested(name, value))
             chosen[name] = f"{name}={value}" if not name.startswith("~") or value else name
         return without_inactive([chosen[name] for name in self.keys if name in chosen])
 
-    def named(self, result: Result, more: bool = False) -> list[str] | None:
+    def point_of_result(self, result: Result, more: bool = False) -> list[str] | None:
         """The point of this space that a record is of, None where it is of none.
 
         Args:
@@ -78,14 +78,14 @@ class Space:
         """
         written = {name: value for name, _, value in (one.partition("=") for one in result.overrides)}
         try:
-            point = self.point(lambda name, one: member(one, written[name]))
+            point = self.point(lambda name, one: parse_value(one, written[name]))
         except (KeyError, ValueError):
             return None
         beside = [one for one in result.overrides if one.partition("=")[0] not in self.keys]
         if beside and not (more and all(map(SETTING.fullmatch, beside))):
             return None
         whole = [*point, *beside]
-        return whole if key(whole) == result.point else None
+        return whole if canonical_point(whole) == result.point else None
 
     def parameters(self, point: Sequence[str], digest: str | None = None) -> dict[str, Any] | None:
         """What was suggested for a point, from its overrides; None where it is none of the space.
@@ -97,16 +97,16 @@ class Space:
         found: dict[str, Any] = {}
 
         def suggested(name: str, one: BaseDistribution) -> Any:
-            found[name] = member(one, given[name])
+            found[name] = parse_value(one, given[name])
             return found[name]
 
         try:
             made = self.point(suggested)
         except (KeyError, ValueError):
             return None
-        return found if key(made) == key(point, digest) else None
+        return found if canonical_point(made) == canonical_point(point, digest) else None
 
-    def examples(self) -> Iterator[list[str]]:
+    def representative_points(self) -> Iterator[list[str]]:
         """Points in which each choice stands once, the families on where they can be."""
         usual = {
             name: next((c for c in reversed(one.choices) if c != "none"), one.choices[0])
@@ -126,7 +126,7 @@ class Space:
         """Every point with its parameters, where there are no more than `most`; else None."""
         count, choices = 1, []
         for name, one in self.sampled.items():
-            own = values(one, 2 * most * 2 ** len(self.sampled))
+            own = enumerate_values(one, 2 * most * 2 ** len(self.sampled))
             if own is None:
                 return None
             count *= len(own)
@@ -143,24 +143,24 @@ class Space:
                 return given[name]
 
             point = self.point(suggested)
-            found.setdefault(key(point), (point, asked))
+            found.setdefault(canonical_point(point), (point, asked))
             if len(found) > most:
                 return None
         return list(found.values())
 
 
-def member(one: BaseDistribution, written: str) -> Any:
+def parse_value(one: BaseDistribution, written: str) -> Any:
     """The value of a distribution that an override has as text.
 
     Raises:
         ValueError: it has no such value.
     """
     if isinstance(one, CategoricalDistribution):
-        [value] = [choice for choice in one.choices if text(choice) == written]
+        [value] = [choice for choice in one.choices if format_value(choice) == written]
         return value
     assert isinstance(one, IntDistribution | FloatDistribution)
     value = int(written) if isinstance(one, IntDistribution) else float(written)
-    slack = 1e-5 * abs(value) if isinstance(one, FloatDistribution) else 0  # of what `text` rounds
+    slack = 1e-5 * abs(value) if isinstance(one, FloatDistribution) else 0  # of what `format_value` rounds
     if not one.low - slack <= value <= one.high + slack:
         raise ValueError(f"{written} is not from {one.low} to {one.high}")
     return min(max(value, one.low), one.high)
@@ -180,7 +180,7 @@ def suggest(trial: Trial) -> Suggested:
     return suggested
 
 
-def text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A sampled value as an override has it; six digits of a number are enough."""
     return repr(float(f"{value:.6g}")) if isinstance(value, float) else str(value)
 
@@ -209,25 +209,27 @@ def distribution(override: Override) -> str | BaseDistribution:
         if all(isinstance(number, int) for number in numbers):
             return IntDistribution(numbers[0], numbers[-1], step=int(sweep.step))
         low = float(numbers[0])
-        return FloatDistribution(low, rounded(low + sweep.step * (len(numbers) - 1)), step=float(sweep.step))
+        return FloatDistribution(
+            low, without_float_noise(low + sweep.step * (len(numbers) - 1)), step=float(sweep.step)
+        )
     options: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
     if getattr(sweep, "shuffle", False):  # a sampler has its own order, and a resumed search the same
         options.sort(key=lambda option: (str(type(option)), option))
     if not options:
         raise UserError(f"{override.input_line}: nothing to choose from for {name}")
     if len(options) == 1:
-        return text(options[0])
-    if any(hidden([f"{name}={option}"]) for option in options):
+        return format_value(options[0])
+    if any(hidden_digest([f"{name}={option}"]) for option in options):
         raise UserError(f"{name}: a secret cannot be searched for: its values would stand in the study; sweep over it")
     return CategoricalDistribution([o if isinstance(o, str | int | float | bool | None) else str(o) for o in options])
 
 
-def rounded(number: float) -> float:
+def without_float_noise(number: float) -> float:
     """The number less what adding floats left at its end."""
     return float(f"{number:.12g}")
 
 
-def values(one: BaseDistribution, most: int) -> list[Any] | None:
+def enumerate_values(one: BaseDistribution, most: int) -> list[Any] | None:
     """All values of a distribution, or None where they are without number or more than `most`."""
     if isinstance(one, CategoricalDistribution):
         return list(one.choices) if len(one.choices) <= most else None
@@ -235,16 +237,16 @@ def values(one: BaseDistribution, most: int) -> list[Any] | None:
         return list(range(one.low, one.high + 1, one.step))
     if isinstance(one, FloatDistribution) and one.step is not None and (one.high - one.low) / one.step < most:
         count = round((one.high - one.low) / one.step)
-        return [rounded(one.low + one.step * n) for n in range(count + 1)]
+        return [without_float_noise(one.low + one.step * n) for n in range(count + 1)]
     if isinstance(one, FloatDistribution) and one.single():
         return [one.low]
     return None
 
 
-def flat(params: Mapping[str, Any] | None, prefix: str = "") -> Iterator[str]:
+def flatten_params(params: Mapping[str, Any] | None, prefix: str = "") -> Iterator[str]:
     """`hydra.sweeper.params` as overrides; nested keys are joined by dots."""
     for name, value in (params or {}).items():
         if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flatten_params(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}={value}"

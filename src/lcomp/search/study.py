@@ -11,28 +11,28 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lcomp.record.interruption import excused
+from lcomp.record.interruption import is_interruption
 from lcomp.record.result import Result
-from lcomp.search.settings import Retry, Settings, quietly
+from lcomp.search.settings import Retry, Settings, without_warnings
 
 log = logging.getLogger("lcomp")
-WITHDRAWN = "withdrawn"  # why a trial does not count: a duplicate, one too many, one that was tried again
+DISCARDED = "withdrawn"  # why a trial does not count: a duplicate, one too many, one that was tried again
 
 RUN = "run"  # where a trial's run lies: the identity of its sweep, the number of its folder
 
 
-def retried(trials: Sequence[FrozenTrial]) -> set[int]:
+def retried_numbers(trials: Sequence[FrozenTrial]) -> set[int]:
     """The numbers of the trials that were interrupted and stand there a second time."""
     return {number for trial in trials for number in trial.system_attrs.get("retry_history", ())}
 
 
-def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def counted_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that count for the budget, in the order of their numbers."""
-    again = retried(trials)
-    return [trial for trial in trials if WITHDRAWN not in trial.user_attrs and trial.number not in again]
+    again = retried_numbers(trials)
+    return [trial for trial in trials if DISCARDED not in trial.user_attrs and trial.number not in again]
 
 
-def run_of(trial: FrozenTrial, sweep: str | None) -> int | None:
+def run_number(trial: FrozenTrial, sweep: str | None) -> int | None:
     """The number of the trial's run in the folder of a sweep; None where it has none there.
 
     Args:
@@ -46,21 +46,21 @@ def run_of(trial: FrozenTrial, sweep: str | None) -> int | None:
     return None
 
 
-def failed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in counted(trials) if trial.state == TrialState.FAIL]
+def failed_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in counted_trials(trials) if trial.state == TrialState.FAIL]
 
 
-def unfinished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in counted(trials) if not trial.state.is_finished()]
+def unfinished_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in counted_trials(trials) if not trial.state.is_finished()]
 
 
 def is_over(settings: Settings, trials: Sequence[FrozenTrial]) -> bool:
     """Whether too many trials failed for the search to go on."""
-    return len(failed(trials)) > settings.max_failure_rate * settings.n_trials
+    return len(failed_trials(trials)) > settings.max_failure_rate * settings.n_trials
 
 
 @contextmanager
-def unless_ended() -> Iterator[None]:
+def ignoring_ended_trials() -> Iterator[None]:
     """What is told of a trial that another process has ended meanwhile, taking it for lost, is not heard."""
     try:
         yield
@@ -68,28 +68,28 @@ def unless_ended() -> Iterator[None]:
         log.warning("a trial of this process was taken for lost and given to another; its result is not used")
 
 
-def conclude(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result) -> None:
+def tell_result(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result) -> None:
     """Tells the study what a run came to."""
-    with unless_ended():
-        note_and_tell(settings, study, trial, result)
+    with ignoring_ended_trials():
+        record_and_tell(settings, study, trial, result)
 
 
-def note_and_tell(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result) -> None:
+def record_and_tell(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result) -> None:
     note = study._storage.set_trial_user_attr  # a trial that another process began has no other handle
     missing = [m for m in (*settings.objective, *settings.constraint) if m not in result.metrics]  # no packed form
     if result.status == "ok" and not missing:
         note(trial._trial_id, "test_accuracy", result.metrics["test_accuracy"])
         for metric, violation in settings.violations(result).items():  # as Trial.set_constraint does
             study._storage.set_trial_system_attr(trial._trial_id, f"constraints:{metric}", violation)
-        tell(study, trial, settings.values(result))
+        tell_values(study, trial, settings.values(result))
     elif result.status == "pruned":
-        tell(study, trial, None, TrialState.PRUNED)
+        tell_values(study, trial, None, TrialState.PRUNED)
     else:
         note(trial._trial_id, "cause", result.error or f"the run has no {missing[0]}; its log says why")
-        tell(study, trial, None, TrialState.FAIL)
+        tell_values(study, trial, None, TrialState.FAIL)
 
 
-def tell(
+def tell_values(
     study: optuna.Study, trial: FrozenTrial, values: list[float] | None, state: TrialState = TrialState.COMPLETE
 ) -> None:
     """`Study.tell`, but for a trial that another process has ended meanwhile, and a sampler that wants to stop."""
@@ -100,54 +100,54 @@ def tell(
             raise
 
 
-def withdraw(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
+def discard_trial(study: optuna.Study, trial: FrozenTrial, why: str) -> None:
     """Ends a trial that does not count."""
-    with unless_ended():
-        study._storage.set_trial_user_attr(trial._trial_id, WITHDRAWN, why)
-        tell(study, trial, None, TrialState.FAIL)
+    with ignoring_ended_trials():
+        study._storage.set_trial_user_attr(trial._trial_id, DISCARDED, why)
+        tell_values(study, trial, None, TrialState.FAIL)
 
 
-def settle(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result | None, cause: str) -> None:
+def fail_trial(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result | None, cause: str) -> None:
     """Ends a trial whose worker is gone: as its record says where the run had ended, else as failed, to be tried again.
 
     Args:
         result: the trial's record, where there is one.
     """
     if result and result.is_final:
-        conclude(settings, study, trial, result)
+        tell_result(settings, study, trial, result)
         return
-    with unless_ended(), quietly():
+    with ignoring_ended_trials(), without_warnings():
         study._storage.set_trial_user_attr(trial._trial_id, "cause", cause)
-        tell(study, trial, None, TrialState.FAIL)
+        tell_values(study, trial, None, TrialState.FAIL)
         trials = study.get_trials(deepcopy=False)
         before = set(trial.system_attrs.get("retry_history", ()))
-        stopped = sum(t.number in before and excused(t.user_attrs.get("cause")) for t in trials)
+        stopped = sum(t.number in before and is_interruption(t.user_attrs.get("cause")) for t in trials)
         ended = next(one for one in trials if one.number == trial.number)
-        Retry(None if excused(cause) else settings.max_retries + stopped)(study, ended)
+        Retry(None if is_interruption(cause) else settings.max_retries + stopped)(study, ended)
 
 
-def take_over(settings: Settings, study: optuna.Study) -> None:
+def fail_stale_trials(settings: Settings, study: optuna.Study) -> None:
     """Fails the trials of workers on other machines that are gone, and has them tried again."""
-    with quietly():
+    with without_warnings():
         optuna.storages.fail_stale_trials(study)
     limit = datetime.now() - timedelta(seconds=3 * settings.heartbeat)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if "worker" not in trial.user_attrs and trial.datetime_start and trial.datetime_start < limit:
-            settle(settings, study, trial, None, "the worker was lost before it began")
+            fail_trial(settings, study, trial, None, "the worker was lost before it began")
 
 
-def front(study: optuna.Study) -> list[FrozenTrial]:
+def pareto_front(study: optuna.Study) -> list[FrozenTrial]:
     """The best trials: those that keep the constraint and that no other beats in every objective; best first in the
     first objective."""
     done = [
         trial
-        for trial in counted(study.get_trials(deepcopy=False))
+        for trial in counted_trials(study.get_trials(deepcopy=False))
         if trial.state == TrialState.COMPLETE and all(violation <= 0 for violation in trial.constraints.values())
     ]
     signs = [-1 if one == StudyDirection.MAXIMIZE else 1 for one in study.directions]
     costs = {trial.number: [s * v for s, v in zip(signs, trial.values, strict=True)] for trial in done}
 
-    def beaten(trial: FrozenTrial) -> bool:
+    def is_dominated(trial: FrozenTrial) -> bool:
         own = costs[trial.number]
         return any(
             all(a <= b for a, b in zip(other, own, strict=True)) and (other != own or number < trial.number)
@@ -155,4 +155,4 @@ def front(study: optuna.Study) -> list[FrozenTrial]:
             if number != trial.number
         )
 
-    return sorted((trial for trial in done if not beaten(trial)), key=lambda trial: costs[trial.number])
+    return sorted((trial for trial in done if not is_dominated(trial)), key=lambda trial: costs[trial.number])

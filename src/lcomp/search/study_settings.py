@@ -12,18 +12,18 @@ from optuna.trial import TrialState, create_trial
 from lcomp.errors import UserError
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Result
-from lcomp.record.run_folders import latest, runs
+from lcomp.record.run_folders import latest_by_point, recorded_runs
 from lcomp.search import study as studies
-from lcomp.search.settings import Retry, Settings, quietly
+from lcomp.search.settings import Retry, Settings, without_warnings
 from lcomp.search.space import Space
-from lcomp.search.worker import Worker, asked_for, noted
-from lcomp.sweeps.sweep import difference
+from lcomp.search.worker import SearchWorker, point_attributes, requested_points
+from lcomp.sweeps.sweep import describe_difference
 
-ASKED = "asked"  # the attribute of a study
+SETTINGS_KEY = "asked"  # the attribute of a study
 FREE = ("name", "progress", "report", "reuse", "logger", "threads", "baseline.cache", "data.root", "data.download")
 
 
-def claim(settings: Settings, space: Space, files: Mapping[str, str], study: optuna.Study) -> None:
+def claim_study(settings: Settings, space: Space, files: Mapping[str, str], study: optuna.Study) -> None:
     """Notes in a study what it is asked, where nobody has asked it yet.
 
     Args:
@@ -35,19 +35,19 @@ def claim(settings: Settings, space: Space, files: Mapping[str, str], study: opt
     defining = {name: one for name, one in space.plan().items() if name not in FREE and not name.startswith("logger.")}
     own = {"objective": settings.objective, "direction": settings.direction, "constraint": settings.constraint}
     now: dict[str, Any] = redacted({**defining, **{f"{name}.yaml": said for name, said in files.items()}, **own})
-    before = study.user_attrs.get(ASKED)
+    before = study.user_attrs.get(SETTINGS_KEY)
     if before is None:
-        before = now | seen(study, space)
+        before = now | settings_of_trials(study, space)
     if before != now:
         raise UserError(
             f"study {settings.study_name} in {redacted(settings.storage)} was asked something else: "
-            f"{difference(before, now)}; name another, study_name=..., or ask it the same"
+            f"{describe_difference(before, now)}; name another, study_name=..., or ask it the same"
         )
-    if ASKED not in study.user_attrs:
-        study.set_user_attr(ASKED, now)
+    if SETTINGS_KEY not in study.user_attrs:
+        study.set_user_attr(SETTINGS_KEY, now)
 
 
-def seen(study: optuna.Study, space: Space) -> dict[str, Any]:
+def settings_of_trials(study: optuna.Study, space: Space) -> dict[str, Any]:
     """What the trials of a study say of what it was asked, which itself says nothing of it."""
     trials = study.get_trials(deepcopy=False)
     if not trials:
@@ -57,14 +57,18 @@ def seen(study: optuna.Study, space: Space) -> dict[str, Any]:
     return found | {name: distribution_to_json(one) for name, one in known.items() if space.keys.get(name) != one}
 
 
-def adopt(worker: Worker, study: optuna.Study) -> None:
+def add_finished_runs(worker: SearchWorker, study: optuna.Study) -> None:
     """Tells a study of the finished runs in the sweep's folder that it lacks, so that none runs, or is written, twice.
 
     Raises:
         UserError: a run is none of the search's space.
     """
-    known = asked_for(study.get_trials(deepcopy=False))
-    lacking = [run for run in latest(runs(worker.folder)) if run.result.is_final and run.result.point not in known]
+    known = requested_points(study.get_trials(deepcopy=False))
+    lacking = [
+        run
+        for run in latest_by_point(recorded_runs(worker.folder))
+        if run.result.is_final and run.result.point not in known
+    ]
     parameters = [worker.space.parameters(run.result.overrides, run.result.hidden) for run in lacking]
     for run, given in zip(lacking, parameters, strict=True):
         if given is None or worker.custom is not None:
@@ -75,12 +79,12 @@ def adopt(worker: Worker, study: optuna.Study) -> None:
             )
     for run, given in zip(lacking, parameters, strict=True):
         number = [worker.sweep, int(run.folder.name)]
-        study.add_trial(trial_of(worker.settings, worker.space, run.result, given or {}, number))
+        study.add_trial(trial_from_result(worker.settings, worker.space, run.result, given or {}, number))
     if lacking:
         print(f"{len(lacking)} finished runs in {worker.folder} that the study lacked count as its trials", flush=True)
 
 
-def trial_of(
+def trial_from_result(
     settings: Settings, space: Space, result: Result, parameters: Mapping[str, Any], number: Sequence[Any]
 ) -> optuna.trial.FrozenTrial:
     """The trial that a finished run would have been."""
@@ -88,9 +92,9 @@ def trial_of(
     complete = result.status == "ok" and measured
     state = TrialState.COMPLETE if complete else TrialState.PRUNED if result.status == "pruned" else TrialState.FAIL
     limits = settings.violations(result) if complete else {}
-    attributes: dict[str, Any] = {**noted(result.overrides, result.hidden), studies.RUN: list(number)}
+    attributes: dict[str, Any] = {**point_attributes(result.overrides, result.hidden), studies.RUN: list(number)}
     attributes["test_accuracy" if complete else "cause"] = result.metrics["test_accuracy"] if complete else result.error
-    with quietly():
+    with without_warnings():
         return create_trial(
             state=state,
             values=settings.values(result) if complete else None,
@@ -101,12 +105,12 @@ def trial_of(
         )
 
 
-def repeat_lost(worker: Worker, study: optuna.Study) -> None:
+def retry_lost(worker: SearchWorker, study: optuna.Study) -> None:
     """Has those trials run again whose record in the sweep's folder was lost: a figure without its run is none."""
-    final = {int(run.folder.name) for run in runs(worker.folder) if run.result.is_final}
-    for trial in studies.counted(study.get_trials(deepcopy=False)):
-        place = worker.place(trial)
+    final = {int(run.folder.name) for run in recorded_runs(worker.folder) if run.result.is_final}
+    for trial in studies.counted_trials(study.get_trials(deepcopy=False)):
+        place = worker.run_folder(trial)
         ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         if ended and place and place.is_dir() and int(place.name) not in final:
-            with quietly():
+            with without_warnings():
                 Retry(None)(study, trial)

@@ -39,7 +39,7 @@ def main() -> int:
         out = given.out or Path(f"multirun/sensitivity-{datetime.now():%Y%m%d-%H%M%S-%f}")
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out}: a file; name a folder")
-        look(composed(given.overrides), given.overrides, sparsities, bits, out)
+        measure_sensitivity(composed(given.overrides), given.overrides, sparsities, bits, out)
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         said = str(error) if isinstance(error, UserError) else explain(error, given.overrides)
         print(f"lcomp: {said}", file=sys.stderr)
@@ -75,14 +75,14 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         family = override.lstrip("+").partition("=")[0].replace("/", ".").partition(".")[0]
         if family in run_config.FAMILIES:
             raise UserError(f"{override}: the baseline alone is looked at; choose with --sparsities and --bits")
-        if "=" in override and shorthand.sweeps(override):
+        if "=" in override and shorthand.is_sweep(override):
             raise UserError(f"{override}: one value; a call looks at one baseline")
     cfg = compose(overrides)
-    run_config.check(cfg)
+    run_config.check_settings(cfg)
     return cfg
 
 
-def look(
+def measure_sensitivity(
     cfg: DictConfig, overrides: Sequence[str], sparsities: Sequence[float], bits: Sequence[int], out: Path
 ) -> None:
     """Makes the baseline, asks it and leaves the files in `out`."""
@@ -97,7 +97,7 @@ def look(
     from lcomp.techniques.technique import check_patterns, layers
     from lcomp.training import components
 
-    tell()
+    show_log()
     torch.set_num_threads(cfg.threads)
     pl.seed_everything(cfg.seed, verbose=False)
     data = components.make_data(cfg)
@@ -115,7 +115,7 @@ def look(
     print(f"Sensitivity: {output.write(scores, f'{title}, seed {cfg.seed}', ' '.join(overrides), out)}")
 
 
-def tell() -> None:
+def show_log() -> None:
     """lcomp's own lines on standard error, as in a run; from the libraries, warnings only."""
     own = logging.getLogger("lcomp")
     own.setLevel(logging.INFO)

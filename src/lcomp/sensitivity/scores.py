@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lcomp.evaluation.measurement import Split, answers
 from lcomp.techniques.pruning.criteria import magnitude
-from lcomp.techniques.pruning.mask import shrink
+from lcomp.techniques.pruning.mask import prune_masks
 from lcomp.techniques.quantization.grids import Uniform
 from lcomp.techniques.technique import Layer, layers
 
@@ -50,7 +50,7 @@ class Score:
 
 def pruned(weight: Tensor, sparsity: float) -> Tensor:
     """The weight with exactly round(sparsity x weights) zeros, the smallest magnitudes (Han et al. 2015)."""
-    [mask] = shrink([torch.ones_like(weight, dtype=torch.bool)], [magnitude(weight)], sparsity)
+    [mask] = prune_masks([torch.ones_like(weight, dtype=torch.bool)], [magnitude(weight)], sparsity)
     return torch.where(mask, weight, 0.0)
 
 

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from lcomp.errors import UserError
 from lcomp.record import schema
 from lcomp.record.limits import Refused
-from lcomp.record.result import FILE_NAME, read
-from lcomp.record.untrusted import json_of, yaml_of
+from lcomp.record.result import FILE_NAME, read_result
+from lcomp.record.untrusted import read_json, read_yaml
 
 log = logging.getLogger("lcomp")
 
@@ -30,10 +30,10 @@ def writable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def manifest(path: Path) -> dict[str, Any] | None:
+def read_manifest(path: Path) -> dict[str, Any] | None:
     """What `sweep.json` says; None, set aside, where that cannot be read."""
     try:
-        found = json_of(path)
+        found = read_json(path)
         if isinstance(found, dict) and isinstance(found.get("plan"), dict):
             return found
         raise Refused("says no plan")
@@ -42,10 +42,10 @@ def manifest(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def overrides(path: Path) -> list[str]:
+def read_overrides(path: Path) -> list[str]:
     """What Hydra noted that a run was asked for, as it stands in records; nothing where it could not."""
     try:
-        asked = OmegaConf.to_container(yaml_of(path), resolve=False)
+        asked = OmegaConf.to_container(read_yaml(path), resolve=False)
     except FileNotFoundError:
         return []
     except (OSError, Refused) as error:
@@ -59,7 +59,7 @@ def set_aside_records(folder: Path) -> None:
     """Sees to it that every record of a sweep can be read; only for a folder in which nothing runs."""
     for path in sorted(folder.glob(f"*/{FILE_NAME}")):
         try:
-            read(path)
+            read_result(path)
         except (OSError, Refused) as error:
             set_aside(path, error)
 

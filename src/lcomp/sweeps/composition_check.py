@@ -17,7 +17,7 @@ from lcomp.errors import UserError
 WHOLE = ("launcher", "sweeper", "sweep")  # of `hydra`: what carries a sweep out, one for all of its points
 
 
-def check(cfg: DictConfig) -> None:
+def check_composition(cfg: DictConfig) -> None:
     """Raises UserError for a key that no run would read, for a folder that is not one for all of the runs, and for an
     experiment, one of several, that chooses by what the sweep is carried out.
 

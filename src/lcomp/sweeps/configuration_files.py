@@ -16,16 +16,16 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp.config.quoting import resume
-from lcomp.config.repository import Kept
+from lcomp.config.quoting import resume_advice
+from lcomp.config.repository import CachedRepository
 from lcomp.errors import UserError
-from lcomp.sweeps.grid_points import covering, is_choice
+from lcomp.sweeps.grid_points import is_choice, representative_points
 
 NOT_DEFINING = ("hydra", "logger")  # groups of files that change no result
 NAMING = ("student", "teacher", "assistants")  # keys whose values may be names of models
 
 
-def keep(loader: Any, name: str, hydras: Sequence[str], points: Iterable[Sequence[str]]) -> dict[str, str]:
+def read_all_files(loader: Any, name: str, hydras: Sequence[str], points: Iterable[Sequence[str]]) -> dict[str, str]:
     """Reads every file that the points are composed from, so that `loader` reads none of them again.
 
     Args:
@@ -37,12 +37,12 @@ def keep(loader: Any, name: str, hydras: Sequence[str], points: Iterable[Sequenc
     """
     if not isinstance(loader, ConfigLoaderImpl):
         return {}
-    kept = loader.repository = Kept(loader.config_search_path)
+    kept = loader.repository = CachedRepository(loader.config_search_path)
     _, repository = loader._parse_overrides_and_create_caching_repo(name, list(hydras))  # hydra.searchpath included
     groups: dict[str, bool] = {}
     used: set[str] = set()
     named: set[str] = set()
-    for point in covering({choices(point, repository, groups, named): None for point in points}):
+    for point in representative_points({file_choices(point, repository, groups, named): None for point in points}):
         overrides = [*hydras, *point]
         try:
             found = loader.compute_defaults_list(name, overrides, RunMode.RUN)
@@ -53,16 +53,16 @@ def keep(loader: Any, name: str, hydras: Sequence[str], points: Iterable[Sequenc
             continue
         used |= set(paths)
     for path in used & kept.read.keys():
-        named |= set(names(OmegaConf.to_container(kept.read[path].config)))
+        named |= set(model_names(OmegaConf.to_container(kept.read[path].config)))
     for model in sorted(f"model/{one}" for one in named):
         if repository.config_exists(model):
             repository.load_config(model)
             used.add(model)
     defining = sorted(path for path in used & kept.read.keys() if path.partition("/")[0] not in NOT_DEFINING)
-    return {path: said(kept.read[path]) for path in defining}
+    return {path: content_digest(kept.read[path]) for path in defining}
 
 
-def choices(
+def file_choices(
     point: Sequence[str], repository: IConfigRepository, groups: dict[str, bool], named: set[str]
 ) -> tuple[str, ...]:
     """The overrides of a point that choose files; the names of models that others have are added to `named`."""
@@ -79,19 +79,19 @@ def choices(
     return tuple(found)
 
 
-def names(node: Any, key: str = "") -> Iterator[str]:
+def model_names(node: Any, key: str = "") -> Iterator[str]:
     """What stands under a key that may name models."""
     if isinstance(node, dict):
         for inside, value in node.items():
-            yield from names(value, str(inside))
+            yield from model_names(value, str(inside))
     elif isinstance(node, list):
         for value in node:
-            yield from names(value, key)
+            yield from model_names(value, key)
     elif key in NAMING and isinstance(node, str):
         yield node
 
 
-def said(loaded: ConfigResult) -> str:
+def content_digest(loaded: ConfigResult) -> str:
     """A digest of a file's content: where its keys go, what it chooses, what it sets."""
     content = OmegaConf.to_container(loaded.config)
     if isinstance(content, dict):
@@ -100,7 +100,7 @@ def said(loaded: ConfigResult) -> str:
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def composed(loader: Any, config: DictConfig, points: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
+def compose_points(loader: Any, config: DictConfig, points: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
     """The configuration of each point, to be looked at before the next is asked for: points of the same choices share
     one, to which their other overrides are applied, some twenty times as fast.
 
@@ -121,12 +121,12 @@ def composed(loader: Any, config: DictConfig, points: Iterable[Sequence[str]]) -
         yield cfg
 
 
-def check(folder: Path, before: dict[str, str], now: dict[str, str]) -> None:
+def check_unchanged(folder: Path, before: dict[str, str], now: dict[str, str]) -> None:
     """Raises UserError where a file is no longer what it was when the sweep began."""
     changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     if changed:
         files = ", ".join(f"{name}.yaml" for name in changed)
         raise UserError(
-            f"{resume(folder)}: {files} changed since the sweep began, and its points would not be of one kind; "
+            f"{resume_advice(folder)}: {files} changed since the sweep began, and its points would not be of one kind; "
             "put back what was there, or start anew"
         )

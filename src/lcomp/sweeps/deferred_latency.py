@@ -10,34 +10,38 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lcomp.config.typed_command import Typed
-from lcomp.record.run_folders import Run, runs
-from lcomp.sweeps.worker_pool import Pool, pool_of
+from lcomp.config.typed_command import TypedCommand
+from lcomp.record.run_folders import RecordedRun, recorded_runs
+from lcomp.sweeps.worker_pool import WorkerPool, open_pool
 
 log = logging.getLogger("lcomp")
 
 
-def complete(folder: Path, typed: Typed) -> None:
+def measure_deferred(folder: Path, typed: TypedCommand) -> None:
     """Measures the latencies that records under `folder` lack; where that cannot be, the record has none.
 
     A process of its own does it, unless this one has imported everything: it carried out the runs itself, in turn.
     """
-    lacking = [run for run in runs(folder) if run.result.status == "ok" and "latency_ratio" not in run.result.metrics]
+    lacking = [
+        run for run in recorded_runs(folder) if run.result.status == "ok" and "latency_ratio" not in run.result.metrics
+    ]
     if lacking and "lcomp.run" in sys.modules:
-        each(lacking, typed, clock)
+        measure_each(lacking, typed, measure_run)
     elif lacking:
-        with pool_of(1) as pool:
-            each(lacking, typed, partial(in_worker, pool))
+        with open_pool(1) as pool:
+            measure_each(lacking, typed, partial(in_worker, pool))
 
 
-def in_worker(pool: Pool, cfg: DictConfig, folder: Path) -> None:
-    pool.schedule(0, clock, cfg, folder)
+def in_worker(pool: WorkerPool, cfg: DictConfig, folder: Path) -> None:
+    pool.schedule(0, measure_run, cfg, folder)
     [(_, outcome)] = pool.outcomes()
     if isinstance(outcome, BaseException):
         raise outcome
 
 
-def each(lacking: Sequence[Run], typed: Typed, clock: Callable[[DictConfig, Path], None]) -> None:
+def measure_each(
+    lacking: Sequence[RecordedRun], typed: TypedCommand, clock: Callable[[DictConfig, Path], None]
+) -> None:
     for run in lacking:
         try:
             clock(typed.configuration(run.result, run.folder), run.folder.absolute())
@@ -45,7 +49,7 @@ def each(lacking: Sequence[Run], typed: Typed, clock: Callable[[DictConfig, Path
             log.warning("%s: no latency could be measured (%s: %s)", run.folder, type(error).__name__, error)
 
 
-def clock(cfg: DictConfig, folder: Path) -> None:
+def measure_run(cfg: DictConfig, folder: Path) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.utils import setup_globals
     from omegaconf import open_dict

@@ -12,15 +12,15 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from lcomp.record.result import FILE_NAME, Result, read
-from lcomp.record.run_folders import numbered, runs
-from lcomp.record.summary_line import line
+from lcomp.record.result import FILE_NAME, Result, read_result
+from lcomp.record.run_folders import numbered_folders, recorded_runs
+from lcomp.record.summary_line import summary_line
 
 Objective = tuple[str, bool]  # a metric, and whether more of it is better
 INTERVAL = 0.3  # seconds between two looks at the folder
 
 
-class View:
+class ProgressView:
     """Tells of each run of a sweep as it ends, and shows how far the sweep is.
 
     On a terminal one live line below: finished, running, failed and pruned runs, the best so far, the time left. Else a
@@ -43,15 +43,15 @@ class View:
         objective: Objective | None,
     ):
         self.folder, self.total, self.done, self.objective = folder, total, done, objective
-        before = {run.folder.name: run.result for run in runs(folder)}
+        before = {run.folder.name: run.result for run in recorded_runs(folder)}
         self.ended = set(before)
-        self.abandoned = {path.name for path in numbered(folder)} - self.ended
+        self.abandoned = {path.name for path in numbered_folders(folder)} - self.ended
         self.counts: Counter[str] = Counter()
         self.running: set[str] = set()
         self.best: tuple[float, str] | None = None
         self.datasets: set[str] = set()  # of finished runs: figures of two do not compare, so there is no best of them
         for name, result in before.items():  # of equals, the first
-            self.weigh(name, result)
+            self.update_best(name, result)
         self.start = time.monotonic()
         console = Console(stderr=True)
         lines = sys.stdout.isatty()  # elsewhere they go where they were sent
@@ -66,7 +66,7 @@ class View:
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.watch, daemon=True)
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> ProgressView:
         self.bar.start()
         self.thread.start()
         return self
@@ -76,27 +76,27 @@ class View:
     ) -> None:
         self.stopped.set()
         self.thread.join()
-        self.look()
+        self.poll()
         self.bar.stop()
 
     def watch(self) -> None:
         while not self.stopped.wait(INTERVAL):
-            self.look()
+            self.poll()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Tells of the runs that ended since the last look."""
-        names = {path.name for path in numbered(self.folder)} - self.ended - self.abandoned
+        names = {path.name for path in numbered_folders(self.folder)} - self.ended - self.abandoned
         ended = [name for name in sorted(names, key=int) if (self.folder / name / FILE_NAME).exists()]
         for name in ended:
-            result = read(self.folder / name / FILE_NAME)
+            result = read_result(self.folder / name / FILE_NAME)
             self.ended.add(name)
             self.counts[result.status] += 1
-            self.weigh(name, result)
-            print(f"{self.done + self.counts.total()}/{self.total} {line(result)}", flush=True)
+            self.update_best(name, result)
+            print(f"{self.done + self.counts.total()}/{self.total} {summary_line(result)}", flush=True)
         self.running = names - set(ended)
         self.bar.update(self.task, description=self.text(), completed=self.done + self.counts.total())
 
-    def weigh(self, name: str, result: Result) -> None:
+    def update_best(self, name: str, result: Result) -> None:
         """Keeps the run in mind if it is the best so far."""
         if self.objective and result.status == "ok" and self.objective[0] in result.metrics:
             self.datasets.add(str(result.dataset.get("sha256")))
@@ -117,11 +117,11 @@ class View:
         ended = self.counts.total()
         left = max(0, self.total - self.done - ended)
         if ended and left:
-            parts.append(f"{lasting((time.monotonic() - self.start) / ended * left)} left")
+            parts.append(f"{format_duration((time.monotonic() - self.start) / ended * left)} left")
         return ", ".join(parts)
 
 
-def lasting(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as a person would say them."""
     minutes = seconds / 60
     if minutes < 1:

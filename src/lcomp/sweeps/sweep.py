@@ -18,28 +18,28 @@ from lcomp.config import quoting
 from lcomp.errors import UserError
 from lcomp.record import folders
 from lcomp.record.files import write_atomically
-from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, of_machine
+from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, machine_interruption
 from lcomp.record.limits import Refused
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result
-from lcomp.record.run_folders import INTERRUPTED, MANIFEST, NUMBER, Run, numbered, runs
-from lcomp.record.summary_line import line
-from lcomp.record.untrusted import json_of
+from lcomp.record.run_folders import INTERRUPTED, MANIFEST, NUMBER, RecordedRun, numbered_folders, recorded_runs
+from lcomp.record.summary_line import summary_line
+from lcomp.record.untrusted import read_json
 from lcomp.sweeps import broken_files, configuration_files
 from lcomp.sweeps.broken_files import writable
 
 if TYPE_CHECKING:
-    from lcomp.config.typed_command import Typed
+    from lcomp.config.typed_command import TypedCommand
 
 log = logging.getLogger("lcomp")
 SUBDIR = "${hydra.job.num}"  # no swept value is part of a path
 SINCE = ("storage", "study_name")  # of a search's plan, which older ones did not note
-typed: Typed | None = None  # the command of this process's sweep
+typed: TypedCommand | None = None  # the command of this process's sweep
 failures: list[str] = []  # a line for each failed run of this process's sweep, for the exit code
 
 
 @contextmanager
-def opened(
+def open_sweep(
     cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any, files: Mapping[str, str] | None = None
 ) -> Iterator[Path]:
     """The sweep's folder, this process's own until the block ends; what ran there before has a record, at least now.
@@ -60,9 +60,9 @@ def opened(
     folder = Path(cfg.hydra.sweep.dir)
     if resume and not (folder / MANIFEST).exists():
         raise UserError(
-            f"{quoting.resume(folder)}: no sweep there ({MANIFEST} is missing); name a sweep's folder, or last"
+            f"{quoting.resume_advice(folder)}: no sweep there ({MANIFEST} is missing); name a sweep's folder, or last"
         )
-    with alone(folder):
+    with exclusive_folder(folder):
         with writable(folder):
             prepare(folder, arguments, resume, plan, dict(files or {}))
             composed = OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg))))
@@ -71,14 +71,14 @@ def opened(
             yield folder
         except (KeyboardInterrupt, Interrupted) as stop:
             with suppress(OSError):  # a full disk: resuming leaves them
-                close_interrupted(folder, cause_of(stop))
-            again = quoting.resuming(redacted(list(arguments)), folder, quoting.flags(cfg.hydra))
+                close_interrupted(folder, interruption_cause(stop))
+            again = quoting.resume_command(redacted(list(arguments)), folder, quoting.search_flags(cfg.hydra))
             print(f"\nTo go on: {again}", file=sys.stderr)
             raise
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive_folder(folder: Path) -> Iterator[None]:
     """The folder, made where it is not there, this process's own."""
     lock = filelock.FileLock(folder / ".lock", timeout=0)
     with writable(folder):
@@ -98,13 +98,15 @@ def prepare(folder: Path, arguments: Sequence[str], resume: bool, plan: Any, fil
     """Notes what the sweep is to run, or finds that it is what was to run there."""
     manifest = folder / MANIFEST
     if not resume and (manifest.exists() or any(folder.glob(f"*/{FILE_NAME}"))):
-        raise UserError(f"{folder}: holds a sweep already; {quoting.resume(folder)} goes on with it, or name another")
-    before = broken_files.manifest(manifest) if resume else None
+        raise UserError(
+            f"{folder}: holds a sweep already; {quoting.resume_advice(folder)} goes on with it, or name another"
+        )
+    before = broken_files.read_manifest(manifest) if resume else None
     if before:
         now = redacted(plan)
         check_plan(folder, {name: now[name] for name in SINCE if name in now} | before["plan"], now)
         if isinstance(before.get("files"), dict):
-            configuration_files.check(folder, before["files"], files)
+            configuration_files.check_unchanged(folder, before["files"], files)
     else:
         kept = redacted({"arguments": list(arguments), "plan": plan}) | {"files": files, "id": uuid.uuid4().hex[:12]}
         write_atomically(manifest, json.dumps(kept, indent=2).encode())
@@ -113,28 +115,29 @@ def prepare(folder: Path, arguments: Sequence[str], resume: bool, plan: Any, fil
         close_interrupted(folder)
 
 
-def cause_of(stop: BaseException) -> str:
+def interruption_cause(stop: BaseException) -> str:
     """What is recorded of runs that an interruption ended."""
     return str(stop) if isinstance(stop, Interrupted) else BY_USER
 
 
-def broken(error: Exception, folder: Path) -> UserError | Interrupted:
+def infrastructure_error(error: Exception, folder: Path) -> UserError | Interrupted:
     """What is said when not a run but what carries runs out has failed: a launcher, a sampler, a storage."""
-    if machines := of_machine(error):
+    if machines := machine_interruption(error):
         return machines
     cause = " ".join(str(error).split())[:300]
     return UserError(
-        f"the sweep stopped ({type(error).__name__}: {cause}); {quoting.resume(folder)} goes on when it is mended"
+        f"the sweep stopped ({type(error).__name__}: {cause}); "
+        f"{quoting.resume_advice(folder)} goes on when it is mended"
     )
 
 
-def plan_of(manifest: Path) -> dict[str, Any]:
+def plan_in_manifest(manifest: Path) -> dict[str, Any]:
     """The plan of the sweep that it is the manifest of.
 
     Raises:
         Refused: it is no manifest.
     """
-    found = json_of(manifest)
+    found = read_json(manifest)
     plan = found.get("plan") if isinstance(found, dict) else None
     if not isinstance(plan, dict):
         raise Refused(f"{manifest}: no manifest of a sweep (no plan in it); start the sweep anew")
@@ -145,31 +148,31 @@ def check_plan(folder: Path, before: Any, now: Any) -> None:
     """Raises UserError, with the difference, where a sweep's plan is no longer what it was."""
     if before != now:
         raise UserError(
-            f"{quoting.resume(folder)}: that sweep was another one; {difference(before, now)}; "
+            f"{quoting.resume_advice(folder)}: that sweep was another one; {describe_difference(before, now)}; "
             "repeat its command, or start anew"
         )
 
 
-def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def describe_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What is no longer what it was, in words."""
     missing = "not there"
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     return "; ".join(f"{name}: was {before.get(name, missing)}, is {now.get(name, missing)}" for name in names)
 
 
-def identity(folder: Path) -> str | None:
+def sweep_identity(folder: Path) -> str | None:
     """What tells the sweep in a folder from others, wherever the folder is moved."""
     try:
-        return str(json_of(folder / MANIFEST)["id"])
+        return str(read_json(folder / MANIFEST)["id"])
     except (OSError, ValueError, KeyError, TypeError):  # of before sweeps had one
         return None
 
 
 def close_interrupted(folder: Path, cause: str = INTERRUPTED) -> None:
     """Leaves a record for each run that could not leave its own; only for a folder in which nothing runs."""
-    for path in numbered(folder):
+    for path in numbered_folders(folder):
         if not (path / FILE_NAME).exists():
-            Result(overrides=broken_files.overrides(path / ".hydra" / "overrides.yaml"), error=cause).write(path)
+            Result(overrides=broken_files.read_overrides(path / ".hydra" / "overrides.yaml"), error=cause).write(path)
 
 
 def next_number(folder: Path) -> int:
@@ -177,15 +180,15 @@ def next_number(folder: Path) -> int:
     return 1 + max((int(path.name) for path in folder.iterdir() if NUMBER.fullmatch(path.name)), default=-1)
 
 
-def missing(folder: Path, points: Mapping[tuple[str, ...], list[str]], max_retries: int) -> list[list[str]]:
+def missing_points(folder: Path, points: Mapping[tuple[str, ...], list[str]], max_retries: int) -> list[list[str]]:
     """The points that have no finished run yet and were not tried too often; last those that a machine ended: where one
     needs more than there is, the others run before.
 
     Args:
         points: by their keys.
     """
-    tried: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs(folder):
+    tried: dict[tuple[str, ...], list[RecordedRun]] = {}
+    for run in recorded_runs(folder):
         tried.setdefault(run.result.point, []).append(run)
     found: list[tuple[bool, list[str]]] = []
     for point, overrides in points.items():
@@ -199,14 +202,14 @@ def missing(folder: Path, points: Mapping[tuple[str, ...], list[str]], max_retri
     return [overrides for last in (False, True) for ended, overrides in found if ended == last]
 
 
-def tell(result: Result) -> None:
+def print_result(result: Result) -> None:
     """Prints a finished run's line; a failed one counts for the exit code."""
-    print(line(result), flush=True)
+    print(summary_line(result), flush=True)
     if result.status not in ("ok", "pruned"):
-        failures.append(line(result))
+        failures.append(summary_line(result))
 
 
-def last() -> str:
+def latest_sweep() -> str:
     """The folder of the newest sweep under multirun.
 
     Raises:

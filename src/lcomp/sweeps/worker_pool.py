@@ -21,18 +21,18 @@ from tqdm import tqdm
 
 from lcomp.record.interruption import BY_MACHINE, Interrupted
 
-UNBORN = 4  # workers in a row that end before they are ready
-LAST = 2000  # bytes of a worker's standard error that are kept
-LINES = 3  # of these, in the account of its death
-LOOK = 1.0  # seconds between looks at workers whose fork server is gone
+FAILED_STARTS = 4  # workers in a row that end before they are ready
+STDERR_BYTES = 2000  # bytes of a worker's standard error that are kept
+STDERR_LINES = 3  # of these, in the account of its death
+POLL_INTERVAL = 1.0  # seconds between looks at workers whose fork server is gone
 
 
-class Death(Exception):
+class WorkerExit(Exception):
     """A worker ended, by whatever exit code or signal, without its task's result."""
 
 
 @dataclass
-class Worker:
+class PoolWorker:
     """A process of a pool, what it is about, and the last that it wrote to standard error."""
 
     process: BaseProcess
@@ -40,21 +40,21 @@ class Worker:
     errors: Connection
     ready: bool = False
     task: int | None = None
-    said: bytes = field(default=b"", repr=False)
+    stderr_tail: bytes = field(default=b"", repr=False)
 
-    def listen(self) -> None:
+    def forward_stderr(self) -> None:
         """Passes on what it wrote to standard error."""
         with suppress(BrokenPipeError):
             while not self.errors.closed and self.errors.poll():
                 text = os.read(self.errors.fileno(), 65536)
                 if not text:
                     self.errors.close()
-                self.said = (self.said + text)[-LAST:]
+                self.stderr_tail = (self.stderr_tail + text)[-STDERR_BYTES:]
                 sys.stderr.write(text.decode(errors="replace"))
                 sys.stderr.flush()
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether it runs; its exit code is unknown when its fork server was killed, as its own may go on."""
         if self.process.exitcode != 255:
             return self.process.exitcode is None
@@ -63,25 +63,27 @@ class Worker:
         except OSError:
             return False
 
-    def death(self) -> Death:
+    def exit(self) -> WorkerExit:
         self.process.join()
-        self.listen()
-        lines = [line.strip() for line in self.said.decode(errors="replace").splitlines() if line.strip()]
-        return Death(": ".join([death(self.process.exitcode), *([" | ".join(lines[-LINES:])] if lines else [])]))
+        self.forward_stderr()
+        lines = [line.strip() for line in self.stderr_tail.decode(errors="replace").splitlines() if line.strip()]
+        return WorkerExit(
+            ": ".join([exit_reason(self.process.exitcode), *([" | ".join(lines[-STDERR_LINES:])] if lines else [])])
+        )
 
 
-class Pool:
-    """Tasks for `size` processes; one that ends is replaced, and its task's outcome is a `Death`.
+class WorkerPool:
+    """Tasks for `size` processes; one that ends is replaced, and its task's outcome is a `WorkerExit`.
 
     Raises:
         Interrupted: no worker can begin.
     """
 
     def __init__(self, size: int, processes: multiprocessing.context.BaseContext):
-        self.size, self.processes = size, processes
-        self.workers: list[Worker] = []
+        self.size, self.context = size, processes
+        self.workers: list[PoolWorker] = []
         self.waiting: deque[tuple[int, Any]] = deque()
-        self.unborn = 0
+        self.failed_starts = 0
 
     def schedule(self, number: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Puts a task last."""
@@ -90,21 +92,21 @@ class Pool:
     def outcomes(self) -> Iterator[tuple[int, Any]]:
         """Each task's number, and the value or the exception that it came to, as they end; more may be scheduled."""
         while self.waiting or any(worker.task is not None for worker in self.workers):
-            self.employ()
-            heard = wait([end for one in self.workers for end in self.ends(one)], LOOK)
+            self.assign_tasks()
+            heard = wait([end for one in self.workers for end in self.connections(one)], POLL_INTERVAL)
             for worker in list(self.workers):
-                worker.listen()
-                if worker.pipe in heard or not worker.lives:
-                    yield from self.heard(worker)
+                worker.forward_stderr()
+                if worker.pipe in heard or not worker.is_alive:
+                    yield from self.receive(worker)
 
     @staticmethod
-    def ends(worker: Worker) -> list[Any]:
+    def connections(worker: PoolWorker) -> list[Any]:
         """What tells of a worker; without its fork server, its pipes alone."""
         alone = worker.process.exitcode is not None
         errors = [] if worker.errors.closed else [worker.errors]
         return [worker.pipe, *errors, *([] if alone else [worker.process.sentinel])]
 
-    def employ(self) -> None:
+    def assign_tasks(self) -> None:
         """Gives tasks to those that are free, and begins as many workers as there are tasks for."""
         for worker in self.workers:
             if worker.ready and worker.task is None and self.waiting:
@@ -114,44 +116,44 @@ class Pool:
                     worker.pipe.send_bytes(pickle.dumps(task))
         while len(self.workers) < self.size and sum(one.task is None for one in self.workers) < len(self.waiting):
             try:
-                self.workers.append(self.begun())
+                self.workers.append(self.start_worker())
             except (OSError, EOFError) as error:  # no process, no file, a fork server that was killed just now
-                self.failed(f"{type(error).__name__}: {error}")
+                self.count_failed_start(f"{type(error).__name__}: {error}")
 
-    def begun(self) -> Worker:
+    def start_worker(self) -> PoolWorker:
         pipe, theirs = multiprocessing.Pipe()
         errors, writing = multiprocessing.Pipe(duplex=False)
-        process = self.processes.Process(target=serve, args=(theirs, writing))  # type: ignore[attr-defined]
+        process = self.context.Process(target=serve, args=(theirs, writing))  # type: ignore[attr-defined]
         try:
             process.start()
         finally:
             theirs.close()
             writing.close()
-        return Worker(process, pipe, errors)
+        return PoolWorker(process, pipe, errors)
 
-    def heard(self, worker: Worker) -> Iterator[tuple[int, Any]]:
+    def receive(self, worker: PoolWorker) -> Iterator[tuple[int, Any]]:
         try:
             if not worker.pipe.poll():
                 raise EOFError
             answer = worker.pipe.recv_bytes()
         except (EOFError, OSError):
             self.workers.remove(worker)
-            dead = worker.death()
+            dead = worker.exit()
             if worker.task is not None:
                 yield worker.task, dead
             elif not worker.ready:
-                self.failed(str(dead))
+                self.count_failed_start(str(dead))
             return
-        self.unborn = 0
+        self.failed_starts = 0
         number, worker.task = worker.task, None
         if worker.ready and number is not None:
             yield number, pickle.loads(answer)
         worker.ready = True
 
-    def failed(self, cause: str) -> None:
-        self.unborn += 1
-        if self.unborn >= UNBORN:
-            raise Interrupted(f"{BY_MACHINE}: no worker can begin ({self.unborn} in a row: {cause})")
+    def count_failed_start(self, cause: str) -> None:
+        self.failed_starts += 1
+        if self.failed_starts >= FAILED_STARTS:
+            raise Interrupted(f"{BY_MACHINE}: no worker can begin ({self.failed_starts} in a row: {cause})")
 
     def stop(self, now: bool) -> None:
         """Ends the workers, `now` or when they notice."""
@@ -161,22 +163,22 @@ class Pool:
                 worker.process.terminate()
         for worker in self.workers:
             wait([worker.process.sentinel], 5)
-            if worker.lives:
+            if worker.is_alive:
                 with suppress(OSError):
                     os.kill(worker.process.pid or 0, signal.SIGKILL)
             worker.process.join()
-            worker.listen()
+            worker.forward_stderr()
             worker.errors.close()
 
 
 @contextmanager
-def pool_of(workers: int) -> Iterator[Pool]:
+def open_pool(workers: int) -> Iterator[WorkerPool]:
     """Worker processes that import once; stopped at once when the block raises."""
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     processes = multiprocessing.get_context(method)
     if method == "forkserver":
         processes.set_forkserver_preload(["lcomp.run"])  # imports are paid once, however many workers
-    pool = Pool(workers, processes)
+    pool = WorkerPool(workers, processes)
     try:
         yield pool
     except BaseException:
@@ -189,17 +191,17 @@ def serve(pipe: Connection, errors: Connection) -> None:
     """What a worker does: tasks, until its pool has none."""
     os.dup2(errors.fileno(), 2)
     errors.close()
-    begin()
+    initialize_worker()
     pipe.send_bytes(b"")
     while True:
         try:
             task = pipe.recv_bytes()
         except (EOFError, OSError):
             return
-        pipe.send_bytes(answer(task))
+        pipe.send_bytes(run_task(task))
 
 
-def answer(task: bytes) -> bytes:
+def run_task(task: bytes) -> bytes:
     """What a task came to, pickled; of an exception that cannot be read back, its words."""
     try:
         function, arguments = pickle.loads(task)
@@ -213,7 +215,7 @@ def answer(task: bytes) -> bytes:
         return told
 
 
-def begin() -> None:
+def initialize_worker() -> None:
     """What a worker does first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep, which ends its workers
     die_with_parent()
@@ -238,7 +240,7 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def death(exitcode: int | None) -> str:
+def exit_reason(exitcode: int | None) -> str:
     """How a worker ended, and what may have ended it."""
     if exitcode is None or exitcode >= 0:
         return f"the worker ended in the middle of its task (exit code {exitcode})"

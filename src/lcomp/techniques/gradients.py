@@ -6,13 +6,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lcomp.techniques.parametrizations import original
+from lcomp.techniques.parametrizations import original_weight
 from lcomp.techniques.technique import Layer
 
 
 def gradient(layer: Layer, trainer: pl.Trainer, optimizer: object) -> Tensor | None:
     """The gradient of the layer's weight before an optimizer step; None where there is none, or it has overflowed."""
-    found, scaler = original(layer).grad, scaler_of(trainer)
+    found, scaler = original_weight(layer).grad, scaler_of(trainer)
     if found is None or scaler is None:
         return found
     return found / gradient_scale(trainer, optimizer) if found.isfinite().all() else None

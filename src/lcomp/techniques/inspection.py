@@ -66,20 +66,20 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
     finally:
         for handle in handles:
             handle.remove()
-    found.read = {name for name, module in named.items() if not used.isdisjoint(map(id, stored(module)))}
+    found.read = {name for name, module in named.items() if not used.isdisjoint(map(id, stored_tensors(module)))}
     return found
 
 
 def used_tensors(network: nn.Module, example: Tensor) -> set[int]:
     """The ids of all tensors that a forward pass in evaluation mode hands to a function of torch's."""
-    seen = Seen()
+    seen = TensorUse()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with evaluating(network), torch.random.fork_rng(devices=[]), torch.no_grad(), seen:
+    with evaluation_mode(network), torch.random.fork_rng(devices=[]), torch.no_grad(), seen:
         network(example.to(device))
     return seen.ids
 
 
-class Seen(TorchFunctionMode):
+class TensorUse(TorchFunctionMode):
     """While it lasts, keeps the ids of all tensors that functions of torch's are given; asking for a property, such as
     a dtype, is no use of a tensor."""
 
@@ -110,7 +110,7 @@ def tensors(values: Any) -> Iterator[Tensor]:
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
     """Within it, every module of `network` is in evaluation mode; then in the one that it had."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
@@ -121,7 +121,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def stored(layer: nn.Module) -> list[Tensor]:
+def stored_tensors(layer: nn.Module) -> list[Tensor]:
     """The tensors that the layer's weight is made of: itself, or what lies beneath its parametrizations."""
     if parametrize.is_parametrized(layer, "weight"):
         assert isinstance(layer.parametrizations, nn.ModuleDict)
@@ -130,7 +130,7 @@ def stored(layer: nn.Module) -> list[Tensor]:
     return [] if weight is None else [weight]
 
 
-def shared_with(network: nn.Module) -> dict[str, list[str]]:
+def weight_sharers(network: nn.Module) -> dict[str, list[str]]:
     """For each layer whose weight other modules hold too: the weight's names in these, such as `decoder.weight`."""
     holders: dict[int, list[tuple[str, str]]] = {}
     for name, module in network.named_modules():
@@ -148,12 +148,12 @@ def shared_with(network: nn.Module) -> dict[str, list[str]]:
 
 def computes_as_its_kind(layer: Layer) -> bool:
     """Whether the layer gives what a plain convolution or linear layer with its weight, bias and geometry gives."""
-    return is_stock(layer) or agrees(layer, lambda own, x: (plain(own, x), own(x)))
+    return is_stock(layer) or outputs_agree(layer, lambda own, x: (reference_output(own, x), own(x)))
 
 
 def keeps_zeros(layer: Layer) -> bool:
     """Whether what the layer computes has a zero wherever its weight has one, whatever else it does with the weight."""
-    return is_stock(layer) or agrees(layer, response_beyond_zeros)
+    return is_stock(layer) or outputs_agree(layer, response_beyond_zeros)
 
 
 def is_stock(layer: Layer) -> bool:
@@ -164,7 +164,7 @@ def is_stock(layer: Layer) -> bool:
     return not own and all(getattr(type(layer), name) is getattr(kind, name) for name in names)
 
 
-def agrees(layer: Layer, compare: Callable[[Layer, Tensor], tuple[Tensor, Any]]) -> bool:
+def outputs_agree(layer: Layer, compare: Callable[[Layer, Tensor], tuple[Tensor, Any]]) -> bool:
     """Whether the two tensors that `compare` makes of the layer, drawn weights in it, and an input are alike; false for
     a layer that takes other inputs than its kind."""
     drawn = torch.Generator().manual_seed(0)
@@ -172,10 +172,10 @@ def agrees(layer: Layer, compare: Callable[[Layer, Tensor], tuple[Tensor, Any]])
     own._forward_pre_hooks.clear()
     own._forward_hooks.clear()
     with torch.no_grad():
-        for tensor in stored(own):  # weights that are zero so far would hide what is done with them
+        for tensor in stored_tensors(own):  # weights that are zero so far would hide what is done with them
             tensor.add_(torch.randn(tensor.shape, generator=drawn).to(tensor))
         try:
-            expected, seen = compare(own, probe(own, drawn))
+            expected, seen = compare(own, probe_input(own, drawn))
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):  # whatever its forward raises
             return False
     if not isinstance(seen, Tensor) or seen.shape != expected.shape:
@@ -188,18 +188,18 @@ def response_beyond_zeros(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
     every second weight zero has no answer."""
     weight = layer.weight.detach().clone()
     weight.view(-1)[::2] = 0
-    parametrize.register_parametrization(layer, "weight", Given(weight), unsafe=True)
+    parametrize.register_parametrization(layer, "weight", FixedWeight(weight), unsafe=True)
     single = torch.zeros_like(x)
     middle = [size // 2 for size in x.shape[2:]]
     for number in range(len(x)):
         single[(number, number % x.shape[1], *middle)] = 1
-    silent = plain(layer, single, bias=False) == 0
+    silent = reference_output(layer, single, bias=False) == 0
     answer = layer.forward(single) - layer.forward(torch.zeros_like(x))
     beyond = torch.where(silent, answer, 0.0) / answer.abs().max()
     return torch.ones_like(beyond), 1 + beyond
 
 
-class Given(nn.Module):
+class FixedWeight(nn.Module):
     """A parametrization that gives a weight of its own."""
 
     def __init__(self, weight: Tensor):
@@ -211,7 +211,7 @@ class Given(nn.Module):
         return weight
 
 
-def probe(layer: Layer, drawn: torch.Generator) -> Tensor:
+def probe_input(layer: Layer, drawn: torch.Generator) -> Tensor:
     """A batch that a layer of its kind takes: (N, features), or (N, channels, H, W) wider than its kernel."""
     if isinstance(layer, nn.Linear):
         shape: list[int] = [min(PROBED, layer.in_features), layer.in_features]
@@ -219,10 +219,10 @@ def probe(layer: Layer, drawn: torch.Generator) -> Tensor:
         steps = zip(layer.kernel_size, layer.dilation, layer.stride, strict=True)
         sizes = [2 * dilation * (kernel - 1) + stride for kernel, dilation, stride in steps]
         shape = [min(PROBED, layer.in_channels), layer.in_channels, *sizes]
-    return torch.randn(shape, generator=drawn).to(next(iter(stored(layer)), torch.zeros(())))
+    return torch.randn(shape, generator=drawn).to(next(iter(stored_tensors(layer)), torch.zeros(())))
 
 
-def plain(layer: Layer, x: Tensor, bias: bool = True) -> Tensor:
+def reference_output(layer: Layer, x: Tensor, bias: bool = True) -> Tensor:
     """What a layer of its kind gives for `x`."""
     offset = layer.bias if bias else None
     if isinstance(layer, nn.Linear):
@@ -233,7 +233,7 @@ def plain(layer: Layer, x: Tensor, bias: bool = True) -> Tensor:
     return F.conv2d(x, layer.weight, offset, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
-def hooked(module: nn.Module, own: Collection[Callable[..., Any]] = ()) -> bool:
-    """Whether something is called before or after the module's forward, other than what is in `own`."""
+def has_other_hooks(module: nn.Module, expected: Collection[Callable[..., Any]] = ()) -> bool:
+    """Whether something is called before or after the module's forward, other than what is in `expected`."""
     hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
-    return any(hook not in own for hook in hooks)
+    return any(hook not in expected for hook in hooks)

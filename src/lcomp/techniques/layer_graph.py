@@ -24,7 +24,7 @@ class LayerTracer(fx.Tracer):
         return isinstance(m, nn.Conv2d | nn.Linear | Normalize) or super().is_leaf_module(m, module_qualified_name)
 
 
-def calls(network: nn.Module) -> dict[fx.Node, nn.Module]:
+def module_calls(network: nn.Module) -> dict[fx.Node, nn.Module]:
     """The calls of modules in a trace of `network`, in their order. Empty, with a line in the log, for a network that
     cannot be traced: nothing is folded then, and nothing else changes."""
     try:
@@ -35,10 +35,10 @@ def calls(network: nn.Module) -> dict[fx.Node, nn.Module]:
     return {node: network.get_submodule(str(node.target)) for node in graph.nodes if node.op == "call_module"}
 
 
-def sources(network: nn.Module) -> dict[str, str]:
+def input_sources(network: nn.Module) -> dict[str, str]:
     """What each convolution or linear layer reads, where that is the network's input (`PIXELS`) or a `Normalize` of the
     network's input that nothing else reads (its name)."""
-    traced, found = calls(network), {}
+    traced, found = module_calls(network), {}
     once = called_once(traced)
     for node, module in traced.items():
         source = node.args[0] if node.args else None
@@ -62,7 +62,7 @@ def batch_norms(network: nn.Module, observed: Calls | None = None) -> dict[str, 
     Args:
         observed: says which linear layers read vectors (N, C); without it a batch norm behind one stays.
     """
-    traced, alone = calls(network), changeable(network)
+    traced, alone = module_calls(network), rescalable_layers(network)
     once = called_once(traced)
     found = {}
     for node, norm in traced.items():
@@ -72,7 +72,7 @@ def batch_norms(network: nn.Module, observed: Calls | None = None) -> dict[str, 
             name, layer = str(source.target), traced.get(source)
             vectors = observed is not None and observed.ranks.get(name) == 2
             same_axis = isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and vectors)
-            plain = name in alone and not inspection.hooked(norm)
+            plain = name in alone and not inspection.has_other_hooks(norm)
             if same_axis and plain and len(source.users) == 1 and {name, str(node.target)} <= once:
                 found[name] = str(node.target)
     return found
@@ -87,17 +87,17 @@ def called_once(traced: Mapping[fx.Node, nn.Module]) -> set[str]:
     return {name for name, count in times.items() if count == 1 and name not in read}
 
 
-def changeable(network: nn.Module) -> set[str]:
+def rescalable_layers(network: nn.Module) -> set[str]:
     """The layers whose weight may be replaced by a multiple of it: they compute as their kind does, have no hooks but a
     quantizer's, and share their weight with nothing."""
-    shared = inspection.shared_with(network)
+    shared = inspection.weight_sharers(network)
     return {
         name
         for name, layer in network.named_modules()
         if isinstance(layer, nn.Conv2d | nn.Linear)
         and name not in shared
-        and inspection.stored(layer)
-        and not inspection.hooked(layer, own=[quantize_input])
+        and inspection.stored_tensors(layer)
+        and not inspection.has_other_hooks(layer, expected=[quantize_input])
         and inspection.computes_as_its_kind(layer)
     }
 
@@ -108,14 +108,14 @@ def is_input(node: Any) -> bool:
 
 def foldable(network: nn.Module) -> dict[str, str]:
     """The layers into which the `Normalize` that feeds them folds exactly (nothing is padded), with its name."""
-    modules, alone = dict(network.named_modules()), changeable(network)
+    modules, alone = dict(network.named_modules()), rescalable_layers(network)
     return {
         layer: source
-        for layer, source in sources(network).items()
+        for layer, source in input_sources(network).items()
         if source != PIXELS
         and layer in alone
         and not any(padding(modules[layer]))
-        and not inspection.hooked(modules[source], own=[quantize_input])
+        and not inspection.has_other_hooks(modules[source], expected=[quantize_input])
     }
 
 
@@ -124,7 +124,7 @@ def padding(layer: nn.Module) -> tuple[int, ...]:
     return (0,) if found == "valid" else (1,) if found == "same" else found
 
 
-def replace(network: nn.Module, name: str, module: nn.Module) -> None:
+def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
     """Puts `module` in the place of the submodule called `name`."""
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, module)

@@ -31,7 +31,7 @@ def parametrization(layer: nn.Module, kind: type[P]) -> P | None:
     return next((one for one in chain(layer) if isinstance(one, kind)), None)
 
 
-def original(layer: nn.Module) -> Tensor:
+def original_weight(layer: nn.Module) -> Tensor:
     """The layer's weight beneath its parametrizations: what the optimizer moves."""
     weight = layer.weight
     if parametrize.is_parametrized(layer, "weight"):
@@ -41,10 +41,12 @@ def original(layer: nn.Module) -> Tensor:
     return weight
 
 
-def beneath(layer: nn.Module, kind: type[nn.Module]) -> Tensor:
+def weight_before(layer: nn.Module, kind: type[nn.Module]) -> Tensor:
     """The weight as the first parametrization of that kind is given it; the weight in force, where there is none."""
-    weights, ones = inspection.stored(layer), chain(layer)
-    with inspection.evaluating(nn.ModuleList(ones)):  # a parametrization of the user's own may learn when it is asked
+    weights, ones = inspection.stored_tensors(layer), chain(layer)
+    with inspection.evaluation_mode(
+        nn.ModuleList(ones)
+    ):  # a parametrization of the user's own may learn when it is asked
         for one in ones:
             if isinstance(one, kind):
                 break
@@ -58,17 +60,17 @@ def bake(layer: nn.Module, kind: type[nn.Module]) -> None:
     above it stay."""
     ones = chain(layer)
     last = next(number for number, one in enumerate(ones) if isinstance(one, kind))
-    leave(layer, ones[last](beneath(layer, kind)))
+    remove_all(layer, ones[last](weight_before(layer, kind)))
     for one in ones[last + 1 :]:
         parametrize.register_parametrization(layer, "weight", one, unsafe=True)
 
 
 @torch.no_grad()
-def leave(layer: nn.Module, weight: Tensor) -> None:
+def remove_all(layer: nn.Module, weight: Tensor) -> None:
     """Takes every parametrization off the layer's weight, and gives it the values of `weight`; it stays the parameter
     that it was, so that layers still share it, where it was one."""
     values = weight.detach().clone()
-    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=len(inspection.stored(layer)) > 1)
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=len(inspection.stored_tensors(layer)) > 1)
     if "weight" in layer._buffers:  # what torch makes of several parameters, such as a direction and a norm
         del layer._buffers["weight"]
         layer.weight = nn.Parameter(values)
@@ -76,7 +78,7 @@ def leave(layer: nn.Module, weight: Tensor) -> None:
     layer.weight.copy_(values)
 
 
-def apart(network: nn.Module) -> nn.Module:
+def independent_copy(network: nn.Module) -> nn.Module:
     """A copy from which parametrizations can be removed: torch takes them off a class that other copies share."""
     one = copy.deepcopy(network)
     for module in one.modules():

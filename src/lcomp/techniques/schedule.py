@@ -40,14 +40,14 @@ class Scheduled(pl.Callback):
     """A callback that changes the network at times of its own."""
 
     trains = True  # False: the technique acts after training, and a run with nothing else trains nothing
-    settled = 0.0  # share of training after which validation sees a network of the kind that is exported
+    export_ready_from = 0.0  # share of training after which validation sees a network of the kind that is exported
 
     def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
         """In which parts of training it acts."""
         return ()
 
 
-class Candidates(pl.Callback):
+class CandidateGate(pl.Callback):
     """Keeps others from choosing a network whose schedules have not ended; the Trainer gets it from its techniques.
 
     Until then stopping early is held back, and what a ModelCheckpoint or EarlyStopping has seen best counts as worst.
@@ -61,11 +61,11 @@ class Candidates(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         techniques = [one for one in trainer.callbacks if isinstance(one, Scheduled) and one.trains]  # type: ignore[attr-defined]
         warn_of_short([window for one in techniques for window in one.windows(trainer)], trainer)
-        settled = max((one.settled for one in techniques), default=0.0)
+        settled = max((one.export_ready_from for one in techniques), default=0.0)
         self.end, self.said = None, False
         if settled > 0:
             total = total_steps(trainer)
-            self.end = first_step(settled, total) + 1
+            self.end = first_step_after(settled, total) + 1
             self.over = trainer.global_step >= self.end
             loop = trainer.fit_loop.epoch_loop
             self.asked, loop.min_steps = loop.min_steps, max(loop.min_steps or 0, min(self.end, total))
@@ -74,7 +74,7 @@ class Candidates(pl.Callback):
         if self.end is None or self.over:
             return
         if trainer.global_step >= self.end:
-            self.begin_anew(trainer)
+            self.open_gate(trainer)
         elif trainer.should_stop and not self.said:
             self.said = True
             log.warning(
@@ -86,20 +86,20 @@ class Candidates(pl.Callback):
         if self.end is None:
             return
         if not self.over:
-            self.begin_anew(trainer)
+            self.open_gate(trainer)
         trainer.fit_loop.epoch_loop.min_steps = self.asked
-        for checkpoint in choosing(trainer):
-            forget(checkpoint, trainer)
+        for checkpoint in monitoring_checkpoints(trainer):
+            drop_early_checkpoints(checkpoint, trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if self.end is not None:
             trainer.fit_loop.epoch_loop.min_steps = self.asked
 
-    def begin_anew(self, trainer: pl.Trainer) -> None:
+    def open_gate(self, trainer: pl.Trainer) -> None:
         """Lets checkpoints and early stopping choose from here on."""
         self.over = True
-        for checkpoint in choosing(trainer):
-            checkpoint.best_k_models.update(dict.fromkeys(checkpoint.best_k_models, worst(checkpoint)))
+        for checkpoint in monitoring_checkpoints(trainer):
+            checkpoint.best_k_models.update(dict.fromkeys(checkpoint.best_k_models, worst_value(checkpoint)))
             checkpoint.best_model_path, checkpoint.best_model_score = "", None
         for stopping in trainer.early_stopping_callbacks:
             if stopping.stopping_reason in (
@@ -107,21 +107,21 @@ class Candidates(pl.Callback):
                 EarlyStoppingReason.STOPPING_THRESHOLD,
             ):
                 trainer.should_stop = False  # a Timer that wants to stop says so again
-            stopping.wait_count, stopping.stopped_epoch, stopping.best_score = 0, 0, worst(stopping)
+            stopping.wait_count, stopping.stopped_epoch, stopping.best_score = 0, 0, worst_value(stopping)
             stopping.stopping_reason = EarlyStoppingReason.NOT_STOPPED
 
 
-def choosing(trainer: pl.Trainer) -> list[ModelCheckpoint]:
+def monitoring_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
     """The Trainer's ModelCheckpoints that choose by a metric."""
     return [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint) and one.monitor]
 
 
-def worst(callback: ModelCheckpoint | EarlyStopping) -> torch.Tensor:
+def worst_value(callback: ModelCheckpoint | EarlyStopping) -> torch.Tensor:
     """The worst value of what is monitored."""
     return torch.tensor(math.inf if callback.mode == "min" else -math.inf)
 
 
-def forget(checkpoint: ModelCheckpoint, trainer: pl.Trainer) -> None:
+def drop_early_checkpoints(checkpoint: ModelCheckpoint, trainer: pl.Trainer) -> None:
     """Removes what `checkpoint` keeps from before the schedules ended, if it has something better; else says so."""
     if not checkpoint.best_model_path and checkpoint.best_k_models:
         log.warning(
@@ -130,7 +130,7 @@ def forget(checkpoint: ModelCheckpoint, trainer: pl.Trainer) -> None:
         )  # fmt: skip
     elif checkpoint.save_top_k > 0:
         for path, score in list(checkpoint.best_k_models.items()):
-            if score == worst(checkpoint) and path != checkpoint.best_model_path:
+            if score == worst_value(checkpoint) and path != checkpoint.best_model_path:
                 del checkpoint.best_k_models[path]
                 if path not in (checkpoint.last_model_path, trainer.ckpt_path):
                     trainer.strategy.remove_checkpoint(path)
@@ -140,7 +140,7 @@ def warn_of_short(windows: Iterable[Window], trainer: pl.Trainer) -> None:
     """Says of each window in which something acts less often than it needs what happens instead."""
     for window in windows:
         total = total_steps(trainer)
-        steps = first_step(window.end, total) - first_step(window.begin, total)
+        steps = first_step_after(window.end, total) - first_step_after(window.begin, total)
         updates = f", {steps // window.every} updates" if window.every > 1 else ""
         if steps // window.every < window.needed:
             log.warning(
@@ -149,21 +149,21 @@ def warn_of_short(windows: Iterable[Window], trainer: pl.Trainer) -> None:
             )  # fmt: skip
 
 
-def first_step(share: float, total: int) -> int:
+def first_step_after(fraction: float, total: int) -> int:
     """The first of `total` steps before which that share of training is done; `total` for 1."""
-    near = math.floor(share * total)
-    return next(step for step in range(max(0, near - 1), near + 3) if step / total >= share)
+    near = math.floor(fraction * total)
+    return next(step for step in range(max(0, near - 1), near + 3) if step / total >= fraction)
 
 
-def share_of_training(trainer: pl.Trainer) -> float:
+def training_progress(trainer: pl.Trainer) -> float:
     """How much of training is done, 0 to 1, before the coming step."""
     total = total_steps(trainer)
     return min(1.0, trainer.global_step / total)
 
 
-def begun(trainer: pl.Trainer, share: float) -> bool:
+def has_reached(trainer: pl.Trainer, fraction: float) -> bool:
     """Whether that share of training is done before the coming step, or this is the last one."""
-    return share_of_training(trainer) >= share or trainer.global_step == total_steps(trainer) - 1
+    return training_progress(trainer) >= fraction or trainer.global_step == total_steps(trainer) - 1
 
 
 def total_steps(trainer: pl.Trainer) -> int:

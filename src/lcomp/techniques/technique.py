@@ -14,12 +14,12 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 from lcomp.record.untrusted import check_checkpoint
 from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.inspection import Layer as Layer
-from lcomp.techniques.schedule import Candidates, Scheduled
+from lcomp.techniques.schedule import CandidateGate, Scheduled
 
 log = logging.getLogger(__name__)
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning, whose weights are float32
@@ -41,8 +41,8 @@ class Technique(Scheduled):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_precision(trainer, network_of(pl_module))
-            if not any(isinstance(one, Candidates) for one in trainer.callbacks):  # type: ignore[attr-defined]
-                trainer.callbacks.append(Candidates())  # type: ignore[attr-defined]
+            if not any(isinstance(one, CandidateGate) for one in trainer.callbacks):  # type: ignore[attr-defined]
+                trainer.callbacks.append(CandidateGate())  # type: ignore[attr-defined]
             self.prepare(network_of(pl_module))
 
     def prepare(self, network: nn.Module) -> None:
@@ -80,9 +80,9 @@ class Technique(Scheduled):
             except Exception as error:  # whatever a foreign module raises that is not called with pixels alone
                 log.info("%s cannot be asked which layers it uses (%s): all are", type(pl_module).__name__, error)
                 self.calls = Calls.of_all(network_of(pl_module))
-            self.meet(network_of(pl_module))
+            self.observe_network(network_of(pl_module))
 
-    def meet(self, network: nn.Module) -> None:
+    def observe_network(self, network: nn.Module) -> None:
         """Acts on what the first training batch has shown of the network, where `check` had no example to learn it."""
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
@@ -115,7 +115,7 @@ def check_precision(trainer: pl.Trainer, network: nn.Module) -> None:
             f"{', '.join(PRECISIONS)} do"
         )
     for name, layer in layers(network):
-        for tensor in inspection.stored(layer):
+        for tensor in inspection.stored_tensors(layer):
             if tensor.dtype not in (torch.float32, torch.float64):
                 kind = str(tensor.dtype).removeprefix("torch.")
                 raise UserError(
@@ -196,10 +196,10 @@ def acted_on(
     Raises:
         UserError: no layer is left.
     """
-    candidates, shared = dict(layers(network, exclude)), inspection.shared_with(network)
+    candidates, shared = dict(layers(network, exclude)), inspection.weight_sharers(network)
     reasons: dict[str, str] = {}
     for name, layer in candidates.items():
-        if not inspection.stored(layer):
+        if not inspection.stored_tensors(layer):
             found: str | None = "a hook computes its weight (torch.nn.utils.prune, weight_norm); make that permanent"
         elif calls is not None and name not in calls.read:
             found = "the network's forward does not use it"
@@ -231,7 +231,7 @@ def check_patterns(network: nn.Module, patterns: Sequence[str], key: str) -> Non
         raise UserError(f"{family}: {type(network).__name__} has no Conv2d and no Linear layer to act on")
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
-            hint = nearest(pattern, names)
+            hint = suggestion(pattern, names)
             raise UserError(f"{key}: '{pattern}' matches no layer; the layers are {', '.join(names)}{hint}")
 
 
@@ -243,7 +243,7 @@ def warn_of_others(network: nn.Module, family: str, left_alone: Mapping[str, str
         name
         for path, module in network.named_modules()
         if path not in known and ".parametrizations." not in f".{path}."
-        for name in weights_of(path, module)
+        for name in matrix_names(path, module)
     ]
     if others:
         log.warning("%s acts on Conv2d and Linear layers; left as they are: %s", family, ", ".join(others))
@@ -251,7 +251,7 @@ def warn_of_others(network: nn.Module, family: str, left_alone: Mapping[str, str
         log.warning("%s leaves %s as it is: %s", family, name, reason)
 
 
-def weights_of(path: str, module: nn.Module) -> list[str]:
+def matrix_names(path: str, module: nn.Module) -> list[str]:
     """What to call the matrices that `module` holds itself: by its own name, or by theirs where it holds layers too."""
     names = [name for name, parameter in module.named_parameters(recurse=False) if parameter.dim() > 1]
     if path and names and not any(module.children()):

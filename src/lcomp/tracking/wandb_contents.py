@@ -75,7 +75,7 @@ def log_pictures(run: Any, folder: Path) -> None:
     """The confusion matrix and some mistakes, from the predictions in `folder`; nothing where there are none."""
     import wandb
 
-    kept = predictions.read(folder)
+    kept = predictions.read_predictions(folder)
     if kept is None:
         return
     labels, answers = kept.labels, kept.predictions
@@ -96,7 +96,7 @@ def log_artifact(run: Any, about: Mapping[str, Any], folder: Path, result: Resul
 
     if not (folder / str(result.artifact.get("path"))).is_file():
         return
-    path = folders.artifact(folder, result.artifact)
+    path = folders.artifact_file(folder, result.artifact)
     name = about["job_type"].replace("+", "-")
     artifact = wandb.Artifact(f"lcomp-{name}", "model", metadata={"config_hash": result.config_hash})
     artifact.add_file(str(path), policy="immutable")  # where it lies: no copy

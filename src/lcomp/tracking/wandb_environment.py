@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 
 log = logging.getLogger("lcomp")
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
@@ -23,7 +23,7 @@ OF_EACH = ("WANDB_PROJECT", "WANDB_ENTITY", "WANDB_MODE", "WANDB_RUN_GROUP", "WA
 READ_HERE = (*OF_ONE_RUN, *OF_AN_AGENT, *OF_EACH)  # so that W&B itself takes none of them for another run
 
 
-def said(name: str) -> str | None:
+def variable_value(name: str) -> str | None:
     """The variable's value; an empty one says nothing."""
     return os.environ.get(name) or None
 
@@ -34,27 +34,27 @@ def mode() -> str | None:
     Raises:
         UserError: `WANDB_MODE` is another.
     """
-    if (said("WANDB_DISABLED") or "false").lower() not in ("false", "0", "no", "off"):
+    if (variable_value("WANDB_DISABLED") or "false").lower() not in ("false", "0", "no", "off"):
         return "disabled"
-    asked = said("WANDB_MODE")
+    asked = variable_value("WANDB_MODE")
     if asked is not None and asked not in MODES:
-        raise UserError(f"WANDB_MODE={asked}: allowed are {', '.join(MODES)}{nearest(asked, list(MODES))}")
+        raise UserError(f"WANDB_MODE={asked}: allowed are {', '.join(MODES)}{suggestion(asked, list(MODES))}")
     return None if asked is None else MODES[asked]
 
 
 def of_one_run() -> dict[str, Any]:
     """What is said of a single run, as arguments of `wandb.init`."""
-    return {argument: value for name, argument in OF_ONE_RUN.items() if (value := said(name))}
+    return {argument: value for name, argument in OF_ONE_RUN.items() if (value := variable_value(name))}
 
 
 def tags() -> list[str]:
     """Tags beside lcomp's own."""
-    return [tag.strip() for tag in (said("WANDB_TAGS") or "").split(",") if tag.strip()]
+    return [tag.strip() for tag in (variable_value("WANDB_TAGS") or "").split(",") if tag.strip()]
 
 
 def of_an_agent(mode: str) -> str | None:
     """The W&B sweep whose agent began this run; says what keeps the run from being seen there."""
-    sweep = said("WANDB_SWEEP_ID")
+    sweep = variable_value("WANDB_SWEEP_ID")
     if sweep and mode != "online":
         log.warning("WANDB_SWEEP_ID=%s: the run is kept %s; WANDB_MODE=online shows it in W&B's sweep", sweep, mode)
     return sweep
@@ -67,7 +67,7 @@ def honoured(single: bool) -> dict[str, str]:
         single: whether by the W&B run of a single run.
     """
     names = [*OF_EACH, *((*OF_ONE_RUN, "WANDB_SWEEP_ID") if single else ())]
-    found = {name: value for name in names if (value := said(name))}
+    found = {name: value for name in names if (value := variable_value(name))}
     meant = {"WANDB_MODE": mode, "WANDB_DIR": lambda: os.path.abspath(found["WANDB_DIR"])}
     return {name: str(meant[name]()) if name in meant else value for name, value in found.items()}
 

@@ -15,7 +15,7 @@ said: set[str] = set()  # what was said not to be shown, in this process
 
 
 @contextmanager
-def harmless(what: str = "this") -> Iterator[None]:
+def without_errors(what: str = "this") -> Iterator[None]:
     """Says the first time what failed, and lets nothing through but an interruption."""
     try:
         yield

@@ -20,18 +20,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.config import run_config
 from lcomp.config.instantiation import build
-from lcomp.config.typed_command import Typed
-from lcomp.errors import one_of
+from lcomp.config.typed_command import TypedCommand
+from lcomp.errors import validate_choice
 from lcomp.record import folders
 from lcomp.record.files import write_atomically
 from lcomp.record.limits import Refused
 from lcomp.record.redaction import redacted
 from lcomp.record.result import LATENCIES, Result, baseline_curves
-from lcomp.record.run_folders import Run, runs
-from lcomp.record.untrusted import json_of
+from lcomp.record.run_folders import RecordedRun, recorded_runs
+from lcomp.record.untrusted import read_json
 from lcomp.tracking import wandb_environment
 from lcomp.tracking.wandb_contents import baseline_of, described, log_artifact, log_pictures, rows, summary
-from lcomp.tracking.wandb_isolation import files_inside, harmless, no_arguments
+from lcomp.tracking.wandb_isolation import files_inside, no_arguments, without_errors
 
 FOLDER = "wandb"  # in the run's: W&B's own name for it
 NOTE = "mirrored.json"  # in that: the W&B run's id, its mode, whether latencies were there
@@ -57,9 +57,9 @@ class Mirror:
     def __init__(self, project: str | None = None, entity: str | None = None, mode: str | None = None):
         if mode is None:
             mode = wandb_environment.mode() or "offline"
-        one_of("logger.mode", mode, ("online", "offline", "disabled"))
-        self.project = project or wandb_environment.said("WANDB_PROJECT") or "lcomp"
-        self.entity = entity or wandb_environment.said("WANDB_ENTITY")
+        validate_choice("logger.mode", mode, ("online", "offline", "disabled"))
+        self.project = project or wandb_environment.variable_value("WANDB_PROJECT") or "lcomp"
+        self.entity = entity or wandb_environment.variable_value("WANDB_ENTITY")
         self.mode = mode
         self.run: Any = None  # W&B's, while this process carries the run out online
         self.told = 0  # epochs that it was told of
@@ -72,7 +72,7 @@ class Mirror:
             return None
 
         def tell(epoch: int, scalars: Mapping[str, float]) -> None:
-            with harmless():
+            with without_errors():
                 if epoch == 1:
                     self.run = self.begin(folder, described(result, resolved(cfg)), group)
                 if self.run is not None:
@@ -85,7 +85,7 @@ class Mirror:
         """Writes what the record in `folder` says to its W&B run, unless it is there."""
         if self.mode == "disabled" or broken:
             return
-        with harmless():
+        with without_errors():
             before = note(folder)
             if before is None:
                 self.write(folder, described(result, cfg), result, folder, group)
@@ -96,8 +96,8 @@ class Mirror:
         """The same for the baseline of the run in `folder`: once in a sweep, in whose folder it then lies."""
         if self.mode == "disabled" or broken or not result.baseline or result.techniques == "baseline":
             return
-        with harmless():
-            entry = folders.baseline(folder, result.baseline_artifact, folder.parent).parent
+        with without_errors():
+            entry = folders.baseline_file(folder, result.baseline_artifact, folder.parent).parent
             own = baseline_of(result, baseline_curves(entry))
             beside = folder.parent if group == folder.parent.name else folder
             place = beside / f"{BASELINE}{own.artifact['sha256'][:8]}"
@@ -133,8 +133,8 @@ class Mirror:
             about = {**about, **wandb_environment.of_one_run()}
             settings.sweep_id = wandb_environment.of_an_agent(self.mode)
         folder.mkdir(exist_ok=True)
-        group = wandb_environment.said("WANDB_RUN_GROUP") or group
-        place = Path(wandb_environment.said("WANDB_DIR") or folder).absolute()
+        group = wandb_environment.variable_value("WANDB_RUN_GROUP") or group
+        place = Path(wandb_environment.variable_value("WANDB_DIR") or folder).absolute()
         place.mkdir(parents=True, exist_ok=True)
         with files_inside(folder / FOLDER), no_arguments(), wandb_environment.read_here():
             run = wandb.init(
@@ -171,7 +171,7 @@ class Mirror:
             run.summary.update({**result.metrics, **summary(result)})
             with files_inside(place / FOLDER):
                 for show in (partial(log_pictures, run, files), partial(log_artifact, run, about, files, result)):
-                    with harmless("a picture or a file"):
+                    with without_errors("a picture or a file"):
                         show()
         finally:
             run.finish(exit_code=0 if result.status in ("ok", "pruned") else 1)
@@ -192,7 +192,7 @@ class Mirror:
         write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
 
 
-def complete(folder: Path, logger: Mapping[str, Any] | None, typed: Typed | None = None) -> None:
+def complete(folder: Path, logger: Mapping[str, Any] | None, typed: TypedCommand | None = None) -> None:
     """Mirrors every run of a sweep that is not mirrored yet, then its baselines.
 
     Args:
@@ -200,12 +200,12 @@ def complete(folder: Path, logger: Mapping[str, Any] | None, typed: Typed | None
         typed: the sweep's command, which says how each of its runs is composed.
     """
     everywhere = (logger or {}).get("_target_") == TARGET
-    for run in runs(folder):
+    for run in recorded_runs(folder):
         if not everywhere and not any(
             one.lstrip("+").startswith(("logger", "experiment")) for one in run.result.overrides
         ):
             continue  # without composing it
-        with harmless():
+        with without_errors():
             cfg = composed(run, logger, typed)
             chosen = cfg.get("logger") or {}
             if chosen.get("_target_") == TARGET:
@@ -218,7 +218,7 @@ def is_single(folder: Path, group: str) -> bool:
     return folder.name == group != folder.parent.name
 
 
-def composed(run: Run, logger: Mapping[str, Any] | None, typed: Typed | None) -> dict[str, Any]:
+def composed(run: RecordedRun, logger: Mapping[str, Any] | None, typed: TypedCommand | None) -> dict[str, Any]:
     """What the command composes the run to; where it has no such run, the sweep's logger alone."""
     try:
         if typed is not None:
@@ -234,7 +234,7 @@ def composed(run: Run, logger: Mapping[str, Any] | None, typed: Typed | None) ->
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """The configuration, as it stands where it cannot be resolved."""
     try:
-        return run_config.plain(cfg)
+        return run_config.plain_dict(cfg)
     except OmegaConfBaseException:
         found: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
         return found
@@ -243,7 +243,7 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 def note(folder: Path) -> Any:
     """What was noted of the W&B run in `folder`; None where there is none, or half of one."""
     try:
-        found = json_of(folder / FOLDER / NOTE)
+        found = read_json(folder / FOLDER / NOTE)
     except (OSError, ValueError):
         return None
     kinds = {"id": str, "mode": str, "latencies": bool}

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from lcomp.config.identity import digest
-from lcomp.record.files import SEAL, sealed, sha256, unsealed, write_atomically
-from lcomp.record.result import ARTIFACT, ENTRY, Curves, finite
+from lcomp.record.files import CHECKSUM_KEY, sha256, verified_content, with_checksum, write_atomically
+from lcomp.record.result import ARTIFACT, ENTRY, Curves, finite_or_none
 
 log = logging.getLogger(__name__)
 FILES = ("weights.pt", ARTIFACT)
@@ -72,7 +72,9 @@ def cached(
             write_atomically(folder / "weights.pt", weights.getvalue())
             export(network, folder / ARTIFACT)
             hashes = {name: sha256(folder / name) for name in FILES}
-            write_atomically(folder / ENTRY, sealed({"seconds": seconds, "sha256": hashes, "epochs": finite(curves)}))
+            write_atomically(
+                folder / ENTRY, with_checksum({"seconds": seconds, "sha256": hashes, "epochs": finite_or_none(curves)})
+            )
         entry_seconds = json.loads((folder / ENTRY).read_text())["seconds"]
         network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     return Baseline(network, folder, entry_seconds)
@@ -85,7 +87,9 @@ def intact(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        entry = unsealed(content) if SEAL.encode() in content else json.loads(content)  # versions before noted none
+        entry = (
+            verified_content(content) if CHECKSUM_KEY.encode() in content else json.loads(content)
+        )  # versions before noted none
         timed = set(entry) == {"seconds", "sha256", "epochs"} and isinstance(entry["seconds"], int | float)
         same = set(entry["sha256"]) == set(FILES) and all(sha256(folder / n) == entry["sha256"][n] for n in FILES)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -55,9 +55,9 @@ def make_network(model: DictConfig, data: Any, seed: int) -> nn.Module:
 
 def check_models(cfg: DictConfig, data: Any, student: nn.Module) -> None:
     """Raises UserError for a network that would train after the baseline and fails, or cannot be exported."""
-    for model in run_config.links(cfg):
+    for model in run_config.intermediate_models(cfg):
         preflight.try_export(make_network(model, data, cfg.seed), model, data)
-    if (model := run_config.student(cfg)) != cfg.model:  # else the baseline is tried, before it trains
+    if (model := run_config.student_config(cfg)) != cfg.model:  # else the baseline is tried, before it trains
         preflight.try_export(student, model, data)
 
 
@@ -71,11 +71,11 @@ def make_baseline(cfg: DictConfig, data: Any, member: int = 0) -> Baseline:
     if perturbed:  # otherwise than what it teaches or becomes
         cfg = copy.deepcopy(cfg)
         cfg.perturb = cfg.baseline.perturb
-    settings, dataset, seed = cfg.baseline.trainer, content_hash.dataset(data), cfg.seed + member
+    settings, dataset, seed = cfg.baseline.trainer, content_hash.dataset_record(data), cfg.seed + member
     defining = {
-        "model": run_config.plain(cfg.model),
-        "trainer": run_config.plain(settings),
-        "data": run_config.learned(cfg),
+        "model": run_config.plain_dict(cfg.model),
+        "trainer": run_config.plain_dict(settings),
+        "data": run_config.training_data_settings(cfg),
         "dataset": dataset,
         "seed": seed,
         "threads": cfg.threads,

@@ -20,7 +20,7 @@ from lcomp.errors import UserError
 from lcomp.modules.baseline import BaselineModule
 from lcomp.record.files import write_atomically
 from lcomp.record.untrusted import check_checkpoint
-from lcomp.techniques.schedule import share_of_training, total_steps
+from lcomp.techniques.schedule import total_steps, training_progress
 from lcomp.techniques.technique import Technique, network_of
 
 CHECKPOINT = "checkpoint.ckpt"
@@ -72,7 +72,7 @@ class Epochs(pl.Callback):
 
     Args:
         report: is given the epoch, from 1, and its validation accuracy, once the schedules of the network's techniques
-            have ended: before, a network is denser than the one that is exported. It raises `Pruned` to give the run
+            have ended: before, a network is denser than the one that is exported. It raises `TrialPruned` to give the run
             up; after the last epoch there is nothing to give up, and it is not asked.
         live: is given the epoch, from 1, and all that was logged of it.
 
@@ -94,9 +94,9 @@ class Epochs(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if "val_accuracy" not in trainer.callback_metrics:  # a module of the user's that logs another
             return
-        settled = max((one.settled for one in techniques_of(trainer)), default=0.0)
+        settled = max((one.export_ready_from for one in techniques_of(trainer)), default=0.0)
         last = (trainer.global_step - 1) / total_steps(trainer)  # techniques act as a step begins
-        if self.report and settled <= last and share_of_training(trainer) < 1:
+        if self.report and settled <= last and training_progress(trainer) < 1:
             self.report(trainer.current_epoch + 1, float(trainer.callback_metrics["val_accuracy"]))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

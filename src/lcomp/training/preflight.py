@@ -20,7 +20,7 @@ from lcomp.data.batches import Keys, children, choose, described, leaves, say
 from lcomp.data.loaders import first_images, last_batch
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
-from lcomp.record.causes import refusing, said
+from lcomp.record.causes import as_user_error, error_message
 from lcomp.runtimes import ONNXRuntime
 from lcomp.training.fit import NotFinite
 
@@ -70,7 +70,7 @@ def initialize(network: nn.Module, name: str, images: Tensor) -> None:
     if not any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
         return
     modes = {module: module.training for module in network.modules()}
-    with refusing(f"{name}: forward on pixels {tuple(images.shape)}"):
+    with as_user_error(f"{name}: forward on pixels {tuple(images.shape)}"):
         network.eval()(images)
     for module in network.modules():
         module.training = modes.get(module, True)
@@ -85,7 +85,7 @@ def keep_logits(network: nn.Module, name: str, images: Tensor, classes: int) -> 
     keys: Keys = ()
     cast = False
     for training in (True, False):
-        with refusing(f"{name}: forward on pixels {tuple(images.shape)}"), torch.no_grad():
+        with as_user_error(f"{name}: forward on pixels {tuple(images.shape)}"), torch.no_grad():
             output = trial.train(training)(images.clone())
         parts = leaves(output)
         logits = {k: v for k, v in parts.items() if isinstance(v, Tensor) and v.shape == (len(images), classes)}
@@ -135,7 +135,7 @@ def learns(network: nn.Module, name: str, images: Tensor, classes: int, last: in
     for size in sizes:
         few = images[:size]
         advice = "; a training batch has one image: choose another batch size, or drop_last=True" if size == 1 else ""
-        with refusing(f"{name}: a training step on pixels {tuple(few.shape)}", advice), torch.enable_grad():
+        with as_user_error(f"{name}: a training step on pixels {tuple(few.shape)}", advice), torch.enable_grad():
             logits = network(few.clone())
             loss = F.cross_entropy(logits, torch.zeros(size, dtype=torch.int64))
             if not loss.requires_grad:
@@ -152,7 +152,7 @@ def answers(network: nn.Module, name: str, images: Tensor) -> None:
     network.eval()
     images = torch.cat([images, images]) * torch.linspace(1, 0.25, 2 * len(images)).view(-1, *[1] * (images.dim() - 1))
     given = images.clone()
-    with refusing(f"{name}: forward on pixels {tuple(given.shape)}"):
+    with as_user_error(f"{name}: forward on pixels {tuple(given.shape)}"):
         logits, again = network(given), network(images.clone())
     if not torch.equal(given, images):
         raise UserError(f"{name}: changes the pixels that it is given; compute new ones (x = x - 1, not x -= 1)")
@@ -162,7 +162,9 @@ def answers(network: nn.Module, name: str, images: Tensor) -> None:
             "from call to call: do that in training alone (if self.training, F.dropout(x, training=self.training))"
         )
     for place in (0, len(images) - 1):
-        with refusing(f"{name}: forward on a single image, pixels {tuple(images[:1].shape)}", "; any number may come"):
+        with as_user_error(
+            f"{name}: forward on a single image, pixels {tuple(images[:1].shape)}", "; any number may come"
+        ):
             alone = network(images[place : place + 1].clone())
         if alone.shape != logits[:1].shape:
             raise UserError(f"{name}: gives {tuple(alone.shape)} for a single image; give {tuple(logits[:1].shape)}")
@@ -188,7 +190,7 @@ def copied(network: nn.Module, name: str) -> nn.Module:
             for key, value in vars(module).items()
             if isinstance(value, Tensor) and not value.is_leaf
         ]
-        what = f"it keeps {kept[0]}, computed in forward: keep {kept[0]}.detach()" if kept else said(error)
+        what = f"it keeps {kept[0]}, computed in forward: keep {kept[0]}.detach()" if kept else error_message(error)
         raise UserError(f"{name}: cannot be copied, as exporting it needs: {what}") from error
 
 
@@ -200,13 +202,13 @@ def try_export(network: nn.Module, model: DictConfig, data: Any) -> None:
         network: accepted, of `model`.
     """
     shape, classes, name = list(data.input_shape), data.num_classes, f"model._target_={model.get('_target_')}"
-    key = json.dumps([run_config.plain(model), shape, classes], sort_keys=True, default=str)
+    key = json.dumps([run_config.plain_dict(model), shape, classes], sort_keys=True, default=str)
     if not is_foreign(model) or key in tried:
         return
     with tempfile.TemporaryDirectory() as folder, isolate_rng(), torch.no_grad():
         path, trial, images = Path(folder) / "trial.onnx", copied(network, name).eval(), first_images(data)
         export(trial, path, shape, classes)
-        with refusing(f"{name}: its exported network", "; it must take any number of images"):
+        with as_user_error(f"{name}: its exported network", "; it must take any number of images"):
             session = ONNXRuntime().session(path)
             given = [torch.from_numpy(session(pixels.numpy())) for pixels in (images, images[:1])]
         if not all(alike(trial(images[: len(logits)]), logits) for logits in given):

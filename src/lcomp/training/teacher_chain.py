@@ -50,7 +50,7 @@ def make_links(cfg: DictConfig, data: Any, teacher: nn.Module, known: Any, objec
         known: whatever the teacher's weights depend on, as JSON-like values.
     """
     links: list[Baseline] = []
-    for place, model in enumerate(run_config.links(cfg)):
+    for place, model in enumerate(run_config.intermediate_models(cfg)):
         links.append(make_link(cfg, data, model, first_seed(cfg) + place, teacher, known, objective))
         teacher, known = links[-1].network, links[-1].folder.name
     return links
@@ -61,12 +61,12 @@ def make_link(
 ) -> Baseline:
     """The cached network of `model` that learned from `teacher`, trained now if there is none."""
     defining = {
-        "model": run_config.plain(model),
+        "model": run_config.plain_dict(model),
         "teacher": known,
         "objective": run_config.without(cfg.kd, *run_config.KD_RUN_KEYS),
-        "trainer": run_config.plain(cfg.trainer),
-        "data": run_config.learned(cfg),
-        "dataset": content_hash.dataset(data),
+        "trainer": run_config.plain_dict(cfg.trainer),
+        "data": run_config.training_data_settings(cfg),
+        "dataset": content_hash.dataset_record(data),
         "seed": [cfg.seed, seed],
         "threads": cfg.threads,
         "code": identity.code_hash([model, cfg.data, cfg.kd]),
@@ -98,4 +98,4 @@ def student_seed(cfg: DictConfig) -> int:
     """The seed of the student's weights: the run's, or, of another one of the baseline's own kind, that after the
     last link's."""
     again = cfg.kd.get("student") == "fresh" or cfg.kd.get("generations", 1) > 1
-    return first_seed(cfg) + len(run_config.links(cfg)) if again else int(cfg.seed)
+    return first_seed(cfg) + len(run_config.intermediate_models(cfg)) if again else int(cfg.seed)

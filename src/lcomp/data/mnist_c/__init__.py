@@ -48,5 +48,5 @@ def corrupt(images: Tensor, name: str, severity: int, *seeds: int) -> Tensor:
     Raises:
         UserError: an unknown name, or a severity that is not 1 to 5.
     """
-    corruption = perturbations.find(name, severity, "MNIST-C", CORRUPTIONS)
-    return corruption(images, severity, perturbations.seeded(*seeds))
+    corruption = perturbations.find_perturbation(name, severity, "MNIST-C", CORRUPTIONS)
+    return corruption(images, severity, perturbations.seeded_generator(*seeds))

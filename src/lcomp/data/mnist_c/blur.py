@@ -30,7 +30,7 @@ def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     return (blur @ (blur @ images).flatten(2).gather(2, order).view_as(images)).clamp_(0, 1)
 
 
-def shuffle(choice: Tensor, reach: int, height: int, width: int) -> Tensor:
+def shuffle(choice: Tensor, radius: int, height: int, width: int) -> Tensor:
     """Which pixel comes to lie where, (N, height * width), after every pixel had its turn, from the last row and column
     to the first, to change places with another one.
 
@@ -40,19 +40,19 @@ def shuffle(choice: Tensor, reach: int, height: int, width: int) -> Tensor:
 
     Args:
         choice: (rounds, rows, columns, N) uint8, below 2 (2 reach)^2; a turn's place is the distance to the image's end
-            less `reach`. The lower half says how far up and left the partner is, from `reach` to 1 - `reach` either
+            less `radius`. The lower half says how far up and left the partner is, from `radius` to 1 - `radius` either
             way; the upper half lets the pixel be.
     """
     _, rows, columns, count = choice.shape
-    away = torch.arange(-reach, reach)
-    partner = torch.cat([(away[:, None] * width + away).flatten(), torch.zeros((2 * reach) ** 2, dtype=torch.long)])
+    away = torch.arange(-radius, radius)
+    partner = torch.cat([(away[:, None] * width + away).flatten(), torch.zeros((2 * radius) ** 2, dtype=torch.long)])
     row, column = torch.arange(rows)[:, None].expand(rows, columns), torch.arange(columns).expand(rows, columns)
-    turn = 2 * reach * row + column
+    turn = 2 * radius * row + column
     waves = [(turn == moment).nonzero(as_tuple=True) for moment in range(int(turn.max()) + 1)]
     order = torch.arange(height * width)[:, None].repeat(1, count)
     for drawn in choice:
         for down, right in waves:
-            here = (height - reach - down) * width + width - reach - right
+            here = (height - radius - down) * width + width - radius - right
             there = here[:, None] + partner.take(drawn[down, right].long())
             own, other = order.index_select(0, here), order.gather(0, there)
             order.index_copy_(0, here, other)
@@ -89,10 +89,10 @@ def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     return torch.empty_like(images).index_copy_(0, order, blurred).clamp_(0, 1)
 
 
-def gaussian(std: float, reach: int | None = None) -> Tensor:
-    """Weights of a Gaussian at -reach to `reach` pixels, by default four standard deviations; their sum is 1."""
-    reach = int(4 * std + 0.5) if reach is None else reach
-    weights = torch.exp(-((torch.arange(-reach, reach + 1) / std) ** 2) / 2)
+def gaussian(std: float, radius: int | None = None) -> Tensor:
+    """Weights of a Gaussian at -reach to `radius` pixels, by default four standard deviations; their sum is 1."""
+    radius = int(4 * std + 0.5) if radius is None else radius
+    weights = torch.exp(-((torch.arange(-radius, radius + 1) / std) ** 2) / 2)
     return weights / weights.sum()
 
 

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from lcomp.data.mnist_c.blur import convolution, gaussian
 
 STRIPE_COLUMNS = (3, 5, 7, 9, 11)
-LINE_REACH = (1.3, 1.8, 2.3, 3.2, 4.5)  # pixels
+LINE_RADIUS = (1.3, 1.8, 2.3, 3.2, 4.5)  # pixels
 CANNY_STD = (0.5, 0.75, 1.0, 1.5, 2.0)
 WEAK, STRONG = 0.1, 0.2  # gradients that continue an edge, and that make one
 ZIGZAG_START, ZIGZAG_STEP = 2, 2.0  # pixels from the image's sides; half a zig's length, and its height
@@ -30,22 +30,22 @@ def stripe(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 def dotted_line(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Adds a white line from a random row at the left to one at the right, two columns drawn after two left out, its
-    width `LINE_REACH` (`ink`)."""
+    width `LINE_RADIUS` (`ink`)."""
     count, _, height, width = images.shape
     first, last = torch.randint(height - 1, (2, count, 1), generator=generator)
     column = torch.arange(width)
     centre = first + (last - first) * column / (width - 1)
     drawn = (column % 4 >= 2) & (column < width - 1)
-    return (images + ink(centre, drawn, height, LINE_REACH[severity - 1])).clamp_(0, 1)
+    return (images + ink(centre, drawn, height, LINE_RADIUS[severity - 1])).clamp_(0, 1)
 
 
 def zigzag(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Adds a white zigzag, 2 pixels high either way and 4 long, along a line from a random row at column 2 to one at
-    most 5 rows away at the third last column, its width `LINE_REACH` (`ink`)."""
+    most 5 rows away at the third last column, its width `LINE_RADIUS` (`ink`)."""
     count, _, height, width = images.shape
     first = torch.randint(height - 1, (count, 1), generator=generator)
     rise = torch.randint(-5, 5, (count, 1), generator=generator)
-    reach, column = LINE_REACH[severity - 1], torch.arange(width)
+    reach, column = LINE_RADIUS[severity - 1], torch.arange(width)
     across, down = corners(rise, width - 1 - 2 * ZIGZAG_START)
     across, down = across + ZIGZAG_START, down + first
     layers = [(torch.zeros(count, width), torch.zeros(count, width, dtype=torch.bool)) for _ in range(2)]
@@ -71,11 +71,11 @@ def corners(rise: Tensor, length: int) -> tuple[Tensor, Tensor]:
     return angle.cos() * across - angle.sin() * down, angle.sin() * across + angle.cos() * down
 
 
-def ink(centre: Tensor, drawn: Tensor, height: int, reach: float) -> Tensor:
+def ink(centre: Tensor, drawn: Tensor, height: int, radius: float) -> Tensor:
     """The white (N, 1, height, width) of a line at row `centre` (N, width) of each column that is `drawn`: at d rows
     from it 1 + ln(1 - d / reach), and never below 0."""
     distance = (torch.arange(height)[:, None] - centre[:, None]).abs()
-    white = (1 - distance / reach).clamp_min_(1 / math.e).log_().add_(1)
+    white = (1 - distance / radius).clamp_min_(1 / math.e).log_().add_(1)
     return (white * drawn.expand_as(centre)[:, None])[:, None].clamp_min_(0)
 
 

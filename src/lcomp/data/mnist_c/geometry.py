@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from lcomp.data.perturbations import signs, warp
+from lcomp.data.perturbations import random_signs, warp
 
 SHEAR_RADIANS = (0.2, 0.4, 0.6, 0.8, 1.0)
 ROTATE_RADIANS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -18,7 +18,7 @@ def shear(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Leans each image by the angle a = `SHEAR_RADIANS`, left or right with equal chance: pixel (x, y) from the centre
     comes from (x - y sin a, y cos a), so that the digit also grows taller by 1 / cos a. (scikit-image's shear of 2019
     is that; today's keeps the height and takes the tangent.)"""
-    angle = SHEAR_RADIANS[severity - 1] * signs(len(images), generator)
+    angle = SHEAR_RADIANS[severity - 1] * random_signs(len(images), generator)
     one, zero = torch.ones(len(images)), torch.zeros(len(images))
     return affine(images, (one, -angle.sin()), (zero, angle.cos()))
 
@@ -31,7 +31,7 @@ def scale(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 def rotate(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Turns each image by `ROTATE_RADIANS`, clockwise or not with equal chance."""
-    angle = ROTATE_RADIANS[severity - 1] * signs(len(images), generator)
+    angle = ROTATE_RADIANS[severity - 1] * random_signs(len(images), generator)
     return affine(images, (angle.cos(), -angle.sin()), (angle.sin(), angle.cos()))
 
 
@@ -40,7 +40,7 @@ def translate(images: Tensor, severity: int, generator: Generator) -> Tensor:
     pixels = TRANSLATE_PIXELS[severity - 1]
     for move in ((pixels, 0), (0, pixels)):
         right, down = move
-        back = signs(len(images), generator)[:, None, None, None] < 0
+        back = random_signs(len(images), generator)[:, None, None, None] < 0
         ahead, behind = (F.pad(images, (x, -x, y, -y)) for x, y in ((right, down), (-right, -down)))
         images = torch.where(back, behind, ahead)
     return images

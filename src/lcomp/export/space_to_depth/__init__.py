@@ -15,17 +15,17 @@ from pathlib import Path
 
 import onnx
 
-from lcomp.export.space_to_depth.candidates import Graph
+from lcomp.export.space_to_depth.candidates import IndexedGraph
 from lcomp.export.space_to_depth.rewriting import rewrite
 from lcomp.record import limits
-from lcomp.record.untrusted import onnx_of
+from lcomp.record.untrusted import read_onnx
 
 log = logging.getLogger(__name__)
 
 
 def rewritten(artifact: Path) -> onnx.ModelProto:
     """The artifact with its convolutions of one channel rewritten; says so in the log where it has none."""
-    model = onnx_of(artifact, limits.WHOLE, linked=True)
+    model = read_onnx(artifact, limits.WHOLE, linked=True)
     if not fold(model):
         log.warning("%s: no convolution of one channel before a 2x2 max-pooling; deployed as it is", artifact)
     return model
@@ -42,7 +42,7 @@ def fold(model: onnx.ModelProto, exactly: bool = False) -> bool:
         Whether there was such a convolution: of stride 1, even height and width before and after it.
     """
     found = False
-    while place := Graph(model).first(exactly):
+    while place := IndexedGraph(model).first_candidate(exactly):
         rewrite(model.graph, place)
         found = True
     if found:

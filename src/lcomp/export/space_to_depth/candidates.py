@@ -17,7 +17,7 @@ FUSED = (["MaxPool", "QuantizeLinear"], ["Relu", "MaxPool", "QuantizeLinear"])  
 
 
 @dataclass(frozen=True)
-class Place:
+class FoldCandidate:
     """A convolution that can be rewritten, with what is around it.
 
     Attributes:
@@ -32,11 +32,11 @@ class Place:
     reader: Any
     stored: tuple[Any, int]
     per_channel: tuple[tuple[Any, int], ...]
-    behind: tuple[Any, ...]
+    followers: tuple[Any, ...]
     padding: tuple[int, int]
 
 
-class Graph:
+class IndexedGraph:
     """A model's graph, by names."""
 
     def __init__(self, model: onnx.ModelProto):
@@ -50,12 +50,14 @@ class Graph:
         self.uses = Counter(name for node in self.nodes for name in node.input)
         self.uses.update(value.name for value in model.graph.output)
 
-    def first(self, exactly: bool) -> Place | None:
+    def first_candidate(self, exactly: bool) -> FoldCandidate | None:
         """The first convolution that `fold` can rewrite."""
-        places = (self.place(node, exactly) for node in self.nodes if node.op_type == "Conv" and self.fits(node))
+        places = (
+            self.candidate(node, exactly) for node in self.nodes if node.op_type == "Conv" and self.is_supported(node)
+        )
         return next((place for place in places if place), None)
 
-    def fits(self, node: Any) -> bool:
+    def is_supported(self, node: Any) -> bool:
         """Whether a convolution reads one channel, at stride 1, and has even sizes on both sides."""
         given = settings(node)
         sizes = [size for name in (node.input[0], node.output[0]) for size in self.shapes.get(name, [])[2:]]
@@ -69,7 +71,7 @@ class Graph:
             and pads[:2] == pads[2:]
         )
 
-    def place(self, node: Any, exactly: bool) -> Place | None:
+    def candidate(self, node: Any, exactly: bool) -> FoldCandidate | None:
         """What has to be known to rewrite a convolution that fits; None where that cannot be."""
         before, decode = (self.producers.get(node.input[slot]) for slot in (0, 1))
         integers = before is not None and before.op_type == "DequantizeLinear" and self.uses[before.output[0]] == 1
@@ -80,16 +82,16 @@ class Graph:
                 per_channel += [(decode, 1), (decode, 2)]
             elif decode.op_type == "Gather":  # by a Cast of indices, the first of which stands for a zero
                 stored = (self.producers[decode.input[1]], 0)
-        behind = tuple(self.behind(node))
+        behind = tuple(self.followers(node))
         kinds = [other.op_type for other in behind]
         held = all(other.input[slot] in self.constants for other, slot in (stored, *per_channel))
         exact = integers and stored[0].op_type == "DequantizeLinear" and kinds in FUSED
         if "MaxPool" not in kinds or not held or (exactly and not exact):
             return None
         pads = settings(node).get("pads", [0] * 4)
-        return Place(node, before if integers else node, stored, tuple(per_channel), behind, (pads[0], pads[1]))
+        return FoldCandidate(node, before if integers else node, stored, tuple(per_channel), behind, (pads[0], pads[1]))
 
-    def behind(self, node: Any) -> Iterator[Any]:
+    def followers(self, node: Any) -> Iterator[Any]:
         """The nodes that follow one another behind `node`: monotone ones, one pooling, up to a quantizer."""
         pooled = False
         while self.uses[node.output[0]] == 1 and node.output[0] in self.readers:

@@ -9,24 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from lcomp.export.space_to_depth.candidates import BLOCK, Place, constants
+from lcomp.export.space_to_depth.candidates import BLOCK, FoldCandidate, constants
 
 GROUPS = BLOCK * BLOCK
 
 
-def rewrite(graph: Any, place: Place) -> None:
-    """Makes `place` what the package's first lines describe."""
-    arrays, convolution = constants(graph), place.convolution
+def rewrite(graph: Any, candidate: FoldCandidate) -> None:
+    """Makes `candidate` what the package's first lines describe."""
+    arrays, convolution = constants(graph), candidate.convolution
 
     def give(node: Any, slot: int, array: NDArray[Any]) -> None:
         name = f"{node.output[0]}.{slot}.widened"
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         node.input[slot] = name
 
-    stored, slot = place.stored
-    weight, pads = widened(arrays[stored.input[slot]], place.padding)
+    stored, slot = candidate.stored
+    weight, pads = widened(arrays[stored.input[slot]], candidate.padding)
     give(stored, slot, weight)
-    for node, slot in place.per_channel:
+    for node, slot in candidate.per_channel:
         if arrays[node.input[slot]].ndim:
             give(node, slot, np.tile(arrays[node.input[slot]], GROUPS))
     kept = [attribute for attribute in convolution.attribute if attribute.name not in ("kernel_shape", "pads")]
@@ -35,10 +35,10 @@ def rewrite(graph: Any, place: Place) -> None:
     convolution.attribute.extend([*kept, *own])
 
     blocks = f"{convolution.output[0]}.blocks"
-    before = helper.make_node("SpaceToDepth", [place.reader.input[0]], [blocks], blocksize=BLOCK)
-    place.reader.input[0] = blocks
-    end, last = place.behind[-1].output[0], convolution
-    for node in place.behind:
+    before = helper.make_node("SpaceToDepth", [candidate.reader.input[0]], [blocks], blocksize=BLOCK)
+    candidate.reader.input[0] = blocks
+    end, last = candidate.followers[-1].output[0], convolution
+    for node in candidate.followers:
         if node.op_type != "MaxPool":
             node.input[0], last = last.output[0], node
     if last.output[0] == end:
@@ -46,10 +46,10 @@ def rewrite(graph: Any, place: Place) -> None:
     groups = [f"{end}.{number}" for number in range(GROUPS)]
     split = helper.make_node("Split", [last.output[0]], groups, axis=1, num_outputs=GROUPS)
     nodes = list(graph.node)
-    nodes.insert(nodes.index(place.reader), before)
-    nodes.insert(nodes.index(place.behind[-1]) + 1, split)
+    nodes.insert(nodes.index(candidate.reader), before)
+    nodes.insert(nodes.index(candidate.followers[-1]) + 1, split)
     nodes.insert(nodes.index(split) + 1, helper.make_node("Max", groups, [end]))
-    nodes.remove(next(node for node in place.behind if node.op_type == "MaxPool"))
+    nodes.remove(next(node for node in candidate.followers if node.op_type == "MaxPool"))
     used = {name for node in nodes for name in node.input}
     tensors = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.node[:], graph.initializer[:]

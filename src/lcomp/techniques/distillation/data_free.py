@@ -48,17 +48,17 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         drawn = self.network(latents)
         controls = drawn[:, :-1].unflatten(1, (self.strokes, CONTROLS, 2)).tanh()
-        middles = torch.einsum("pk,nskd->nspd", self.bernstein, controls).flatten(1, 2)  # (N, strokes x points, 2)
+        points = torch.einsum("pk,nskd->nspd", self.bernstein, controls).flatten(1, 2)  # (N, strokes x points, 2)
         least, most = WIDTHS
         pen = least + (most - least) * drawn[:, -1:].sigmoid()
-        down, across = (self.profile(middles[:, :, axis], pen, side) for axis, side in enumerate(self.shape[1:]))
+        down, across = (self.profile(points[:, :, axis], pen, side) for axis, side in enumerate(self.shape[1:]))
         image = 1 - (-INK * torch.bmm(down.mT, across)).exp()
         return image[:, None].expand(-1, *self.shape)
 
-    def profile(self, middles: Tensor, pen: Tensor, side: int) -> Tensor:
+    def profile(self, centres: Tensor, pen: Tensor, side: int) -> Tensor:
         """How much ink each point (N, P), in -1 to 1, leaves along one axis: (N, P, side); a Gaussian."""
-        pixels = torch.arange(side, device=middles.device) - (side - 1) / 2
-        distance = (middles[:, :, None] * (10 / 28) * side - pixels) * (28 / side)
+        pixels = torch.arange(side, device=centres.device) - (side - 1) / 2
+        distance = (centres[:, :, None] * (10 / 28) * side - pixels) * (28 / side)
         return (-((distance / pen[:, :, None]) ** 2) / 2).exp()
 
 
@@ -78,7 +78,7 @@ def information_loss(logits: Tensor) -> Tensor:
     return (mean.exp() * mean).sum()
 
 
-class Reverse(torch.autograd.Function):
+class GradientReversal(torch.autograd.Function):
     """The identity, whose gradient is multiplied by -weight (Ganin & Lempitsky 2015, eq. 6)."""
 
     @staticmethod
@@ -91,9 +91,9 @@ class Reverse(torch.autograd.Function):
         return -ctx.weight * gradients[0], None
 
 
-def reversed_gradient(x: Tensor, weight: float) -> Tensor:
+def reverse_gradient(x: Tensor, weight: float) -> Tensor:
     """`x`; what lies behind it climbs weight times the loss that whatever reads it descends. 0 detaches."""
-    reversed_: Tensor = Reverse.apply(x, weight) if weight else x.detach()
+    reversed_: Tensor = GradientReversal.apply(x, weight) if weight else x.detach()
     return reversed_
 
 
@@ -105,7 +105,7 @@ class DataFreeDistillation:
 
     The generator also climbs `adversarial` times the student's loss, to draw what the student has not learned yet (Fang
     et al. 2019, "Data-Free Adversarial Distillation", eq. 1 and 4, with this loss for the distance). Both networks move
-    in one backward pass: `reversed_gradient` stands before what the student's loss reads, so the student's own gradient
+    in one backward pass: `reverse_gradient` stands before what the student's loss reads, so the student's own gradient
     is that of its loss alone.
 
     The student also learns images that the generator drew before, `replays` for each new one (as Binici et al. 2022 do,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.distillation.features import FeatureObjective, as_maps, caught
+from lcomp.techniques.distillation.features import FeatureObjective, as_maps, capture_outputs
 from lcomp.techniques.distillation.logit import LogitDistillation
 from lcomp.techniques.distillation.noisy_teacher import TeacherNoise
 from lcomp.techniques.schedule import Window
@@ -96,8 +96,8 @@ class Distillation(nn.Module):
         """
         active = {name: one for name, one in self.parts.items() if one.weight and progress < one.until}
         with (
-            caught(student, [one.student_layer for one in active.values()]) as own,
-            caught(teacher, [one.teacher_layer for one in active.values()]) as given,
+            capture_outputs(student, [one.student_layer for one in active.values()]) as own,
+            capture_outputs(teacher, [one.teacher_layer for one in active.values()]) as given,
         ):
             self._watched = active, own, given
             try:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 
 
 class FeatureObjective(nn.Module):
@@ -50,7 +50,7 @@ class FeatureObjective(nn.Module):
         ]
         self.student_layer, self.teacher_layer = names
         shapes = [
-            shape(network, name, input_shape, f"{self.key}.{role}_layer")
+            feature_shape(network, name, input_shape, f"{self.key}.{role}_layer")
             for network, name, role in zip((student, teacher), names, ("student", "teacher"), strict=True)
         ]
         self.build(*shapes)
@@ -75,12 +75,12 @@ def layer_name(network: nn.Module, name: str | None, key: str) -> str:
             raise UserError(f"{key}=null: {kind} has no Conv2d; the layers are {', '.join(names)}")
         name = convolutions[-1]
     if name not in names:
-        raise UserError(f"{key}={name}: no layer of {kind}; they are {', '.join(names)}{nearest(str(name), names)}")
+        raise UserError(f"{key}={name}: no layer of {kind}; they are {', '.join(names)}{suggestion(str(name), names)}")
     return name
 
 
 @contextmanager
-def caught(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def capture_outputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """While it lasts, every forward pass of `network` leaves the outputs of the layers of those names in the
     dictionary; then no hook is left."""
     found: dict[str, Tensor] = {}
@@ -97,7 +97,7 @@ def caught(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
 
 
 @torch.no_grad()
-def shape(network: nn.Module, name: str, input_shape: Sequence[int], key: str) -> torch.Size:
+def feature_shape(network: nn.Module, name: str, input_shape: Sequence[int], key: str) -> torch.Size:
     """The shape (1, C, H, W) of what that layer gives for one image; leaves the network as it was.
 
     Raises:
@@ -105,7 +105,7 @@ def shape(network: nn.Module, name: str, input_shape: Sequence[int], key: str) -
     """
     modes = {module: module.training for module in network.modules()}
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with caught(network, [name]) as found:
+    with capture_outputs(network, [name]) as found:
         network.eval()(torch.zeros(1, *input_shape, device=device))
     for module, mode in modes.items():
         module.training = mode

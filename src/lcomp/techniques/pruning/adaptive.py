@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.parametrizations import beneath
+from lcomp.techniques.parametrizations import weight_before
 from lcomp.techniques.pruning.mask import Mask
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.schedule import share_of_training
+from lcomp.techniques.schedule import training_progress
 
 
 def pq_index(values: Tensor, p: float = 0.5, q: float = 1.0) -> float:
@@ -27,7 +27,7 @@ def pq_index(values: Tensor, p: float = 0.5, q: float = 1.0) -> float:
     return max(0.0, index)
 
 
-def to_prune(values: Tensor, p: float, q: float, eta: float, gamma: float, beta: float) -> int:
+def prune_count(values: Tensor, p: float, q: float, eta: float, gamma: float, beta: float) -> int:
     """How many of the d values go: floor(d min(gamma (1 - r / d), beta)) with r = d (1 + eta)^(-q / (q - p))
     (1 - I)^(p q / (q - p)), the number that must stay (the same, algorithm 1)."""
     count = values.numel()
@@ -68,10 +68,10 @@ class AdaptivePruning(Pruning):
             )
         self.gamma, self.beta, self.eta, self.p, self.q = gamma, beta, eta, p, q
 
-    def act(self, trainer: pl.Trainer) -> None:
-        progress = share_of_training(trainer)
-        if trainer.global_step % self.every(trainer) == 0 and self.begin <= progress < self.end:
-            self.take()
+    def update_masks(self, trainer: pl.Trainer) -> None:
+        progress = training_progress(trainer)
+        if trainer.global_step % self.update_interval(trainer) == 0 and self.begin <= progress < self.end:
+            self.prune_round()
 
     def unfinished(self, network: nn.Module) -> str:
         return ""  # the weights decide
@@ -80,11 +80,11 @@ class AdaptivePruning(Pruning):
         """Nothing to catch up with: the weights decide."""
 
     @torch.no_grad()
-    def take(self) -> None:
+    def prune_round(self) -> None:
         """One round."""
         for group in [self.masked] if self.scope == "global" else [[layer] for layer in self.masked]:
             masks = [self.mask_of(layer).mask for layer in group]
-            left = torch.cat([beneath(layer, Mask)[mask] for layer, mask in zip(group, masks, strict=True)])
+            left = torch.cat([weight_before(layer, Mask)[mask] for layer, mask in zip(group, masks, strict=True)])
             total = sum(mask.numel() for mask in masks)
-            gone = total - left.numel() + to_prune(left, self.p, self.q, self.eta, self.gamma, self.beta)
-            self.shrink(group, min(self.sparsity, gone / total))
+            gone = total - left.numel() + prune_count(left, self.p, self.q, self.eta, self.gamma, self.beta)
+            self.prune_group(group, min(self.sparsity, gone / total))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.pruning.groups import Channels, close, cut
+from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
 from lcomp.techniques.technique import layers
 
 TOLERANCES = {torch.float64: 1e-6}  # of logits, relative to the largest
@@ -24,7 +24,7 @@ PATTERNS: list[Callable[[int, torch.Generator], Tensor]] = [  # which of so many
 ]
 
 
-class Trial:
+class ChannelRemoval:
     """Tries out on copies of a network whether it bears the loss of channels.
 
     Args:
@@ -38,11 +38,13 @@ class Trial:
     def __init__(self, network: nn.Module, example: Tensor):
         draw = torch.Generator().manual_seed(0)
         images = torch.cat([example[:2].cpu(), torch.rand(2, *example.shape[1:], generator=draw)])
-        self.network, self.images = live(network, images)
+        self.network, self.images = perturbed_copy(network, images)
         self.weights = {name: layer.weight.detach().clone() for name, layer in layers(self.network)}
         self.shared_memory = {id(t): t for t in (*self.network.parameters(), *self.network.buffers())}
 
-    def bearable(self, groups: Sequence[Channels], otherwise: Callable[[Channels], Channels | None]) -> list[Channels]:
+    def removable(
+        self, groups: Sequence[ChannelGroup], otherwise: Callable[[ChannelGroup], ChannelGroup | None]
+    ) -> list[ChannelGroup]:
         """Those of `groups` without whose channels the network computes what it does with them zeroed.
 
         Args:
@@ -51,33 +53,36 @@ class Trial:
         Raises:
             UserError: some pass by themselves, but not together.
         """
-        found = self.passing(groups, otherwise)
-        if len(found) < len(groups) and not self.passes(found):
+        found = self.removable_by_halves(groups, otherwise)
+        if len(found) < len(groups) and not self.are_removable(found):
             raise UserError(
                 f"prune=filter: {type(self.network).__name__} mixes channels outside of its layers; name the layers "
                 "whose filters must stay in prune.exclude"
             )
         return found
 
-    def passing(self, groups: Sequence[Channels], otherwise: Callable[[Channels], Channels | None]) -> list[Channels]:
+    def removable_by_halves(
+        self, groups: Sequence[ChannelGroup], otherwise: Callable[[ChannelGroup], ChannelGroup | None]
+    ) -> list[ChannelGroup]:
         """Those that pass, found by halves."""
-        if self.passes(groups):
+        if self.are_removable(groups):
             return list(groups)
         if len(groups) == 1:
             other = otherwise(groups[0])
-            return [other] if other is not None and other.size > 1 and self.passes([other]) else []
+            return [other] if other is not None and other.size > 1 and self.are_removable([other]) else []
         half = len(groups) // 2
-        return self.passing(groups[:half], otherwise) + self.passing(groups[half:], otherwise)
+        return self.removable_by_halves(groups[:half], otherwise) + self.removable_by_halves(groups[half:], otherwise)
 
-    def passes(self, groups: Sequence[Channels]) -> bool:
+    def are_removable(self, groups: Sequence[ChannelGroup]) -> bool:
         """Whether the network bears the loss of several patterns of the channels of all these groups at once."""
         draw = torch.Generator().manual_seed(0)
         return not groups or all(
-            self.bears(groups, [with_one(pattern(group.size, draw)) for group in groups]) for pattern in PATTERNS
+            self.is_unchanged_without(groups, [at_least_one(pattern(group.size, draw)) for group in groups])
+            for pattern in PATTERNS
         )
 
     @torch.no_grad()
-    def bears(self, groups: Sequence[Channels], kept: Sequence[Tensor]) -> bool:
+    def is_unchanged_without(self, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> bool:
         """Whether the network without channels computes what it does with them zeroed.
 
         Args:
@@ -87,12 +92,12 @@ class Trial:
         masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in self.weights.items()}
         try:
             for group, keeps in zip(groups, kept, strict=True):
-                close(masks, group, keeps)
-            cut(smaller, groups, kept)
-            seen = logits(smaller, self.images)
+                close_masks(masks, group, keeps)
+            cut_channels(smaller, groups, kept)
+            seen = evaluated_logits(smaller, self.images)
             for name, layer in layers(self.network):
                 layer.weight.mul_(masks[name])  # one weight of several layers takes the masks of all
-            return equal(logits(self.network, self.images), seen)
+            return same_logits(evaluated_logits(self.network, self.images), seen)
         except Exception:  # whatever a user's forward raises when channels are missing
             return False
         finally:
@@ -100,7 +105,7 @@ class Trial:
                 layer.weight.copy_(self.weights[name])
 
 
-def with_one(kept: Tensor) -> Tensor:
+def at_least_one(kept: Tensor) -> Tensor:
     """`kept`, or the first where none is."""
     return kept if kept.any() else torch.arange(len(kept)) == 0
 
@@ -114,7 +119,7 @@ def repeatable() -> Iterator[None]:
 
 
 @torch.no_grad()
-def logits(network: nn.Module, images: Tensor) -> Tensor:
+def evaluated_logits(network: nn.Module, images: Tensor) -> Tensor:
     """What an evaluating `network` gives for `images`.
 
     Raises:
@@ -129,7 +134,7 @@ def logits(network: nn.Module, images: Tensor) -> Tensor:
     return seen
 
 
-def equal(one: Tensor, other: Tensor) -> bool:
+def same_logits(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors of logits differ by no more than their precision."""
     if one.shape != other.shape:
         return False
@@ -138,7 +143,7 @@ def equal(one: Tensor, other: Tensor) -> bool:
 
 
 @torch.no_grad()
-def live(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+def perturbed_copy(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
     """A copy of `network`, and the images, in double precision if it computes so; its parameters are moved at random,
     so that none hides what depends on it behind a zero (a residual branch that begins as nothing, a scale of 1e-6)."""
     for dtype, moved in ((torch.float64, True), (torch.float64, False), (images.dtype, True), (images.dtype, False)):
@@ -148,7 +153,7 @@ def live(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
             step = 0.5 if parameter.dim() < 2 else (parameter.numel() / len(parameter)) ** -0.5
             parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter) * step)
         try:
-            seen = logits(trial, images.to(dtype))
+            seen = evaluated_logits(trial, images.to(dtype))
         except UserError:
             raise
         except Exception as error:  # whatever a user's forward raises in another precision than its constants'
@@ -160,14 +165,14 @@ def live(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
     raise UserError(f"prune=filter: {type(network).__name__} cannot be tried out ({cause})")
 
 
-def answers(network: nn.Module, images: Tensor) -> Tensor:
+def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
     """The logits of a copy of `network` that evaluates on the CPU, in double precision if it computes so, so that what
     rounds activations rounds alike where sums are merely added up in another order."""
     one = copy.deepcopy(network).cpu().eval()
     try:
-        return logits(copy.deepcopy(one).double(), images.double())
+        return evaluated_logits(copy.deepcopy(one).double(), images.double())
     except Exception:  # whatever a user's forward raises in another precision than its constants'
-        return logits(one, images)
+        return evaluated_logits(one, images)
 
 
 def first_line(error: Exception) -> str:

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
-from lcomp.techniques.pruning.channel_removal import Trial, first_line, repeatable
-from lcomp.techniques.pruning.groups import Channels, Place, Shared, clusters, merged, sharing
+from lcomp.techniques.pruning.channel_removal import ChannelRemoval, first_line, repeatable
+from lcomp.techniques.pruning.groups import ChannelGroup, ChannelSlice, Shared, clusters, layers_by_weight, merge_groups
 from lcomp.techniques.technique import layers
 
 PER_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)  # what may stand between a filter and its readers
 
 
-def find(network: nn.Module, example: Tensor, exclude: Sequence[str] = ()) -> tuple[list[Channels], list[str]]:
+def find_groups(
+    network: nn.Module, example: Tensor, exclude: Sequence[str] = ()
+) -> tuple[list[ChannelGroup], list[str]]:
     """The groups of `network`, less those that hold its outputs or an excluded layer; and the names of the layers that
     stay whole, because something mixes their channels (a layer norm, a split into heads) or cannot do without one.
 
@@ -32,7 +34,7 @@ def find(network: nn.Module, example: Tensor, exclude: Sequence[str] = ()) -> tu
     Raises:
         UserError: the network cannot be traced, or would compute something else without channels that can go by group.
     """
-    bare = plain(network)
+    bare = plain_copy(network)
     names = {module: name for name, module in bare.named_modules()}
     graph = torch_pruning.DependencyGraph()
     try:
@@ -41,11 +43,11 @@ def find(network: nn.Module, example: Tensor, exclude: Sequence[str] = ()) -> tu
             traced = list(graph.get_all_groups())
     except Exception as error:  # whatever torch-pruning or a user's forward raises
         raise UserError(f"prune=filter: {type(network).__name__} cannot be traced ({first_line(error)})") from error
-    shared, known = sharing(bare), {name for name, _ in layers(bare)}
-    groups: list[Channels] = []
+    shared, known = layers_by_weight(bare), {name for name, _ in layers(bare)}
+    groups: list[ChannelGroup] = []
     stay, mixed = set(), set()
     for items in traced:
-        group = Channels(len(items[0].idxs))
+        group = ChannelGroup(len(items[0].idxs))
         clean = [collect(group, item, names) for item in items]
         if any(is_output(item.dep) for item in items) or any(
             fnmatch(place.module, pattern) for place in group.filters for pattern in exclude
@@ -57,18 +59,18 @@ def find(network: nn.Module, example: Tensor, exclude: Sequence[str] = ()) -> tu
     found, whole = [], []
     for cluster in clusters(groups, shared):
         if not stay & set(cluster):
-            joined = groups[cluster[0]] if len(cluster) == 1 else merged([groups[one] for one in cluster], shared)
+            joined = groups[cluster[0]] if len(cluster) == 1 else merge_groups([groups[one] for one in cluster], shared)
             if not mixed & set(cluster):
                 found.append(joined)
             else:
                 whole += joined.layers
-    trial = Trial(plain(network, hooks=True), example)
-    borne = trial.bearable(found, lambda group: retied(graph, bare, group, names, shared))
+    trial = ChannelRemoval(plain_copy(network, hooks=True), example)
+    borne = trial.removable(found, lambda group: retied_group(graph, bare, group, names, shared))
     left = {name for group in borne for name in group.layers}
     return borne, whole + [name for group in found for name in group.layers if name not in left]
 
 
-def plain(network: nn.Module, hooks: bool = False) -> nn.Module:
+def plain_copy(network: nn.Module, hooks: bool = False) -> nn.Module:
     """A copy without parametrizations and hooks, neither of which torch-pruning sees through; all of it learns.
 
     Args:
@@ -78,7 +80,7 @@ def plain(network: nn.Module, hooks: bool = False) -> nn.Module:
     plain_of: dict[Any, nn.Parameter] = {}  # what several layers share, they still do
     for module in bare.modules():
         for held in (module._forward_pre_hooks, module._forward_hooks):
-            for key in [key for key, hook in held.items() if not hooks or is_own(hook)]:
+            for key in [key for key, hook in held.items() if not hooks or is_own_hook(hook)]:
                 del held[key]
         if parametrize.is_parametrized(
             module
@@ -95,17 +97,17 @@ def plain(network: nn.Module, hooks: bool = False) -> nn.Module:
     return bare
 
 
-def is_own(hook: Any) -> bool:
+def is_own_hook(hook: Any) -> bool:
     """Whether a hook is lcomp's, such as those that round activations."""
     return (getattr(hook, "__module__", None) or "").startswith("lcomp.")
 
 
-def collect(group: Channels, item: Any, names: dict[nn.Module, str]) -> bool:
+def collect(group: ChannelGroup, item: Any, names: dict[nn.Module, str]) -> bool:
     """Adds an item of torch-pruning's to `group`; false where it mixes channels."""
     module = item.dep.target.module
     if module not in names:  # an operation: an addition, a concatenation, a flattening; a parameter is none
         return isinstance(module, nn.Module)
-    place = Place(names[module], torch.tensor(item.idxs), torch.tensor(item.root_idxs), item.dep.handler)
+    place = ChannelSlice(names[module], torch.tensor(item.idxs), torch.tensor(item.root_idxs), item.dep.handler)
     if isinstance(module, PER_CHANNEL):
         group.others.append(place)
     elif isinstance(module, nn.Conv2d | nn.Linear):
@@ -129,12 +131,12 @@ def is_output(dependency: Any) -> bool:
     return not dependency.target.outputs and dependency.handler not in reads
 
 
-def retied(
-    graph: Any, bare: nn.Module, group: Channels, names: dict[nn.Module, str], shared: Shared
-) -> Channels | None:
+def retied_group(
+    graph: Any, bare: nn.Module, group: ChannelGroup, names: dict[nn.Module, str], shared: Shared
+) -> ChannelGroup | None:
     """The group as torch-pruning follows its channels one by one, which sees that a product ties halves of it; None
     where that finds something else than channels."""
-    root, one = group.filters[0], Channels(group.size)
+    root, one = group.filters[0], ChannelGroup(group.size)
     module = bare.get_submodule(root.module)
     for position in root.positions.tolist():
         try:
@@ -143,4 +145,4 @@ def retied(
             return None
         if not all([collect(one, item, names) for item in items]):
             return None
-    return merged([one], shared)
+    return merge_groups([one], shared)

@@ -1,7 +1,7 @@
 """Which weights go first: a weight tensor to scores of the same shape; the lowest are pruned.
 
-A criterion is a function of the weights, or, where it needs gradients, an `Observing` one, which keeps a statistic per
-layer in the mask's buffers, so that a resumed run goes on with it.
+A criterion is a function of the weights, or, where it needs gradients, a `GradientCriterion`, which keeps a statistic
+per layer in the mask's buffers, so that a resumed run goes on with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def random(weight: Tensor, seed: int = 0) -> Tensor:
     return drawn.to(weight.device)
 
 
-class Observing:
+class GradientCriterion:
     """A criterion that watches the gradients of every optimizer step.
 
     Masks are then updated after a step's backward pass, not before its forward pass: the first needs a gradient.
@@ -46,7 +46,7 @@ class Observing:
         return weight
 
 
-class Averaging(Observing):
+class AveragedCriterion(GradientCriterion):
     """An observing criterion with a moving average, a <- m a + (1 - m) x.
 
     Args:
@@ -62,7 +62,7 @@ class Averaging(Observing):
         self.momentum = momentum
 
 
-class Taylor(Averaging):
+class Taylor(AveragedCriterion):
     """(g w)^2, averaged: the squared first-order change of the loss when w becomes 0 (Molchanov et al. 2019, eq. 8)."""
 
     def observe(self, statistic: Tensor, weight: Tensor, gradient: Tensor) -> None:
@@ -72,7 +72,7 @@ class Taylor(Averaging):
         return statistic
 
 
-class OptimalBrainDamage(Averaging):
+class OptimalBrainDamage(AveragedCriterion):
     """h w^2 / 2 with a diagonal Hessian (LeCun et al. 1990, eq. 5): the averaged g^2, the diagonal of the empirical
     Fisher matrix."""
 
@@ -83,7 +83,7 @@ class OptimalBrainDamage(Averaging):
         return statistic * weight.square() / 2
 
 
-class Movement(Observing):
+class Movement(GradientCriterion):
     """-w g, summed over the steps: weights that training moves away from zero stay (Sanh et al. 2020, eq. 2)."""
 
     def observe(self, statistic: Tensor, weight: Tensor, gradient: Tensor) -> None:
@@ -93,7 +93,7 @@ class Movement(Observing):
         return statistic
 
 
-class OptimalBrainSurgeon(Averaging):
+class OptimalBrainSurgeon(AveragedCriterion):
     """w_q^2 / (2 [F^-1]_qq), and the others move so that the loss rises least: dw = -F^-1_Q (F^-1_QQ)^-1 w_Q (Hassibi &
     Stork 1993, eq. 5; for several at once, Kurtic et al. 2022, eq. 5).
 

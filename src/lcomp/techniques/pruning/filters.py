@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
-from lcomp.techniques.inspection import stored
-from lcomp.techniques.parametrizations import apart, chain, original
+from lcomp.techniques.inspection import stored_tensors
+from lcomp.techniques.parametrizations import chain, independent_copy, original_weight
 from lcomp.techniques.pruning import channels, criteria, schedules
-from lcomp.techniques.pruning.channel_removal import answers, equal, first_line
-from lcomp.techniques.pruning.criteria import Observing
-from lcomp.techniques.pruning.groups import Channels, close, cut
-from lcomp.techniques.pruning.mask import shrink
+from lcomp.techniques.pruning.channel_removal import first_line, predict_logits, same_logits
+from lcomp.techniques.pruning.criteria import GradientCriterion
+from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
+from lcomp.techniques.pruning.mask import prune_masks
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.technique import Layer, layers, network_of, pixels_of, warn_of_others
 
@@ -58,7 +58,7 @@ class FilterPruning(Pruning):
         end: float = 0.75,
         interval: int = 100,
         schedule: Callable[[float, float, float], float] = schedules.cubic,
-        criterion: Callable[[Tensor], Tensor] | Observing = criteria.magnitude,
+        criterion: Callable[[Tensor], Tensor] | GradientCriterion = criteria.magnitude,
         scope: str = "global",
         sparsities: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
@@ -66,7 +66,7 @@ class FilterPruning(Pruning):
         super().__init__(
             sparsity, initial_sparsity, begin, end, interval, schedule, criterion, scope, sparsities, exclude
         )
-        self.groups: list[Channels] | None = None  # known with the first image
+        self.groups: list[ChannelGroup] | None = None  # known with the first image
         self.example = torch.empty(0)
         self.named_whole: set[str] = set()
 
@@ -75,21 +75,21 @@ class FilterPruning(Pruning):
         compares a copy."""
         super().check(network, example)
         for name, layer in layers(network):
-            if not stored(layer):
+            if not stored_tensors(layer):
                 raise UserError(f"prune=filter: a hook computes the weight of {name}; make that permanent first")
         if example is not None:
-            trial, technique = apart(network), copy.copy(self)
+            trial, technique = independent_copy(network), copy.copy(self)
             technique.criterion = criteria.magnitude
             technique.attach(trial)
-            technique.find(trial, example)
+            technique.find_groups(trial, example)
             technique.prune(self.sparsity)
             technique.finalize(trial)
 
     def reason_against(self, name: str, layer: Layer) -> str | None:
         return None  # whether filters can go is tried out
 
-    def meet(self, network: nn.Module) -> None:
-        """Groups of channels are ranked, which `find` learns of."""
+    def observe_network(self, network: nn.Module) -> None:
+        """Groups of channels are ranked, which `find_groups` learns of."""
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
@@ -101,19 +101,19 @@ class FilterPruning(Pruning):
         self.named, self.groups = dict(layers(network)), None
         self.masked = list(self.named.values())  # excluded ones too: they read what others no longer write
         for layer in self.masked:
-            self.mask(layer)
+            self.register_mask(layer)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         if self.groups is None:
-            self.find(network_of(pl_module), pixels_of(pl_module, batch))
+            self.find_groups(network_of(pl_module), pixels_of(pl_module, batch))
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
-    def find(self, network: nn.Module, example: Tensor) -> None:
+    def find_groups(self, network: nn.Module, example: Tensor) -> None:
         """Learns from images (N, C, H, W) which channels can only go together."""
         self.example = example[:IMAGES].detach().cpu().clone()
-        self.groups, whole = channels.find(network, self.example, self.exclude)
+        self.groups, whole = channels.find_groups(network, self.example, self.exclude)
         reason = f"{', '.join(whole)}: something mixes their channels"
         if not self.groups:
             cause = f"; it keeps those of {reason}" if whole else ""
@@ -128,9 +128,9 @@ class FilterPruning(Pruning):
                 raise UserError(
                     f"prune.sparsities: the outputs of '{pattern}' stay; those of {', '.join(filters)} can go"
                 )
-        self.ranked, self.own = self.groups, [self.own_sparsity_of(group) for group in self.groups]
+        self.ranked, self.own_sparsities = self.groups, [self.own_sparsity_of(group) for group in self.groups]
 
-    def own_sparsity_of(self, group: Channels) -> float | None:
+    def own_sparsity_of(self, group: ChannelGroup) -> float | None:
         """The sparsity that was asked for the group's layers alone, if one was."""
         asked = {place.module: self.own_sparsity(place.module) for place in group.filters}
         values = {value for value in asked.values() if value is not None}
@@ -138,20 +138,20 @@ class FilterPruning(Pruning):
             raise UserError(f"prune.sparsities: {', '.join(asked)} go together; give them one value, not {values}")
         return next(iter(values), None)
 
-    def shrink(self, group: Sequence[Channels], sparsity: float) -> None:  # type: ignore[override]
+    def prune_group(self, group: Sequence[ChannelGroup], sparsity: float) -> None:  # type: ignore[override]
         """Brings groups of channels that are ranked together to `sparsity`, and closes their masks."""
         if not group:
             return
-        kept = [self.kept(one) for one in group]
+        kept = [self.kept_channels(one) for one in group]
         scores = [self.importance(one, keeps) for one, keeps in zip(group, kept, strict=True)]
         least = 1 - len(group) / sum(one.size for one in group)  # one of each must stay
         masks = {name: self.mask_of(layer).mask.clone() for name, layer in self.named.items()}
-        for one, keeps in zip(group, shrink(kept, scores, min(sparsity, least)), strict=True):
-            close(masks, one, keeps)
+        for one, keeps in zip(group, prune_masks(kept, scores, min(sparsity, least)), strict=True):
+            close_masks(masks, one, keeps)
         for name, layer in self.named.items():
-            self.update(layer, masks[name])
+            self.set_mask(layer, masks[name])
 
-    def kept(self, group: Channels) -> Tensor:
+    def kept_channels(self, group: ChannelGroup) -> Tensor:
         """(size,): which of the group's channels are left, as the masks of its layers say."""
         kept = torch.ones(group.size, dtype=torch.bool)
         for place in group.filters:
@@ -160,7 +160,7 @@ class FilterPruning(Pruning):
             kept[place.channels] = rows[place.positions]
         return kept
 
-    def importance(self, group: Channels, kept: Tensor) -> Tensor:
+    def importance(self, group: ChannelGroup, kept: Tensor) -> Tensor:
         """(size,): the criterion's scores, summed over the filters of each channel, relative to the mean over those
         that are left, so that groups of layers of any size compare; infinite for the highest."""
         total = torch.zeros(group.size, device=kept.device)
@@ -177,19 +177,19 @@ class FilterPruning(Pruning):
         asked = (
             sum(
                 min(self.sparsity if own is None else own, 1 - 1 / one.size) * one.size
-                for one, own in zip(groups, self.own, strict=True)
+                for one, own in zip(groups, self.own_sparsities, strict=True)
             )
             if groups
             else 0
         )
-        gone, total = sum(int((~self.kept(one)).sum()) for one in groups), sum(one.size for one in groups)
+        gone, total = sum(int((~self.kept_channels(one)).sum()) for one in groups), sum(one.size for one in groups)
         if gone >= asked - len(groups) / 2:
             return ""
         return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {asked / total:.3g} that were to be"
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         found: dict[str, float] = {}
-        kept = [self.kept(group) for group in self.groups or ()]
+        kept = [self.kept_channels(group) for group in self.groups or ()]
         for group, keeps in zip(self.groups or (), kept, strict=True):
             found |= {f"sparsity/{place.module}": 1 - float(keeps.float().mean()) for place in group.filters}
         return {"sparsity": 1 - float(torch.cat(kept).float().mean())} | found if kept else {}
@@ -204,45 +204,45 @@ class FilterPruning(Pruning):
             example = next(iter(calibration), None)
             if example is None:
                 raise UserError("prune=filter needs an image to trace: finalize(calibration=batches of pixels)")
-            self.find(network, example)
+            self.find_groups(network, example)
         assert self.groups is not None
-        kept = [self.kept(group) for group in self.groups]
-        expected = answers(network, self.example)
+        kept = [self.kept_channels(group) for group in self.groups]
+        expected = predict_logits(network, self.example)
         network = super().finalize(network)
         try:
             self.remove(network, kept, masks)
-            seen = answers(network, self.example)
+            seen = predict_logits(network, self.example)
         except Exception as error:  # whatever torch-pruning or a user's forward raises when filters are missing
-            raise self.wrong(network, f"fails without its filters ({first_line(error)})") from error
-        if not equal(expected, seen):
-            raise self.wrong(network, "computes something else without its filters than with them zeroed")
+            raise self.error(network, f"fails without its filters ({first_line(error)})") from error
+        if not same_logits(expected, seen):
+            raise self.error(network, "computes something else without its filters than with them zeroed")
         return network
 
     def remove(self, network: nn.Module, kept: Sequence[Tensor], masks: Mapping[str, Tensor]) -> None:
         """Cuts what the masks closed, and the parametrizations with it."""
         assert self.groups is not None
-        others = {layer: take_off(layer) for layer in self.named.values()}
-        cut(network, self.groups, kept)
+        others = {layer: detach_parametrizations(layer) for layer in self.named.values()}
+        cut_channels(network, self.groups, kept)
         for (layer, ones), mask in zip(others.items(), masks.values(), strict=True):
-            put_on(layer, ones, mask)
+            attach_parametrizations(layer, ones, mask)
 
     @staticmethod
-    def wrong(network: nn.Module, what: str) -> UserError:
+    def error(network: nn.Module, what: str) -> UserError:
         kind, advice = type(network).__name__, "name the layers whose filters must stay in prune.exclude"
         return UserError(f"prune=filter: {kind} {what}; {advice}")
 
 
-def take_off(layer: Layer) -> list[nn.Module]:
+def detach_parametrizations(layer: Layer) -> list[nn.Module]:
     """Leaves a plain layer; returns the parametrizations that were on its weight."""
     ones = chain(layer)
     if ones:
-        weight = original(layer).detach().clone()
+        weight = original_weight(layer).detach().clone()
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
         layer.weight.copy_(weight)
     return ones
 
 
-def put_on(layer: Layer, ones: Sequence[nn.Module], mask: Tensor) -> None:
+def attach_parametrizations(layer: Layer, ones: Sequence[nn.Module], mask: Tensor) -> None:
     """Puts parametrizations on a layer that became smaller; what they hold for each output, input or weight is cut too.
 
     Args:

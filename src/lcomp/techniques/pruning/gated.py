@@ -11,7 +11,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.schedule import Window, share_of_training, total_steps
+from lcomp.techniques.schedule import Window, total_steps, training_progress
 
 STATE = ("reached", "best", "is_open", "last_step")  # in a checkpoint
 
@@ -33,13 +33,13 @@ class GatedPruning(Pruning):
         self.tolerance, self.monitor = tolerance, monitor
         self.reached, self.best, self.is_open, self.last_step = self.initial_sparsity, 0.0, True, -1
 
-    def act(self, trainer: pl.Trainer) -> None:
-        step, progress = trainer.global_step, share_of_training(trainer)
+    def update_masks(self, trainer: pl.Trainer) -> None:
+        step, progress = trainer.global_step, training_progress(trainer)
         acted = step == self.last_step  # several batches can make one step
-        if acted or step % self.every(trainer) or not self.begin <= progress < self.end or not self.is_open:
+        if acted or step % self.update_interval(trainer) or not self.begin <= progress < self.end or not self.is_open:
             return
         self.last_step = step
-        updates = max(1, int((self.end - self.begin) * total_steps(trainer)) // self.every(trainer))
+        updates = max(1, int((self.end - self.begin) * total_steps(trainer)) // self.update_interval(trainer))
         self.reached = min(self.sparsity, self.reached + (self.sparsity - self.initial_sparsity) / updates)
         self.prune(self.reached)
 

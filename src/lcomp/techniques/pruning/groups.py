@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Place:
+class ChannelSlice:
     """Where a group's channels lie in one module.
 
     Args:
@@ -30,7 +30,7 @@ class Place:
 
 
 @dataclass
-class Channels:
+class ChannelGroup:
     """A group of channels: one can go only where it goes in all of these places.
 
     Args:
@@ -41,9 +41,9 @@ class Channels:
     """
 
     size: int
-    filters: list[Place] = field(default_factory=list)
-    readers: list[Place] = field(default_factory=list)
-    others: list[Place] = field(default_factory=list)
+    filters: list[ChannelSlice] = field(default_factory=list)
+    readers: list[ChannelSlice] = field(default_factory=list)
+    others: list[ChannelSlice] = field(default_factory=list)
 
     @property
     def layers(self) -> list[str]:
@@ -55,7 +55,7 @@ Shared = dict[str, str]  # a layer whose weight another has too, by name: the fi
 Spot = tuple[str, str, int]  # (role, module or the first that shares its weight, position)
 
 
-def sharing(network: nn.Module) -> Shared:
+def layers_by_weight(network: nn.Module) -> Shared:
     """Which layers hold one weight."""
     holders = defaultdict(list)
     for name, module in network.named_modules():
@@ -65,7 +65,7 @@ def sharing(network: nn.Module) -> Shared:
     return {name: names[0] for names in holders.values() if len(names) > 1 for name in names}
 
 
-def spots(group: Channels, shared: Shared) -> Iterable[tuple[Spot, int]]:
+def channel_spots(group: ChannelGroup, shared: Shared) -> Iterable[tuple[Spot, int]]:
     """Every place that a channel of `group` takes, with the channel."""
     for role, places in (("filter", group.filters), ("reader", group.readers), ("other", group.others)):
         for place in places:
@@ -74,7 +74,7 @@ def spots(group: Channels, shared: Shared) -> Iterable[tuple[Spot, int]]:
                 yield (role, name, position), channel
 
 
-def components(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
+def connected_components(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
     """The connected component, from 0 in the order of its first member, of each of `count` things."""
     parents = list(range(count))
 
@@ -90,56 +90,56 @@ def components(count: int, links: Iterable[tuple[int, int]]) -> list[int]:
     return [numbers.setdefault(root(one), len(numbers)) for one in range(count)]
 
 
-def clusters(groups: Sequence[Channels], shared: Shared) -> list[list[int]]:
+def clusters(groups: Sequence[ChannelGroup], shared: Shared) -> list[list[int]]:
     """Which of `groups`, by number, layers with one weight tie together."""
     first: dict[Spot, int] = {}
     links = [
         (first.setdefault(spot, number), number)
         for number, group in enumerate(groups if shared else ())
-        for spot, _ in spots(group, shared)
+        for spot, _ in channel_spots(group, shared)
         if spot[1] in shared
     ]
     found: dict[int, list[int]] = defaultdict(list)
-    for number, component in enumerate(components(len(groups), links)):
+    for number, component in enumerate(connected_components(len(groups), links)):
         found[component].append(number)
     return list(found.values())
 
 
-def merged(groups: Sequence[Channels], shared: Shared) -> Channels:
+def merge_groups(groups: Sequence[ChannelGroup], shared: Shared) -> ChannelGroup:
     """One group of the channels of several, in which those that take one place are one channel."""
     first: dict[Spot, int] = {}
     starts = [0, *accumulate(group.size for group in groups)]
     links = [
         (first.setdefault(spot, start + channel), start + channel)
         for start, group in zip(starts, groups, strict=False)
-        for spot, channel in spots(group, shared)
+        for spot, channel in channel_spots(group, shared)
     ]
-    number = torch.tensor(components(starts[-1], links))
-    one = Channels(int(number.max()) + 1)
+    number = torch.tensor(connected_components(starts[-1], links))
+    one = ChannelGroup(int(number.max()) + 1)
     for start, group in zip(starts, groups, strict=False):
         for mine, theirs in ((one.filters, group.filters), (one.readers, group.readers), (one.others, group.others)):
             mine += [replace(place, channels=number[start + place.channels]) for place in theirs]
-    return Channels(one.size, together(one.filters), together(one.readers), together(one.others))
+    return ChannelGroup(one.size, merge_slices(one.filters), merge_slices(one.readers), merge_slices(one.others))
 
 
-def together(places: Iterable[Place]) -> list[Place]:
+def merge_slices(places: Iterable[ChannelSlice]) -> list[ChannelSlice]:
     """One place for each module and what is taken out of it, each position once."""
     found: dict[Any, dict[int, int]] = defaultdict(dict)
     for place in places:
         found[place.module, place.remove] |= dict(zip(place.positions.tolist(), place.channels.tolist(), strict=True))
     return [
-        Place(module, torch.tensor(list(channels)), torch.tensor(list(channels.values())), remove)
+        ChannelSlice(module, torch.tensor(list(channels)), torch.tensor(list(channels.values())), remove)
         for (module, remove), channels in found.items()
     ]
 
 
-def cut(network: nn.Module, groups: Sequence[Channels], kept: Sequence[Tensor]) -> None:
+def cut_channels(network: nn.Module, groups: Sequence[ChannelGroup], kept: Sequence[Tensor]) -> None:
     """Takes channels out of a plain `network`, in place.
 
     Args:
         kept: for each group a boolean tensor (size,); false takes a channel away.
     """
-    shared = sharing(network)
+    shared = layers_by_weight(network)
     gone: dict[Any, set[int]] = defaultdict(set)
     for group, keeps in zip(groups, kept, strict=True):
         for place in (*group.filters, *group.readers, *group.others):
@@ -151,7 +151,7 @@ def cut(network: nn.Module, groups: Sequence[Channels], kept: Sequence[Tensor]) 
         network.get_submodule(name).weight = network.get_submodule(first).weight
 
 
-def close(masks: dict[str, Tensor], group: Channels, kept: Tensor) -> None:
+def close_masks(masks: dict[str, Tensor], group: ChannelGroup, kept: Tensor) -> None:
     """Makes the masks of layers, by name, false where the group's channels that are not kept leave a layer and where
     they enter the next, in place: what lies between (a bias, a batch norm, an activation) no longer matters."""
     for place in group.filters:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lcomp.errors import UserError, nearest
+from lcomp.errors import UserError, suggestion
 from lcomp.techniques import layer_graph
-from lcomp.techniques.pruning.channel_removal import first_line, logits
-from lcomp.techniques.pruning.channels import is_own
+from lcomp.techniques.pruning.channel_removal import evaluated_logits, first_line
+from lcomp.techniques.pruning.channels import is_own_hook
 from lcomp.techniques.technique import Technique
 
 
@@ -42,14 +42,14 @@ class LayerPruning(Technique):
             if layer not in names:
                 parent = layer.rpartition(".")[0]
                 beside = [name for name in names if name.rpartition(".")[0] == parent]
-                hint = nearest(layer, names) or (f"; there are {', '.join(beside)}" if beside else "")
+                hint = suggestion(layer, names) or (f"; there are {', '.join(beside)}" if beside else "")
                 raise UserError(f"prune.layers: {layer} is no part of {type(network).__name__}{hint}")
             for other in self.layers:
                 if layer.startswith(f"{other}."):
                     raise UserError(f"prune.layers: {layer} goes with {other}; name one of them")
             for inner, module in network.get_submodule(layer).named_modules():
                 hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-                if inner and not all(is_own(hook) for hook in hooks):
+                if inner and not all(is_own_hook(hook) for hook in hooks):
                     raise UserError(f"prune.layers: a hook on {layer}.{inner} would go with {layer}; remove it first")
         if example is not None:
             self.try_out(network, example)
@@ -58,10 +58,10 @@ class LayerPruning(Technique):
         """Raises UserError unless a copy without the layers gives as many logits, and calls what stands for them."""
         whole, less = (copy.deepcopy(network).cpu().eval() for _ in range(2))
         self.prepare(less)
-        before, calls = watched(whole, self.layers, example.cpu())
+        before, calls = count_calls(whole, self.layers, example.cpu())
         cause = ""
         try:
-            after, left = watched(less, self.layers, example.cpu())
+            after, left = count_calls(less, self.layers, example.cpu())
             if after.shape != before.shape:
                 cause = f"it gives {tuple(after.shape)}, not {tuple(before.shape)}"
             for name in self.layers:
@@ -82,10 +82,10 @@ class LayerPruning(Technique):
         for name in self.layers:
             removed = network.get_submodule(name)
             if not isinstance(removed, nn.Identity):
-                identity = standing_for(removed, name)
+                identity = identity_for(removed, name)
                 for other, module in list(network.named_modules(remove_duplicate=False)):
                     if module is removed:
-                        layer_graph.replace(network, other, identity)
+                        layer_graph.replace_module(network, other, identity)
 
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
         for name in self.layers:
@@ -95,20 +95,20 @@ class LayerPruning(Technique):
         return network
 
 
-def standing_for(removed: nn.Module, name: str) -> nn.Identity:
+def identity_for(removed: nn.Module, name: str) -> nn.Identity:
     """An identity that checks its first input and carries the user's hooks of what it replaces."""
     identity = nn.Identity()
     identity.register_forward_pre_hook(SameShape(name, removed), with_kwargs=True)
     for key, hook in removed._forward_pre_hooks.items():
-        if not is_own(hook):
+        if not is_own_hook(hook):
             identity.register_forward_pre_hook(hook, with_kwargs=key in removed._forward_pre_hooks_with_kwargs)
     for key, hook in removed._forward_hooks.items():
-        if not is_own(hook):
+        if not is_own_hook(hook):
             identity.register_forward_hook(hook, with_kwargs=key in removed._forward_hooks_with_kwargs)
     return identity
 
 
-def watched(network: nn.Module, names: Sequence[str], example: Tensor) -> tuple[Tensor, dict[str, int]]:
+def count_calls(network: nn.Module, names: Sequence[str], example: Tensor) -> tuple[Tensor, dict[str, int]]:
     """The logits, and how often each of the named submodules is called for them."""
     calls = dict.fromkeys(names, 0)
 
@@ -116,7 +116,7 @@ def watched(network: nn.Module, names: Sequence[str], example: Tensor) -> tuple[
         return lambda module, arguments, output: calls.update({name: calls[name] + 1})
 
     handles = [network.get_submodule(name).register_forward_hook(count(name)) for name in names]
-    seen = logits(network, example)
+    seen = evaluated_logits(network, example)
     for handle in handles:
         handle.remove()
     return seen, calls

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.parametrizations import original
+from lcomp.techniques.parametrizations import original_weight
 from lcomp.techniques.pruning import criteria, schedules
-from lcomp.techniques.pruning.criteria import Observing
+from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.schedule import Window, total_steps
 from lcomp.techniques.technique import network_of
@@ -48,7 +48,7 @@ class LotteryTicket(Pruning):
         sparsity: float = 0.8,
         rounds: int = 4,
         rewind: float = 0.05,
-        criterion: Callable[[Tensor], Tensor] | Observing = criteria.magnitude,
+        criterion: Callable[[Tensor], Tensor] | GradientCriterion = criteria.magnitude,
         scope: str = "global",
         exclude: Sequence[str] = (),
     ):
@@ -64,7 +64,7 @@ class LotteryTicket(Pruning):
     @torch.no_grad()
     def prepare(self, network: nn.Module) -> None:
         if not hasattr(network, ROUND):
-            for name, value in list(state(network)):
+            for name, value in list(unmasked_state(network)):
                 network.register_buffer(EARLY + name, value.detach().clone())
             network.register_buffer(ROUND, torch.tensor(-1))
         super().prepare(network)
@@ -75,7 +75,7 @@ class LotteryTicket(Pruning):
         network, step = network_of(pl_module), trainer.global_step * (self.rounds + 1)
         total, over = total_steps(trainer), network.get_buffer(ROUND)
         if over < 0 and step >= self.rewind * total:
-            self.keep(network)
+            self.keep_state(network)
         while 0 <= over < self.rounds and step >= (int(over) + 1) * total:
             self.end_round(network)
             for optimizer in trainer.optimizers:
@@ -90,14 +90,14 @@ class LotteryTicket(Pruning):
         rounds = f"prune.rounds: {over} of {self.rounds} are over" if over < self.rounds else ""
         return ", ".join(filter(None, [rounds, super().unfinished(network)]))
 
-    def act(self, trainer: pl.Trainer) -> None:
+    def update_masks(self, trainer: pl.Trainer) -> None:
         """Nothing between rounds; these end before a forward pass, whatever the criterion, since a gradient at the
         weights as they were must not move those that have returned."""
 
     @torch.no_grad()
-    def keep(self, network: nn.Module) -> None:
+    def keep_state(self, network: nn.Module) -> None:
         """Keeps what the network is now, to return to."""
-        for early, value in remembered(network):
+        for early, value in kept_and_current(network):
             early.copy_(value)
         network.get_buffer(ROUND).fill_(0)
 
@@ -107,11 +107,11 @@ class LotteryTicket(Pruning):
         number = int(network.get_buffer(ROUND)) + 1
         last = number == self.rounds
         self.prune(self.sparsity if last else schedules.exponential(number / self.rounds, 0.0, self.sparsity))
-        for early, value in remembered(network):
+        for early, value in kept_and_current(network):
             value.copy_(early)
-        if isinstance(self.criterion, Observing):
+        if isinstance(self.criterion, GradientCriterion):
             for layer in self.masked:
-                self.mask_of(layer).statistic.copy_(self.criterion.statistic(original(layer)))
+                self.mask_of(layer).statistic.copy_(self.criterion.statistic(original_weight(layer)))
         network.get_buffer(ROUND).fill_(number)
 
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
@@ -121,15 +121,15 @@ class LotteryTicket(Pruning):
         return super().finalize(network, calibration)
 
 
-def state(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def unmasked_state(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters and buffers; a masked weight under the name that it has without its mask, and slashes for dots."""
     for name, value in chain(network.named_parameters(), network.named_buffers()):
         yield name.replace(".parametrizations.weight.original", ".weight").replace(".", "/"), value
 
 
-def remembered(network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+def kept_and_current(network: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     """What was kept and what is now, of all that the network had when it was prepared."""
     kept = {name: value for name, value in network.named_buffers(recurse=False) if name.startswith(EARLY)}
-    for name, value in state(network):
+    for name, value in unmasked_state(network):
         if EARLY + name in kept:
             yield kept[EARLY + name], value

@@ -32,7 +32,7 @@ class Mask(Parametrization):
         return weight
 
 
-def shrink(masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+def prune_masks(masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
     """Masks with exactly round(sparsity x weights) zeros over all of them together.
 
     Weights already pruned stay pruned (their scores count as the lowest); among the rest the lowest scores go, ties in

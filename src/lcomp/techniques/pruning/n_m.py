@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lcomp.errors import UserError
 from lcomp.techniques.pruning import criteria, schedules
-from lcomp.techniques.pruning.criteria import Observing
+from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.pruning import Pruning
 
 
@@ -35,7 +35,7 @@ class NMPruning(Pruning):
         begin: float = 0.0,
         end: float = 0.5,
         interval: int = 100,
-        criterion: Callable[[Tensor], Tensor] | Observing = criteria.magnitude,
+        criterion: Callable[[Tensor], Tensor] | GradientCriterion = criteria.magnitude,
         exclude: Sequence[str] = (),
     ):
         if not 1 <= n < m:
@@ -44,14 +44,14 @@ class NMPruning(Pruning):
         super().__init__(1 - n / m, 0.0, begin, end, interval, schedules.linear, criterion, "layer", exclude=exclude)
         self.needed = m - n  # a weight of each group after another
 
-    def asked(self, name: str, mask: Tensor) -> float:
+    def target_count(self, name: str, mask: Tensor) -> float:
         return len(mask) * (mask[0].numel() // self.m) * (self.m - self.n)
 
-    def shrunk(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+    def pruned_masks(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
         gone = min(self.m - self.n, int(sparsity * self.m + 1e-6))
-        return [self.patterned(mask, score, gone) for mask, score in zip(masks, scores, strict=True)]
+        return [self.n_m_mask(mask, score, gone) for mask, score in zip(masks, scores, strict=True)]
 
-    def patterned(self, mask: Tensor, scores: Tensor, gone: int) -> Tensor:
+    def n_m_mask(self, mask: Tensor, scores: Tensor, gone: int) -> Tensor:
         """The mask with `gone` weights of each group away: those that are already, then the lowest scores."""
         outputs = len(mask)
         whole = mask[0].numel() // self.m * self.m

@@ -11,14 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lcomp.errors import UserError, one_of
+from lcomp.errors import UserError, validate_choice
 from lcomp.techniques import inspection
 from lcomp.techniques.gradients import gradient
-from lcomp.techniques.parametrizations import Parametrization, bake, beneath, chain, original, parametrization
+from lcomp.techniques.parametrizations import (
+    Parametrization,
+    bake,
+    chain,
+    original_weight,
+    parametrization,
+    weight_before,
+)
 from lcomp.techniques.pruning import criteria, schedules
-from lcomp.techniques.pruning.criteria import Observing
-from lcomp.techniques.pruning.mask import Mask, shrink
-from lcomp.techniques.schedule import Window, check_window, first_step, share_of_training, total_steps
+from lcomp.techniques.pruning.criteria import GradientCriterion
+from lcomp.techniques.pruning.mask import Mask, prune_masks
+from lcomp.techniques.schedule import Window, check_window, first_step_after, total_steps, training_progress
 from lcomp.techniques.technique import Layer, Technique, acted_on, check_patterns, layers, warn_of_others
 
 UPDATES = 10  # where `interval` leaves fewer updates in a window than its schedule needs, it has so many
@@ -33,7 +40,7 @@ class Pruning(Technique):
         begin, end: the schedule's window, as shares of training.
         interval: optimizer steps between two updates of the masks; fewer in a window that is too short for it.
         schedule: (progress, initial, final) to a sparsity, see `schedules`.
-        criterion: weight to scores, or an `Observing` one, see `criteria`.
+        criterion: weight to scores, or a `GradientCriterion`, see `criteria`.
         scope: `global`, all weights ranked together, or `layer`, every layer to the same sparsity.
         sparsities: a sparsity of their own for layers by name, such as {"fc1": 0.95, "conv*": 0.5}; the others are
             ranked without them. The first pattern that fits counts.
@@ -54,7 +61,7 @@ class Pruning(Technique):
         end: float = 0.75,
         interval: int = 100,
         schedule: Callable[[float, float, float], float] = schedules.cubic,
-        criterion: Callable[[Tensor], Tensor] | Observing = criteria.magnitude,
+        criterion: Callable[[Tensor], Tensor] | GradientCriterion = criteria.magnitude,
         scope: str = "global",
         sparsities: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
@@ -69,9 +76,9 @@ class Pruning(Technique):
         check_window("prune.begin", begin, "prune.end", end)
         if interval < 1:
             raise UserError(f"prune.interval={interval}: optimizer steps between updates, 1 or more")
-        one_of("prune.scope", scope, ("layer", "global"))
+        validate_choice("prune.scope", scope, ("layer", "global"))
         self.sparsity, self.initial_sparsity, self.begin, self.end = sparsity, initial_sparsity, begin, end
-        self.settled = end
+        self.export_ready_from = end
         self.interval, self.schedule, self.criterion = interval, schedule, criterion
         self.needed = schedules.updates(schedule, initial_sparsity, sparsity)
         self.scope, self.exclude, self.sparsities = scope, tuple(exclude), dict(sparsities or {})
@@ -93,7 +100,7 @@ class Pruning(Technique):
     def reason_against(self, name: str, layer: Layer) -> str | None:
         """Why the layer cannot be pruned."""
         foreign = any(not isinstance(one, Parametrization) for one in chain(layer))
-        if foreign and isinstance(self.criterion, Observing):
+        if foreign and isinstance(self.criterion, GradientCriterion):
             return "something else is parametrized on its weight, and the criterion needs the gradient of a plain one"
         if not inspection.keeps_zeros(layer):
             return "what it computes has no zeros where its weight has"
@@ -105,20 +112,20 @@ class Pruning(Technique):
         warn_of_others(network, "prune", left_alone)
         masks: dict[int, Mask] = {}
         for layer in found.values():
-            self.mask(layer, masks)
-        self.select(found)
+            self.register_mask(layer, masks)
+        self.rank_layers(found)
 
-    def select(self, found: Mapping[str, Layer]) -> None:
+    def rank_layers(self, found: Mapping[str, Layer]) -> None:
         """Ranks these layers from now on; those that share a weight have one mask, and count once."""
         once = {id(self.mask_of(layer)): name for name, layer in reversed(list(found.items()))}
         names = [name for name in found if once[id(self.mask_of(found[name]))] == name]
         self.ranked = self.masked = [found[name] for name in names]
-        self.own = [self.own_sparsity(name) for name in names]
+        self.own_sparsities = [self.own_sparsity(name) for name in names]
 
-    def meet(self, network: nn.Module) -> None:
-        self.select(self.acted_on(network)[0])
+    def observe_network(self, network: nn.Module) -> None:
+        self.rank_layers(self.acted_on(network)[0])
 
-    def mask(self, layer: Layer, masks: dict[int, Mask] | None = None) -> None:
+    def register_mask(self, layer: Layer, masks: dict[int, Mask] | None = None) -> None:
         """Registers a mask on the layer's weight, once.
 
         Args:
@@ -127,8 +134,8 @@ class Pruning(Technique):
         if parametrization(layer, Mask) is None:
             if any(isinstance(one, Parametrization) for one in chain(layer)):
                 raise UserError("prune: masks go beneath whatever else acts on the weights: name Pruning first")
-            known = self.criterion.statistic(layer.weight) if isinstance(self.criterion, Observing) else None
-            [*_, last] = inspection.stored(layer)
+            known = self.criterion.statistic(layer.weight) if isinstance(self.criterion, GradientCriterion) else None
+            [*_, last] = inspection.stored_tensors(layer)
             made = ({} if masks is None else masks).setdefault(id(last), Mask(layer.weight, known))
             parametrize.register_parametrization(layer, "weight", made, unsafe=True)
 
@@ -140,22 +147,22 @@ class Pruning(Technique):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        if not isinstance(self.criterion, Observing):
-            self.act(trainer)
+        if not isinstance(self.criterion, GradientCriterion):
+            self.update_masks(trainer)
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        if not isinstance(self.criterion, Observing):
+        if not isinstance(self.criterion, GradientCriterion):
             return
         for layer in self.masked:
             found = gradient(layer, trainer, optimizer)
             if found is not None:
-                self.criterion.observe(self.mask_of(layer).statistic, original(layer).detach(), found)
-        self.act(trainer)
+                self.criterion.observe(self.mask_of(layer).statistic, original_weight(layer).detach(), found)
+        self.update_masks(trainer)
 
-    def every(self, trainer: pl.Trainer) -> int:
+    def update_interval(self, trainer: pl.Trainer) -> int:
         """Optimizer steps between two updates: `interval`, or less where the window is too short for it."""
         total = total_steps(trainer)
-        window = first_step(self.end, total) - first_step(self.begin, total)
+        window = first_step_after(self.end, total) - first_step_after(self.begin, total)
         if window // self.interval >= self.needed:
             return self.interval
         return min(self.interval, max(1, window // max(UPDATES, self.needed)))
@@ -163,59 +170,61 @@ class Pruning(Technique):
     def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
         if self.begin == self.end:
             return ()
-        otherwise = f"masks are updated every {self.every(trainer)} instead, and at the window's end"
+        otherwise = f"masks are updated every {self.update_interval(trainer)} instead, and at the window's end"
         return [Window(f"prune.interval={self.interval}", self.begin, self.end, self.needed, otherwise, self.interval)]
 
-    def act(self, trainer: pl.Trainer) -> None:
+    def update_masks(self, trainer: pl.Trainer) -> None:
         """Updates the masks, if the coming optimizer step is one at which the schedule says so."""
-        total, progress = total_steps(trainer), share_of_training(trainer)
+        total, progress = total_steps(trainer), training_progress(trainer)
         before_end = progress < self.end
         first_after = (trainer.global_step - 1) / total < self.end <= progress
-        if progress >= self.begin and (first_after or (before_end and trainer.global_step % self.every(trainer) == 0)):
+        if progress >= self.begin and (
+            first_after or (before_end and trainer.global_step % self.update_interval(trainer) == 0)
+        ):
             window = (progress - self.begin) / (self.end - self.begin) if before_end else 1.0
             self.prune(self.schedule(window, self.initial_sparsity, self.sparsity))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if share_of_training(trainer) >= self.end:  # no step came after the window
+        if training_progress(trainer) >= self.end:  # no step came after the window
             self.prune(self.sparsity)
 
     @torch.no_grad()
     def prune(self, sparsity: float) -> None:
         """Brings the masks to `sparsity`; they only ever shrink."""
         apart = self.scope == "layer"
-        together = [one for one, own in zip(self.ranked, self.own, strict=True) if own is None]
+        together = [one for one, own in zip(self.ranked, self.own_sparsities, strict=True) if own is None]
         for group in [[one] for one in together] if apart else [together]:
-            self.shrink(group, sparsity)
+            self.prune_group(group, sparsity)
         reach = self.sparsity - self.initial_sparsity
         share = (sparsity - self.initial_sparsity) / reach if reach else 1.0
-        for one, own in zip(self.ranked, self.own, strict=True):
+        for one, own in zip(self.ranked, self.own_sparsities, strict=True):
             if own is not None:
-                self.shrink([one], self.initial_sparsity + share * (own - self.initial_sparsity))
+                self.prune_group([one], self.initial_sparsity + share * (own - self.initial_sparsity))
 
-    def shrink(self, group: Sequence[Layer], sparsity: float) -> None:
+    def prune_group(self, group: Sequence[Layer], sparsity: float) -> None:
         """Brings the masks of layers that are ranked together to `sparsity`."""
         if not group:
             return
         masks = [self.mask_of(layer).mask for layer in group]
-        shrunk = self.shrunk(masks, [self.scores(layer) for layer in group], sparsity)
+        shrunk = self.pruned_masks(masks, [self.scores(layer) for layer in group], sparsity)
         for layer, values in zip(group, shrunk, strict=True):
-            self.update(layer, values)
+            self.set_mask(layer, values)
 
-    def update(self, layer: Layer, values: Tensor) -> None:
+    def set_mask(self, layer: Layer, values: Tensor) -> None:
         """Gives the layer's mask other values; what goes may be made up for by what stays."""
         mask = self.mask_of(layer)
-        if isinstance(self.criterion, Observing):
-            weight = original(layer)
+        if isinstance(self.criterion, GradientCriterion):
+            weight = original_weight(layer)
             weight.copy_(self.criterion.compensated(weight, mask.statistic, mask.mask, mask.mask & ~values))
         mask.mask.copy_(values)
 
-    def shrunk(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+    def pruned_masks(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
         """The granularity: which weights are pruned together; here each by itself."""
-        return shrink(masks, scores, sparsity)
+        return prune_masks(masks, scores, sparsity)
 
     def scores(self, layer: Layer) -> Tensor:
-        weight = beneath(layer, Mask)
-        if isinstance(self.criterion, Observing):
+        weight = weight_before(layer, Mask)
+        if isinstance(self.criterion, GradientCriterion):
             mask = self.mask_of(layer)
             return self.criterion.scores(weight, mask.statistic, mask.mask)
         return self.criterion(weight)
@@ -236,13 +245,13 @@ class Pruning(Technique):
             for name, layer in layers(network, self.exclude)
             if (mask := parametrization(layer, Mask)) and id(mask) in ranked
         }
-        asked = sum(self.asked(name, mask) for name, mask in masks.items())
+        asked = sum(self.target_count(name, mask) for name, mask in masks.items())
         gone, total = sum(int((~mask).sum()) for mask in masks.values()), sum(mask.numel() for mask in masks.values())
         if gone >= asked - len(masks) / 2:  # each layer may be rounded by itself
             return ""
         return f"prune.sparsity: {gone / total:.3g} of the weights are zero, of {asked / total:.3g} that were to be"
 
-    def asked(self, name: str, mask: Tensor) -> float:
+    def target_count(self, name: str, mask: Tensor) -> float:
         """How many weights of the layer of that name are to be zero in the end; on average, where ranked together."""
         own = self.own_sparsity(name)
         return (self.sparsity if own is None else own) * mask.numel()

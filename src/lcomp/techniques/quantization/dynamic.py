@@ -21,7 +21,7 @@ class DynamicQuantization(Quantization):
     """
 
     trains = False
-    settled = 1.0  # validation sees none of its rounding
+    export_ready_from = 1.0  # validation sees none of its rounding
     activation_widths = (8,)
 
     def attach_input(self, module: nn.Module, pixels: bool) -> None:

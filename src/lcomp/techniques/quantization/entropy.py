@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.gradients import gradient_scale
-from lcomp.techniques.parametrizations import beneath, parametrization
+from lcomp.techniques.parametrizations import parametrization, weight_before
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.lsq import LearnedStepQuantization, LearnedWeight
@@ -101,16 +101,16 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
     def kilobytes(network: nn.Module) -> Tensor:
         """What the weights that are rounded take; zero before any is."""
         found = torch.zeros(())
-        for weight, one in priced(network).values():
+        for weight, one in priced_weights(network).values():
             found = found + one.bits(weight) / KILOBYTE if one.enabled else found
         return found
 
 
-def priced(network: nn.Module) -> dict[int, tuple[Tensor, PricedWeight]]:
+def priced_weights(network: nn.Module) -> dict[int, tuple[Tensor, PricedWeight]]:
     """Each weight that has a price, as its quantizer is given it; one that layers share once."""
     found = {}
     for _, layer in layers(network):
         one = parametrization(layer, PricedWeight)
         if one is not None and id(one) not in found:
-            found[id(one)] = beneath(layer, PricedWeight), one
+            found[id(one)] = weight_before(layer, PricedWeight), one
     return found

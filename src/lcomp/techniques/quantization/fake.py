@@ -11,7 +11,7 @@ from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.ranges import Estimator, least_error, min_max
 
 
-def round_through(x: Tensor) -> Tensor:
+def round_ste(x: Tensor) -> Tensor:
     """Rounds half to even; the gradient passes as if it had not (Bengio et al. 2013)."""
     return x + (x.round() - x).detach()
 
@@ -20,7 +20,7 @@ class WeightQuantizer(Parametrization):
     """A parametrization: weights at the levels of a grid, scaled by output channel or, with granularity `tensor`, all
     alike.
 
-    Scales follow the weights until `frozen`; zero weights stay exactly zero. Gradients pass within the grid's reach.
+    Scales follow the weights until `frozen`; zero weights stay exactly zero. Gradients pass within the grid's clip range.
 
     Args:
         range: `grid`, the scale that the grid sets, or `mse`, the share of it with the least squared error.
@@ -53,7 +53,7 @@ class WeightQuantizer(Parametrization):
 
     def rounded(self, weight: Tensor, scale: Tensor) -> Tensor:
         """`weight` at the grid's levels times `scale`."""
-        inside = (weight / scale).clamp(-self.grid.reach, self.grid.reach)
+        inside = (weight / scale).clamp(-self.grid.clip_range, self.grid.clip_range)
         return (inside + (self.grid.nearest(inside, self.threshold) - inside).detach()) * scale
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, levels: int) -> 
     """(clamp(round(x / scale) + zero_point, 0, levels) - zero_point) scale, straight through inside the range: what
     ONNX's QuantizeLinear and DequantizeLinear compute."""
     inside = (x / scale).clamp(-zero_point, levels - zero_point)  # first: a clamp stops the gradient at its very ends
-    return round_through(inside) * scale
+    return round_ste(inside) * scale
 
 
 class DynamicQuantizer(nn.Module):

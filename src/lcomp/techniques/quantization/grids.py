@@ -22,7 +22,7 @@ class Grid(Protocol):
     @property
     def largest(self) -> int: ...
     @property
-    def reach(self) -> float: ...
+    def clip_range(self) -> float: ...
 
     def scale(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """From weights (channels, n): scale and threshold (channels,), 0 for a channel of zeros."""
@@ -39,7 +39,7 @@ class Uniform:
     widths = range(2, 9)
 
     def __init__(self, bits: int):
-        self.largest = self.reach = 2 ** (width(bits, self) - 1) - 1
+        self.largest = self.clip_range = 2 ** (width(bits, self) - 1) - 1
 
     def scale(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         scale = weight.abs().amax(1) / self.largest
@@ -54,7 +54,7 @@ class Levels(Uniform):
 
     def __init__(self, magnitudes: list[int]):
         self.magnitudes = torch.tensor(sorted(magnitudes), dtype=torch.float32)
-        self.largest = self.reach = max(magnitudes)
+        self.largest = self.clip_range = max(magnitudes)
 
     def nearest(self, x: Tensor, threshold: Tensor) -> Tensor:
         magnitudes = self.magnitudes.to(x)

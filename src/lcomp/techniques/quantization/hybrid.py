@@ -21,7 +21,7 @@ class HybridQuantization(Quantization):
     """
 
     trains = False
-    settled = 1.0  # validation sees none of its rounding
+    export_ready_from = 1.0  # validation sees none of its rounding
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer, round_through
+from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer, round_ste
 from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.qat import QuantizationAwareTraining
 
@@ -24,17 +24,17 @@ def learned_round(x: Tensor, step: Tensor, lowest: Tensor | int, largest: Tensor
         lowest, largest: the least and the largest level.
         values: N, how many weights share the step, or how many features an example has.
     """
-    step = slow(step, values, largest)
-    return round_through((x / step).clamp(lowest, largest)) * step  # type: ignore[arg-type]
+    step = scale_gradient(step, values, largest)
+    return round_ste((x / step).clamp(lowest, largest)) * step  # type: ignore[arg-type]
 
 
-def slow(step: Tensor, values: int, largest: Tensor | int) -> Tensor:
+def scale_gradient(step: Tensor, values: int, largest: Tensor | int) -> Tensor:
     """The step, its gradient times 1 / sqrt(values largest)."""
     factor: float = (values * float(largest)) ** -0.5
     return step.detach() + factor * (step - step.detach())
 
 
-def first_step(size: Tensor, count: Tensor, largest: float) -> Tensor:
+def initial_step(size: Tensor, count: Tensor, largest: float) -> Tensor:
     """2 mean|v| / sqrt(largest), section 2.1; 0 where all are zero."""
     step: Tensor = 2 * size / count.clamp(min=1) / largest**0.5
     return step
@@ -61,23 +61,23 @@ class LearnedWeight(WeightQuantizer):
     def forward(self, weight: Tensor) -> Tensor:
         if not self.enabled:
             return weight
-        self.follow(weight)
+        self.initialize_steps(weight)
         return learned_round(weight, self.log_step.exp(), -self.largest, self.largest, self.values)
 
     def step(self) -> Tensor:
         """The steps, with the gradient that `learned_round` gives them."""
-        return slow(self.log_step.exp(), self.values, self.largest)
+        return scale_gradient(self.log_step.exp(), self.values, self.largest)
 
     def integers(self, weight: Tensor) -> Tensor:
-        self.follow(weight)
+        self.initialize_steps(weight)
         return super().integers(weight)
 
     @torch.no_grad()
-    def follow(self, weight: Tensor) -> None:
+    def initialize_steps(self, weight: Tensor) -> None:
         """Sets the steps from `weight`, the first time, and the scale from the steps."""
         if not self.started:
             rows = weight.abs().reshape(1, -1) if self.log_step.dim() == 0 else weight.abs().flatten(1)
-            step = first_step(rows.sum(1), (rows != 0).sum(1), self.largest)
+            step = initial_step(rows.sum(1), (rows != 0).sum(1), self.largest)
             fallback = step.max() if step.any() else torch.ones_like(step.max())  # for a channel of zeros
             self.log_step.copy_(torch.where(step > 0, step, fallback).log().view_as(self.log_step))
             self.started.fill_(True)
@@ -123,7 +123,7 @@ class LearnedActivation(ActivationQuantizer):
         self.refuse_signs(x)
         if x.min() < 0:
             self.zero.fill_((self.levels + 1) // 2)
-        step = first_step(x.abs().sum(), torch.tensor(x.numel()), float(self.levels - self.zero))
+        step = initial_step(x.abs().sum(), torch.tensor(x.numel()), float(self.levels - self.zero))
         self.log_step.copy_(torch.where(step > 0, step, 1.0).log())
         self.seen.add_(1)
 

@@ -17,15 +17,15 @@ from lcomp.techniques.parametrizations import Parametrization, chain, parametriz
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.qat import MOVING_AVERAGE, QuantizationAwareTraining
-from lcomp.techniques.quantization.quantization import first_fit
+from lcomp.techniques.quantization.quantization import first_match
 from lcomp.techniques.quantization.ranges import Estimator
-from lcomp.techniques.schedule import Window, begun
+from lcomp.techniques.schedule import Window, has_reached
 from lcomp.techniques.technique import Layer, layers, network_of
 
 MEAN_BITS = 4  # what a budget of null comes to
 
 
-class WidthOf(nn.Module):
+class SelectableGrid(nn.Module):
     """A grid whose width is the buffer `bits`: one of several, to be chosen later, and kept in the checkpoint."""
 
     def __init__(self, grids: Mapping[int, Grid]):
@@ -43,8 +43,8 @@ class WidthOf(nn.Module):
         return self.grid.largest
 
     @property
-    def reach(self) -> float:
-        return self.grid.reach
+    def clip_range(self) -> float:
+        return self.grid.clip_range
 
     def scale(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         return self.grid.scale(weight)
@@ -97,11 +97,11 @@ class MixedPrecision(QuantizationAwareTraining):
 
     def allowed(self, name: str) -> list[int]:
         """The widths that the layer of that name can have."""
-        own = first_fit(self.bits_of, name, 0)
+        own = first_match(self.bits_of, name, 0)
         return [own] if own else self.widths
 
     def grid_of(self, name: str) -> Grid:
-        return WidthOf({bits: self.grids[bits] for bits in self.allowed(name)})
+        return SelectableGrid({bits: self.grids[bits] for bits in self.allowed(name)})
 
     def reason_against(self, name: str, layer: Layer) -> str | None:
         if any(not isinstance(one, Parametrization) for one in chain(layer)):
@@ -117,12 +117,12 @@ class MixedPrecision(QuantizationAwareTraining):
 
     def prepare(self, network: nn.Module) -> None:
         super().prepare(network)
-        for _, layer, quantizer in self.parts(network):
+        for _, layer, quantizer in self.quantized_layers(network):
             if "squares" not in dict(quantizer.named_buffers()):
                 quantizer.register_buffer("squares", torch.zeros_like(layer.weight))
                 quantizer.register_buffer("steps", torch.tensor(0))
 
-    def parts(self, network: nn.Module) -> list[tuple[str, Layer, Any]]:
+    def quantized_layers(self, network: nn.Module) -> list[tuple[str, Layer, Any]]:
         """Name, layer and quantizer of each layer that is quantized."""
         found = [
             (name, layer, parametrization(layer, WeightQuantizer)) for name, layer in layers(network, self.exclude)
@@ -131,7 +131,7 @@ class MixedPrecision(QuantizationAwareTraining):
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
-        for _, layer, quantizer in self.parts(network_of(pl_module)):
+        for _, layer, quantizer in self.quantized_layers(network_of(pl_module)):
             found = gradient(layer, trainer, optimizer)
             if found is not None and not quantizer.enabled:
                 quantizer.steps.add_(1)
@@ -141,8 +141,8 @@ class MixedPrecision(QuantizationAwareTraining):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         network = network_of(pl_module)
-        parts = self.parts(network)
-        if begun(trainer, self.begin) and not all(quantizer.enabled for _, _, quantizer in parts):
+        parts = self.quantized_layers(network)
+        if has_reached(trainer, self.begin) and not all(quantizer.enabled for _, _, quantizer in parts):
             self.choose(network)
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
@@ -153,7 +153,7 @@ class MixedPrecision(QuantizationAwareTraining):
     @torch.no_grad()
     def choose(self, network: nn.Module) -> None:
         """Sets each layer's width."""
-        parts = self.parts(network)
+        parts = self.quantized_layers(network)
         sizes = [layer.weight.numel() for _, layer, _ in parts]
         allowed = [self.allowed(name) for name, _, _ in parts]
         scores = [
@@ -171,7 +171,7 @@ class MixedPrecision(QuantizationAwareTraining):
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         return super().scalars(network) | {
-            f"bits/{name}": int(quantizer.grid.bits) for name, _, quantizer in self.parts(network)
+            f"bits/{name}": int(quantizer.grid.bits) for name, _, quantizer in self.quantized_layers(network)
         }
 
 

@@ -13,7 +13,7 @@ from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuanti
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
 from lcomp.techniques.quantization.ranges import Estimator, MovingAverage
-from lcomp.techniques.schedule import Window, begun, check_window, share_of_training
+from lcomp.techniques.schedule import Window, check_window, has_reached, training_progress
 from lcomp.techniques.technique import network_of
 
 MOVING_AVERAGE = MovingAverage()
@@ -47,14 +47,14 @@ class QuantizationAwareTraining(Quantization):
         if freeze == begin:
             raise UserError(f"quant.begin={begin}, quant.freeze={freeze}: ranges are observed between them")
         self.begin, self.freeze = begin, freeze
-        self.settled = begin
+        self.export_ready_from = begin
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        network, enabled = network_of(pl_module), begun(trainer, self.begin)
-        late = share_of_training(trainer) >= self.freeze  # what is observed then was never before: a step, at the least
+        network, enabled = network_of(pl_module), has_reached(trainer, self.begin)
+        late = training_progress(trainer) >= self.freeze  # what is observed then was never before: a step, at the least
         for weight in quantizers(network, WeightQuantizer):
             weight.frozen.fill_(late and bool(weight.enabled))
             weight.enabled.fill_(enabled)

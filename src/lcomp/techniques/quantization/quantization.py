@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lcomp.errors import UserError, one_of
+from lcomp.errors import UserError, validate_choice
 from lcomp.models.blocks import Normalize, folded_bias
 from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.inspection import Calls
-from lcomp.techniques.parametrizations import beneath, leave, parametrization
+from lcomp.techniques.parametrizations import parametrization, remove_all, weight_before
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.integer_layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
@@ -76,9 +76,9 @@ class Quantization(Technique):
                 "quant=lsq learns it"
             )
         self.grid, self.bits_of = grid(bits), dict(bits_of or {})
-        self.grids_of = {pattern: own_grid(grid, pattern, own) for pattern, own in self.bits_of.items()}
-        one_of("quant.granularity", granularity, ("channel", "tensor"))
-        one_of("quant.weight_range", weight_range, ("grid", "mse"))
+        self.grids_of = {pattern: layer_grid(grid, pattern, own) for pattern, own in self.bits_of.items()}
+        validate_choice("quant.granularity", granularity, ("channel", "tensor"))
+        validate_choice("quant.weight_range", weight_range, ("grid", "mse"))
         self.weight_range, self.range = weight_range, range
         self.bits, self.activation_bits, self.granularity = bits, activation_bits, granularity
         self.exclude = tuple(exclude)
@@ -101,12 +101,12 @@ class Quantization(Technique):
         self.check(network)
         found, left_alone = self.acted_on(network)
         warn_of_others(network, "quant", left_alone)
-        sources, foldable = layer_graph.sources(network), layer_graph.foldable(network)
+        sources, foldable = layer_graph.input_sources(network), layer_graph.foldable(network)
         quantizers: dict[int, WeightQuantizer] = {}  # one for each weight, which layers may share
         for name, layer in found.items():
             if parametrization(layer, WeightQuantizer) is not None:
                 continue
-            [*_, last] = inspection.stored(layer)
+            [*_, last] = inspection.stored_tensors(layer)
             if id(last) not in quantizers:
                 quantizers[id(last)] = self.weight_quantizer(layer.weight, self.grid_of(name))
             parametrize.register_parametrization(layer, "weight", quantizers[id(last)], unsafe=True)
@@ -115,7 +115,7 @@ class Quantization(Technique):
 
     def grid_of(self, name: str) -> Grid:
         """The grid of the layer of that name."""
-        return first_fit(self.grids_of, name, self.grid)
+        return first_match(self.grids_of, name, self.grid)
 
     def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
         """What rounds `weight`, off until it is enabled."""
@@ -149,22 +149,22 @@ class Quantization(Technique):
                 leave_float(layer, owner)
                 continue
             if id(quantizer) not in weights:
-                integers = quantizer.integers(beneath(layer, WeightQuantizer))
+                integers = quantizer.integers(weight_before(layer, WeightQuantizer))
                 weights[id(quantizer)] = IntegerWeight(integers, quantizer.scale)
             quantized = integer_layer(layer, weights[id(quantizer)], owner)
-            layer_graph.replace(network, name, quantized)
+            layer_graph.replace_module(network, name, quantized)
             if name in batch_norms:
                 fold_batch_norm(quantized, network.get_submodule(batch_norms[name]))
-                layer_graph.replace(network, batch_norms[name], nn.Identity())
+                layer_graph.replace_module(network, batch_norms[name], nn.Identity())
             if owner is not layer:
-                layer_graph.replace(network, foldable[name], nn.Identity())
-            keep_biases_in_reach(quantized)
+                layer_graph.replace_module(network, foldable[name], nn.Identity())
+            keep_biases_in_range(quantized)
         return network
 
 
 def reason_against(name: str, layer: Layer, calls: Calls | None) -> str | None:
     """Why integers cannot take the place of the layer's weight."""
-    if inspection.hooked(layer, own=[layer_graph.quantize_input]):
+    if inspection.has_other_hooks(layer, expected=[layer_graph.quantize_input]):
         return "it has hooks of its own"
     if not inspection.computes_as_its_kind(layer):
         return f"it does not compute as a {'Conv2d' if isinstance(layer, nn.Conv2d) else 'Linear'} does"
@@ -181,7 +181,7 @@ def check_own_widths(own: Mapping[str, Any], left_alone: Mapping[str, str]) -> N
                 raise UserError(f"quant.bits_of.{pattern}: {name} cannot be quantized ({reason})")
 
 
-def own_grid(grid: Callable[[int], Grid], pattern: str, bits: int) -> Grid:
+def layer_grid(grid: Callable[[int], Grid], pattern: str, bits: int) -> Grid:
     """The grid of the layers that `pattern` fits; an impossible width is named by that key."""
     try:
         return grid(bits)
@@ -198,7 +198,7 @@ def check_layers(network: nn.Module, exclude: Sequence[str], bits_of: Mapping[st
             raise UserError(f"quant: {name} pads with '{layer.padding_mode}'; only zeros can be quantized")
 
 
-def first_fit(patterns: Mapping[str, V], name: str, otherwise: V) -> V:
+def first_match(patterns: Mapping[str, V], name: str, otherwise: V) -> V:
     """The value of the first pattern that fits the layer's name."""
     return next((value for pattern, value in patterns.items() if fnmatch(name, pattern)), otherwise)
 
@@ -217,14 +217,14 @@ def integer_layer(layer: Layer, weight: IntegerWeight, owner: nn.Module) -> Quan
 
 def leave_float(layer: Layer, owner: nn.Module) -> None:
     """Takes the quantizers off a layer and off what holds its input's."""
-    leave(layer, beneath(layer, WeightQuantizer))
+    remove_all(layer, weight_before(layer, WeightQuantizer))
     del owner.input_quantizer
     for key, hook in list(owner._forward_pre_hooks.items()):
         if hook is layer_graph.quantize_input:
             del owner._forward_pre_hooks[key], owner._forward_pre_hooks_with_kwargs[key]
 
 
-def keep_biases_in_reach(layer: QuantizedConv2d | QuantizedLinear) -> None:
+def keep_biases_in_range(layer: QuantizedConv2d | QuantizedLinear) -> None:
     """Coarsens the scales of channels whose bias, in units of input scale times weight scale, is beyond an integer of
     32 bits, as which runtimes add it: a batch norm leaves a nearly dead channel a tiny scale and a bias of any size."""
     if layer.bias is None or not isinstance(layer.quantize_input, Input):

@@ -16,15 +16,15 @@ from lcomp.models.blocks import Normalize, folded_bias
 from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.parametrizations import Parametrization, parametrization
 from lcomp.techniques.quantization.integer_layers import QuantizedConv2d, QuantizedLinear, SharedWeight
-from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_fit, reason_against
-from lcomp.techniques.schedule import Window, begun
+from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_match, reason_against
+from lcomp.techniques.schedule import Window, has_reached
 from lcomp.techniques.technique import Layer, Technique, acted_on, layers, network_of, warn_of_others
 
 ITERATIONS = 300  # of Lloyd's algorithm at most; LeNet-5's layers need fewer
 
 
 class Codebook(Parametrization):
-    """A parametrization: weights replaced by the layer's values, once `share` has found these; zeros stay zero.
+    """A parametrization: weights replaced by the layer's values, once `fit` has found these; zeros stay zero.
 
     Which weight takes which value is then fixed, and the values learn: the gradient of one is the sum over its weights
     (Han et al. 2016, eq. 3). The weights beneath get none.
@@ -56,13 +56,13 @@ class Codebook(Parametrization):
         return weight
 
     @torch.no_grad()
-    def share(self, weight: Tensor) -> None:
+    def fit(self, weight: Tensor) -> None:
         """Finds the values of `weight`'s non-zero elements, and puts each at the nearest one."""
         found = weight[weight != 0].double().cpu()
         if len(found):
             values = k_means(found, len(self.values))
             self.values.copy_(values)
-            nearest = torch.bucketize(weight.double().cpu().contiguous(), middles(values)) + 1
+            nearest = torch.bucketize(weight.double().cpu().contiguous(), decision_thresholds(values)) + 1
             self.indices.copy_(torch.where(weight.cpu() == 0, 0, nearest))
         self.enabled.fill_(True)
 
@@ -104,7 +104,7 @@ class WeightSharing(Technique):
         if not 0 <= begin <= 1:
             raise UserError(f"quant.begin={begin}: a share of training, from 0 to 1")
         self.bits, self.begin, self.exclude, self.bits_of = bits, begin, tuple(exclude), dict(bits_of or {})
-        self.settled, self.trains = begin, begin < 1
+        self.export_ready_from, self.trains = begin, begin < 1
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
         super().check(network, example)
@@ -123,17 +123,17 @@ class WeightSharing(Technique):
         codebooks: dict[int, Codebook] = {}  # one for each weight, which layers may share
         for name, layer in found.items():
             if parametrization(layer, Codebook) is None:
-                [*_, last] = inspection.stored(layer)
+                [*_, last] = inspection.stored_tensors(layer)
                 if id(last) not in codebooks:
-                    codebooks[id(last)] = Codebook(layer.weight.detach(), first_fit(self.bits_of, name, self.bits))
+                    codebooks[id(last)] = Codebook(layer.weight.detach(), first_match(self.bits_of, name, self.bits))
                 parametrize.register_parametrization(layer, "weight", codebooks[id(last)], unsafe=True)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        if self.trains and begun(trainer, self.begin):
-            share(network_of(pl_module))
+        if self.trains and has_reached(trainer, self.begin):
+            share_weights(network_of(pl_module))
 
     def windows(self, trainer: pl.Trainer) -> Sequence[Window]:
         return [Window(f"quant.begin={self.begin:.3g}", self.begin, 1.0, 1, "the values learn in the last step alone")]
@@ -150,7 +150,7 @@ class WeightSharing(Technique):
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
-        share(network)
+        share_weights(network)
         foldable = layer_graph.foldable(network)
         stored: dict[int, SharedWeight] = {}  # of each codebook, which layers may share
         for name, layer in list(layers(network)):
@@ -164,19 +164,19 @@ class WeightSharing(Technique):
             ):  # one value for all inputs folds into the table
                 weight.codebook.div_(source.std)
                 layer.bias = folded_bias(source, weight(), layer.bias)
-                layer_graph.replace(network, foldable[name], nn.Identity())
+                layer_graph.replace_module(network, foldable[name], nn.Identity())
             kind = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear
-            layer_graph.replace(network, name, kind(layer, weight, nn.Identity()))  # type: ignore[arg-type]
+            layer_graph.replace_module(network, name, kind(layer, weight, nn.Identity()))  # type: ignore[arg-type]
         return network
 
 
 @torch.no_grad()
-def share(network: nn.Module) -> None:
+def share_weights(network: nn.Module) -> None:
     """Shares the weights of every layer that has a codebook, where that has not been done."""
     for _, layer in layers(network):
         codebook = parametrization(layer, Codebook)
         if codebook is not None and not codebook.enabled:
-            codebook.share(layer.weight)
+            codebook.fit(layer.weight)
 
 
 def k_means(x: Tensor, k: int) -> Tensor:
@@ -189,7 +189,7 @@ def k_means(x: Tensor, k: int) -> Tensor:
     centres = torch.linspace(float(x[0]), float(x[-1]), k, dtype=x.dtype)
     sums = torch.cat([x.new_zeros(1), x.cumsum(0)])
     for _ in range(ITERATIONS):
-        inner = torch.searchsorted(x, middles(centres))
+        inner = torch.searchsorted(x, decision_thresholds(centres))
         ends = torch.cat([inner.new_zeros(1), inner, inner.new_full((1,), len(x))])
         sizes = ends.diff()
         moved = torch.where(sizes > 0, sums[ends].diff() / sizes.clamp(min=1), centres)
@@ -199,6 +199,6 @@ def k_means(x: Tensor, k: int) -> Tensor:
     return centres
 
 
-def middles(centres: Tensor) -> Tensor:
+def decision_thresholds(centres: Tensor) -> Tensor:
     """Where the nearest of two neighbouring centres changes."""
     return (centres[1:] + centres[:-1]) / 2

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.parametrizations import beneath, parametrization
+from lcomp.techniques.parametrizations import parametrization, weight_before
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
@@ -26,7 +26,7 @@ class StaticQuantization(Quantization):
     """
 
     trains = False
-    settled = 1.0  # validation sees none of its rounding
+    export_ready_from = 1.0  # validation sees none of its rounding
 
     def __init__(
         self,
@@ -71,5 +71,5 @@ def enable_weights(network: nn.Module) -> None:
     for _, layer in layers(network):
         quantizer = parametrization(layer, WeightQuantizer)
         if quantizer is not None:
-            quantizer.observe(beneath(layer, WeightQuantizer))
+            quantizer.observe(weight_before(layer, WeightQuantizer))
             quantizer.enabled.fill_(True)
