@@ -31,8 +31,8 @@ def main() -> None:
     sweeper.register()
     typed = sys.argv[1:]
     try:
-        sys.argv[1:], said = shorthand.expand(typed)
-        for choice in said:
+        sys.argv[1:], notices = shorthand.expand(typed)
+        for choice in notices:
             print(choice, file=sys.stderr)
         hydra.main(version_base="1.3", config_path=str(run_config.folder().resolve()), config_name="config")(job)()
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:

@@ -25,10 +25,10 @@ def suggestion(seen: str, allowed: Sequence[str]) -> str:
     """`; did you mean X?` for the one of `allowed` that is near, or has `seen` for one of its words, or nothing; what
     stands before a key's last dot in all of them says nothing of nearness."""
     prefix = seen[: seen.rfind(".") + 1]
-    names, name = {one.removeprefix(prefix): one for one in allowed}, seen.removeprefix(prefix)
-    holding = [one for one in names if name in one.split("_")]
-    found = difflib.get_close_matches(name, names, 1, NEAR) or (holding if len(holding) == 1 else [])
-    return f"; did you mean {names[found[0]]}?" if found else ""
+    names, name = {candidate.removeprefix(prefix): candidate for candidate in allowed}, seen.removeprefix(prefix)
+    containing = [candidate for candidate in names if name in candidate.split("_")]
+    close = difflib.get_close_matches(name, names, 1, NEAR) or (containing if len(containing) == 1 else [])
+    return f"; did you mean {names[close[0]]}?" if close else ""
 
 
 def validate_choice(key: str, seen: str, allowed: Sequence[str]) -> None:

@@ -45,7 +45,7 @@ class LayerRecorder:
 
     def __init__(self, network: nn.Module, counter: FlopCounterMode):
         self.names = {module: name for name, module in network.named_modules()}
-        self.counter, self.found = counter, list[LayerRow]()
+        self.counter, self.rows = counter, list[LayerRow]()
         self.seen: set[nn.Parameter] = set()
         self.called: set[nn.Module] = set()
         self.open: list[tuple[int, int]] = []  # of each module that is running: MACs before it, MACs inside its parts
@@ -64,10 +64,10 @@ class LayerRecorder:
 
     def add(self, module: nn.Module, output: tuple[int, ...] | None, macs: int) -> None:
         """A row; its parameters, where none has counted them yet."""
-        own = set(module.parameters(recurse=False)) - self.seen
-        self.seen |= own
-        parameters = sum(parameter.numel() for parameter in own)
-        self.found.append(LayerRow(self.names[module], type(module).__name__, output, parameters, macs))
+        new_parameters = set(module.parameters(recurse=False)) - self.seen
+        self.seen |= new_parameters
+        parameters = sum(parameter.numel() for parameter in new_parameters)
+        self.rows.append(LayerRow(self.names[module], type(module).__name__, output, parameters, macs))
 
 
 def first_tensor(output: Any) -> Tensor:
@@ -95,31 +95,31 @@ def layer_rows(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]
     it does not pass: their weights may be read by a layer around them, as attention reads its projection's. Parameters
     that were counted once do not count again."""
     with unfused(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        noted = LayerRecorder(network, counter)
-        handles = [module.register_forward_pre_hook(noted.before) for module in network.modules()]
-        handles += [module.register_forward_hook(noted.after) for module in network.modules()]
+        recorder = LayerRecorder(network, counter)
+        handles = [module.register_forward_pre_hook(recorder.before) for module in network.modules()]
+        handles += [module.register_forward_hook(recorder.after) for module in network.modules()]
         network.eval()(torch.zeros(1, *input_shape))
     for handle in handles:
         handle.remove()
     for module in network.modules():
-        if module not in noted.called and not set(module.parameters(recurse=False)) <= noted.seen:
-            noted.add(module, None, 0)
-    return noted.found
+        if module not in recorder.called and not set(module.parameters(recurse=False)) <= recorder.seen:
+            recorder.add(module, None, 0)
+    return recorder.rows
 
 
 def layer_table(network: nn.Module, input_shape: Sequence[int]) -> Table:
     """`layer_rows` with their sums."""
-    made = Table(title=f"{type(network).__name__} on images of {'x'.join(map(str, input_shape))}", show_footer=True)
+    rendered = Table(title=f"{type(network).__name__} on images of {'x'.join(map(str, input_shape))}", show_footer=True)
     layers = layer_rows(network, input_shape)
     total = sum(parameter.numel() for parameter in network.parameters())
-    made.add_column("layer (type)", "total")
-    made.add_column("output", justify="right")
-    made.add_column("parameters", f"{total:,}", justify="right")
-    made.add_column("MACs", f"{sum(row.macs for row in layers):,}", justify="right")
+    rendered.add_column("layer (type)", "total")
+    rendered.add_column("output", justify="right")
+    rendered.add_column("parameters", f"{total:,}", justify="right")
+    rendered.add_column("MACs", f"{sum(row.macs for row in layers):,}", justify="right")
     for row in layers:
         shape = "not called" if row.output is None else str(row.output[0] if len(row.output) == 1 else row.output)
-        made.add_row(f"{row.name} ({row.kind})".strip(), shape, f"{row.parameters:,}", f"{row.macs:,}")
-    return made
+        rendered.add_row(f"{row.name} ({row.kind})".strip(), shape, f"{row.parameters:,}", f"{row.macs:,}")
+    return rendered
 
 
 def main() -> None:

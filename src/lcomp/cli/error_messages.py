@@ -17,9 +17,9 @@ WORDS = ("experiment", "launcher", *shorthand.SWEEP_KEYS)  # at the top of a com
 
 def explain(error: Exception, arguments: Sequence[str]) -> str:
     """A line or two for an error that Hydra or OmegaConf raised before anything ran."""
-    for said in (error, error.__cause__):  # the cause: of a setting of a launcher or sweeper
-        if isinstance(said, UserError):
-            return str(said)
+    for raised in (error, error.__cause__):  # the cause: of a setting of a launcher or sweeper
+        if isinstance(raised, UserError):
+            return str(raised)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         allowed = [str(option) for option in error.options or ()] or list(keys_of(group))
@@ -54,7 +54,7 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
         return unknown_word(key, [*siblings, *WORDS])
     allowed = [f"{parent}.{sibling}" for sibling in siblings]
     if not allowed:
-        allowed = sorted({f"{parent}.{own}" for keys in keys_of(parent).values() for own in keys})
+        allowed = sorted({f"{parent}.{child_key}" for keys in keys_of(parent).values() for child_key in keys})
         return f"{key}: {parent} has no such key; its choices have {', '.join(allowed)}{suggestion(key, allowed)}"
     hint = f"; a key that your own class takes is added with +{key}=..." if parent in ("model", "data") else ""
     return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{suggestion(key, allowed)}"

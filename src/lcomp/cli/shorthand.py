@@ -47,7 +47,7 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         raise UserError(f"--cfg {asked.cfg}: shows what one run would use; leave -m and several values out")
     if not is_multirun(arguments) and not (asked.cfg or asked.info or asked.help):
         check_no_sweep(overrides, search_flags(asked))
-    explicit, said = [made for override in overrides for made in hydra_override(override)], []
+    explicit, notices = [rewritten for override in overrides for rewritten in hydra_override(override)], []
     for group in [a.partition("._target_=")[0] for a in explicit if "._target_=" in a]:
         explicit = [f"+{a}" if a.startswith(f"+{group}.") else a for a in explicit]  # also where its choice has the key
     experiments = [a for a in explicit if a.startswith("experiment=")]
@@ -58,13 +58,13 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
             continue  # which may search the family itself
         if named and not chosen and not experiments:
             explicit.insert(explicit.index(named[0]), f"{family}={technique}")
-            said.append(f"{named[0]} chooses {family}={technique}")
+            notices.append(f"{named[0]} chooses {family}={technique}")
         elif any(is_sweep(choice) for choice in chosen + experiments):
             for argument in named:
                 if not is_sweep(argument):
                     key, _, value = argument.partition("=")
                     explicit[explicit.index(argument)] = f"{key}=choice({value})"
-    return [*flags, *explicit], said
+    return [*flags, *explicit], notices
 
 
 class Flags(argparse.ArgumentParser):

@@ -112,19 +112,19 @@ class ValueSources:
     @classmethod
     def of(cls, loader: ConfigLoaderImpl, overrides: Sequence[str]) -> ValueSources:
         """Loads what `overrides` choose, file by file."""
-        made = cls()
+        sources = cls()
         found, files = loaded_files(loader, overrides)
         for config_path, loaded in files:
             if is_group_choice(config_path) and loaded.path == f"file://{folder().resolve()}":
-                made.chosen.merge_with(loaded.config)
+                sources.chosen.merge_with(loaded.config)
             else:
-                made.note_requested(OmegaConf.to_container(loaded.config))
+                sources.note_requested(OmegaConf.to_container(loaded.config))
         for override in found.config_overrides:
-            made.note_requested(override.value(), override.key_or_group)
+            sources.note_requested(override.value(), override.key_or_group)
         for group, by in found.overrides.override_metadata.items():
             if by.external_override or not is_group_choice(by.containing_config_path):
-                made.note_requested(None, group.replace("/", "."))
-        return made
+                sources.note_requested(None, group.replace("/", "."))
+        return sources
 
     def note_requested(self, value: Any, key: str = "") -> None:
         """Notes `key`, those above it, and those inside `value`."""

@@ -59,22 +59,22 @@ def search_flags(hydra: Any) -> list[str]:
         hydra: Hydra's own part of a configuration, or what a file says that it was; one that says nothing of the sort
             has no flags.
     """
-    made = []
+    flags = []
     for source in unresolved(hydra, "runtime", "config_sources", list):
         written = source if isinstance(source, dict) else {}
         path, provider = str(written.get("path")), written.get("provider")
         if written.get("schema") == "file" and provider == "command-line":
-            made += ["--config-dir", path]
+            flags += ["--config-dir", path]
         elif written.get("schema") == "file" and provider == "main" and path != str(own_folder().resolve()):
-            made += ["--config-path", path]
+            flags += ["--config-path", path]
     name = unresolved(hydra, "job", "config_name", str)
-    return made + (["--config-name", name] if name not in ("", "config") else [])
+    return flags + (["--config-name", name] if name not in ("", "config") else [])
 
 
 def search_paths(hydra: Any) -> list[str]:
     """The overrides of Hydra itself that a single run needs to find its configuration; `hydra` as of `search_flags`."""
     given = unresolved(hydra, "overrides", "hydra", list)
-    return [str(one) for one in given if str(one).lstrip("+").startswith("hydra.searchpath=")]
+    return [str(override) for override in given if str(override).lstrip("+").startswith("hydra.searchpath=")]
 
 
 def unresolved(hydra: Any, part: str, key: str, kind: type[Kind]) -> Kind:

@@ -22,9 +22,9 @@ class CachedRepository(ConfigRepository):
         self.read: dict[str, ConfigResult] = {} if read is None else read
 
     def __deepcopy__(self, memo: Any) -> CachedRepository:  # Hydra copies it for each composition
-        made = copy.copy(self)
-        made.sources = list(self.sources)
-        return made
+        duplicate = copy.copy(self)
+        duplicate.sources = list(self.sources)
+        return duplicate
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         if config_path not in self.read:

@@ -71,8 +71,8 @@ def check_settings(cfg: DictConfig) -> None:
         ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
     ]
     if "ensemble" in cfg.kd:
-        one = " (kd.teacher names the teachers)" if cfg.kd.get("teacher") else ""
-        rules.append(("kd.ensemble", int, lambda v: v == 1 or (v > 1 and not one), f"a whole number, 1 or more{one}"))
+        hint = " (kd.teacher names the teachers)" if cfg.kd.get("teacher") else ""
+        rules.append(("kd.ensemble", int, lambda v: v == 1 or (v > 1 and not hint), f"a whole number, 1 or more{hint}"))
     for key, kind, allowed, words in rules:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, kind) or not allowed(value):
@@ -105,7 +105,7 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
                     f"{path}{where}: nothing reads a section of this name; begin the file with '# @package _global_', "
                     "so that its keys are the run's own"
                 )
-            allowed = [f"{prefix}{one!s}" for one in known if one not in HIDDEN]
+            allowed = [f"{prefix}{known_key!s}" for known_key in known if known_key not in HIDDEN]
             hint = suggestion(path, allowed)
             raise UserError(f"{path}{where}: nothing reads this key; allowed are {', '.join(allowed)}{hint}")
 

@@ -27,29 +27,29 @@ def reachable_code(targets: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
     name is computed is not seen. An installed package is known by its version; one that holds a target, also by the
     hashes of its files as they were installed.
     """
-    own: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     packages: dict[str, str] = {}
-    homes = [name for target, made in targets.items() for name in home_modules(target, made)]
+    homes = [name for target, target_object in targets.items() for name in home_modules(target, target_object)]
     waiting, named = list(homes), {name.partition(".")[0] for name in homes}
     while waiting:
         name = waiting.pop()
         top = name.partition(".")[0]
-        if name in own or top in packages or top == "lcomp":
+        if name in hashes or top in packages or top == "lcomp":
             continue
         spec = find_spec(name)
         path = Path(spec.origin) if spec and spec.origin else None
         if is_installed(top):
             packages[top] = installed_identity(top, files=top in named)
         elif path is not None and path.is_file() and not str(path).startswith(LIBRARIES):
-            own[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
             waiting += [*parent_packages(name), *(imports(path, name) if path.suffix == ".py" else ())]
-    return own | {f"{name} (installed)": version for name, version in packages.items()}
+    return hashes | {f"{name} (installed)": version for name, version in packages.items()}
 
 
-def home_modules(target: str, made: Any) -> Iterable[str]:
+def home_modules(target: str, target_object: Any) -> Iterable[str]:
     """The module that `target` names, and the one that defines what stands there."""
     named = [name for name in parent_packages(target) if find_spec(name) is not None][-1:]
-    defining = getattr(inspect.unwrap(made), "__module__", None)
+    defining = getattr(inspect.unwrap(target_object), "__module__", None)
     return dict.fromkeys([*named, *([defining] if defining else [])])
 
 
@@ -101,8 +101,8 @@ def imports(path: Path, module: str) -> Iterator[str]:
 def is_installed(package: str) -> bool:
     """Whether a package lies where installers put them, and one of them knows it."""
     spec = find_spec(package)
-    places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
-    return any(INSTALLED & set(Path(place).parts) for place in places) and package in distributions()
+    locations = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
+    return any(INSTALLED & set(Path(location).parts) for location in locations) and package in distributions()
 
 
 @cache
@@ -114,5 +114,8 @@ def distributions() -> Mapping[str, list[str]]:
 def installed_identity(package: str, files: bool) -> str:
     """What identifies an installed package: its version, and with `files` the hashes of its files."""
     found = [importlib.metadata.distribution(name) for name in sorted(set(distributions()[package]))]
-    told = [[one.metadata["Name"], one.version, *([one.read_text("RECORD")] if files else [])] for one in found]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    identity = [
+        [distribution.metadata["Name"], distribution.version, *([distribution.read_text("RECORD")] if files else [])]
+        for distribution in found
+    ]
+    return hashlib.sha256(repr(identity).encode()).hexdigest()

@@ -31,21 +31,21 @@ def make_augmentations(perturb: Mapping[str, Mapping[str, Any] | Augmentation] |
         return [perturb]
     if not isinstance(perturb, Mapping):
         raise UserError(f"perturb={perturb}: must be names with their settings, such as {{rotation: {{severity: 3}}}}")
-    names, own = [*PERTURBATIONS, *RANDOM_AUGMENTATIONS], [change for change in perturb.values() if callable(change)]
+    names, custom = [*PERTURBATIONS, *RANDOM_AUGMENTATIONS], [change for change in perturb.values() if callable(change)]
     known = {name: settings for name, settings in perturb.items() if not callable(settings)}
     for name, settings in known.items():
         validate_choice("perturb", name, names)
         if not isinstance(settings, Mapping):
             raise UserError(f"perturb.{name}={settings}: must be its settings, such as {{severity: 3}}")
-    return [make_augmentation(name, known[name]) for name in names if name in known] + own
+    return [make_augmentation(name, known[name]) for name in names if name in known] + custom
 
 
 def make_augmentation(name: str, settings: Mapping[str, Any]) -> Augmentation:
     """The change of that name; without settings a perturbation has severity 3."""
     key = f"perturb.{name}"
     if name in RANDOM_AUGMENTATIONS:
-        made: Augmentation = build({"_target_": RANDOM_AUGMENTATIONS[name], **settings}, key)
-        return made
+        augmentation: Augmentation = build({"_target_": RANDOM_AUGMENTATIONS[name], **settings}, key)
+        return augmentation
     unknown = [setting for setting in settings if setting != "severity"]
     if unknown:
         raise UserError(f"{key}.{unknown[0]}: no such key; allowed is severity")

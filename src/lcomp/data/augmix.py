@@ -58,17 +58,17 @@ class AugMix:
         """A mixture for each of `images` (N, C, H, W)."""
         random, count = np.random.default_rng(int(torch.randint(2**62, (), generator=generator))), len(images)
         weights = random.dirichlet([self.alpha] * self.width, count).T  # (width, N)
-        kept = random.beta(self.alpha, self.alpha, count)
+        original = random.beta(self.alpha, self.alpha, count)
         chains = self.chains(images.repeat(self.width, 1, 1, 1), random, generator)
         chains = chains.view(self.width, *images.shape)
-        shares = torch.from_numpy(np.concatenate([[kept], (1 - kept) * weights])).to(images.dtype)
-        return torch.einsum("kn,knchw->nchw", shares, torch.cat([images[None], chains])).clamp_(0, 1)
+        mixing = torch.from_numpy(np.concatenate([[original], (1 - original) * weights])).to(images.dtype)
+        return torch.einsum("kn,knchw->nchw", mixing, torch.cat([images[None], chains])).clamp_(0, 1)
 
     def chains(self, images: Tensor, random: np.random.Generator, generator: Generator) -> Tensor:
         """Each of `images` (N, C, H, W) after a chain of its own; they are changed in place."""
         depths = random.integers(1, self.depth + 1, len(images))
-        for place in range(self.depth):
-            chosen = np.where(place < depths, random.integers(len(self.operations), size=len(images)), -1)
+        for position in range(self.depth):
+            chosen = np.where(position < depths, random.integers(len(self.operations), size=len(images)), -1)
             severities = random.integers(1, self.severity + 1, len(self.operations)).tolist()
             perturbations.perturb_each(images, torch.from_numpy(chosen), self.operations, severities, generator)
         return images

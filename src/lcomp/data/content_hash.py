@@ -64,8 +64,8 @@ def dataset_parts(dataset: Any) -> Iterator[Any]:
         yield np.asarray(dataset.indices)
         yield from dataset_parts(dataset.dataset)
     elif isinstance(dataset, ConcatDataset):
-        for one in dataset.datasets:
-            yield from dataset_parts(one)
+        for part in dataset.datasets:
+            yield from dataset_parts(part)
     elif torchvisions and hasattr(dataset, "samples"):  # of folders: the files as they are, quicker than their pixels
         yield from ((Path(path).read_bytes(), label) for path, label in dataset.samples)
     elif torchvisions and hasattr(dataset, "data"):
@@ -159,13 +159,13 @@ def dataset_record(data: Any) -> dict[str, Any]:
     kept: dict[str, Any] | None = vars(data).get(CACHE_ATTRIBUTE)
     if kept is None:
         loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
-        stated = getattr(data, "sha256", None)
-        if stated is None or (isinstance(data, MNISTDataModule) and type(data) is not MNISTDataModule):
+        declared = getattr(data, "sha256", None)
+        if declared is None or (isinstance(data, MNISTDataModule) and type(data) is not MNISTDataModule):
             seen = {part: content_hash.split_hash(loader, part) for part, loader in loaders.items()}
-            sha256 = hashlib.sha256(json.dumps([stated, *(one for one, _ in seen.values())]).encode()).hexdigest()
+            sha256 = hashlib.sha256(json.dumps([declared, *(one for one, _ in seen.values())]).encode()).hexdigest()
             sizes = {part: count for part, (_, count) in seen.items()}
         else:
-            sha256, sizes = stated, {part: len(loader.dataset) for part, loader in loaders.items()}
+            sha256, sizes = declared, {part: len(loader.dataset) for part, loader in loaders.items()}
         kept = {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
         vars(data)[CACHE_ATTRIBUTE] = kept
     return dict(kept)

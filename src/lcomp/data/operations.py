@@ -41,8 +41,8 @@ def field(count: int, height: int, width: int, generator: Generator) -> Tensor:
     noise = torch.randn(count, 2, down.shape[1], across.shape[1], generator=generator)
     smooth = (down @ noise @ across.T).flatten(2)
     y, x = (torch.linspace(-1, 1, size) for size in (height, width))
-    one = torch.ones(height, width)
-    affine = F.normalize(torch.stack([one, one * x, one * y[:, None]]).flatten(1))
+    ones = torch.ones(height, width)
+    affine = F.normalize(torch.stack([ones, ones * x, ones * y[:, None]]).flatten(1))
     smooth -= smooth @ affine.T @ affine
     return F.normalize(smooth, dim=2).mul_(math.sqrt(height * width)).view(count, 2, height, width)
 
@@ -111,7 +111,7 @@ def patch(images: Tensor, severity: int, generator: Generator) -> Tensor:
         size = images.shape[axis]
         side = round(PATCH_SHARE[severity - 1] * size)
         start = torch.randint(-(side // 2), size - side // 2, (len(images), 1), generator=generator)
-        place = torch.arange(size)
-        held = (place >= start) & (place < start + side)
+        positions = torch.arange(size)
+        held = (positions >= start) & (positions < start + side)
         inside &= held.view(len(images), 1, *((-1, 1) if axis == 2 else (1, -1)))
     return inside

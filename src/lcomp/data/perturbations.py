@@ -42,18 +42,18 @@ def gaussian_noise(images: Tensor, severity: int, generator: Generator) -> Tenso
 def salt_and_pepper(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Sets each pixel, with probability `SALT_AND_PEPPER_SHARE`, to 0 or 1 with equal chance."""
     drawn = torch.rand(images.shape, generator=generator)
-    share = SALT_AND_PEPPER_SHARE[severity - 1]
-    return torch.where(drawn < share, (drawn < share / 2).float(), images)
+    fraction = SALT_AND_PEPPER_SHARE[severity - 1]
+    return torch.where(drawn < fraction, (drawn < fraction / 2).float(), images)
 
 
 def gaussian_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Convolves with a Gaussian of standard deviation `BLUR_STD` pixels, cut at four deviations, zeros outside."""
     std = BLUR_STD[severity - 1]
-    reach = math.ceil(4 * std)
-    kernel = torch.exp(-((torch.arange(-reach, reach + 1) / std) ** 2) / 2)
+    radius = math.ceil(4 * std)
+    kernel = torch.exp(-((torch.arange(-radius, radius + 1) / std) ** 2) / 2)
     kernel = (kernel / kernel.sum()).repeat(images.shape[1], 1, 1, 1)
-    blurred = F.conv2d(images, kernel, padding=(0, reach), groups=images.shape[1])
-    return F.conv2d(blurred, kernel.mT, padding=(reach, 0), groups=images.shape[1]).clamp_(0, 1)
+    blurred = F.conv2d(images, kernel, padding=(0, radius), groups=images.shape[1])
+    return F.conv2d(blurred, kernel.mT, padding=(radius, 0), groups=images.shape[1]).clamp_(0, 1)
 
 
 def rotation(images: Tensor, severity: int, generator: Generator) -> Tensor:
@@ -111,8 +111,8 @@ def occlusion(images: Tensor, severity: int, generator: Generator) -> Tensor:
     for axis, size in ((2, height), (3, width)):
         side = round(OCCLUSION_SHARE[severity - 1] * size)
         start = torch.randint(size - side + 1, (count, 1), generator=generator)
-        place = torch.arange(size)
-        inside = (place >= start) & (place < start + side)
+        positions = torch.arange(size)
+        inside = (positions >= start) & (positions < start + side)
         hidden &= inside.view(count, 1, *((-1, 1) if axis == 2 else (1, -1)))
     return images.masked_fill(hidden, 0)
 

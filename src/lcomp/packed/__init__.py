@@ -28,20 +28,20 @@ def pack(artifact: Path, path: Path) -> dict[str, float]:
     """
     network = from_onnx(artifact)
     writer = write_network(network)
-    made = file_content(writer)
+    content = file_content(writer)
     try:
-        back = read_network(made, math.inf)
+        back = read_network(content, math.inf)
     except UserError as error:
         raise UserError(f"{artifact}: has no packed form: {error}") from None
     if not same_tensors(network, back):
         raise RuntimeError(f"{artifact}: its packed form is another network; please report this")
-    write_atomically(path, made)
+    write_atomically(path, content)
     return {"header": HEADER} | {part: bits / 8 for part, bits in writer.spent.items()}
 
 
-def same_tensors(one: nn.Module, other: nn.Module) -> bool:
+def same_tensors(first: nn.Module, second: nn.Module) -> bool:
     """Whether two networks have the same tensors, bit for bit."""
-    states = one.state_dict(), other.state_dict()
+    states = first.state_dict(), second.state_dict()
     return states[0].keys() == states[1].keys() and all(
         a.dtype == b.dtype and torch.equal(tensor_bytes(a), tensor_bytes(b))
         for a, b in zip(*(s.values() for s in states), strict=True)

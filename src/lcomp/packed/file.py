@@ -42,8 +42,8 @@ def write_network(network: Network) -> Writer:
         io.symbol(STEP, code + 1)
         OPERATIONS[code].write(io, step)
         if isinstance(step, Join):
-            other = sources[0] if sources[1] == last else sources[1]
-            io.number(last - other)
+            earlier = sources[0] if sources[1] == last else sources[1]
+            io.number(last - earlier)
             if step.operator not in COMMUTING:
                 io.flag(sources[0] != last)
         elif isinstance(step, nn.Identity):
@@ -116,8 +116,8 @@ def sources_of(io: Reader, step: nn.Module, last: int) -> tuple[int, ...]:
     if isinstance(step, nn.Identity):
         return (last - io.number(most=last),)
     if isinstance(step, Join):
-        other = last - io.number(most=last)
-        return (other, last) if step.operator not in COMMUTING and io.flag() else (last, other)
+        earlier = last - io.number(most=last)
+        return (earlier, last) if step.operator not in COMMUTING and io.flag() else (last, earlier)
     return (last,)
 
 

@@ -45,11 +45,11 @@ def join(to: Translation, node: Any, settings: Settings) -> None:
     if names[1] in to.constants:
         to.add(node, Constant(operator, per_channel(to, *names)), reads=names[0])
         return
-    one, other = (to.value(name) for name in names)
-    if len(to.steps) not in (one, other):
-        to.go_to(one)
-        one = len(to.steps)
-    to.append(Join(operator), one, other)
+    first, second = (to.value(name) for name in names)
+    if len(to.steps) not in (first, second):
+        to.go_to(first)
+        first = len(to.steps)
+    to.append(Join(operator), first, second)
     to.values[node.output[0]] = len(to.steps)
 
 
@@ -136,7 +136,7 @@ def maximum(to: Translation, node: Any, settings: Settings) -> None:
 
 def split(to: Translation, node: Any, settings: Settings) -> None:
     """The maximum over its groups sees to it."""
-    if not any(other.op_type == "Max" and other.input == node.output for other in to.nodes):
+    if not any(consumer.op_type == "Max" and consumer.input == node.output for consumer in to.nodes):
         raise UserError("the operator Split")
 
 

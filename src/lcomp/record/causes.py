@@ -31,14 +31,14 @@ def error_message(error: BaseException) -> str:
         return condensed(Exception.__str__(error))
     first, last = exception_chain(error)[0], exception_chain(error)[-1]
     within = "" if last is first else f" ({type_and_message(last)})"
-    place = user_line(error)
-    return type_and_message(first) + within + (f", at {place}" if place else "")
+    location = user_line(error)
+    return type_and_message(first) + within + (f", at {location}" if location else "")
 
 
 def innermost_message(error: BaseException) -> str:
     """The innermost cause in its first paragraph, and the user's line: what an exporter's banner hides."""
-    place = user_line(error)
-    return type_and_message(exception_chain(error)[-1], paragraphs=1) + (f", at {place}" if place else "")
+    location = user_line(error)
+    return type_and_message(exception_chain(error)[-1], paragraphs=1) + (f", at {location}" if location else "")
 
 
 @contextmanager
@@ -79,9 +79,9 @@ def condensed(text: str) -> str:
 
 def user_line(error: BaseException) -> str | None:
     """The innermost line outside of `LIBRARIES` that `error` came through, such as `mine.py:12: return self.fc(x)`."""
-    for one in reversed(exception_chain(error)):
-        if places := [*user_frames(one), *traced_lines(one)]:
-            path, number = places[-1]
+    for cause in reversed(exception_chain(error)):
+        if locations := [*user_frames(cause), *traced_lines(cause)]:
+            path, number = locations[-1]
             return f"{Path(path).name}:{number}: {condensed(linecache.getline(path, number))}"
     return None
 

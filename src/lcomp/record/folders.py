@@ -22,12 +22,12 @@ def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Everything under `folder`, `DEPTH` levels deep, that no link leads to; a folder that cannot be read is named."""
     pending = [(os.fspath(folder), 0)]
     while pending:
-        place, depth = pending.pop()
+        directory, depth = pending.pop()
         try:
-            with os.scandir(place) as found:
+            with os.scandir(directory) as found:
                 inside = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            log.warning("%s: left out (%s)", place, error.strerror)
+            log.warning("%s: left out (%s)", directory, error.strerror)
             continue
         yield from inside
         deeper = [entry.path for entry in inside if entry.is_dir(follow_symlinks=False)]

@@ -39,18 +39,18 @@ def machine_interruption(error: BaseException) -> Interrupted | None:
 
     None where the fault is the run's own, as memory is that a machine like this one never has."""
     seen: set[int] = set()
-    one: BaseException | None = error
+    current: BaseException | None = error
     innermost: BaseException | None = None
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        if isinstance(one, Interrupted):
-            return one
-        innermost = one if is_machine_error(one) else innermost
-        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        if isinstance(current, Interrupted):
+            return current
+        innermost = current if is_machine_error(current) else innermost
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     if innermost is None:
         return None
-    said = " ".join(str(innermost).split())[:300]
-    return Interrupted(f"{BY_MACHINE}: {type(innermost).__name__}: {said}".removesuffix(": "))
+    message = " ".join(str(innermost).split())[:300]
+    return Interrupted(f"{BY_MACHINE}: {type(innermost).__name__}: {message}".removesuffix(": "))
 
 
 def is_machine_error(error: BaseException) -> bool:
@@ -89,15 +89,15 @@ def watch_sigint() -> Iterator[SigintState]:
     if threading.current_thread() is not threading.main_thread():
         yield SigintState(received=True)
         return
-    noted = SigintState(received=False)
+    state = SigintState(received=False)
 
     def note(number: int, frame: FrameType | None) -> Any:
-        noted.received = True
+        state.received = True
         return before(number, frame) if callable(before) else None
 
     if callable(before):
         signal.signal(signal.SIGINT, note)
     try:
-        yield noted
+        yield state
     finally:
         signal.signal(signal.SIGINT, before)  # Lightning ignores it from a KeyboardInterrupt on

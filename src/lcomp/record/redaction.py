@@ -92,12 +92,12 @@ def redacted_line(line: str, known: Sequence[str] | None = None) -> str:
     return FLAG.sub(redacted_flag, redacted_values(line))
 
 
-def without_credentials(place: str) -> str:
+def without_credentials(address: str) -> str:
     """What follows `://`, less the name and the password before its `@`; a slash may stand in these."""
-    host = place.partition("/")[0]
+    host = address.partition("/")[0]
     if "@" in host:
-        return HIDDEN + place[host.rindex("@") :]
-    return HIDDEN + place[place.rindex("@") :] if ":" in host and "@" in place else place
+        return HIDDEN + address[host.rindex("@") :]
+    return HIDDEN + address[address.rindex("@") :] if ":" in host and "@" in address else address
 
 
 def redacted_flag(found: re.Match[str]) -> str:
@@ -108,57 +108,57 @@ def redacted_flag(found: re.Match[str]) -> str:
 
 def redacted_values(line: str) -> str:
     """The line with the values of telling names hidden, in whatever form: `name=value`, `'name': 'value'`, YAML."""
-    parts, done, place = [], 0, 0
-    while found := GIVEN.search(line, place):
-        place, name = found.end(), found[1]
+    parts, done, position = [], 0, 0
+    while found := GIVEN.search(line, position):
+        position, name = found.end(), found[1]
         if name.lower() in ("key", "keys") and (word := WORD.search(line[max(0, found.start() - 20) : found.start()])):
             name = f"{word[1]}_{name}"  # `api key: value`
         if names_secret(name):
-            place = end_of_value(line, found)
-            if is_secret(name, line[found.end() : place]):
+            position = end_of_value(line, found)
+            if is_secret(name, line[found.end() : position]):
                 parts += [line[done : found.end()], HIDDEN]
-                done = place
+                done = position
     return "".join([*parts, line[done:]])
 
 
 def end_of_value(line: str, found: re.Match[str]) -> int:
     """Where the value ends whose name and sign were found."""
-    start, place = found.start(), found.end()
+    start, position = found.start(), found.end()
     margin = line[max(0, start - WIDEST) : start].rpartition("\n")[2]
     before = margin.rstrip("+~")[-1:]
     if before in QUOTES and not found[2]:  # quotes around name and value
-        return closing_quote(line, place, before)
+        return closing_quote(line, position, before)
     if ":" in found[3] and not margin.strip(" -"):  # a line that begins with the name: YAML
         sign = found.start(3) + found[3].index(":")
         break_ = line.find("\n", sign)
         return len(line) if break_ < 0 else end_of_block(line, break_, len(margin))
-    return end_of_words(line, place, several=":" not in found[3])
+    return end_of_words(line, position, several=":" not in found[3])
 
 
-def end_of_block(line: str, place: int, margin: int) -> int:
+def end_of_block(line: str, position: int, margin: int) -> int:
     """The end of the lines of YAML, from a line break on, that belong to a key which begins `margin` characters in."""
-    while place < len(line):
-        end = line.find("\n", place + 1)
+    while position < len(line):
+        end = line.find("\n", position + 1)
         end = len(line) if end < 0 else end
-        row = line[place + 1 : end]
+        row = line[position + 1 : end]
         depth = len(row) - len(row.lstrip(" \t"))
         if row.strip() and depth + row.lstrip().startswith("- ") <= margin:
             break
-        place = end
-    return place
+        position = end
+    return position
 
 
-def closing_quote(line: str, place: int, quote: str) -> int:
+def closing_quote(line: str, position: int, quote: str) -> int:
     """Where the next such quotation mark stands that no backslash escapes; the end, where there is none."""
-    while (found := line.find(quote, place)) >= 0:
-        escapes = len(line[place:found]) - len(line[place:found].rstrip("\\"))
+    while (found := line.find(quote, position)) >= 0:
+        escapes = len(line[position:found]) - len(line[position:found].rstrip("\\"))
         if escapes % 2 == 0:
             return found
-        place = found + len(quote)
+        position = found + len(quote)
     return len(line)
 
 
-def end_of_words(line: str, place: int, several: bool) -> int:
+def end_of_words(line: str, position: int, several: bool) -> int:
     """Where a value ends: before a name with a value of its own, a bracket or a quotation mark that was not opened in
     it, a line break, or `: `, as in a log.
 
@@ -166,33 +166,33 @@ def end_of_words(line: str, place: int, several: bool) -> int:
         several: whether it may have blanks, as the value of an override.
     """
     depth, begins = 0, True
-    while place < len(line):
-        sign = line[place]
-        if begins and (quote := QUOTED.match(line, place)):
-            place = min(len(line), closing_quote(line, quote.end(), quote[0]) + len(quote[0]))
+    while position < len(line):
+        sign = line[position]
+        if begins and (quote := QUOTED.match(line, position)):
+            position = min(len(line), closing_quote(line, quote.end(), quote[0]) + len(quote[0]))
             begins = False
             continue
         begins = False
         if sign == "\\":
-            place += 1
+            position += 1
         elif sign in "([{":
             depth, begins = depth + 1, True
         elif sign in ")]}":
             if not depth:
-                return place
+                return position
             depth -= 1
         elif depth:
             begins = sign in SEPARATORS
         elif sign in QUOTES or sign == ":":
-            if line[place + 1 : place + 2] in ENDS:
-                return place
+            if line[position + 1 : position + 2] in ENDS:
+                return position
         elif sign in SEPARATORS:
-            after = BLANKS.match(line, place + (not sign.isspace()))
+            after = BLANKS.match(line, position + (not sign.isspace()))
             assert after is not None
             if sign == "\n" or line[after.end() : after.end() + 1] in ("", "\n") or NEXT.match(line, after.end()):
-                return place
+                return position
             if sign.isspace() and not several:
-                return place
-            place, begins = after.end() - 1, True
-        place += 1
-    return min(place, len(line))
+                return position
+            position, begins = after.end() - 1, True
+        position += 1
+    return min(position, len(line))

@@ -83,8 +83,8 @@ class Result:
     @property
     def known(self) -> Result:
         """The same, less figures that are null."""
-        own, base = ({k: v for k, v in of.items() if v is not None} for of in (self.metrics, self.baseline))
-        return replace(self, metrics=own, baseline=base)
+        metrics, baseline = ({k: v for k, v in of.items() if v is not None} for of in (self.metrics, self.baseline))
+        return replace(self, metrics=metrics, baseline=baseline)
 
     @property
     def lacks(self) -> str | None:

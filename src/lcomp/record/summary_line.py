@@ -15,21 +15,25 @@ def summary_line(result: Result) -> str:
         run = f"[{one_line(result.dataset['name'])}] {run}"
     if result.status != "ok":
         return f"{run}: {one_line(result.status)}: {one_line(redacted(result.error))}"
-    own, base = result.metrics, result.baseline
+    metrics, baseline = result.metrics, result.baseline
     latency = ""
-    if "latency_ratio" in own:  # in a sweep, measured at its end
-        own_us, ratio = own["latency_us_p50"], own["latency_ratio"]
+    if "latency_ratio" in metrics:  # in a sweep, measured at its end
+        own_us, ratio = metrics["latency_us_p50"], metrics["latency_ratio"]
         latency = f", {own_us:.1f} us an image ({ratio:.2f}x the baseline's {own_us / ratio:.1f})"
     return (
-        f"{run}: validation accuracy {own['val_accuracy']:.2%} (baseline {base['val_accuracy']:.2%}), "
-        f"test accuracy {own['test_accuracy']:.2%} ({base['test_accuracy']:.2%}), "
-        f"{own['file_bytes'] / 1000:.1f} KB, gzip'd {own['gzip_bytes'] / 1000:.1f} KB "
-        f"({base['gzip_bytes'] / own['gzip_bytes']:.1f}x smaller)"
+        f"{run}: validation accuracy {metrics['val_accuracy']:.2%} (baseline {baseline['val_accuracy']:.2%}), "
+        f"test accuracy {metrics['test_accuracy']:.2%} ({baseline['test_accuracy']:.2%}), "
+        f"{metrics['file_bytes'] / 1000:.1f} KB, gzip'd {metrics['gzip_bytes'] / 1000:.1f} KB "
+        f"({baseline['gzip_bytes'] / metrics['gzip_bytes']:.1f}x smaller)"
         + latency
         + "".join(
-            f", test accuracy under {one_line(key.partition('/')[2])} {own[key]:.2%}"
-            for key in perturbation_accuracies(own)
+            f", test accuracy under {one_line(key.partition('/')[2])} {metrics[key]:.2%}"
+            for key in perturbation_accuracies(metrics)
         )
-        + (f", test mean corruption error {own['mce']:.2f}x the baseline's" if own.get("mce") is not None else "")
+        + (
+            f", test mean corruption error {metrics['mce']:.2f}x the baseline's"
+            if metrics.get("mce") is not None
+            else ""
+        )
         + (f", taken from {one_line('/'.join(result.reused.rsplit('/', 2)[-2:]))}" if result.reused else "")
     )

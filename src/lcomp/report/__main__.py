@@ -40,8 +40,8 @@ def main() -> int:
         return 1
     except OSError as error:  # a full disk, a folder where a file is to be
         where = error.filename2 or error.filename
-        said = machine_interruption(error) or f"{where}: cannot be written ({error.strerror})"
-        print(terminal(f"lcomp: {said}"), file=sys.stderr)
+        message = machine_interruption(error) or f"{where}: cannot be written ({error.strerror})"
+        print(terminal(f"lcomp: {message}"), file=sys.stderr)
         return 1
     return 0
 

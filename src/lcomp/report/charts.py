@@ -44,7 +44,7 @@ SHORT = {
 }
 
 
-def page_data(runs: Sequence[ReportRun], place: Path) -> dict[str, Any]:
+def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Any]:
     """What the page's script draws."""
     names = datasets(runs)
     bases = baselines(runs)
@@ -61,7 +61,7 @@ def page_data(runs: Sequence[ReportRun], place: Path) -> dict[str, Any]:
         "datasets": [names[sha256] for sha256, _ in counted.most_common()],
         "numbers": numeric_params(runs),
         "runs": [
-            run_data(run, ids[run], names, index.get(run.baseline_sha256 or ""), place)
+            run_data(run, ids[run], names, index.get(run.baseline_sha256 or ""), folder)
             | {"own": differing_figures(run, bases.get(run.baseline_sha256 or ""))}
             | ({"epochs": run.result.epochs} if run in best else {})
             for run in runs
@@ -104,8 +104,8 @@ def kind_labels(kinds: Sequence[Sequence[SeedGroup]]) -> list[str]:
     """A name for each kind of baseline: its own group's, if that was run, or its network's; two differ by a number."""
     found: list[str] = []
     for kind in kinds:
-        own = [group for group in kind if group.runs[0].result.techniques == "baseline"]
-        label = own[0].label if own else f"baseline of {network(kind[0].runs[0])}"
+        baseline_groups = [group for group in kind if group.runs[0].result.techniques == "baseline"]
+        label = baseline_groups[0].label if baseline_groups else f"baseline of {network(kind[0].runs[0])}"
         found.append(label if label not in found else f"{label} ({len(found) + 1})")
     return found
 
@@ -118,7 +118,7 @@ def datasets(runs: Sequence[ReportRun]) -> dict[str, str]:
 
 
 def run_data(
-    run: ReportRun, number: int, names: Mapping[str, str], baseline: int | None, place: Path
+    run: ReportRun, number: int, names: Mapping[str, str], baseline: int | None, folder: Path
 ) -> dict[str, Any]:
     """A run for the script."""
     result = run.result
@@ -144,7 +144,7 @@ def run_data(
         "metrics": {name: value for name, value in result.metrics.items() if value is not None},
         "baseline": baseline,
         "command": run.command,
-        "record": relative_url(relative_path(run.folder / FILE_NAME, place)),
+        "record": relative_url(relative_path(run.folder / FILE_NAME, folder)),
     }
 
 
@@ -186,14 +186,21 @@ def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dic
             points.setdefault((str(first.result.dataset.get("sha256")), first.result.techniques), []).append(group)
         few = len(lines) <= LINES
         found.append(
-            {"name": name, "lines": [effect_line(name, own, names, few) for own in (lines if few else points).values()]}
+            {
+                "name": name,
+                "lines": [
+                    effect_line(name, line_groups, names, few) for line_groups in (lines if few else points).values()
+                ],
+            }
         )
     return found
 
 
-def effect_line(name: str, own: Sequence[SeedGroup], names: Mapping[str, str], alike: bool) -> dict[str, Any]:
+def effect_line(name: str, line_groups: Sequence[SeedGroup], names: Mapping[str, str], alike: bool) -> dict[str, Any]:
     """Groups in the order of a parameter; joined where they are alike but for it."""
-    pairs = sorted(((numeric_param(group.runs[0], name) or 0.0, group) for group in own), key=lambda pair: pair[0])
+    pairs = sorted(
+        ((numeric_param(group.runs[0], name) or 0.0, group) for group in line_groups), key=lambda pair: pair[0]
+    )
     values, ordered = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     first = ordered[0].runs[0].result
     return {
@@ -213,7 +220,9 @@ def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> 
     best: dict[str, ReportRun] = {}
     for run in sorted((run for run in runs if run.is_ok), key=lambda run: -val_accuracy(run)):
         best.setdefault(run.result.techniques, run)
-    fronts = [run for own in by_dataset(runs).values() for run in reversed(pareto_front(own, "gzip_bytes"))]
+    fronts = [
+        run for dataset_runs in by_dataset(runs).values() for run in reversed(pareto_front(dataset_runs, "gzip_bytes"))
+    ]
     wanted = list(dict.fromkeys([*best.values(), *fronts]))
     found: list[dict[str, Any]] = []
     for run in wanted:

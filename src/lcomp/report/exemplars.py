@@ -21,7 +21,9 @@ PER_GROUP = 24  # and of each group at least
 SIDE = 64  # pixels of a picture, at most
 
 
-def exemplar_indices(own: Sequence[NDArray[np.bool_]], base: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
+def exemplar_indices(
+    correct: Sequence[NDArray[np.bool_]], base_correct: Sequence[NDArray[np.bool_]]
+) -> NDArray[np.int64]:
     """The indices of the images that most of the baselines get right and most of the networks wrong.
 
     Hooker et al. compare the most frequent label; a class that more than half of the seeds agree on is that.
@@ -29,7 +31,7 @@ def exemplar_indices(own: Sequence[NDArray[np.bool_]], base: Sequence[NDArray[np
     Args:
         own, base: for each seed, whether each test image (N,) was classified rightly.
     """
-    return np.flatnonzero((np.mean(own, axis=0) < 0.5) & (np.mean(base, axis=0) > 0.5))
+    return np.flatnonzero((np.mean(correct, axis=0) < 0.5) & (np.mean(base_correct, axis=0) > 0.5))
 
 
 Pair = tuple[Predictions, Predictions]  # a network's and its own baseline's
@@ -45,7 +47,7 @@ def by_split(pairs: Sequence[Pair]) -> list[list[Pair]]:
 
 def exemplars_over_seeds(pairs: Sequence[Pair]) -> NDArray[np.int64]:
     """The indices of what seeds on the same test images lose."""
-    return exemplar_indices([own.correct for own, _ in pairs], [base.correct for _, base in pairs])
+    return exemplar_indices([predictions.correct for predictions, _ in pairs], [base.correct for _, base in pairs])
 
 
 def count_exemplars(pairs: Sequence[Pair]) -> int:
@@ -81,29 +83,33 @@ def find_exemplars(groups: Sequence[SeedGroup]) -> tuple[list[int], list[Exempla
         counts.append(count_exemplars(pairs))
         for alike in by_split(pairs):
             labels = alike[0][0].labels
-            pictures = {int(i): image for own, _ in alike for i, image in zip(own.mistakes, own.pixels, strict=True)}
+            pictures = {
+                int(i): image
+                for predictions, _ in alike
+                for i, image in zip(predictions.mistakes, predictions.pixels, strict=True)
+            }
             for index in exemplars_over_seeds(alike).tolist():
                 image = found.setdefault((labels.tobytes(), index), Exemplar(index, int(labels[index])))
                 image.pixels = pictures.get(index) if image.pixels is None else image.pixels
-                image.answers.append(wrong_answer(number, index, [own for own, _ in alike]))
+                image.answers.append(wrong_answer(number, index, [predictions for predictions, _ in alike]))
     return counts, sorted(found.values(), key=lambda image: (-len(image.answers), image.index))
 
 
-def wrong_answer(group: int, index: int, own: Sequence[Predictions]) -> WrongAnswer:
-    says = Counter(int(one.predictions[index]) for one in own if not one.correct[index])
-    return WrongAnswer(group, says.most_common(1)[0][0], says.total(), len(own))
+def wrong_answer(group: int, index: int, predictions: Sequence[Predictions]) -> WrongAnswer:
+    says = Counter(int(one.predictions[index]) for one in predictions if not one.correct[index])
+    return WrongAnswer(group, says.most_common(1)[0][0], says.total(), len(predictions))
 
 
 def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict[str, Any]:
     """For the page's script: of compressed groups, each data set's apart, how many images are lost; pictures."""
     compressed = [group for group in groups if group.runs[0].result.techniques != "baseline"]
     best = by_validation(compressed)[:GROUPS]
-    made: dict[str, Any] = {"groups": [], "images": [], "left_out": len(compressed) > len(best)}
+    data: dict[str, Any] = {"groups": [], "images": [], "left_out": len(compressed) > len(best)}
     for sha256, name in names.items():
-        own = [group for group in best if str(group.runs[0].result.dataset.get("sha256")) == sha256]
-        counts, images = find_exemplars(own)
-        first = len(made["groups"])
-        made["groups"] += [
+        dataset_groups = [group for group in best if str(group.runs[0].result.dataset.get("sha256")) == sha256]
+        counts, images = find_exemplars(dataset_groups)
+        first = len(data["groups"])
+        data["groups"] += [
             {
                 "label": group.label,
                 "technique": group.runs[0].result.techniques,
@@ -111,10 +117,10 @@ def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict
                 "n": len(group.runs),
                 "lost": count,
             }
-            for group, count in zip(own, counts, strict=True)
+            for group, count in zip(dataset_groups, counts, strict=True)
         ]
-        made["images"] += [image_data(image, name, first) for image in chosen(images, len(own))]
-    return made
+        data["images"] += [image_data(image, name, first) for image in chosen(images, len(dataset_groups))]
+    return data
 
 
 def chosen(images: Sequence[Exemplar], groups: int) -> list[Exemplar]:
@@ -122,8 +128,8 @@ def chosen(images: Sequence[Exemplar], groups: int) -> list[Exemplar]:
     known = [image for image in images if image.pixels is not None]
     wanted = {id(image) for image in known[:MOST]}
     for number in range(groups):
-        own = [id(image) for image in known if any(answer.group == number for answer in image.answers)]
-        wanted.update(own[:PER_GROUP])
+        members = [id(image) for image in known if any(answer.group == number for answer in image.answers)]
+        wanted.update(members[:PER_GROUP])
     return [image for image in known if id(image) in wanted]
 
 
@@ -141,6 +147,6 @@ def image_data(image: Exemplar, data: str, first: int) -> dict[str, Any]:
 
 def to_picture(pixels: NDArray[np.uint8]) -> Image.Image:
     """Pixels (C, H, W) as a picture: grey of the first channel, or colours."""
-    made = Image.fromarray(pixels.transpose(1, 2, 0)) if len(pixels) == 3 else Image.fromarray(pixels[0])
-    made.thumbnail((SIDE, SIDE))
-    return made
+    picture = Image.fromarray(pixels.transpose(1, 2, 0)) if len(pixels) == 3 else Image.fromarray(pixels[0])
+    picture.thumbnail((SIDE, SIDE))
+    return picture

@@ -28,19 +28,19 @@ def importances(trials: Sequence[FrozenTrial], objective: int) -> dict[str, tupl
     for name in names:
         groups.setdefault(tuple(n for n, trial in enumerate(trials) if name in trial.params), []).append(name)
     found: dict[str, tuple[float, int]] = {}
-    for numbers, own in groups.items():
+    for numbers, keys in groups.items():
         active = [trials[number] for number in numbers]
-        share = variance(active, objective) / total if total else 0.0
-        varied = [name for name in own if len({str(trial.params[name]) for trial in active}) > 1]
+        fraction = variance(active, objective) / total if total else 0.0
+        varied = [name for name in keys if len({str(trial.params[name]) for trial in active}) > 1]
         if len(active) < LEAST or not varied:
             continue
-        shares = dict.fromkeys(varied, 0.0)
-        if share:
+        fractions = dict.fromkeys(varied, 0.0)
+        if fraction:
             among = optuna.create_study(directions=[StudyDirection.MINIMIZE] * len(active[0].values))
             among.add_trials(active)
             evaluator = FanovaImportanceEvaluator(seed=0)
-            shares |= evaluator.evaluate(among, target=lambda trial: float(trial.values[objective]))
-        found |= {name: (float(share * shares[name]), len(active)) for name in varied}
+            fractions |= evaluator.evaluate(among, target=lambda trial: float(trial.values[objective]))
+        found |= {name: (float(fraction * fractions[name]), len(active)) for name in varied}
     return dict(sorted(found.items(), key=lambda item: item[1][0]))
 
 
@@ -52,7 +52,7 @@ def variance(trials: Sequence[FrozenTrial], objective: int) -> float:
 def importance_bars(found: dict[str, tuple[float, int]], objective: str, trials: int) -> dict[str, Any]:
     """Importances as a bar for each key, with the number of trials that have it where not all do."""
     labels = [name if count == trials else f"{name} ({count} of {trials})" for name, (_, count) in found.items()]
-    values = [share for share, _ in found.values()]
+    values = [fraction for fraction, _ in found.values()]
     text = [f"{value:.2f}" for value in values]
     bar = {"type": "bar", "orientation": "h", "x": values, "y": labels, "text": text, "textposition": "outside"}
     axis = {"title": {"text": "share of its variance"}, "range": [0, 1.15 * max(*values, 0.1)]}

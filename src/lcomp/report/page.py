@@ -24,9 +24,9 @@ log = logging.getLogger("lcomp")
 FILE = "report.html"
 
 
-def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], place: Path) -> str:
-    """The page's text; links in it are relative to `place`."""
-    found, figures = charts.page_data(runs, place), study.study_figures(folders)
+def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], folder: Path) -> str:
+    """The page's text; links in it are relative to `folder`."""
+    found, figures = charts.page_data(runs, folder), study.study_figures(folders)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
     return template.render(
@@ -70,7 +70,7 @@ def summary(runs: Sequence[ReportRun]) -> str:
     counts: dict[str, int] = {}
     for run in runs:
         counts[run.result.status] = counts.get(run.result.status, 0) + 1
-    said = ", ".join(f"{number} {status}" for status, number in sorted(counts.items(), key=lambda item: -item[1]))
+    statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items(), key=lambda item: -item[1]))
     sets = {d["sha256"]: d for run in runs if (d := run.result.dataset)}
     data = "; ".join(
         f"{d['name']}: {d['train']:,} training, {d['val']:,} validation, {d['test']:,} test images"
@@ -80,7 +80,7 @@ def summary(runs: Sequence[ReportRun]) -> str:
     if any(d["name"] == "mnist5k" for d in sets.values()):
         note = " mnist5k is 5,000 of MNIST's digits: its figures compare with no other data set's."
     what = "run" if len(runs) == 1 else "runs"
-    return f"{len(runs)} {what} ({said}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
+    return f"{len(runs)} {what} ({statuses}). {f'{data}.' if data else 'None came as far as its data.'}{note}"
 
 
 def origin(runs: Sequence[ReportRun]) -> str:

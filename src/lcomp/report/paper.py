@@ -51,17 +51,17 @@ def paper_tables(found: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
     A table none of whose compressed rows was run is left out.
     """
     everything, found = found, {name: runs for name, runs in found.items() if ON not in name}
-    made = [machine_table([run.result for runs in everything.values() for run in runs])]
+    tables = [machine_table([run.result for runs in everything.values() for run in runs])]
     for title, rows in TABLES.items():
         present = [row for row in rows if found.get(row.name)]
         if any(row is not BASELINE for row in present):
-            made.append(table(title, present, found))
+            tables.append(table(title, present, found))
     pairs = [pair for pair in DIFFERENCES if all(found.get(name) for name in pair)]
     if pairs:
-        made.append(difference_table(found, pairs))
+        tables.append(difference_table(found, pairs))
     if len(everything) > len(found):
-        made.append(perturbed_table(everything))
-    return made
+        tables.append(perturbed_table(everything))
+    return tables
 
 
 def machine_table(results: Sequence[Result]) -> TextTable:
@@ -82,12 +82,12 @@ def machine_table(results: Sequence[Result]) -> TextTable:
 
 def table(title: str, rows: Sequence[Row], found: Mapping[str, Sequence[PaperRun]]) -> TextTable:
     """The rows of one table, beside the paper's figures where it has any."""
-    beside = any(row.paper for row in rows)
-    body = [cells(row, [run.result for run in found[row.name]], beside) for row in rows]
-    return TextTable(title, BESIDE if beside else HEADINGS, body, [DIFFERS] if beside else [])
+    with_paper = any(row.paper for row in rows)
+    body = [cells(row, [run.result for run in found[row.name]], with_paper) for row in rows]
+    return TextTable(title, BESIDE if with_paper else HEADINGS, body, [DIFFERS] if with_paper else [])
 
 
-def cells(row: Row, results: Sequence[Result], beside: bool) -> list[str]:
+def cells(row: Row, results: Sequence[Result], with_paper: bool) -> list[str]:
     """One row: mean ± standard deviation over its seeds."""
 
     def ours(key: str, scale: float, digits: int) -> str:
@@ -96,7 +96,7 @@ def cells(row: Row, results: Sequence[Result], beside: bool) -> list[str]:
     part = "baseline" if row.name in (BASELINE.name, "best_baseline") else "train"
     figures = [ours("test_accuracy", 100, 2), ours("gzip_bytes", 1e-3, 2), ours("test_set_seconds", 1, 3)]
     training = mean_and_std([result.seconds.get(part, 0.0) for result in results], 0)
-    if not beside:
+    if not with_paper:
         return [row.label, str(len(results)), *figures, training]
     paper = [""] * 3
     if row.paper:
@@ -122,13 +122,13 @@ def difference_table(found: Mapping[str, Sequence[PaperRun]], pairs: Sequence[tu
     """Differences between rows, over the seeds that both have."""
     labels = {row.name: row.label for rows in TABLES.values() for row in rows}
     rows = []
-    for one, other in pairs:
-        left, right = ({run.result.seed: run.correct for run in found[name]} for name in (one, other))
+    for first, second in pairs:
+        left, right = ({run.result.seed: run.correct for run in found[name]} for name in (first, second))
         seeds = sorted(left.keys() & right.keys())
         if not seeds:
             continue
         seen = difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
-        rows.append([f"{labels[one]} - {labels[other]}", str(len(seeds)), *seen.cells])
+        rows.append([f"{labels[first]} - {labels[second]}", str(len(seeds)), *seen.cells])
     note = "Points of test accuracy; a paired bootstrap over test images of the mean over the seeds that both have."
     return TextTable("Differences", ("one - other", "n", "points", "95 % interval", "verdict"), rows, [note])
 
@@ -148,8 +148,8 @@ def perturbed_table(found: Mapping[str, Sequence[PaperRun]]) -> TextTable:
             figures = [
                 mean_and_std([100 * run.result.metrics[key] for run in runs], 1) for key in ("test_accuracy", *tested)
             ]
-            own = sorted({key.split(".")[1] for key in runs[0].result.params if key.startswith("perturb.")})
-            rows.append([labels[name], perturbation or "+".join(own) or "clean", str(len(runs)), *figures])
+            perturbations = sorted({key.split(".")[1] for key in runs[0].result.params if key.startswith("perturb.")})
+            rows.append([labels[name], perturbation or "+".join(perturbations) or "clean", str(len(runs)), *figures])
     headings = ("row", "trained on", "n", "clean", *(key.partition("/")[2] for key in tested))
     return TextTable("Perturbed data: test accuracy %", headings, rows, ["Severity 3 unless a column names another."])
 
@@ -164,13 +164,13 @@ def runs_by_experiment(folder: Path) -> dict[str, list[PaperRun]]:
             continue
         kept = predictions.read_predictions(path.parent)
         if kept is not None:
-            beside = [o.partition("=")[2] for o in result.overrides if o.startswith("perturb=")]
-            trained_on = beside[0] if beside else "none"  # besides what the experiment itself perturbs
+            perturbations = [o.partition("=")[2] for o in result.overrides if o.startswith("perturb=")]
+            trained_on = perturbations[0] if perturbations else "none"  # besides what the experiment itself perturbs
             name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
             base = predictions.read_predictions(ReportRun(path.parent, result, name, folder).baseline_folder)
             found[name, result.seed] = PaperRun(result, kept.correct, kept.paired_with(base))
     names = sorted({name for name, _ in found})
     return {
-        name: [run for (own, _), run in sorted(found.items(), key=lambda item: item[0]) if own == name]
+        name: [run for (experiment, _), run in sorted(found.items(), key=lambda item: item[0]) if experiment == name]
         for name in names
     }

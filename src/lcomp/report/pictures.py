@@ -46,9 +46,9 @@ def draw_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
     """The pictures: file name, what it shows, PNG. Each data set has its own, that of the most runs first."""
     found = []
     sets = sorted(by_dataset(runs).values(), key=len, reverse=True)
-    for number, own in enumerate(sets):
-        of = f" on {own[0].result.dataset.get('name')}" if len(sets) > 1 else ""
-        for name, alternative, picture in dataset_pictures(own):
+    for number, dataset_runs in enumerate(sets):
+        of = f" on {dataset_runs[0].result.dataset.get('name')}" if len(sets) > 1 else ""
+        for name, alternative, picture in dataset_pictures(dataset_runs):
             found.append((f"{name}-{number}.png" if number else f"{name}.png", alternative + of, picture))
     return found
 
@@ -150,8 +150,8 @@ def scatter(
         return [cost.scale * m[cost.metric] for m in both], [scale * m[metric] for m in both]
 
     for technique in sorted({run.result.techniques for run in runs}):
-        own = points([run.result.metrics for run in runs if run.result.techniques == technique])
-        axes.scatter(*own, s=22, alpha=0.75, label=technique)
+        coordinates = points([run.result.metrics for run in runs if run.result.techniques == technique])
+        axes.scatter(*coordinates, s=22, alpha=0.75, label=technique)
     for number, best in enumerate(fronts):
         axes.plot(*points([run.result.metrics for run in best]), "k-", lw=1, label=None if number else label)
     bases = points([run.result.baseline for run in baselines(runs).values()])
@@ -173,9 +173,9 @@ def corruption_rows(runs: Sequence[ReportRun]) -> list[tuple[str, dict[str, floa
     for kind in baseline_kinds(known(runs, "mce")):
         compressed = [group for group in kind if group.runs[0].result.techniques != "baseline"]
         rest += compressed
-        own = {run.baseline_sha256: run.result.baseline for group in kind for run in group.runs}
+        kind_baselines = {run.baseline_sha256: run.result.baseline for group in kind for run in group.runs}
         labels = [group.label for group in kind if group not in compressed] or ["baseline"]
-        first.append((labels[0], mean_accuracies(list(own.values()))))
+        first.append((labels[0], mean_accuracies(list(kind_baselines.values()))))
     best = by_robustness(by_validation(rest)[:MAPPED])
     rows = [(group.label, mean_accuracies([run.result.metrics for run in group.runs])) for group in best]
     found = [(label.replace("experiment=", ""), row) for label, row in (*first, *rows)]
@@ -217,11 +217,11 @@ def draw_exemplars(figure: Any, images: Sequence[exemplars.Exemplar], groups: in
 def draw_effect(axes: Any, runs: Sequence[ReportRun], name: str) -> None:
     for technique in sorted({run.result.techniques for run in runs if run.is_ok}):
         known = [run for run in runs if run.result.techniques == technique and numeric_param(run, name) is not None]
-        own = seed_groups(known)
-        if own:
-            x = [numeric_param(group.runs[0], name) for group in own]
-            y = [100 * (group.mean("val_accuracy") or 0) for group in own]
-            bars = [100 * (group.spread("val_accuracy") or 0) for group in own]
+        param_groups = seed_groups(known)
+        if param_groups:
+            x = [numeric_param(group.runs[0], name) for group in param_groups]
+            y = [100 * (group.mean("val_accuracy") or 0) for group in param_groups]
+            bars = [100 * (group.spread("val_accuracy") or 0) for group in param_groups]
             axes.errorbar(x, y, bars, fmt="o", ms=4, capsize=2, alpha=0.75, label=technique)
     axes.set_xlabel(name)
     axes.set_ylabel("validation accuracy, %")

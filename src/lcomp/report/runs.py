@@ -134,9 +134,9 @@ def load_runs(within: Sequence[Path]) -> list[ReportRun]:
 @lru_cache(64)
 def command_arguments(folder: Path) -> tuple[list[str], list[str]]:
     """The flags of the command that a sweep or a single run came of, and its overrides of where Hydra looks."""
-    for noted in ("multirun.yaml", ".hydra/hydra.yaml"):
+    for file_name in ("multirun.yaml", ".hydra/hydra.yaml"):
         try:
-            written: Any = OmegaConf.to_container(read_yaml(folder / noted), resolve=False)
+            written: Any = OmegaConf.to_container(read_yaml(folder / file_name), resolve=False)
         except (OSError, Refused):
             continue  # a record says what was asked for without it
         if isinstance(written, dict) and isinstance(hydra := written.get("hydra"), dict):
@@ -162,8 +162,8 @@ def sort_key(path: Path) -> tuple[Any, ...]:
 
 
 def run_label(result: Result, common: Iterable[str]) -> str:
-    own = [str(o) for o in redacted([o for o in result.overrides if o not in common])]
-    return " ".join(own) or result.techniques
+    distinctive = [str(o) for o in redacted([o for o in result.overrides if o not in common])]
+    return " ".join(distinctive) or result.techniques
 
 
 def seed_groups(runs: Iterable[ReportRun]) -> list[SeedGroup]:
@@ -208,9 +208,9 @@ def baseline_kinds(runs: Iterable[ReportRun]) -> list[list[SeedGroup]]:
     """Groups that start from the same kind of baseline together: one that differs in its seed alone."""
     found: list[tuple[set[str], list[SeedGroup]]] = []
     for group in seed_groups(runs):
-        own = {run.baseline_sha256 for run in group.runs if run.baseline_sha256 is not None}
-        alike = [kind for kind in found if kind[0] & own]
-        hashes, members = own.union(*(kind[0] for kind in alike)), [g for kind in alike for g in kind[1]]
+        group_hashes = {run.baseline_sha256 for run in group.runs if run.baseline_sha256 is not None}
+        alike = [kind for kind in found if kind[0] & group_hashes]
+        hashes, members = group_hashes.union(*(kind[0] for kind in alike)), [g for kind in alike for g in kind[1]]
         found = [kind for kind in found if kind not in alike] + [(hashes, [*members, group])]
     return [members for hashes, members in found if hashes]
 
@@ -280,6 +280,6 @@ def numeric_params(runs: Iterable[ReportRun]) -> list[str]:
     return sorted(varied, key=lambda name: (first.index(name) if name in first else len(first), name))
 
 
-def relative_path(path: Path, beside: Path) -> str:
-    """`path` as a page in the folder `beside` names it."""
-    return os.path.relpath(path.resolve(), beside.resolve())
+def relative_path(path: Path, folder: Path) -> str:
+    """`path` as a page in the folder `folder` names it."""
+    return os.path.relpath(path.resolve(), folder.resolve())

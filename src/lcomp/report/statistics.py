@@ -40,15 +40,15 @@ class Difference:
         return [f"{100 * self.mean:+.2f}", f"{100 * self.low:+.2f} to {100 * self.high:+.2f}", verdict]
 
 
-def difference(one: Sequence[NDArray[np.bool_]], other: Sequence[NDArray[np.bool_]]) -> Difference:
+def difference(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> Difference:
     """The paired difference between two rows: a bootstrap over test images (Efron 1979), percentile interval.
 
     Images with the same outcome are alike, so a resample is a draw of how many there are of each outcome.
 
     Args:
-        one, other: for each seed, whether each test image (N,) was classified rightly; the same seeds and images.
+        first, second: for each seed, whether each test image (N,) was classified rightly; the same seeds and images.
     """
-    paired = np.mean([a.astype(float) - b for a, b in zip(one, other, strict=True)], axis=0)
+    paired = np.mean([a.astype(float) - b for a, b in zip(first, second, strict=True)], axis=0)
     outcomes, counts = np.unique(paired, return_counts=True)
     drawn = np.random.default_rng(0).multinomial(len(paired), counts / len(paired), size=RESAMPLES)
     low, high = np.percentile(drawn @ outcomes / len(paired), [2.5, 97.5])

@@ -57,21 +57,21 @@ def figures_of(path: Path) -> list[Figure]:
     names = plan_in_manifest(path.parent / MANIFEST).get("objective")
     if not (isinstance(names, list) and all(n in METRICS for n in names) and len(names) == len(study.directions)):
         names = [f"objective {n + 1}" for n in range(len(study.directions))]
-    made = []
+    figures = []
     if len(names) == 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Optuna still calls experimental
             history = visualization.plot_optimization_history(study, target_name=names[0])
-        made.append(json.loads(history.to_json()))
-        made[0]["layout"].pop("template", None)
+        figures.append(json.loads(history.to_json()))
+        figures[0]["layout"].pop("template", None)
     else:
         more = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
-        made += pareto_figures(complete, names, more, baseline_objectives(path.parent, complete, names))
+        figures += pareto_figures(complete, names, more, baseline_objectives(path.parent, complete, names))
     for number, name in enumerate(names):
         found = importances(complete, number)
         if found:
-            made.append(importance_bars(found, name, len(complete)))
-    return made
+            figures.append(importance_bars(found, name, len(complete)))
+    return figures
 
 
 def run_number(trial: FrozenTrial) -> int:
@@ -102,7 +102,7 @@ def pareto_figures(
     kept = [trial for trial in trials if all(violation <= 0 for violation in trial.constraints.values())]
     points = [*(list(trial.values) for trial in kept), *map(list, bases)]
     best = sorted(point for point in points if not any(dominates(other, point, more) for other in points))
-    made = []
+    figures = []
     for other in range(1, len(names)):
 
         def marks(of: Sequence[Sequence[float]], x: int = other) -> Figure:
@@ -127,13 +127,13 @@ def pareto_figures(
             "xaxis": titled(names[other]),
             "yaxis": titled(names[0]),
         }
-        made.append({"data": data, "layout": layout})
-    return made
+        figures.append({"data": data, "layout": layout})
+    return figures
 
 
-def dominates(one: Sequence[float], other: Sequence[float], more: Sequence[bool]) -> bool:
-    """Whether `one` is better than `other` in an objective, and worse in none."""
-    ahead = [(a - b) * (1 if up else -1) for a, b, up in zip(one, other, more, strict=True)]
+def dominates(first: Sequence[float], second: Sequence[float], more: Sequence[bool]) -> bool:
+    """Whether `first` is better than `second` in an objective, and worse in none."""
+    ahead = [(a - b) * (1 if up else -1) for a, b, up in zip(first, second, more, strict=True)]
     return min(ahead) >= 0 and max(ahead) > 0
 
 

@@ -53,29 +53,29 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
     columns only."""
     data = rows[0].dataset
     parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test images"
-    made = Table(title=f"{terminal(data['name'])}: {parts}")
+    rendered = Table(title=f"{terminal(data['name'])}: {parts}")
     tested = sorted({key for row in rows for key in perturbation_accuracies(row.metrics)})
     errors = ["mCE"] if any(row.metrics.get("mce") is not None for row in rows) else []
     headings = [*HEADINGS, *(f"test {key.partition('/')[2]} %" for key in tested), *errors]
     shown = [index for index, heading in enumerate(headings) if not narrow or heading in ESSENTIAL]
-    made.add_column("run", overflow="fold")
+    rendered.add_column("run", overflow="fold")
     for index in shown:
-        made.add_column(terminal(headings[index]), justify="right", no_wrap=True)
+        rendered.add_column(terminal(headings[index]), justify="right", no_wrap=True)
 
     def add(name: str, metrics: dict[str, float], baseline: dict[str, float], **settings: bool) -> None:
         found = cells(metrics, baseline) + [f"{100 * metrics[k]:.2f}" if k in metrics else "" for k in tested]
         found += [f"{metrics['mce']:.2f}" if metrics.get("mce") is not None else "" for _ in errors]
-        made.add_row(terminal(name), *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
+        rendered.add_row(terminal(name), *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
 
     groups: dict[tuple[float, ...], list[Result]] = {}
     for row in rows:
         groups.setdefault(identity(row.baseline), []).append(row)
     for runs in groups.values():
-        made.add_section()
+        rendered.add_section()
         add("baseline", runs[0].baseline, runs[0].baseline, end_section=True)
         for row in runs:
             add(" ".join(o for o in row.overrides if o not in common) or "baseline", row.metrics, row.baseline)
-    return made
+    return rendered
 
 
 def identity(baseline: dict[str, float]) -> tuple[float, ...]:

@@ -37,11 +37,11 @@ def write_csv(runs: Sequence[ReportRun], path: Path) -> None:
     write_atomically(path, stream.getvalue().encode())
 
 
-def csv_row(run: ReportRun, beside: Path) -> dict[str, Any]:
+def csv_row(run: ReportRun, folder: Path) -> dict[str, Any]:
     """A record as one row."""
     result = run.result
     row: dict[str, Any] = {
-        "run": relative_path(run.folder, beside),
+        "run": relative_path(run.folder, folder),
         "status": result.status,
         "error": result.error,
         "name": result.name,
@@ -68,11 +68,11 @@ def write_markdown(
         write_atomically(folder / name, picture)
         parts.append(f"![{escaping.markdown(alternative)}]({PICTURES}/{name})")
     sets = by_dataset(runs).values()
-    for own in sets:
-        made = seed_table(seed_groups(own))
+    for dataset_runs in sets:
+        seeds = seed_table(seed_groups(dataset_runs))
         if len(sets) > 1:
-            made.title += f", on {own[0].result.dataset.get('name')}"
-        parts.append(made.text("markdown"))
+            seeds.title += f", on {dataset_runs[0].result.dataset.get('name')}"
+        parts.append(seeds.text("markdown"))
     failed = [run for run in runs if not run.is_ok]
     if failed:
         rows = [[run.label, run.result.status, str(redacted(run.result.error))] for run in failed]

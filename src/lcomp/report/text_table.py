@@ -40,15 +40,15 @@ class TextTable:
             table = "\n".join([f"| {cells[0]} |", f"|{line}|", *(f"| {row} |" for row in cells[1:])])
             notes = [f"\n{escaping.markdown(note)}" for note in self.notes]
             return "\n".join([f"**{escaping.markdown(self.title)}**\n", table, *notes]) + "\n"
-        made = Table(title=escaping.terminal(self.title), box=box.SIMPLE_HEAD, title_justify="left")
-        made.add_column(self.headings[0])
+        rendered = Table(title=escaping.terminal(self.title), box=box.SIMPLE_HEAD, title_justify="left")
+        rendered.add_column(self.headings[0])
         for heading in self.headings[1:]:
-            made.add_column(escaping.terminal(heading), justify="right")
+            rendered.add_column(escaping.terminal(heading), justify="right")
         for row in self.rows:
-            made.add_row(*map(escaping.terminal, row))
+            rendered.add_row(*map(escaping.terminal, row))
         console = Console(width=None if Console().is_terminal else 160, markup=False)
         with console.capture() as captured:
-            console.print(made)
+            console.print(rendered)
             for note in self.notes:
                 console.print(escaping.terminal(note))
         return captured.get()

@@ -32,7 +32,9 @@ def weights(path: Path) -> Weights:
     found = {}
     for node in graph.node:
         if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in constants:
-            name = next((other for other in node.input if other.endswith(".bias")), node.name).removesuffix(".bias")
+            name = next(
+                (input_name for input_name in node.input if input_name.endswith(".bias")), node.name
+            ).removesuffix(".bias")
             found[name] = constants[node.input[1]].astype(np.float32)
     return found
 
@@ -40,8 +42,8 @@ def weights(path: Path) -> Weights:
 def histogram(before: Weights, after: Weights) -> dict[str, list[float]]:
     """Counts of both in the same bins, over all layers."""
     both = [np.concatenate([w.ravel() for w in side.values()]) for side in (before, after)]
-    reach = max(float(np.abs(side).max()) for side in both) or 1.0
-    edges = np.linspace(-reach, reach, BINS + 1)
+    limit = max(float(np.abs(side).max()) for side in both) or 1.0
+    edges = np.linspace(-limit, limit, BINS + 1)
     centres = (edges[:-1] + edges[1:]) / 2
     return {
         "centres": [round(float(c), 5) for c in centres],

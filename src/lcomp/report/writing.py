@@ -25,13 +25,13 @@ def read_records(folders: Sequence[Path]) -> Records:
     return Records(folders, load_runs(folders), page.all_tables(folders))
 
 
-def write_report_files(found: Records, place: Path) -> Path:
-    """Writes `report.html`, `report.md` and `results.csv` into `place`; returns the path of the first."""
-    folders, runs, sheets = found
-    place.mkdir(parents=True, exist_ok=True)
-    write_csv(runs, place / "results.csv")
+def write_report_files(records: Records, folder: Path) -> Path:
+    """Writes `report.html`, `report.md` and `results.csv` into `folder`; returns the path of the first."""
+    folders, runs, sheets = records
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(runs, folder / "results.csv")
     notes = [page.summary(runs), page.origin(runs)]
-    write_markdown(runs, sheets, page.title(folders), notes, place / "report.md")
-    path = place / page.FILE
-    write_atomically(path, page.render_page(runs, sheets, folders, place).encode())
+    write_markdown(runs, sheets, page.title(folders), notes, folder / "report.md")
+    path = folder / page.FILE
+    write_atomically(path, page.render_page(runs, sheets, folders, folder).encode())
     return path

@@ -52,7 +52,7 @@ class LiteRT(Converting):
         [read], [written] = interpreter.get_input_details(), interpreter.get_output_details()
         pixels_at, logits_at = read["index"], written["index"]
 
-        def one(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        def run_one(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
             interpreter.set_tensor(pixels_at, pixels)
             interpreter.invoke()
             logits: NDArray[np.float32] = interpreter.get_tensor(logits_at)
@@ -60,8 +60,8 @@ class LiteRT(Converting):
 
         def answer(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
             if len(pixels) == 1:
-                return one(pixels)
-            return np.concatenate([one(pixels[place : place + 1]) for place in range(len(pixels))])
+                return run_one(pixels)
+            return np.concatenate([run_one(pixels[index : index + 1]) for index in range(len(pixels))])
 
         return answer
 

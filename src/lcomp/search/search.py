@@ -104,7 +104,7 @@ def run_search(
             print(f"{done} of {settings.n_trials} trials are finished in {folder}", flush=True)
         workers = settings.n_jobs or int(getattr(launcher, "processes", 1))
         jobs = max(1, min(workers, settings.n_trials - done))
-        own = [argument for argument in asked if argument.startswith("threads=") and argument in arguments]
+        thread_overrides = [argument for argument in asked if argument.startswith("threads=") and argument in arguments]
         single = (settings.objective[0], settings.direction[0] == "maximize") if len(settings.objective) == 1 else None
         try:
             with ProgressView(
@@ -112,7 +112,7 @@ def run_search(
             ):
                 if done < settings.n_trials:
                     returned = launcher.launch(
-                        [[*own, "hydra.sweep.subdir=.workers/${hydra.job.num}"]] * jobs, initial_job_idx=0
+                        [[*thread_overrides, "hydra.sweep.subdir=.workers/${hydra.job.num}"]] * jobs, initial_job_idx=0
                     )
                     for one in returned:
                         _ = one.return_value
@@ -147,9 +147,9 @@ def check_study(path: Path) -> None:
             with closing(sqlite3.connect(path)) as database:
                 database.execute("SELECT count(*) FROM sqlite_master")
         with closing(study_file.checked(path)) as copy:
-            [said, *_] = copy.execute("PRAGMA quick_check(1)").fetchone()
-        if said != "ok":
-            raise sqlite3.DatabaseError(said)
+            [verdict, *_] = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
     except FileNotFoundError:
         pass
     except sqlite3.OperationalError as error:
@@ -197,9 +197,9 @@ def make_settings(options: SearchOptions, folder: Path) -> Settings:
 def fail_orphaned_trials(worker: SearchWorker, study: optuna.Study, cause: str = run_folders.INTERRUPTED) -> None:
     """Settles the trials that this folder's workers, who are gone, left running; only while none of them works."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        begun = (place := worker.run_folder(trial)) is not None and place.is_dir()
-        own = str(trial.user_attrs.get("worker", "")).startswith(worker.session)
-        if begun or own or worker.settings.storage.startswith("sqlite:///" + str(worker.folder.absolute())):
+        begun = (run_folder := worker.run_folder(trial)) is not None and run_folder.is_dir()
+        of_session = str(trial.user_attrs.get("worker", "")).startswith(worker.session)
+        if begun or of_session or worker.settings.storage.startswith("sqlite:///" + str(worker.folder.absolute())):
             worker.fail_trial(study, trial, cause)
 
 
@@ -213,12 +213,12 @@ def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]])
 
 
 def report_best(
-    settings: Settings, study: optuna.Study, folder: Path, own: str | None = None, fixed: Sequence[str] = ()
+    settings: Settings, study: optuna.Study, folder: Path, sweep: str | None = None, fixed: Sequence[str] = ()
 ) -> None:
     """Prints the best trials, and writes them as hydra-optuna-sweeper did.
 
     Args:
-        own: the identity of the sweep in the folder.
+        sweep: the identity of the sweep in the folder.
         fixed: what the command fixed of what its search's file samples.
     """
     trials = studies.counted_trials(study.get_trials(deepcopy=False))
@@ -229,10 +229,10 @@ def report_best(
         print(f"No trial of {len(trials)} came to a result{kept}.")
     else:
         table = pareto_table if several else best_table
-        made = table(settings, best, folder, own)
+        rendered = table(settings, best, folder, sweep)
         if fixed:
-            made.caption = f"{made.caption}; fixed by the command: {' '.join(redacted(list(fixed)))}"
-        Console(width=None if Console().is_terminal else 160, markup=False).print(made)
+            rendered.caption = f"{rendered.caption}; fixed by the command: {' '.join(redacted(list(fixed)))}"
+        Console(width=None if Console().is_terminal else 160, markup=False).print(rendered)
     found: dict[str, Any] = {"name": "optuna"}
     if several:
         found["solutions"] = [{"params": trial.params, "values": list(trial.values)} for trial in best]
@@ -248,20 +248,20 @@ def report_best(
 
 
 def pareto_table(
-    settings: Settings, best: list[FrozenTrial], folder: Path, own: str | None = None, title: str = ""
+    settings: Settings, best: list[FrozenTrial], folder: Path, sweep: str | None = None, title: str = ""
 ) -> Table:
     """The trials beside one another, and their baselines: objectives first, then what the search did not see."""
-    made = Table(title=title or f"Pareto front of {' and '.join(settings.objective)}: {len(best)} trials")
-    made.add_column("run", justify="right")
+    rendered = Table(title=title or f"Pareto front of {' and '.join(settings.objective)}: {len(best)} trials")
+    rendered.add_column("run", justify="right")
     for metric in settings.objective:
-        made.add_column(metric, justify="right", no_wrap=True)
+        rendered.add_column(metric, justify="right", no_wrap=True)
     if "val_accuracy" not in settings.objective:
-        made.add_column("val_accuracy", justify="right")
-    made.add_column("test accuracy", justify="right")
-    made.add_column("of what", overflow="fold")
+        rendered.add_column("val_accuracy", justify="right")
+    rendered.add_column("test accuracy", justify="right")
+    rendered.add_column("of what", overflow="fold")
     baselines = {}
     for trial in best:
-        number = studies.run_number(trial, own)
+        number = studies.run_number(trial, sweep)
         record = folder / str(number) / FILE_NAME
         result = read_result(record) if record.exists() else Result()
         metrics = result.metrics
@@ -272,24 +272,24 @@ def pareto_table(
             cells.append(formatted("val_accuracy", metrics.get("val_accuracy")))
         cells.append(formatted("test_accuracy", trial.user_attrs.get("test_accuracy")))
         run = trial.number if number is None else number
-        made.add_row(str(run), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
+        rendered.add_row(str(run), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
     columns = [
         *settings.objective,
         *(() if "val_accuracy" in settings.objective else ("val_accuracy",)),
         "test_accuracy",
     ]
     for figures in baselines.values():
-        made.add_row(
+        rendered.add_row(
             "baseline", *(formatted(metric, figures.get(metric)) for metric in columns), "no trial of the search"
         )
-    made.caption = "chosen on validation; the test accuracy was not seen by the search"
-    return made
+    rendered.caption = "chosen on validation; the test accuracy was not seen by the search"
+    return rendered
 
 
-def best_table(settings: Settings, best: list[FrozenTrial], folder: Path, own: str | None = None) -> Table:
+def best_table(settings: Settings, best: list[FrozenTrial], folder: Path, sweep: str | None = None) -> Table:
     """The best trial."""
     kept = "".join(f", {metric} {value} kept" for metric, value in settings.constraint.items())
-    return pareto_table(settings, best[:1], folder, own, f"Best {settings.objective[0]}{kept}")
+    return pareto_table(settings, best[:1], folder, sweep, f"Best {settings.objective[0]}{kept}")
 
 
 def formatted(metric: str, value: float | None) -> str:

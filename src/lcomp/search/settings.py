@@ -111,7 +111,7 @@ class Settings:
             return optuna.create_study(
                 storage=open_storage(self.storage, self.heartbeat, self.max_retries),
                 study_name=self.study_name,
-                directions=[StudyDirection[one.upper()] for one in self.direction],
+                directions=[StudyDirection[direction.upper()] for direction in self.direction],
                 sampler=self.make_sampler(seed),
                 pruner=self.make_pruner(),
                 load_if_exists=True,
@@ -144,7 +144,7 @@ class Settings:
             UserError: the sampler has no answer for this space, or for these objectives.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        directions = [StudyDirection[one.upper()] for one in self.direction]
+        directions = [StudyDirection[direction.upper()] for direction in self.direction]
         study = optuna.create_study(directions=directions, sampler=self.make_sampler(0), pruner=self.make_pruner())
         with without_warnings():
             for _ in range(2):
@@ -206,10 +206,10 @@ def import_class(key: str, settings: Mapping[str, Any], kind: type[Made]) -> typ
 def instantiate(key: str, settings: Mapping[str, Any], kind: type[Made]) -> Made:
     """The object that `_target_` names, with the other settings as its arguments, those that are null left out."""
     arguments = {k: v for k, v in settings.items() if k != "_target_" and v is not None}
-    made = import_class(key, settings, kind)
+    factory = import_class(key, settings, kind)
     try:
         with without_warnings():
-            return made(**arguments)
+            return factory(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{key}: {settings['_target_']} takes no such settings ({error})") from error
 

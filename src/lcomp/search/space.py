@@ -81,11 +81,11 @@ class Space:
             point = self.point(lambda name, one: parse_value(one, written[name]))
         except (KeyError, ValueError):
             return None
-        beside = [one for one in result.overrides if one.partition("=")[0] not in self.keys]
-        if beside and not (more and all(map(SETTING.fullmatch, beside))):
+        extra = [one for one in result.overrides if one.partition("=")[0] not in self.keys]
+        if extra and not (more and all(map(SETTING.fullmatch, extra))):
             return None
-        whole = [*point, *beside]
-        return whole if canonical_point(whole) == result.point else None
+        full = [*point, *extra]
+        return full if canonical_point(full) == result.point else None
 
     def parameters(self, point: Sequence[str], digest: str | None = None) -> dict[str, Any] | None:
         """What was suggested for a point, from its overrides; None where it is none of the space.
@@ -96,41 +96,41 @@ class Space:
         given = {name: value for name, _, value in (override.partition("=") for override in point)}
         found: dict[str, Any] = {}
 
-        def suggested(name: str, one: BaseDistribution) -> Any:
-            found[name] = parse_value(one, given[name])
+        def suggested(name: str, dist: BaseDistribution) -> Any:
+            found[name] = parse_value(dist, given[name])
             return found[name]
 
         try:
-            made = self.point(suggested)
+            rebuilt = self.point(suggested)
         except (KeyError, ValueError):
             return None
-        return found if canonical_point(made) == canonical_point(point, digest) else None
+        return found if canonical_point(rebuilt) == canonical_point(point, digest) else None
 
     def representative_points(self) -> Iterator[list[str]]:
         """Points in which each choice stands once, the families on where they can be."""
         usual = {
-            name: next((c for c in reversed(one.choices) if c != "none"), one.choices[0])
-            for name, one in self.sampled.items()
-            if isinstance(one, CategoricalDistribution)
+            name: next((c for c in reversed(dist.choices) if c != "none"), dist.choices[0])
+            for name, dist in self.sampled.items()
+            if isinstance(dist, CategoricalDistribution)
         }
         for name in ("", *usual):
             for choice in getattr(self.sampled.get(name), "choices", ("",)):
                 chosen = usual | {name: choice}
 
-                def suggested(key: str, one: BaseDistribution, chosen: Any = chosen) -> Any:
-                    return chosen.get(key, getattr(one, "low", None))
+                def suggested(key: str, dist: BaseDistribution, chosen: Any = chosen) -> Any:
+                    return chosen.get(key, getattr(dist, "low", None))
 
                 yield self.point(suggested)
 
     def points(self, most: int) -> list[tuple[list[str], dict[str, Any]]] | None:
         """Every point with its parameters, where there are no more than `most`; else None."""
         count, choices = 1, []
-        for name, one in self.sampled.items():
-            own = enumerate_values(one, 2 * most * 2 ** len(self.sampled))
-            if own is None:
+        for name, dist in self.sampled.items():
+            values = enumerate_values(dist, 2 * most * 2 ** len(self.sampled))
+            if values is None:
                 return None
-            count *= len(own)
-            choices.append([(name, value) for value in own])
+            count *= len(values)
+            choices.append([(name, value) for value in values])
         if count > 1000 * most:
             return None
         found: dict[tuple[str, ...], tuple[list[str], dict[str, Any]]] = {}
@@ -149,33 +149,33 @@ class Space:
         return list(found.values())
 
 
-def parse_value(one: BaseDistribution, written: str) -> Any:
+def parse_value(dist: BaseDistribution, written: str) -> Any:
     """The value of a distribution that an override has as text.
 
     Raises:
         ValueError: it has no such value.
     """
-    if isinstance(one, CategoricalDistribution):
-        [value] = [choice for choice in one.choices if format_value(choice) == written]
+    if isinstance(dist, CategoricalDistribution):
+        [value] = [choice for choice in dist.choices if format_value(choice) == written]
         return value
-    assert isinstance(one, IntDistribution | FloatDistribution)
-    value = int(written) if isinstance(one, IntDistribution) else float(written)
-    slack = 1e-5 * abs(value) if isinstance(one, FloatDistribution) else 0  # of what `format_value` rounds
-    if not one.low - slack <= value <= one.high + slack:
-        raise ValueError(f"{written} is not from {one.low} to {one.high}")
-    return min(max(value, one.low), one.high)
+    assert isinstance(dist, IntDistribution | FloatDistribution)
+    value = int(written) if isinstance(dist, IntDistribution) else float(written)
+    slack = 1e-5 * abs(value) if isinstance(dist, FloatDistribution) else 0  # of what `format_value` rounds
+    if not dist.low - slack <= value <= dist.high + slack:
+        raise ValueError(f"{written} is not from {dist.low} to {dist.high}")
+    return min(max(value, dist.low), dist.high)
 
 
 def suggest(trial: Trial) -> Suggested:
     """Asks the trial's sampler."""
 
-    def suggested(name: str, one: BaseDistribution) -> Any:
-        if isinstance(one, CategoricalDistribution):
-            return trial.suggest_categorical(name, one.choices)
-        if isinstance(one, IntDistribution):
-            return trial.suggest_int(name, one.low, one.high, step=one.step, log=one.log)
-        assert isinstance(one, FloatDistribution)
-        return trial.suggest_float(name, one.low, one.high, step=one.step, log=one.log)
+    def suggested(name: str, dist: BaseDistribution) -> Any:
+        if isinstance(dist, CategoricalDistribution):
+            return trial.suggest_categorical(name, dist.choices)
+        if isinstance(dist, IntDistribution):
+            return trial.suggest_int(name, dist.low, dist.high, step=dist.step, log=dist.log)
+        assert isinstance(dist, FloatDistribution)
+        return trial.suggest_float(name, dist.low, dist.high, step=dist.step, log=dist.log)
 
     return suggested
 
@@ -229,17 +229,17 @@ def without_float_noise(number: float) -> float:
     return float(f"{number:.12g}")
 
 
-def enumerate_values(one: BaseDistribution, most: int) -> list[Any] | None:
+def enumerate_values(dist: BaseDistribution, most: int) -> list[Any] | None:
     """All values of a distribution, or None where they are without number or more than `most`."""
-    if isinstance(one, CategoricalDistribution):
-        return list(one.choices) if len(one.choices) <= most else None
-    if isinstance(one, IntDistribution) and (one.high - one.low) // one.step < most:
-        return list(range(one.low, one.high + 1, one.step))
-    if isinstance(one, FloatDistribution) and one.step is not None and (one.high - one.low) / one.step < most:
-        count = round((one.high - one.low) / one.step)
-        return [without_float_noise(one.low + one.step * n) for n in range(count + 1)]
-    if isinstance(one, FloatDistribution) and one.single():
-        return [one.low]
+    if isinstance(dist, CategoricalDistribution):
+        return list(dist.choices) if len(dist.choices) <= most else None
+    if isinstance(dist, IntDistribution) and (dist.high - dist.low) // dist.step < most:
+        return list(range(dist.low, dist.high + 1, dist.step))
+    if isinstance(dist, FloatDistribution) and dist.step is not None and (dist.high - dist.low) / dist.step < most:
+        count = round((dist.high - dist.low) / dist.step)
+        return [without_float_noise(dist.low + dist.step * n) for n in range(count + 1)]
+    if isinstance(dist, FloatDistribution) and dist.single():
+        return [dist.low]
     return None
 
 

@@ -122,7 +122,7 @@ def fail_trial(settings: Settings, study: optuna.Study, trial: FrozenTrial, resu
         trials = study.get_trials(deepcopy=False)
         before = set(trial.system_attrs.get("retry_history", ()))
         stopped = sum(t.number in before and is_interruption(t.user_attrs.get("cause")) for t in trials)
-        ended = next(one for one in trials if one.number == trial.number)
+        ended = next(candidate for candidate in trials if candidate.number == trial.number)
         Retry(None if is_interruption(cause) else settings.max_retries + stopped)(study, ended)
 
 
@@ -144,14 +144,15 @@ def pareto_front(study: optuna.Study) -> list[FrozenTrial]:
         for trial in counted_trials(study.get_trials(deepcopy=False))
         if trial.state == TrialState.COMPLETE and all(violation <= 0 for violation in trial.constraints.values())
     ]
-    signs = [-1 if one == StudyDirection.MAXIMIZE else 1 for one in study.directions]
+    signs = [-1 if direction == StudyDirection.MAXIMIZE else 1 for direction in study.directions]
     costs = {trial.number: [s * v for s, v in zip(signs, trial.values, strict=True)] for trial in done}
 
     def is_dominated(trial: FrozenTrial) -> bool:
-        own = costs[trial.number]
+        trial_costs = costs[trial.number]
         return any(
-            all(a <= b for a, b in zip(other, own, strict=True)) and (other != own or number < trial.number)
-            for number, other in costs.items()
+            all(a <= b for a, b in zip(other_costs, trial_costs, strict=True))
+            and (other_costs != trial_costs or number < trial.number)
+            for number, other_costs in costs.items()
             if number != trial.number
         )
 

@@ -32,9 +32,13 @@ def claim_study(settings: Settings, space: Space, files: Mapping[str, str], stud
     Raises:
         UserError: it was asked something else.
     """
-    defining = {name: one for name, one in space.plan().items() if name not in FREE and not name.startswith("logger.")}
-    own = {"objective": settings.objective, "direction": settings.direction, "constraint": settings.constraint}
-    now: dict[str, Any] = redacted({**defining, **{f"{name}.yaml": said for name, said in files.items()}, **own})
+    defining = {
+        name: swept for name, swept in space.plan().items() if name not in FREE and not name.startswith("logger.")
+    }
+    objectives = {"objective": settings.objective, "direction": settings.direction, "constraint": settings.constraint}
+    now: dict[str, Any] = redacted(
+        {**defining, **{f"{name}.yaml": digest for name, digest in files.items()}, **objectives}
+    )
     before = study.user_attrs.get(SETTINGS_KEY)
     if before is None:
         before = now | settings_of_trials(study, space)
@@ -109,8 +113,8 @@ def retry_lost(worker: SearchWorker, study: optuna.Study) -> None:
     """Has those trials run again whose record in the sweep's folder was lost: a figure without its run is none."""
     final = {int(run.folder.name) for run in recorded_runs(worker.folder) if run.result.is_final}
     for trial in studies.counted_trials(study.get_trials(deepcopy=False)):
-        place = worker.run_folder(trial)
+        run_folder = worker.run_folder(trial)
         ended = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-        if ended and place and place.is_dir() and int(place.name) not in final:
+        if ended and run_folder and run_folder.is_dir() and int(run_folder.name) not in final:
             with without_warnings():
                 Retry(None)(study, trial)

@@ -84,17 +84,23 @@ class SearchWorker:
     def fail_trial(self, study: optuna.Study, trial: FrozenTrial, cause: str) -> None:
         """Ends a trial whose worker, one of this folder, is gone; its run has a record then."""
         self.record_failure(trial, cause)
-        place = self.run_folder(trial)
-        found = read_result(place / FILE_NAME) if place else None
+        run_folder = self.run_folder(trial)
+        result = read_result(run_folder / FILE_NAME) if run_folder else None
         studies.fail_trial(
-            self.settings, study, trial, found, str(found.error) if found and is_interruption(found.error) else cause
+            self.settings,
+            study,
+            trial,
+            result,
+            str(result.error) if result and is_interruption(result.error) else cause,
         )
 
     def record_failure(self, trial: FrozenTrial, cause: str) -> None:
         """Leaves the record of a trial that could not leave its own."""
-        folder, noted = self.run_folder(trial), trial.user_attrs
+        folder, attributes = self.run_folder(trial), trial.user_attrs
         if folder and not (folder / FILE_NAME).exists():
-            Result(overrides=list(noted.get("point", ())), error=cause, hidden=noted.get("hidden")).write(folder)
+            Result(overrides=list(attributes.get("point", ())), error=cause, hidden=attributes.get("hidden")).write(
+                folder
+            )
 
     def run_folder(self, trial: FrozenTrial) -> Path | None:
         """Where the trial's run lies, if it is one of this folder and was begun."""
@@ -184,7 +190,11 @@ class SearchWorker:
 
     def reason_to_discard(self, study: optuna.Study, trial: Trial, point: list[str]) -> str | None:
         """Why the trial is one too many, if it is: its point was asked for before, or the budget is spent."""
-        before = [one for one in studies.counted_trials(study.get_trials(deepcopy=False)) if one.number < trial.number]
+        before = [
+            earlier
+            for earlier in studies.counted_trials(study.get_trials(deepcopy=False))
+            if earlier.number < trial.number
+        ]
         if canonical_point(point) in requested_points(before):
             return "duplicate"
         return "surplus" if len(before) >= self.settings.n_trials else None
@@ -212,9 +222,9 @@ class SearchWorker:
                 frozen_trial(study, trial), f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
             )
         ended = frozen_trial(study, trial)
-        place = self.run_folder(ended)
-        assert place is not None  # it was claimed when the trial was asked for
-        studies.tell_result(self.settings, study, ended, read_result(place / FILE_NAME))
+        run_folder = self.run_folder(ended)
+        assert run_folder is not None  # it was claimed when the trial was asked for
+        studies.tell_result(self.settings, study, ended, read_result(run_folder / FILE_NAME))
 
     def epoch_reporter(self, trial: Trial) -> Callable[[int, float], None] | None:
         """What a run tells of its epochs."""
@@ -234,7 +244,7 @@ def requested_points(trials: Sequence[FrozenTrial]) -> set[tuple[str, ...]]:
     """The points that trials have or had, those aside that were withdrawn as one too many."""
     counted = studies.counted_trials(trials)
     attributes = [trial.user_attrs for trial in counted if "point" in trial.user_attrs]
-    return {canonical_point(noted["point"], noted.get("hidden")) for noted in attributes}
+    return {canonical_point(user_attrs["point"], user_attrs.get("hidden")) for user_attrs in attributes}
 
 
 def point_attributes(point: Sequence[str], digest: str | None = None) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def main() -> int:
             raise UserError(f"--out {out}: a file; name a folder")
         measure_sensitivity(composed(given.overrides), given.overrides, sparsities, bits, out)
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
-        said = str(error) if isinstance(error, UserError) else explain(error, given.overrides)
-        print(f"lcomp: {said}", file=sys.stderr)
+        message = str(error) if isinstance(error, UserError) else explain(error, given.overrides)
+        print(f"lcomp: {message}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lcomp: interrupted", file=sys.stderr)
@@ -117,10 +117,10 @@ def measure_sensitivity(
 
 def show_log() -> None:
     """lcomp's own lines on standard error, as in a run; from the libraries, warnings only."""
-    own = logging.getLogger("lcomp")
-    own.setLevel(logging.INFO)
-    if not own.handlers:
-        own.addHandler(logging.StreamHandler())
+    logger = logging.getLogger("lcomp")
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
 
 

@@ -29,14 +29,14 @@ def show(scores: Sequence[Score]) -> None:
     for kind, title in KINDS.items():
         if not any(score.kind == kind for score in scores):
             continue
-        made = Table(title=f"{title}: change of validation accuracy, points")
-        made.add_column("layer", overflow="fold")
-        made.add_column("share of weights", justify="right")
+        rendered = Table(title=f"{title}: change of validation accuracy, points")
+        rendered.add_column("layer", overflow="fold")
+        rendered.add_column("share of weights", justify="right")
         for value in values(scores, kind):
-            made.add_column(f"{value:g}", justify="right", no_wrap=True)
-        for layer, own in by_layer(scores, kind).items():
-            made.add_row(layer, f"{own[0].share:.1%}", *(points(score.change) for score in own))
-        console.print(made)
+            rendered.add_column(f"{value:g}", justify="right", no_wrap=True)
+        for layer, layer_scores in by_layer(scores, kind).items():
+            rendered.add_row(layer, f"{layer_scores[0].share:.1%}", *(points(score.change) for score in layer_scores))
+        console.print(rendered)
     base = scores[0].accuracy - scores[0].change
     console.print(f"Unchanged: {base:.2%} on the validation images. One layer at a time, nothing trained after it.")
 
@@ -92,7 +92,7 @@ def lines(scores: Sequence[Score], kind: str) -> dict[str, Any]:
         "kind": kind,
         "x": values(scores, kind),
         "layers": [
-            {"name": layer, "change": [100 * s.change for s in own], "kl": [s.kl for s in own]}
-            for layer, own in by_layer(scores, kind).items()
+            {"name": layer, "change": [100 * s.change for s in layer_scores], "kl": [s.kl for s in layer_scores]}
+            for layer, layer_scores in by_layer(scores, kind).items()
         ],
     }

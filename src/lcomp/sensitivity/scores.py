@@ -93,12 +93,22 @@ def sensitivity(
     groups: Mapping[str, list[Layer]] = {name: [layer] for name, layer in found.items()} | {ALL: list(found.values())}
     scores = []
     for name, group in groups.items():
-        share = sum(layer.weight.numel() for layer in group) / total
+        fraction = sum(layer.weight.numel() for layer in group) / total
         for kind, value, change in choices(sparsities, bits):
             with changed(group, change):
-                own = answers(network, split.pixels)
-            seen = accuracy(own, split.labels)
-            scores.append(Score(name, share, kind, value, seen, seen - base, divergence(unchanged, own)))
+                changed_logits = answers(network, split.pixels)
+            changed_accuracy = accuracy(changed_logits, split.labels)
+            scores.append(
+                Score(
+                    name,
+                    fraction,
+                    kind,
+                    value,
+                    changed_accuracy,
+                    changed_accuracy - base,
+                    divergence(unchanged, changed_logits),
+                )
+            )
             advance()
     return scores
 
@@ -122,7 +132,7 @@ def accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     return float((logits.argmax(1) == labels).mean())
 
 
-def divergence(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """KL(softmax(one) || softmax(other)), the mean over rows, in nats."""
-    p, q = (torch.from_numpy(values).double().log_softmax(1) for values in (one, other))
+def divergence(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """KL(softmax(first) || softmax(second)), the mean over rows, in nats."""
+    p, q = (torch.from_numpy(values).double().log_softmax(1) for values in (first, second))
     return float((p.exp() * (p - q)).sum(1).mean())

@@ -28,8 +28,10 @@ def check_composition(cfg: DictConfig) -> None:
     hydras = list(asked["hydra"])
     parsed = OverridesParser.create(config_loader=config_loader()).parse_overrides(list(asked["task"]))
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    own: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
-    run_config.check_keys(OmegaConf.create({key: one for key, one in own.items() if key != "hydra"}), [*hydras, *fixed])
+    content: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
+    run_config.check_keys(
+        OmegaConf.create({key: one for key, one in content.items() if key != "hydra"}), [*hydras, *fixed]
+    )
     check_folder(cfg, [str(one.key_or_group).replace("/", ".") for one in parsed if one.is_sweep_override()])
     for override in parsed:
         if override.key_or_group == "experiment" and override.is_sweep_override():
@@ -52,10 +54,10 @@ def check_experiments(cfg: DictConfig, hydras: list[str], swept: Override) -> No
     if only_own_files(loader):  # which choose nothing of the kind
         return
     for choice in swept.sweep_string_iterator():
-        one = loader.load_configuration("config", [*hydras, f"experiment={choice}"], RunMode.RUN, from_shell=False)
+        composed = loader.load_configuration("config", [*hydras, f"experiment={choice}"], RunMode.RUN, from_shell=False)
         for part in WHOLE:
-            own, whole = (OmegaConf.to_container(c.hydra[part], resolve=False) for c in (one, cfg))
-            if own != whole:
+            chosen, sweep_wide = (OmegaConf.to_container(c.hydra[part], resolve=False) for c in (composed, cfg))
+            if chosen != sweep_wide:
                 raise UserError(
                     f"experiment={choice}: sets hydra.{part}, which is one for all points of a sweep; take it out of "
                     f"the file, and give it on the command line (as in launcher=serial, hydra.{part}.KEY=VALUE)"

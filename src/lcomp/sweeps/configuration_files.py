@@ -54,7 +54,7 @@ def read_all_files(loader: Any, name: str, hydras: Sequence[str], points: Iterab
         used |= set(paths)
     for path in used & kept.read.keys():
         named |= set(model_names(OmegaConf.to_container(kept.read[path].config)))
-    for model in sorted(f"model/{one}" for one in named):
+    for model in sorted(f"model/{model_name}" for model_name in named):
         if repository.config_exists(model):
             repository.load_config(model)
             used.add(model)
@@ -75,7 +75,7 @@ def file_choices(
         if groups[group]:
             found.append(override)
         elif key.rpartition(".")[2] in NAMING:
-            named |= {one.strip(" '\"") for one in value.strip("[]").split(",")}
+            named |= {model_name.strip(" '\"") for model_name in value.strip("[]").split(",")}
     return tuple(found)
 
 
@@ -96,8 +96,8 @@ def content_digest(loaded: ConfigResult) -> str:
     content = OmegaConf.to_container(loaded.config)
     if isinstance(content, dict):
         content = {str(key): value for key, value in content.items() if key != "hydra"}
-    whole = [loaded.header, [str(one) for one in loaded.defaults_list or ()], content]
-    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    defining = [loaded.header, [str(default) for default in loaded.defaults_list or ()], content]
+    return hashlib.sha256(json.dumps(defining, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def compose_points(loader: Any, config: DictConfig, points: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
@@ -108,13 +108,13 @@ def compose_points(loader: Any, config: DictConfig, points: Iterable[Sequence[st
         HydraException: one cannot be composed.
     """
     parser = OverridesParser.create()
-    made: dict[tuple[str, ...], tuple[DictConfig, set[str]]] = {}
+    by_choices: dict[tuple[str, ...], tuple[DictConfig, set[str]]] = {}
     for point in points:
         chosen = tuple(override for override in point if is_choice(override) or override[:1] in "+~")
         rest = [override for override in point if override not in chosen]
-        if chosen not in made:
-            made[chosen] = (loader.load_sweep_config(config, list(point)), set(rest))
-        cfg, applied = made[chosen]
+        if chosen not in by_choices:
+            by_choices[chosen] = (loader.load_sweep_config(config, list(point)), set(rest))
+        cfg, applied = by_choices[chosen]
         new = [override for override in rest if override not in applied]
         ConfigLoaderImpl._apply_overrides_to_config(parser.parse_overrides(new), cfg)
         applied.update(new)

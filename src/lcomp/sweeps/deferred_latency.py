@@ -40,11 +40,11 @@ def in_worker(pool: WorkerPool, cfg: DictConfig, folder: Path) -> None:
 
 
 def measure_each(
-    lacking: Sequence[RecordedRun], typed: TypedCommand, clock: Callable[[DictConfig, Path], None]
+    lacking: Sequence[RecordedRun], typed: TypedCommand, measure: Callable[[DictConfig, Path], None]
 ) -> None:
     for run in lacking:
         try:
-            clock(typed.configuration(run.result, run.folder), run.folder.absolute())
+            measure(typed.configuration(run.result, run.folder), run.folder.absolute())
         except Exception as error:  # a killed worker, a baseline that is gone
             log.warning("%s: no latency could be measured (%s: %s)", run.folder, type(error).__name__, error)
 

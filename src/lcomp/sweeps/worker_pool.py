@@ -135,7 +135,7 @@ class WorkerPool:
         try:
             if not worker.pipe.poll():
                 raise EOFError
-            answer = worker.pipe.recv_bytes()
+            result = worker.pipe.recv_bytes()
         except (EOFError, OSError):
             self.workers.remove(worker)
             dead = worker.exit()
@@ -147,7 +147,7 @@ class WorkerPool:
         self.failed_starts = 0
         number, worker.task = worker.task, None
         if worker.ready and number is not None:
-            yield number, pickle.loads(answer)
+            yield number, pickle.loads(result)
         worker.ready = True
 
     def count_failed_start(self, cause: str) -> None:
@@ -208,11 +208,11 @@ def run_task(task: bytes) -> bytes:
         return pickle.dumps(function(*arguments))
     except BaseException as error:
         try:
-            told = pickle.dumps(error)
-            pickle.loads(told)
+            pickled = pickle.dumps(error)
+            pickle.loads(pickled)
         except Exception:
-            told = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-        return told
+            pickled = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
+        return pickled
 
 
 def initialize_worker() -> None:

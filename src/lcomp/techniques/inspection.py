@@ -142,7 +142,7 @@ def weight_sharers(network: nn.Module) -> dict[str, list[str]]:
     for places in holders.values():
         for name, key in places if len(places) > 1 else ():
             if key == "weight":
-                found[name] = [f"{other}.{what}".lstrip(".") for other, what in places if other != name]
+                found[name] = [f"{holder}.{what}".lstrip(".") for holder, what in places if holder != name]
     return found
 
 
@@ -160,22 +160,22 @@ def is_stock(layer: Layer) -> bool:
     """Whether nothing in the layer's class, or in itself, replaces torch's own way of computing."""
     kind = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
     names = [name for name in ("__call__", "forward", "_conv_forward") if hasattr(kind, name)]
-    own = any(name in vars(layer) for name in names)
-    return not own and all(getattr(type(layer), name) is getattr(kind, name) for name in names)
+    overridden = any(name in vars(layer) for name in names)
+    return not overridden and all(getattr(type(layer), name) is getattr(kind, name) for name in names)
 
 
 def outputs_agree(layer: Layer, compare: Callable[[Layer, Tensor], tuple[Tensor, Any]]) -> bool:
     """Whether the two tensors that `compare` makes of the layer, drawn weights in it, and an input are alike; false for
     a layer that takes other inputs than its kind."""
     drawn = torch.Generator().manual_seed(0)
-    own = copy.deepcopy(layer).eval().cpu()
-    own._forward_pre_hooks.clear()
-    own._forward_hooks.clear()
+    duplicate = copy.deepcopy(layer).eval().cpu()
+    duplicate._forward_pre_hooks.clear()
+    duplicate._forward_hooks.clear()
     with torch.no_grad():
-        for tensor in stored_tensors(own):  # weights that are zero so far would hide what is done with them
+        for tensor in stored_tensors(duplicate):  # weights that are zero so far would hide what is done with them
             tensor.add_(torch.randn(tensor.shape, generator=drawn).to(tensor))
         try:
-            expected, seen = compare(own, probe_input(own, drawn))
+            expected, seen = compare(duplicate, probe_input(duplicate, drawn))
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):  # whatever its forward raises
             return False
     if not isinstance(seen, Tensor) or seen.shape != expected.shape:
@@ -194,8 +194,8 @@ def response_beyond_zeros(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
     for number in range(len(x)):
         single[(number, number % x.shape[1], *middle)] = 1
     silent = reference_output(layer, single, bias=False) == 0
-    answer = layer.forward(single) - layer.forward(torch.zeros_like(x))
-    beyond = torch.where(silent, answer, 0.0) / answer.abs().max()
+    response = layer.forward(single) - layer.forward(torch.zeros_like(x))
+    beyond = torch.where(silent, response, 0.0) / response.abs().max()
     return torch.ones_like(beyond), 1 + beyond
 
 

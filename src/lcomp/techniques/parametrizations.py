@@ -28,7 +28,7 @@ def chain(layer: nn.Module) -> list[nn.Module]:
 
 def parametrization(layer: nn.Module, kind: type[P]) -> P | None:
     """The parametrization of that kind on the layer's weight."""
-    return next((one for one in chain(layer) if isinstance(one, kind)), None)
+    return next((entry for entry in chain(layer) if isinstance(entry, kind)), None)
 
 
 def original_weight(layer: nn.Module) -> Tensor:
@@ -43,14 +43,14 @@ def original_weight(layer: nn.Module) -> Tensor:
 
 def weight_before(layer: nn.Module, kind: type[nn.Module]) -> Tensor:
     """The weight as the first parametrization of that kind is given it; the weight in force, where there is none."""
-    weights, ones = inspection.stored_tensors(layer), chain(layer)
+    weights, entries = inspection.stored_tensors(layer), chain(layer)
     with inspection.evaluation_mode(
-        nn.ModuleList(ones)
+        nn.ModuleList(entries)
     ):  # a parametrization of the user's own may learn when it is asked
-        for one in ones:
-            if isinstance(one, kind):
+        for entry in entries:
+            if isinstance(entry, kind):
                 break
-            weights = [one(*weights)]
+            weights = [entry(*weights)]
     return weights[0]
 
 
@@ -58,11 +58,11 @@ def weight_before(layer: nn.Module, kind: type[nn.Module]) -> Tensor:
 def bake(layer: nn.Module, kind: type[nn.Module]) -> None:
     """Makes the parametrization of that kind, and those beneath it, permanent: the weight then is what they gave; those
     above it stay."""
-    ones = chain(layer)
-    last = next(number for number, one in enumerate(ones) if isinstance(one, kind))
-    remove_all(layer, ones[last](weight_before(layer, kind)))
-    for one in ones[last + 1 :]:
-        parametrize.register_parametrization(layer, "weight", one, unsafe=True)
+    entries = chain(layer)
+    last = next(number for number, entry in enumerate(entries) if isinstance(entry, kind))
+    remove_all(layer, entries[last](weight_before(layer, kind)))
+    for entry in entries[last + 1 :]:
+        parametrize.register_parametrization(layer, "weight", entry, unsafe=True)
 
 
 @torch.no_grad()
@@ -80,9 +80,9 @@ def remove_all(layer: nn.Module, weight: Tensor) -> None:
 
 def independent_copy(network: nn.Module) -> nn.Module:
     """A copy from which parametrizations can be removed: torch takes them off a class that other copies share."""
-    one = copy.deepcopy(network)
-    for module in one.modules():
+    duplicate = copy.deepcopy(network)
+    for module in duplicate.modules():
         if parametrize.is_parametrized(module):
             kind = type(module)
             module.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
-    return one
+    return duplicate

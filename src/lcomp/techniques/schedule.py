@@ -59,13 +59,14 @@ class CandidateGate(pl.Callback):
     asked: int | None = None  # the Trainer's own min_steps
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        techniques = [one for one in trainer.callbacks if isinstance(one, Scheduled) and one.trains]  # type: ignore[attr-defined]
-        warn_of_short([window for one in techniques for window in one.windows(trainer)], trainer)
-        settled = max((one.export_ready_from for one in techniques), default=0.0)
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        techniques = [callback for callback in callbacks if isinstance(callback, Scheduled) and callback.trains]
+        warn_of_short([window for technique in techniques for window in technique.windows(trainer)], trainer)
+        ready_from = max((technique.export_ready_from for technique in techniques), default=0.0)
         self.end, self.said = None, False
-        if settled > 0:
+        if ready_from > 0:
             total = total_steps(trainer)
-            self.end = first_step_after(settled, total) + 1
+            self.end = first_step_after(ready_from, total) + 1
             self.over = trainer.global_step >= self.end
             loop = trainer.fit_loop.epoch_loop
             self.asked, loop.min_steps = loop.min_steps, max(loop.min_steps or 0, min(self.end, total))
@@ -113,7 +114,11 @@ class CandidateGate(pl.Callback):
 
 def monitoring_checkpoints(trainer: pl.Trainer) -> list[ModelCheckpoint]:
     """The Trainer's ModelCheckpoints that choose by a metric."""
-    return [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint) and one.monitor]
+    return [
+        callback
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint) and callback.monitor
+    ]
 
 
 def worst_value(callback: ModelCheckpoint | EarlyStopping) -> torch.Tensor:

@@ -41,7 +41,7 @@ class Technique(Scheduled):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if stage == "fit":
             check_precision(trainer, network_of(pl_module))
-            if not any(isinstance(one, CandidateGate) for one in trainer.callbacks):  # type: ignore[attr-defined]
+            if not any(isinstance(callback, CandidateGate) for callback in trainer.callbacks):  # type: ignore[attr-defined]
                 trainer.callbacks.append(CandidateGate())  # type: ignore[attr-defined]
             self.prepare(network_of(pl_module))
 
@@ -144,8 +144,10 @@ def load_checkpoint(path: str | Path, module: nn.Module, techniques: Sequence[pl
         check_checkpoint(Path(path))
         state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
         if not isinstance(module, pl.LightningModule):
-            own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
-            state = own or state
+            network_state = {
+                key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")
+            }
+            state = network_state or state
         module.load_state_dict(state)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint") from error

@@ -21,11 +21,11 @@ def make_logger(cfg: DictConfig, folder: Path) -> Logger | Mirror | None:
     if not cfg.logger:
         return None
     try:
-        made = build(cfg.logger, "logger", save_dir=str(folder))
+        logger = build(cfg.logger, "logger", save_dir=str(folder))
     except UserError as error:
         if "tensorboard" in str(error).lower():
             raise UserError("logger=tensorboard: needs a package: pip install 'lcomp[tensorboard]'") from error
         raise
-    if not isinstance(made, Logger | Mirror):
+    if not isinstance(logger, Logger | Mirror):
         raise UserError(f"logger._target_={cfg.logger._target_}: not a logger of pytorch_lightning.loggers")
-    return made
+    return logger

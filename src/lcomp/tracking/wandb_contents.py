@@ -78,16 +78,16 @@ def log_pictures(run: Any, folder: Path) -> None:
     kept = predictions.read_predictions(folder)
     if kept is None:
         return
-    labels, answers = kept.labels, kept.predictions
-    names = [str(number) for number in range(1 + int(max(labels.max(), answers.max())))]
-    matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=answers.tolist(), class_names=names)
+    labels, predicted = kept.labels, kept.predictions
+    names = [str(number) for number in range(1 + int(max(labels.max(), predicted.max())))]
+    matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predicted.tolist(), class_names=names)
     run.log({"confusion_matrix": matrix})
     wrong, pixels = kept.mistakes[: predictions.MISTAKES], kept.pixels[: predictions.MISTAKES]
     if len(wrong):
         shown = pixels if pixels.shape[1] in (1, 3) else pixels[:, :1]
-        captions = [f"{labels[index]} read as {answers[index]}" for index in wrong]
+        captions = [f"{labels[index]} read as {predicted[index]}" for index in wrong]
         pairs = zip(shown, captions, strict=True)
-        run.log({"mistakes": [wandb.Image(image.transpose(1, 2, 0), caption=said) for image, said in pairs]})
+        run.log({"mistakes": [wandb.Image(image.transpose(1, 2, 0), caption=caption) for image, caption in pairs]})
 
 
 def log_artifact(run: Any, about: Mapping[str, Any], folder: Path, result: Result) -> None:

@@ -21,12 +21,12 @@ def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     also rounds down to 8 bits between blur and swaps, which we do not: our images are brighter by 1/255 at most where
     there is a stroke.
     """
-    std, reach, rounds = GLASS[severity - 1]
+    std, radius, rounds = GLASS[severity - 1]
     count, _, height, width = images.shape
     blur = convolution(height, gaussian(std))
-    shape = (rounds, height - 2 * reach, width - 2 * reach, count)
-    choice = torch.randint(2 * (2 * reach) ** 2, shape, generator=generator, dtype=torch.uint8)
-    order = shuffle(choice, reach, height, width)[:, None].expand(-1, images.shape[1], -1)
+    shape = (rounds, height - 2 * radius, width - 2 * radius, count)
+    choice = torch.randint(2 * (2 * radius) ** 2, shape, generator=generator, dtype=torch.uint8)
+    order = shuffle(choice, radius, height, width)[:, None].expand(-1, images.shape[1], -1)
     return (blur @ (blur @ images).flatten(2).gather(2, order).view_as(images)).clamp_(0, 1)
 
 
@@ -54,9 +54,9 @@ def shuffle(choice: Tensor, radius: int, height: int, width: int) -> Tensor:
         for down, right in waves:
             here = (height - radius - down) * width + width - radius - right
             there = here[:, None] + partner.take(drawn[down, right].long())
-            own, other = order.index_select(0, here), order.gather(0, there)
-            order.index_copy_(0, here, other)
-            order.scatter_(0, there, own)
+            current, swapped = order.index_select(0, here), order.gather(0, there)
+            order.index_copy_(0, here, swapped)
+            order.scatter_(0, there, current)
     return order.T
 
 
@@ -99,6 +99,6 @@ def gaussian(std: float, radius: int | None = None) -> Tensor:
 def convolution(size: int, kernel: Tensor) -> Tensor:
     """The matrix (size, size) that correlates a line of `size` pixels with `kernel`, of odd length; the line's ends go
     on outside."""
-    reach = len(kernel) // 2
-    places = (torch.arange(size)[:, None] + torch.arange(-reach, reach + 1)).clamp_(0, size - 1)
+    radius = len(kernel) // 2
+    places = (torch.arange(size)[:, None] + torch.arange(-radius, radius + 1)).clamp_(0, size - 1)
     return torch.zeros(size, size).scatter_add_(1, places, kernel.expand(size, -1))

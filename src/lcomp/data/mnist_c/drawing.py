@@ -45,7 +45,7 @@ def zigzag(images: Tensor, severity: int, generator: Generator) -> Tensor:
     count, _, height, width = images.shape
     first = torch.randint(height - 1, (count, 1), generator=generator)
     rise = torch.randint(-5, 5, (count, 1), generator=generator)
-    reach, column = LINE_RADIUS[severity - 1], torch.arange(width)
+    radius, column = LINE_RADIUS[severity - 1], torch.arange(width)
     across, down = corners(rise, width - 1 - 2 * ZIGZAG_START)
     across, down = across + ZIGZAG_START, down + first
     layers = [(torch.zeros(count, width), torch.zeros(count, width, dtype=torch.bool)) for _ in range(2)]
@@ -55,7 +55,7 @@ def zigzag(images: Tensor, severity: int, generator: Generator) -> Tensor:
         centre, drawn = layers[side % 2]
         centre = torch.where(inside, y + (below - y) / (right - x) * (column - x), centre)
         layers[side % 2] = centre, drawn | inside
-    return (images + sum(ink(*layer, height, reach) for layer in layers)).clamp_(0, 1)
+    return (images + sum(ink(*layer, height, radius) for layer in layers)).clamp_(0, 1)
 
 
 def corners(rise: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -105,17 +105,17 @@ def thin(down: Tensor, across: Tensor, size: Tensor) -> Tensor:
     width = size.shape[3]
     inside = torch.zeros_like(size, dtype=torch.bool)
     inside[..., 1:-1, 1:-1] = size[..., 1:-1, 1:-1] >= WEAK
-    place = inside.flatten().nonzero().squeeze(1).int()
+    indices = inside.flatten().nonzero().squeeze(1).int()
     size = size.flatten()
-    y, x, own = (part.flatten().index_select(0, place) for part in (down, across, size))
+    y, x, magnitude = (part.flatten().index_select(0, indices) for part in (down, across, size))
     up, left = torch.where(y < 0, -width, width).int(), torch.where(x < 0, -1, 1).int()
     steep = y.abs() >= x.abs()
     straight, diagonal = torch.where(steep, up, left), up + left
-    share = torch.where(steep, x / y, y / x).abs_()
-    highest = torch.ones_like(place, dtype=torch.bool)
+    fraction = torch.where(steep, x / y, y / x).abs_()
+    highest = torch.ones_like(indices, dtype=torch.bool)
     for sign in (1, -1):
-        far, near = (size.index_select(0, place + sign * way) for way in (diagonal, straight))
-        highest &= share * far + (1 - share) * near <= own
+        far, near = (size.index_select(0, indices + sign * offset) for offset in (diagonal, straight))
+        highest &= fraction * far + (1 - fraction) * near <= magnitude
     return inside.masked_scatter(inside, highest)
 
 

@@ -19,8 +19,8 @@ def shear(images: Tensor, severity: int, generator: Generator) -> Tensor:
     comes from (x - y sin a, y cos a), so that the digit also grows taller by 1 / cos a. (scikit-image's shear of 2019
     is that; today's keeps the height and takes the tangent.)"""
     angle = SHEAR_RADIANS[severity - 1] * random_signs(len(images), generator)
-    one, zero = torch.ones(len(images)), torch.zeros(len(images))
-    return affine(images, (one, -angle.sin()), (zero, angle.cos()))
+    ones, zero = torch.ones(len(images)), torch.zeros(len(images))
+    return affine(images, (ones, -angle.sin()), (zero, angle.cos()))
 
 
 def scale(images: Tensor, severity: int, generator: Generator) -> Tensor:

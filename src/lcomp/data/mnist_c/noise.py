@@ -22,5 +22,5 @@ def shot_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
 def impulse_noise(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Sets each pixel, with probability `IMPULSE_SHARE`, to 0 or 1 with equal chance."""
     drawn = torch.rand(images.shape, generator=generator)
-    share = IMPULSE_SHARE[severity - 1]
-    return torch.where(drawn < share, (drawn < share / 2).float(), images)
+    fraction = IMPULSE_SHARE[severity - 1]
+    return torch.where(drawn < fraction, (drawn < fraction / 2).float(), images)

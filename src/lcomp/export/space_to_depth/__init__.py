@@ -42,8 +42,8 @@ def fold(model: onnx.ModelProto, exactly: bool = False) -> bool:
         Whether there was such a convolution: of stride 1, even height and width before and after it.
     """
     found = False
-    while place := IndexedGraph(model).first_candidate(exactly):
-        rewrite(model.graph, place)
+    while candidate := IndexedGraph(model).first_candidate(exactly):
+        rewrite(model.graph, candidate)
         found = True
     if found:
         onnx.checker.check_model(model, full_check=True)

@@ -52,10 +52,10 @@ class IndexedGraph:
 
     def first_candidate(self, exactly: bool) -> FoldCandidate | None:
         """The first convolution that `fold` can rewrite."""
-        places = (
+        candidates = (
             self.candidate(node, exactly) for node in self.nodes if node.op_type == "Conv" and self.is_supported(node)
         )
-        return next((place for place in places if place), None)
+        return next((candidate for candidate in candidates if candidate), None)
 
     def is_supported(self, node: Any) -> bool:
         """Whether a convolution reads one channel, at stride 1, and has even sizes on both sides."""
@@ -83,8 +83,8 @@ class IndexedGraph:
             elif decode.op_type == "Gather":  # by a Cast of indices, the first of which stands for a zero
                 stored = (self.producers[decode.input[1]], 0)
         behind = tuple(self.followers(node))
-        kinds = [other.op_type for other in behind]
-        held = all(other.input[slot] in self.constants for other, slot in (stored, *per_channel))
+        kinds = [follower.op_type for follower in behind]
+        held = all(follower.input[slot] in self.constants for follower, slot in (stored, *per_channel))
         exact = integers and stored[0].op_type == "DequantizeLinear" and kinds in FUSED
         if "MaxPool" not in kinds or not held or (exactly and not exact):
             return None

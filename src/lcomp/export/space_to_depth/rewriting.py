@@ -31,8 +31,8 @@ def rewrite(graph: Any, candidate: FoldCandidate) -> None:
             give(node, slot, np.tile(arrays[node.input[slot]], GROUPS))
     kept = [attribute for attribute in convolution.attribute if attribute.name not in ("kernel_shape", "pads")]
     del convolution.attribute[:]
-    own = [helper.make_attribute("kernel_shape", weight.shape[2:]), helper.make_attribute("pads", pads)]
-    convolution.attribute.extend([*kept, *own])
+    attributes = [helper.make_attribute("kernel_shape", weight.shape[2:]), helper.make_attribute("pads", pads)]
+    convolution.attribute.extend([*kept, *attributes])
 
     blocks = f"{convolution.output[0]}.blocks"
     before = helper.make_node("SpaceToDepth", [candidate.reader.input[0]], [blocks], blocksize=BLOCK)
@@ -64,11 +64,11 @@ def widened(weight: NDArray[Any], padding: tuple[int, int]) -> tuple[NDArray[Any
     there; a tap a rows below such an output's first pixel lies in the block (i + a - padding) // 2.
     """
     outputs, _, *kernel = weight.shape
-    reach = [((-pad) // BLOCK, (BLOCK + size - 2 - pad) // BLOCK) for size, pad in zip(kernel, padding, strict=True)]
-    wide = np.zeros((GROUPS * outputs, GROUPS, *(last - first + 1 for first, last in reach)), weight.dtype)
+    ranges = [((-pad) // BLOCK, (BLOCK + size - 2 - pad) // BLOCK) for size, pad in zip(kernel, padding, strict=True)]
+    wide = np.zeros((GROUPS * outputs, GROUPS, *(last - first + 1 for first, last in ranges)), weight.dtype)
     for group, (i, j) in enumerate(product(range(BLOCK), repeat=2)):
         for a, b in product(*map(range, kernel)):
             (y, p), (x, q) = divmod(i + a - padding[0], BLOCK), divmod(j + b - padding[1], BLOCK)
             rows = slice(group * outputs, (group + 1) * outputs)
-            wide[rows, BLOCK * p + q, y - reach[0][0], x - reach[1][0]] = weight[:, 0, a, b]
-    return wide, [-first for first, _ in reach] * 2
+            wide[rows, BLOCK * p + q, y - ranges[0][0], x - ranges[1][0]] = weight[:, 0, a, b]
+    return wide, [-first for first, _ in ranges] * 2

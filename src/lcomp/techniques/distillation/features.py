@@ -67,10 +67,14 @@ def layer_name(network: nn.Module, name: str | None, key: str) -> str:
     """
     kind, names = (
         type(network).__name__,
-        [one for one, _ in network.named_modules() if one and ".parametrizations" not in f".{one}"],
+        [
+            candidate
+            for candidate, _ in network.named_modules()
+            if candidate and ".parametrizations" not in f".{candidate}"
+        ],
     )
     if name is None:
-        convolutions = [one for one in names if isinstance(network.get_submodule(one), nn.Conv2d)]
+        convolutions = [candidate for candidate in names if isinstance(network.get_submodule(candidate), nn.Conv2d)]
         if not convolutions:
             raise UserError(f"{key}=null: {kind} has no Conv2d; the layers are {', '.join(names)}")
         name = convolutions[-1]

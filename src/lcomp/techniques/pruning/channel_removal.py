@@ -68,8 +68,12 @@ class ChannelRemoval:
         if self.are_removable(groups):
             return list(groups)
         if len(groups) == 1:
-            other = otherwise(groups[0])
-            return [other] if other is not None and other.size > 1 and self.are_removable([other]) else []
+            alternative = otherwise(groups[0])
+            return (
+                [alternative]
+                if alternative is not None and alternative.size > 1 and self.are_removable([alternative])
+                else []
+            )
         half = len(groups) // 2
         return self.removable_by_halves(groups[:half], otherwise) + self.removable_by_halves(groups[half:], otherwise)
 
@@ -134,12 +138,12 @@ def evaluated_logits(network: nn.Module, images: Tensor) -> Tensor:
     return seen
 
 
-def same_logits(one: Tensor, other: Tensor) -> bool:
+def same_logits(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors of logits differ by no more than their precision."""
-    if one.shape != other.shape:
+    if first.shape != second.shape:
         return False
-    difference = (one - other).abs().max()
-    return bool(difference <= TOLERANCES.get(one.dtype, TOLERANCE) * one.abs().max().clamp(min=1))
+    difference = (first - second).abs().max()
+    return bool(difference <= TOLERANCES.get(first.dtype, TOLERANCE) * first.abs().max().clamp(min=1))
 
 
 @torch.no_grad()
@@ -168,11 +172,11 @@ def perturbed_copy(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tenso
 def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
     """The logits of a copy of `network` that evaluates on the CPU, in double precision if it computes so, so that what
     rounds activations rounds alike where sums are merely added up in another order."""
-    one = copy.deepcopy(network).cpu().eval()
+    evaluated = copy.deepcopy(network).cpu().eval()
     try:
-        return evaluated_logits(copy.deepcopy(one).double(), images.double())
+        return evaluated_logits(copy.deepcopy(evaluated).double(), images.double())
     except Exception:  # whatever a user's forward raises in another precision than its constants'
-        return evaluated_logits(one, images)
+        return evaluated_logits(evaluated, images)
 
 
 def first_line(error: Exception) -> str:

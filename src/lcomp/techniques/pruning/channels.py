@@ -50,16 +50,20 @@ def find_groups(
         group = ChannelGroup(len(items[0].idxs))
         clean = [collect(group, item, names) for item in items]
         if any(is_output(item.dep) for item in items) or any(
-            fnmatch(place.module, pattern) for place in group.filters for pattern in exclude
+            fnmatch(channel_slice.module, pattern) for channel_slice in group.filters for pattern in exclude
         ):
             stay.add(len(groups))
-        elif not all(clean) or not {place.module for place in (*group.filters, *group.readers)} <= known:
+        elif (
+            not all(clean) or not {channel_slice.module for channel_slice in (*group.filters, *group.readers)} <= known
+        ):
             mixed.add(len(groups))
         groups.append(group)
     found, whole = [], []
     for cluster in clusters(groups, shared):
         if not stay & set(cluster):
-            joined = groups[cluster[0]] if len(cluster) == 1 else merge_groups([groups[one] for one in cluster], shared)
+            joined = (
+                groups[cluster[0]] if len(cluster) == 1 else merge_groups([groups[index] for index in cluster], shared)
+            )
             if not mixed & set(cluster):
                 found.append(joined)
             else:
@@ -107,13 +111,13 @@ def collect(group: ChannelGroup, item: Any, names: dict[nn.Module, str]) -> bool
     module = item.dep.target.module
     if module not in names:  # an operation: an addition, a concatenation, a flattening; a parameter is none
         return isinstance(module, nn.Module)
-    place = ChannelSlice(names[module], torch.tensor(item.idxs), torch.tensor(item.root_idxs), item.dep.handler)
+    channel_slice = ChannelSlice(names[module], torch.tensor(item.idxs), torch.tensor(item.root_idxs), item.dep.handler)
     if isinstance(module, PER_CHANNEL):
-        group.others.append(place)
+        group.others.append(channel_slice)
     elif isinstance(module, nn.Conv2d | nn.Linear):
         groups = getattr(module, "groups", 1)
         reads = item.dep.handler in (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
-        (group.readers if reads else group.filters).append(place)
+        (group.readers if reads else group.filters).append(channel_slice)
         return groups == 1 or is_depthwise(module)
     else:
         return False
@@ -136,13 +140,13 @@ def retied_group(
 ) -> ChannelGroup | None:
     """The group as torch-pruning follows its channels one by one, which sees that a product ties halves of it; None
     where that finds something else than channels."""
-    root, one = group.filters[0], ChannelGroup(group.size)
+    root, retied = group.filters[0], ChannelGroup(group.size)
     module = bare.get_submodule(root.module)
     for position in root.positions.tolist():
         try:
             items = graph.get_pruning_group(module, root.remove, [position])
         except Exception:  # whatever torch-pruning raises: the group's layers are named as those that stay
             return None
-        if not all([collect(one, item, names) for item in items]):
+        if not all([collect(retied, item, names) for item in items]):
             return None
-    return merge_groups([one], shared)
+    return merge_groups([retied], shared)

@@ -121,7 +121,7 @@ class FilterPruning(Pruning):
         if not set(whole) <= self.named_whole:
             log.warning("prune=filter keeps the filters of %s", reason)
             self.named_whole |= set(whole)
-        tied = {place.module for group in self.groups for place in group.filters}
+        tied = {channel_slice.module for group in self.groups for channel_slice in group.filters}
         filters = [name for name, _ in layers(network) if name in tied]
         for pattern in self.sparsities:
             if not any(fnmatch(name, pattern) for name in filters):
@@ -132,7 +132,7 @@ class FilterPruning(Pruning):
 
     def own_sparsity_of(self, group: ChannelGroup) -> float | None:
         """The sparsity that was asked for the group's layers alone, if one was."""
-        asked = {place.module: self.own_sparsity(place.module) for place in group.filters}
+        asked = {channel_slice.module: self.own_sparsity(channel_slice.module) for channel_slice in group.filters}
         values = {value for value in asked.values() if value is not None}
         if len(values) > 1:
             raise UserError(f"prune.sparsities: {', '.join(asked)} go together; give them one value, not {values}")
@@ -142,31 +142,31 @@ class FilterPruning(Pruning):
         """Brings groups of channels that are ranked together to `sparsity`, and closes their masks."""
         if not group:
             return
-        kept = [self.kept_channels(one) for one in group]
-        scores = [self.importance(one, keeps) for one, keeps in zip(group, kept, strict=True)]
-        least = 1 - len(group) / sum(one.size for one in group)  # one of each must stay
+        kept = [self.kept_channels(channel_group) for channel_group in group]
+        scores = [self.importance(channel_group, keeps) for channel_group, keeps in zip(group, kept, strict=True)]
+        least = 1 - len(group) / sum(channel_group.size for channel_group in group)  # one of each must stay
         masks = {name: self.mask_of(layer).mask.clone() for name, layer in self.named.items()}
-        for one, keeps in zip(group, prune_masks(kept, scores, min(sparsity, least)), strict=True):
-            close_masks(masks, one, keeps)
+        for channel_group, keeps in zip(group, prune_masks(kept, scores, min(sparsity, least)), strict=True):
+            close_masks(masks, channel_group, keeps)
         for name, layer in self.named.items():
             self.set_mask(layer, masks[name])
 
     def kept_channels(self, group: ChannelGroup) -> Tensor:
         """(size,): which of the group's channels are left, as the masks of its layers say."""
         kept = torch.ones(group.size, dtype=torch.bool)
-        for place in group.filters:
-            rows = self.mask_of(self.named[place.module]).mask.flatten(1).any(1)
+        for channel_slice in group.filters:
+            rows = self.mask_of(self.named[channel_slice.module]).mask.flatten(1).any(1)
             kept = kept.to(rows.device)
-            kept[place.channels] = rows[place.positions]
+            kept[channel_slice.channels] = rows[channel_slice.positions]
         return kept
 
     def importance(self, group: ChannelGroup, kept: Tensor) -> Tensor:
         """(size,): the criterion's scores, summed over the filters of each channel, relative to the mean over those
         that are left, so that groups of layers of any size compare; infinite for the highest."""
         total = torch.zeros(group.size, device=kept.device)
-        for place in group.filters:
-            rows = self.scores(self.named[place.module]).flatten(1).sum(1)
-            total.index_add_(0, place.channels.to(kept.device), rows[place.positions])
+        for channel_slice in group.filters:
+            rows = self.scores(self.named[channel_slice.module]).flatten(1).sum(1)
+            total.index_add_(0, channel_slice.channels.to(kept.device), rows[channel_slice.positions])
         mean = total[kept].abs().mean()
         scores = (total / mean if mean > 0 else total).masked_fill(~kept, -torch.inf)
         scores[scores.argmax()] = torch.inf
@@ -176,13 +176,17 @@ class FilterPruning(Pruning):
         groups = self.groups or ()  # of a checkpoint that was loaded, known when it is cut
         asked = (
             sum(
-                min(self.sparsity if own is None else own, 1 - 1 / one.size) * one.size
-                for one, own in zip(groups, self.own_sparsities, strict=True)
+                min(self.sparsity if own_sparsity is None else own_sparsity, 1 - 1 / channel_group.size)
+                * channel_group.size
+                for channel_group, own_sparsity in zip(groups, self.own_sparsities, strict=True)
             )
             if groups
             else 0
         )
-        gone, total = sum(int((~self.kept_channels(one)).sum()) for one in groups), sum(one.size for one in groups)
+        gone, total = (
+            sum(int((~self.kept_channels(channel_group)).sum()) for channel_group in groups),
+            sum(channel_group.size for channel_group in groups),
+        )
         if gone >= asked - len(groups) / 2:
             return ""
         return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {asked / total:.3g} that were to be"
@@ -191,7 +195,9 @@ class FilterPruning(Pruning):
         found: dict[str, float] = {}
         kept = [self.kept_channels(group) for group in self.groups or ()]
         for group, keeps in zip(self.groups or (), kept, strict=True):
-            found |= {f"sparsity/{place.module}": 1 - float(keeps.float().mean()) for place in group.filters}
+            found |= {
+                f"sparsity/{channel_slice.module}": 1 - float(keeps.float().mean()) for channel_slice in group.filters
+            }
         return {"sparsity": 1 - float(torch.cat(kept).float().mean())} | found if kept else {}
 
     @torch.no_grad()
@@ -249,8 +255,8 @@ def attach_parametrizations(layer: Layer, ones: Sequence[nn.Module], mask: Tenso
         mask: of the weight before the cut, (outputs, inputs, ...).
     """
     left = mask.flatten(1).any(1), mask.transpose(0, 1).flatten(1).any(1)
-    for one in ones:
-        for module in one.modules():
+    for entry in ones:
+        for module in entry.modules():
             for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
                 if tensor.dim() != mask.dim():
                     continue
@@ -259,4 +265,4 @@ def attach_parametrizations(layer: Layer, ones: Sequence[nn.Module], mask: Tenso
                     if tensor.shape[dim] == len(keeps):
                         smaller = smaller.index_select(dim, keeps.nonzero().flatten())
                 setattr(module, name, nn.Parameter(smaller) if isinstance(tensor, nn.Parameter) else smaller)
-        parametrize.register_parametrization(layer, "weight", one, unsafe=True)
+        parametrize.register_parametrization(layer, "weight", entry, unsafe=True)

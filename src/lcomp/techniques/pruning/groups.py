@@ -48,7 +48,7 @@ class ChannelGroup:
     @property
     def layers(self) -> list[str]:
         """The names of the layers whose outputs the channels are."""
-        return list(dict.fromkeys(place.module for place in self.filters))
+        return list(dict.fromkeys(channel_slice.module for channel_slice in self.filters))
 
 
 Shared = dict[str, str]  # a layer whose weight another has too, by name: the first of those that have it
@@ -67,10 +67,12 @@ def layers_by_weight(network: nn.Module) -> Shared:
 
 def channel_spots(group: ChannelGroup, shared: Shared) -> Iterable[tuple[Spot, int]]:
     """Every place that a channel of `group` takes, with the channel."""
-    for role, places in (("filter", group.filters), ("reader", group.readers), ("other", group.others)):
-        for place in places:
-            name = shared.get(place.module, place.module)
-            for position, channel in zip(place.positions.tolist(), place.channels.tolist(), strict=True):
+    for role, slices in (("filter", group.filters), ("reader", group.readers), ("other", group.others)):
+        for channel_slice in slices:
+            name = shared.get(channel_slice.module, channel_slice.module)
+            for position, channel in zip(
+                channel_slice.positions.tolist(), channel_slice.channels.tolist(), strict=True
+            ):
                 yield (role, name, position), channel
 
 
@@ -83,8 +85,8 @@ def connected_components(count: int, links: Iterable[tuple[int, int]]) -> list[i
             parents[one] = one = parents[parents[one]]
         return one
 
-    for one, other in links:
-        low, high = sorted((root(one), root(other)))
+    for one, linked in links:
+        low, high = sorted((root(one), root(linked)))
         parents[high] = low
     numbers: dict[int, int] = {}
     return [numbers.setdefault(root(one), len(numbers)) for one in range(count)]
@@ -115,18 +117,28 @@ def merge_groups(groups: Sequence[ChannelGroup], shared: Shared) -> ChannelGroup
         for spot, channel in channel_spots(group, shared)
     ]
     number = torch.tensor(connected_components(starts[-1], links))
-    one = ChannelGroup(int(number.max()) + 1)
+    union = ChannelGroup(int(number.max()) + 1)
     for start, group in zip(starts, groups, strict=False):
-        for mine, theirs in ((one.filters, group.filters), (one.readers, group.readers), (one.others, group.others)):
-            mine += [replace(place, channels=number[start + place.channels]) for place in theirs]
-    return ChannelGroup(one.size, merge_slices(one.filters), merge_slices(one.readers), merge_slices(one.others))
+        for mine, theirs in (
+            (union.filters, group.filters),
+            (union.readers, group.readers),
+            (union.others, group.others),
+        ):
+            mine += [
+                replace(channel_slice, channels=number[start + channel_slice.channels]) for channel_slice in theirs
+            ]
+    return ChannelGroup(
+        union.size, merge_slices(union.filters), merge_slices(union.readers), merge_slices(union.others)
+    )
 
 
-def merge_slices(places: Iterable[ChannelSlice]) -> list[ChannelSlice]:
+def merge_slices(slices: Iterable[ChannelSlice]) -> list[ChannelSlice]:
     """One place for each module and what is taken out of it, each position once."""
     found: dict[Any, dict[int, int]] = defaultdict(dict)
-    for place in places:
-        found[place.module, place.remove] |= dict(zip(place.positions.tolist(), place.channels.tolist(), strict=True))
+    for channel_slice in slices:
+        found[channel_slice.module, channel_slice.remove] |= dict(
+            zip(channel_slice.positions.tolist(), channel_slice.channels.tolist(), strict=True)
+        )
     return [
         ChannelSlice(module, torch.tensor(list(channels)), torch.tensor(list(channels.values())), remove)
         for (module, remove), channels in found.items()
@@ -142,8 +154,10 @@ def cut_channels(network: nn.Module, groups: Sequence[ChannelGroup], kept: Seque
     shared = layers_by_weight(network)
     gone: dict[Any, set[int]] = defaultdict(set)
     for group, keeps in zip(groups, kept, strict=True):
-        for place in (*group.filters, *group.readers, *group.others):
-            gone[place.module, place.remove] |= set(place.positions[~keeps.cpu()[place.channels]].tolist())
+        for channel_slice in (*group.filters, *group.readers, *group.others):
+            gone[channel_slice.module, channel_slice.remove] |= set(
+                channel_slice.positions[~keeps.cpu()[channel_slice.channels]].tolist()
+            )
     for (name, remove), positions in gone.items():
         if positions:
             remove(network.get_submodule(name), sorted(positions))
@@ -154,7 +168,7 @@ def cut_channels(network: nn.Module, groups: Sequence[ChannelGroup], kept: Seque
 def close_masks(masks: dict[str, Tensor], group: ChannelGroup, kept: Tensor) -> None:
     """Makes the masks of layers, by name, false where the group's channels that are not kept leave a layer and where
     they enter the next, in place: what lies between (a bias, a batch norm, an activation) no longer matters."""
-    for place in group.filters:
-        masks[place.module][place.positions[~kept.cpu()[place.channels]]] = False
-    for place in group.readers:
-        masks[place.module][:, place.positions[~kept.cpu()[place.channels]]] = False
+    for channel_slice in group.filters:
+        masks[channel_slice.module][channel_slice.positions[~kept.cpu()[channel_slice.channels]]] = False
+    for channel_slice in group.readers:
+        masks[channel_slice.module][:, channel_slice.positions[~kept.cpu()[channel_slice.channels]]] = False

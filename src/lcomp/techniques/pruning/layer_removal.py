@@ -41,12 +41,12 @@ class LayerPruning(Technique):
         for layer in self.layers:
             if layer not in names:
                 parent = layer.rpartition(".")[0]
-                beside = [name for name in names if name.rpartition(".")[0] == parent]
-                hint = suggestion(layer, names) or (f"; there are {', '.join(beside)}" if beside else "")
+                siblings = [name for name in names if name.rpartition(".")[0] == parent]
+                hint = suggestion(layer, names) or (f"; there are {', '.join(siblings)}" if siblings else "")
                 raise UserError(f"prune.layers: {layer} is no part of {type(network).__name__}{hint}")
-            for other in self.layers:
-                if layer.startswith(f"{other}."):
-                    raise UserError(f"prune.layers: {layer} goes with {other}; name one of them")
+            for outer in self.layers:
+                if layer.startswith(f"{outer}."):
+                    raise UserError(f"prune.layers: {layer} goes with {outer}; name one of them")
             for inner, module in network.get_submodule(layer).named_modules():
                 hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
                 if inner and not all(is_own_hook(hook) for hook in hooks):
@@ -83,9 +83,9 @@ class LayerPruning(Technique):
             removed = network.get_submodule(name)
             if not isinstance(removed, nn.Identity):
                 identity = identity_for(removed, name)
-                for other, module in list(network.named_modules(remove_duplicate=False)):
+                for alias, module in list(network.named_modules(remove_duplicate=False)):
                     if module is removed:
-                        layer_graph.replace_module(network, other, identity)
+                        layer_graph.replace_module(network, alias, identity)
 
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
         for name in self.layers:

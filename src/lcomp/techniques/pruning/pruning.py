@@ -66,8 +66,8 @@ class Pruning(Technique):
         sparsities: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
     ):
-        own = {f"sparsities.{name}": value for name, value in (sparsities or {}).items()}
-        for key, value in {"sparsity": sparsity, "initial_sparsity": initial_sparsity, **own}.items():
+        layer_sparsities = {f"sparsities.{name}": value for name, value in (sparsities or {}).items()}
+        for key, value in {"sparsity": sparsity, "initial_sparsity": initial_sparsity, **layer_sparsities}.items():
             if not 0 <= value < 1:
                 likely = f"; {value / 100:g}?" if 2 <= value < 100 else ""
                 raise UserError(f"prune.{key}={value}: a share of the weights, from 0 to below 1{likely}")
@@ -99,7 +99,7 @@ class Pruning(Technique):
 
     def reason_against(self, name: str, layer: Layer) -> str | None:
         """Why the layer cannot be pruned."""
-        foreign = any(not isinstance(one, Parametrization) for one in chain(layer))
+        foreign = any(not isinstance(entry, Parametrization) for entry in chain(layer))
         if foreign and isinstance(self.criterion, GradientCriterion):
             return "something else is parametrized on its weight, and the criterion needs the gradient of a plain one"
         if not inspection.keeps_zeros(layer):
@@ -132,12 +132,12 @@ class Pruning(Technique):
             masks: those of weights so far, by the weight's id.
         """
         if parametrization(layer, Mask) is None:
-            if any(isinstance(one, Parametrization) for one in chain(layer)):
+            if any(isinstance(entry, Parametrization) for entry in chain(layer)):
                 raise UserError("prune: masks go beneath whatever else acts on the weights: name Pruning first")
             known = self.criterion.statistic(layer.weight) if isinstance(self.criterion, GradientCriterion) else None
             [*_, last] = inspection.stored_tensors(layer)
-            made = ({} if masks is None else masks).setdefault(id(last), Mask(layer.weight, known))
-            parametrize.register_parametrization(layer, "weight", made, unsafe=True)
+            mask = ({} if masks is None else masks).setdefault(id(last), Mask(layer.weight, known))
+            parametrize.register_parametrization(layer, "weight", mask, unsafe=True)
 
     def own_sparsity(self, name: str) -> float | None:
         """The sparsity that was asked for that layer alone, if one was."""
@@ -191,15 +191,17 @@ class Pruning(Technique):
     @torch.no_grad()
     def prune(self, sparsity: float) -> None:
         """Brings the masks to `sparsity`; they only ever shrink."""
-        apart = self.scope == "layer"
-        together = [one for one, own in zip(self.ranked, self.own_sparsities, strict=True) if own is None]
-        for group in [[one] for one in together] if apart else [together]:
+        by_layer = self.scope == "layer"
+        together = [
+            layer for layer, own_sparsity in zip(self.ranked, self.own_sparsities, strict=True) if own_sparsity is None
+        ]
+        for group in [[layer] for layer in together] if by_layer else [together]:
             self.prune_group(group, sparsity)
-        reach = self.sparsity - self.initial_sparsity
-        share = (sparsity - self.initial_sparsity) / reach if reach else 1.0
-        for one, own in zip(self.ranked, self.own_sparsities, strict=True):
-            if own is not None:
-                self.prune_group([one], self.initial_sparsity + share * (own - self.initial_sparsity))
+        span = self.sparsity - self.initial_sparsity
+        fraction = (sparsity - self.initial_sparsity) / span if span else 1.0
+        for layer, own_sparsity in zip(self.ranked, self.own_sparsities, strict=True):
+            if own_sparsity is not None:
+                self.prune_group([layer], self.initial_sparsity + fraction * (own_sparsity - self.initial_sparsity))
 
     def prune_group(self, group: Sequence[Layer], sparsity: float) -> None:
         """Brings the masks of layers that are ranked together to `sparsity`."""
@@ -253,8 +255,8 @@ class Pruning(Technique):
 
     def target_count(self, name: str, mask: Tensor) -> float:
         """How many weights of the layer of that name are to be zero in the end; on average, where ranked together."""
-        own = self.own_sparsity(name)
-        return (self.sparsity if own is None else own) * mask.numel()
+        own_sparsity = self.own_sparsity(name)
+        return (self.sparsity if own_sparsity is None else own_sparsity) * mask.numel()
 
     @staticmethod
     def mask_of(layer: nn.Module) -> Mask:

@@ -34,9 +34,9 @@ def soft_counts(x: Tensor, largest: int) -> Tensor:
     """
     x = x.flatten().clamp(-largest, largest) + largest
     low = x.detach().floor().clamp(max=2 * largest - 1)
-    share = x - low
+    fraction = x - low
     counts = x.new_zeros(2 * largest + 1)
-    return counts.index_add(0, low.long(), 1 - share).index_add(0, low.long() + 1, share)
+    return counts.index_add(0, low.long(), 1 - fraction).index_add(0, low.long() + 1, fraction)
 
 
 def code_length(counts: Tensor) -> Tensor:
@@ -100,17 +100,17 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
     @staticmethod
     def kilobytes(network: nn.Module) -> Tensor:
         """What the weights that are rounded take; zero before any is."""
-        found = torch.zeros(())
-        for weight, one in priced_weights(network).values():
-            found = found + one.bits(weight) / KILOBYTE if one.enabled else found
-        return found
+        total = torch.zeros(())
+        for weight, quantizer in priced_weights(network).values():
+            total = total + quantizer.bits(weight) / KILOBYTE if quantizer.enabled else total
+        return total
 
 
 def priced_weights(network: nn.Module) -> dict[int, tuple[Tensor, PricedWeight]]:
     """Each weight that has a price, as its quantizer is given it; one that layers share once."""
     found = {}
     for _, layer in layers(network):
-        one = parametrization(layer, PricedWeight)
-        if one is not None and id(one) not in found:
-            found[id(one)] = weight_before(layer, PricedWeight), one
+        quantizer = parametrization(layer, PricedWeight)
+        if quantizer is not None and id(quantizer) not in found:
+            found[id(quantizer)] = weight_before(layer, PricedWeight), quantizer
     return found

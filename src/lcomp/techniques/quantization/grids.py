@@ -79,8 +79,8 @@ class AdditivePowerOfTwo(Levels):
 
     def __init__(self, bits: int):
         sets = {3: ((1, 2, 4), ()), 4: ((1, 4, 8), (2,)), 5: ((2, 8, 32), (1, 4, 16))}
-        one, other = sets[width(bits, self)]
-        super().__init__(sorted({a + b for a, b in product((0, *one), (0, *other))}))
+        first, second = sets[width(bits, self)]
+        super().__init__(sorted({a + b for a, b in product((0, *first), (0, *second))}))
 
 
 class Ternary:
@@ -130,6 +130,6 @@ def width(bits: int, grid: object) -> int:
     """
     allowed: range = grid.widths  # type: ignore[attr-defined]
     if bits not in allowed:
-        said = f"{allowed[0]} to {allowed[-1]}" if len(allowed) > 1 else f"{allowed[0]}"
-        raise UserError(f"quant.bits={bits}: a width in whole bits; {type(grid).__name__} has {said}")
+        allowed_text = f"{allowed[0]} to {allowed[-1]}" if len(allowed) > 1 else f"{allowed[0]}"
+        raise UserError(f"quant.bits={bits}: a width in whole bits; {type(grid).__name__} has {allowed_text}")
     return bits

@@ -52,9 +52,11 @@ class LearnedWeight(WeightQuantizer):
 
     def __init__(self, weight: Tensor, grid: Grid, granularity: str = "channel"):
         super().__init__(weight, grid, granularity)
-        one = granularity == "tensor"
-        self.log_step = nn.Parameter(torch.zeros((), device=weight.device) if one else torch.zeros_like(self.scale))
-        self.values = weight.numel() if one else weight[0].numel()
+        per_tensor = granularity == "tensor"
+        self.log_step = nn.Parameter(
+            torch.zeros((), device=weight.device) if per_tensor else torch.zeros_like(self.scale)
+        )
+        self.values = weight.numel() if per_tensor else weight[0].numel()
         self.register_buffer("started", torch.tensor(False))
         self.started: Tensor
 

@@ -97,14 +97,14 @@ class MixedPrecision(QuantizationAwareTraining):
 
     def allowed(self, name: str) -> list[int]:
         """The widths that the layer of that name can have."""
-        own = first_match(self.bits_of, name, 0)
-        return [own] if own else self.widths
+        fixed_width = first_match(self.bits_of, name, 0)
+        return [fixed_width] if fixed_width else self.widths
 
     def grid_of(self, name: str) -> Grid:
         return SelectableGrid({bits: self.grids[bits] for bits in self.allowed(name)})
 
     def reason_against(self, name: str, layer: Layer) -> str | None:
-        if any(not isinstance(one, Parametrization) for one in chain(layer)):
+        if any(not isinstance(entry, Parametrization) for entry in chain(layer)):
             return "something else is parametrized on its weight, and sensitivities need the gradient of a plain one"
         return super().reason_against(name, layer)
 
@@ -164,7 +164,7 @@ class MixedPrecision(QuantizationAwareTraining):
         costs = [[size * bits for bits in widths] for size, widths in zip(sizes, allowed, strict=True)]
         chosen = cheapest(costs, scores, int(8 * budget))
         if chosen is None:
-            least = sum(min(own) for own in costs) / 8
+            least = sum(min(layer_costs) for layer_costs in costs) / 8
             raise UserError(f"quant.budget={budget:g}: the least that these widths allow is {least:g} bytes")
         for (_, _, quantizer), widths, index in zip(parts, allowed, chosen, strict=True):
             quantizer.grid.bits.fill_(widths[index])
@@ -202,8 +202,8 @@ def cheapest(costs: Sequence[Sequence[int]], scores: Sequence[Sequence[float]], 
         kept = order[all_scores[order] < before]
         steps.append((kept % len(cost), kept // len(cost)))
         cost, score = all_costs[kept], all_scores[kept]
-    place, chosen = len(cost) - 1, []  # scores fall as costs rise
+    index, chosen = len(cost) - 1, []  # scores fall as costs rise
     for parents, options in reversed(steps):
-        chosen.append(int(options[place]))
-        place = int(parents[place])
+        chosen.append(int(options[index]))
+        index = int(parents[index])
     return chosen[::-1]

@@ -67,8 +67,10 @@ class QuantizationAwareTraining(Quantization):
         return [Window(key, self.begin, self.freeze, 1, "one step alone sets scales and ranges")]
 
     def unfinished(self, network: nn.Module) -> str:
-        inputs = {name: one for name, one in network.named_modules() if isinstance(one, ActivationQuantizer)}
-        unseen = [name.removesuffix(".input_quantizer") for name, one in inputs.items() if not one.seen]
+        inputs = {
+            name: quantizer for name, quantizer in network.named_modules() if isinstance(quantizer, ActivationQuantizer)
+        }
+        unseen = [name.removesuffix(".input_quantizer") for name, quantizer in inputs.items() if not quantizer.seen]
         return f"quant: the inputs of {', '.join(unseen)} have no range, for no step called them" if unseen else ""
 
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
@@ -93,8 +95,8 @@ class QuantizationAwareTraining(Quantization):
         found: dict[str, float] = {}
         for name, module in network.named_modules():
             if isinstance(module, ActivationQuantizer):
-                place = f"range/{name.removesuffix('.input_quantizer')}"
-                found |= {f"{place}.low": float(module.low), f"{place}.high": float(module.high)}
+                prefix = f"range/{name.removesuffix('.input_quantizer')}"
+                found |= {f"{prefix}.low": float(module.low), f"{prefix}.high": float(module.high)}
             elif isinstance(module, WeightQuantizer):
                 layer = name.partition(".parametrizations")[0]
                 found[f"range/{layer}.weight"] = float(module.scale.max()) * module.largest

@@ -76,7 +76,7 @@ class Quantization(Technique):
                 "quant=lsq learns it"
             )
         self.grid, self.bits_of = grid(bits), dict(bits_of or {})
-        self.grids_of = {pattern: layer_grid(grid, pattern, own) for pattern, own in self.bits_of.items()}
+        self.grids_of = {pattern: layer_grid(grid, pattern, layer_bits) for pattern, layer_bits in self.bits_of.items()}
         validate_choice("quant.granularity", granularity, ("channel", "tensor"))
         validate_choice("quant.weight_range", weight_range, ("grid", "mse"))
         self.weight_range, self.range = weight_range, range
@@ -173,9 +173,9 @@ def reason_against(name: str, layer: Layer, calls: Calls | None) -> str | None:
     return None
 
 
-def check_own_widths(own: Mapping[str, Any], left_alone: Mapping[str, str]) -> None:
+def check_own_widths(widths: Mapping[str, Any], left_alone: Mapping[str, str]) -> None:
     """Raises UserError where a width is asked for a layer that stays float."""
-    for pattern in own:
+    for pattern in widths:
         for name, reason in left_alone.items():
             if fnmatch(name, pattern):
                 raise UserError(f"quant.bits_of.{pattern}: {name} cannot be quantized ({reason})")

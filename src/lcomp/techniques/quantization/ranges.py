@@ -17,7 +17,7 @@ from lcomp.techniques.quantization.grids import Grid
 
 Range = tuple[Tensor, Tensor]  # lowest and highest value, which always hold zero between them
 Estimator = Callable[[Tensor, int, Range, int], Range]  # (batch, steps in the range, range so far, batches seen)
-SHARES = [share / 100 for share in range(100, 0, -1)]  # of the extremes, where the least squared error is sought
+FRACTIONS = [share / 100 for share in range(100, 0, -1)]  # of the extremes, where the least squared error is sought
 
 
 def min_max(x: Tensor, levels: int, before: Range, seen: int) -> Range:
@@ -96,12 +96,12 @@ class MeanSquaredError(Averaged):
             return low, high
         zero_point = float((-low / ((high - low) / levels)).round())
         errors = []
-        for share in SHARES:
-            scale = float(share * (high - low) / levels)
+        for fraction in FRACTIONS:
+            scale = float(fraction * (high - low) / levels)
             rounded = (x / scale).round_().clamp_(-zero_point, levels - zero_point).mul_(scale)
             errors.append(rounded.sub_(x).square_().sum())
-        share = SHARES[int(torch.stack(errors).argmin())]
-        return share * low, share * high
+        fraction = FRACTIONS[int(torch.stack(errors).argmin())]
+        return fraction * low, fraction * high
 
 
 def extremes(x: Tensor) -> Range:
@@ -122,7 +122,7 @@ def least_error(weight: Tensor, scale: Tensor, threshold: Tensor, grid: Grid) ->
     """
     possible, threshold = scale.where(scale > 0, 1.0).unsqueeze(1), threshold.unsqueeze(1)
     errors = [
-        (grid.nearest(weight / (share * possible), threshold) * (share * possible) - weight).square().sum(1)
-        for share in SHARES
+        (grid.nearest(weight / (fraction * possible), threshold) * (fraction * possible) - weight).square().sum(1)
+        for fraction in FRACTIONS
     ]
-    return scale * torch.tensor(SHARES).to(scale)[torch.stack(errors).argmin(0)]
+    return scale * torch.tensor(FRACTIONS).to(scale)[torch.stack(errors).argmin(0)]

@@ -98,7 +98,10 @@ class WeightSharing(Technique):
         exclude: Sequence[str] = (),
         bits_of: Mapping[str, int] | None = None,
     ):
-        for key, width in {"bits": bits, **{f"bits_of.{name}": own for name, own in (bits_of or {}).items()}}.items():
+        for key, width in {
+            "bits": bits,
+            **{f"bits_of.{name}": layer_bits for name, layer_bits in (bits_of or {}).items()},
+        }.items():
             if width not in range(1, 9):
                 raise UserError(f"quant.{key}={width}: the width of an index in whole bits, 1 to 8")
         if not 0 <= begin <= 1:
