@@ -76,7 +76,7 @@ def drawn(make, seed=0):
 def pruned(network, pruning, pixels=PIXELS):
     """The masked network's logits, and the network when the masks are baked and cut."""
     pruning.prepare(network)
-    pruning.find(network, pixels[:1])
+    pruning.find_groups(network, pixels[:1])
     pruning.prune(pruning.sparsity)
     with torch.no_grad():
         expected = network(pixels)

@@ -232,7 +232,7 @@ def test_a_study_of_another_program_is_asked_what_its_trials_were(tmp_path):
 
 
 def values(worker):
-    trials = study.counted_trials(worker.settings.open().get_trials(deepcopy=False))
+    trials = study.counted_trials(worker.settings.open_study().get_trials(deepcopy=False))
     return {t.user_attrs["point"][0]: t.values for t in trials if t.state == TrialState.COMPLETE}
 
 

@@ -47,13 +47,13 @@ class Pretending(SearchWorker):
 
 def worker_in(folder, overrides, **changed):
     master = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
-    return Pretending(settings_in(folder, **changed), Space(overrides), None, master)
+    return Pretending(settings_in(folder, **changed), Space(overrides), None, master, None)
 
 
 def work(worker, number=0):
-    while (trial := worker.next(number)) is not None:
+    while (trial := worker.next_trial(number)) is not None:
         worker.execute(trial)
-    return worker.settings.open().get_trials(deepcopy=False)
+    return worker.settings.open_study().get_trials(deepcopy=False)
 
 
 def points(trials):

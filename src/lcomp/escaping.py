@@ -18,7 +18,7 @@ FORMULA = re.compile(r"\s*[=+@-]|[\t\n]")  # what a spreadsheet computes
 
 def terminal(text: object) -> str:
     """Text whose control characters, and those that turn the direction of writing, are shown and not obeyed."""
-    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
+    return UNSEEN.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 
 def one_line(text: object) -> str:
@@ -29,7 +29,7 @@ def one_line(text: object) -> str:
 def markdown(text: object) -> str:
     """Text in a line of Markdown, or in a cell of a table."""
     escaped = html.escape(one_line(text), quote=False)
-    return SIGNS.sub(lambda found: "\\" + found[0], escaped)
+    return SIGNS.sub(lambda match: "\\" + match[0], escaped)
 
 
 def csv_cell(value: Any) -> Any:

@@ -118,16 +118,16 @@ def threads_of(cfg: DictConfig) -> int:
 
 def completed_job(value: float) -> JobReturn:
     """What a job that ended returns to Hydra."""
-    found = JobReturn(status=JobStatus.COMPLETED)
-    found.return_value = value
-    return found
+    job = JobReturn(status=JobStatus.COMPLETED)
+    job.return_value = value
+    return job
 
 
 def failed_job(error: BaseException) -> JobReturn:
     """A job that ended by `error`; Hydra raises it when it looks for what the job returned."""
-    found = JobReturn(status=JobStatus.FAILED)
-    found.return_value = error
-    return found
+    job = JobReturn(status=JobStatus.FAILED)
+    job.return_value = error
+    return job
 
 
 def error_of(job: JobReturn) -> BaseException | None:

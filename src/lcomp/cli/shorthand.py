@@ -111,18 +111,18 @@ def split_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str], li
 def normalized_flags(arguments: list[str], parser: Flags) -> list[str]:
     """The arguments with `--key=value` as key=value, and with the value of `--info` beside it: Hydra would take an
     override for it."""
-    found: list[str] = []
+    normalized: list[str] = []
     for number, argument in enumerate(arguments):
         name, equals, _ = argument.partition("=")
         is_flag = any(flag.startswith(name) for flag in parser.names)  # also cut short, as Hydra reads it
         near = suggestion(name.replace("_", "-"), parser.names)
         if equals and name.startswith("--") and not is_flag and not near:
-            found.append(argument[2:])
+            normalized.append(argument[2:])
         elif argument in ("--info", "-i") and (number + 1 == len(arguments) or "=" in arguments[number + 1]):
-            found.append("--info=all")
+            normalized.append("--info=all")
         else:
-            found.append(argument)
-    return found
+            normalized.append(argument)
+    return normalized
 
 
 def search_flags(asked: argparse.Namespace) -> list[str]:

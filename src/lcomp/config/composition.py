@@ -80,21 +80,21 @@ def file_stating(key: str, overrides: Sequence[str] = ()) -> str:
         overrides: what chooses the files; none: Hydra's record of the job.
     """
     given = list(overrides) or (list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
-    found = ""
+    stating = ""
     for config_path, loaded in loaded_files(config_loader(), given)[1] if given else ():
         node: Any = loaded.config
         for part in key.split("."):
             node = node._get_node(part) if isinstance(node, DictConfig) else None
         if node is not None and loaded.path:
-            found = f"{loaded.path.removeprefix('file://')}/{config_path}.yaml"
-    return found
+            stating = f"{loaded.path.removeprefix('file://')}/{config_path}.yaml"
+    return stating
 
 
 def loaded_files(loader: ConfigLoaderImpl, overrides: Sequence[str]) -> tuple[Any, list[tuple[str, Any]]]:
     """Hydra's list of defaults for `overrides`, and each file of it, as it was loaded, by its path."""
     _, repository = loader._parse_overrides_and_create_caching_repo("config", list(overrides))
-    found = loader.compute_defaults_list("config", list(overrides), RunMode.RUN)
-    return found, [(str(d.config_path), loader._load_single_config(d, repository)) for d in found.defaults]
+    defaults = loader.compute_defaults_list("config", list(overrides), RunMode.RUN)
+    return defaults, [(str(d.config_path), loader._load_single_config(d, repository)) for d in defaults.defaults]
 
 
 @dataclass
@@ -113,15 +113,15 @@ class ValueSources:
     def of(cls, loader: ConfigLoaderImpl, overrides: Sequence[str]) -> ValueSources:
         """Loads what `overrides` choose, file by file."""
         sources = cls()
-        found, files = loaded_files(loader, overrides)
+        defaults, files = loaded_files(loader, overrides)
         for config_path, loaded in files:
             if is_group_choice(config_path) and loaded.path == f"file://{folder().resolve()}":
                 sources.chosen.merge_with(loaded.config)
             else:
                 sources.note_requested(OmegaConf.to_container(loaded.config))
-        for override in found.config_overrides:
+        for override in defaults.config_overrides:
             sources.note_requested(override.value(), override.key_or_group)
-        for group, by in found.overrides.override_metadata.items():
+        for group, by in defaults.overrides.override_metadata.items():
             if by.external_override or not is_group_choice(by.containing_config_path):
                 sources.note_requested(None, group.replace("/", "."))
         return sources

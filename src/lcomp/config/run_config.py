@@ -149,22 +149,22 @@ def plain_dict(cfg: DictConfig) -> dict[str, Any]:
 
 def technique_params(cfg: DictConfig) -> dict[str, Any]:
     """The technique parameters in force, flat: `{"kd.temperature": 3, "prune.schedule": "cubic", ...}`."""
-    found: dict[str, Any] = {}
+    params: dict[str, Any] = {}
 
     def flatten(node: dict[str, Any], prefix: str) -> None:
         for key, value in node.items():
             if isinstance(value, dict):
                 if "_target_" in value:
-                    found[f"{prefix}.{key}"] = value["_target_"].rpartition(".")[2]
+                    params[f"{prefix}.{key}"] = value["_target_"].rpartition(".")[2]
                 flatten(value, f"{prefix}.{key}")
             elif not key.startswith("_"):
-                found[f"{prefix}.{key}"] = value
+                params[f"{prefix}.{key}"] = value
 
     for family in FAMILIES:
         flatten(plain_dict(cfg)[family], family)
     for group in ("robustness", "pack", "runtime", "perturb"):
         flatten(plain_dict(cfg)[group], group)
-    return found
+    return params
 
 
 def training_data_settings(cfg: DictConfig) -> dict[str, Any]:

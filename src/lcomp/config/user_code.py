@@ -113,9 +113,9 @@ def distributions() -> Mapping[str, list[str]]:
 
 def installed_identity(package: str, files: bool) -> str:
     """What identifies an installed package: its version, and with `files` the hashes of its files."""
-    found = [importlib.metadata.distribution(name) for name in sorted(set(distributions()[package]))]
+    installed = [importlib.metadata.distribution(name) for name in sorted(set(distributions()[package]))]
     identity = [
         [distribution.metadata["Name"], distribution.version, *([distribution.read_text("RECORD")] if files else [])]
-        for distribution in found
+        for distribution in installed
     ]
     return hashlib.sha256(repr(identity).encode()).hexdigest()

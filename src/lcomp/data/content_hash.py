@@ -41,15 +41,15 @@ def split_hash(loader: Any, split: str) -> tuple[str, int]:
     indexed = not isinstance(dataset, IterableDataset) and hasattr(dataset, "__getitem__")
     readable = isinstance(dataset, Examples) or (indexed and getattr(loader, "batch_sampler", ...) is not None)
     if readable:
-        found, again = (ordered_hash(probe_examples(dataset), split) for _ in range(2))
+        first, second = (ordered_hash(probe_examples(dataset), split) for _ in range(2))
     else:  # by whole batches, where a sampler draws these
-        found, again = (unordered_hash(loader if indexed else dataset, split) for _ in range(2))
-    if found != again:
+        first, second = (unordered_hash(loader if indexed else dataset, split) for _ in range(2))
+    if first != second:
         raise UserError(
             f"data: the {split} examples differ from one reading to the next, each with the same seeds: nothing shows "
             "when they change; give the DataModule an attribute sha256, a text that you change with them"
         )
-    sha256, count = ordered_hash(dataset_parts(dataset), split) if readable else found
+    sha256, count = ordered_hash(dataset_parts(dataset), split) if readable else first
     return sha256, len(dataset) if indexed else count
 
 

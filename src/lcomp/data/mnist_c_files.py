@@ -40,8 +40,8 @@ def check_files(root: Path, labels: Tensor) -> None:
         )
     for name in CORRUPTIONS:
         images_file(root, name)
-        found = torch.from_numpy(np.array(labels_file(root, name)))
-        if differing := int((found != labels).sum()):
+        published = torch.from_numpy(np.array(labels_file(root, name)))
+        if differing := int((published != labels).sum()):
             raise UserError(
                 f"{root / name / 'test_labels.npy'}: {differing:,} of 10,000 labels are not the test split's; allowed "
                 "are MNIST's test labels in their order. Take the published file, or data.mnist_c_root=null."

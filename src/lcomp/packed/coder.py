@@ -83,11 +83,11 @@ class Coder(ABC):
 
     def bits(self, width: int, values: Integers) -> Integers:
         """Numbers below 2^`width`, all equally likely: the lowest 16 bits of each, the next 16, ..."""
-        found = np.zeros_like(values)
+        result = np.zeros_like(values)
         for low in range(0, width, CHUNK):
             part = min(CHUNK, width - low)
-            found |= self.uniform(part, values >> low & (1 << part) - 1) << low
-        return found
+            result |= self.uniform(part, values >> low & (1 << part) - 1) << low
+        return result
 
     def number(self, value: int = 0, most: int = (1 << 63) - 1) -> int:
         """A whole number from 0 up: how many bits it has, then those below the highest.
@@ -95,13 +95,13 @@ class Coder(ABC):
         Raises:
             UserError: it is more than `most`.
         """
-        found = width = self.symbol(NUMBER, int(value).bit_length())
+        result = width = self.symbol(NUMBER, int(value).bit_length())
         if width > 1:
             highest = 1 << width - 1
-            found = highest | int(self.bits(width - 1, np.array([value & highest - 1], np.int64))[0])
-        if found > most:
-            raise UserError(f"a number is {found:,}, where {most:,} is the most that can be")
-        return found
+            result = highest | int(self.bits(width - 1, np.array([value & highest - 1], np.int64))[0])
+        if result > most:
+            raise UserError(f"a number is {result:,}, where {most:,} is the most that can be")
+        return result
 
     def signed(self, value: int = 0, most: int = 1 << 32) -> int:
         """A whole number from -`most` to `most`: 0, -1, 1, -2, 2 ... as 0, 1, 2, 3, 4 ..."""

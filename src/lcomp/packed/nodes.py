@@ -172,7 +172,7 @@ def bounds(node: Any, constants: dict[str, Any]) -> tuple[float, float]:
 def bounded(nodes: Any, producers: dict[str, Any], constants: dict[str, Any]) -> dict[str, int]:
     """The levels of quantizers with less than 8 bits, by the name of the Clip that bounds what they read: it alone is
     before each, from zero up or from nowhere, and to the value of the highest level."""
-    uses, found = Counter(name for node in nodes for name in node.input), {}
+    uses, bounded_by = Counter(name for node in nodes for name in node.input), {}
     for node in nodes:
         clip = producers.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
         if clip is None or clip.op_type != "Clip" or uses[clip.output[0]] > 1:
@@ -181,8 +181,8 @@ def bounded(nodes: Any, producers: dict[str, Any], constants: dict[str, Any]) ->
         low, high = bounds(clip, constants)
         for levels in (2**bits - 1 for bits in range(1, 8)):
             if low in (0, -np.inf) and np.float32(levels - int(zero_point)) * scale == np.float32(high):
-                found[clip.output[0]] = levels
-    return found
+                bounded_by[clip.output[0]] = levels
+    return bounded_by
 
 
 NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {

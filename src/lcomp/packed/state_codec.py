@@ -44,17 +44,17 @@ def decode(content: bytes, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         UserError: the bytes are not those of such tensors.
     """
     io = Reader(content, sum(tensor.nbytes + LAYER for tensor in like.values()), math.inf)  # there is room for `like`
-    found = {}
+    tensors = {}
     for name, tensor in like.items():
         flat = tensor.flatten()
         if not len(flat):
-            found[name] = tensor.clone()
+            tensors[name] = tensor.clone()
         elif flat.dtype == torch.float32:
-            found[name] = torch.from_numpy(read_floats(io, len(flat))).view(tensor.shape)
+            tensors[name] = torch.from_numpy(read_floats(io, len(flat))).view(tensor.shape)
         elif flat.dtype in SMALL:
-            found[name] = torch.from_numpy(read_integers(io, len(flat))).to(flat.dtype).view(tensor.shape)
+            tensors[name] = torch.from_numpy(read_integers(io, len(flat))).to(flat.dtype).view(tensor.shape)
         else:
             raw = torch.from_numpy(read_integers(io, len(flat) * flat.element_size()))
-            found[name] = raw.to(torch.uint8).view(flat.dtype).view(tensor.shape)
+            tensors[name] = raw.to(torch.uint8).view(flat.dtype).view(tensor.shape)
     io.end()
-    return found
+    return tensors

@@ -59,17 +59,17 @@ def kernels(io: Coder, values: Integers, most: int) -> Integers:
     Args:
         values: (planes, rows, columns); a reader gives zeros.
     """
-    found = np.zeros_like(values)
+    decoded = np.zeros_like(values)
     alone, leaning = Counts(2 * most + 1), Counts(2 * most + 1)
     for row, column in np.ndindex(values.shape[1:]):
-        left = found[:, row, column - 1] if column else 0
-        above = found[:, row - 1, column] if row else 0
-        lean = np.sign(left + above + np.zeros_like(found[:, 0, 0]))
+        left = decoded[:, row, column - 1] if column else 0
+        above = decoded[:, row - 1, column] if row else 0
+        lean = np.sign(left + above + np.zeros_like(decoded[:, 0, 0]))
         for counts, chosen in ((alone, lean == 0), (leaning, lean != 0)):
             side = np.where(lean == 0, 1, lean)[chosen]
             symbols = io.adaptive(counts, values[chosen, row, column] * side + most)
-            found[chosen, row, column] = (symbols - most) * side
-    return found
+            decoded[chosen, row, column] = (symbols - most) * side
+    return decoded
 
 
 def levels_of(values: Integers) -> tuple[int, Integers]:
@@ -178,8 +178,8 @@ def multiples(values: Floats, unit: int) -> Integers:
 
 def trailing_zeros(magnitudes: Integers) -> int:
     """How many bits at the end are zero in all."""
-    found = int(np.bitwise_or.reduce(magnitudes))
-    return (found & -found).bit_length() - 1 if found else 0
+    used_bits = int(np.bitwise_or.reduce(magnitudes))
+    return (used_bits & -used_bits).bit_length() - 1 if used_bits else 0
 
 
 def pattern_bits(patterns: Integers, cut: int, shift: int) -> float:

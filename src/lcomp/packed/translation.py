@@ -80,5 +80,5 @@ class Translation:
     def parameters(self, node: Any) -> tuple[Weight, Tensor | None]:
         """The weight and the bias of a layer."""
         _, weight, *bias = node.input
-        found = self.weights[weight] if weight in self.weights else self.tensor(weight)
-        return found, self.tensor(bias[0]) if bias else None
+        weight_values = self.weights[weight] if weight in self.weights else self.tensor(weight)
+        return weight_values, self.tensor(bias[0]) if bias else None

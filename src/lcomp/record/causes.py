@@ -54,10 +54,10 @@ def as_user_error(where: str, advice: str = "") -> Iterator[None]:
 
 def exception_chain(error: BaseException) -> list[BaseException]:
     """`error`, what it was raised from, and so on to the innermost."""
-    found = [error]
-    while found[-1].__cause__ is not None:
-        found.append(found[-1].__cause__)
-    return found
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    return chain
 
 
 def type_and_message(error: BaseException, paragraphs: int | None = None) -> str:

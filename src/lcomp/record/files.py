@@ -44,15 +44,15 @@ def with_checksum(content: Mapping[str, Any]) -> bytes:
     return canonical_json(rest | {CHECKSUM_KEY: hashlib.sha256(canonical_json(rest)).hexdigest()})
 
 
-def verified_content(found: bytes) -> dict[str, Any]:
+def verified_content(raw: bytes) -> dict[str, Any]:
     """What `with_checksum` wrote.
 
     Raises:
         Damaged: not a bit of it may differ.
     """
     try:
-        content = json.loads(found)
-        whole = isinstance(content, dict) and CHECKSUM_KEY in content and with_checksum(content) == found
+        content = json.loads(raw)
+        whole = isinstance(content, dict) and CHECKSUM_KEY in content and with_checksum(content) == raw
     except (ValueError, RecursionError) as error:
         raise Damaged(f"it cannot be read ({type(error).__name__})") from error
     if not whole:

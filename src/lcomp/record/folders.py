@@ -24,8 +24,8 @@ def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
     while pending:
         directory, depth = pending.pop()
         try:
-            with os.scandir(directory) as found:
-                inside = sorted(found, key=lambda entry: entry.name)
+            with os.scandir(directory) as scanned:
+                inside = sorted(scanned, key=lambda entry: entry.name)
         except OSError as error:
             log.warning("%s: left out (%s)", directory, error.strerror)
             continue
@@ -36,13 +36,13 @@ def walk(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def find_files(folder: Path, name: str) -> list[Path]:
     """The regular files of that name under `folder`; a link, a pipe or a device of that name is named and left out."""
-    found = []
+    paths = []
     for entry in walk(folder):
         if entry.name == name and entry.is_file(follow_symlinks=False):
-            found.append(Path(entry.path))
+            paths.append(Path(entry.path))
         elif entry.name == name:
             log.warning("%s: no regular file, left out", entry.path)
-    return found
+    return paths
 
 
 def check_stays_inside(folder: Path) -> None:

@@ -36,12 +36,12 @@ def user_factor() -> float:
     """
     given = os.environ.get(VARIABLE, "1")
     try:
-        found = float(given)
+        factor = float(given)
     except ValueError:
-        found = math.nan
-    if not found > 0:
+        factor = math.nan
+    if not factor > 0:
         raise UserError(f"{VARIABLE}={given}: must be a number above 0, such as 4 for four times the usual limits")
-    return found
+    return factor
 
 
 def check(what: str, asked: float, limit: float, unit: str = "bytes", factor: float | None = None) -> None:

@@ -72,12 +72,12 @@ def predictions_of(
 ) -> Predictions:
     """What is kept of a network's logits (N, classes) on images (N, C, H, W) in [0, 1]: pixels of its first `MISTAKES`
     mistakes, and of the first `LOST` of those that its baseline gets right."""
-    found = logits.argmax(1).astype(np.int16)
-    wrong = found != labels
+    classes = logits.argmax(1).astype(np.int16)
+    wrong = classes != labels
     lost = wrong & baseline.correct if baseline is not None else np.zeros_like(wrong)
     kept = np.union1d(np.flatnonzero(wrong)[:MISTAKES], np.flatnonzero(lost)[:LOST])
     pictures = (pixels[kept].clip(0, 1) * 255).round().astype(np.uint8)
-    return Predictions(found, labels.astype(np.int16), kept, pictures)
+    return Predictions(classes, labels.astype(np.int16), kept, pictures)
 
 
 def read_predictions(folder: Path) -> Predictions | None:
@@ -91,5 +91,5 @@ def read_predictions(folder: Path) -> Predictions | None:
     pictures = kept.get("mistakes", none[0]), kept.get("pixels", none[1])
     if not {"predictions", "labels"} <= kept.keys():
         return None
-    found = Predictions(kept["predictions"], kept["labels"], *pictures)
-    return found if found.is_consistent else None
+    predictions = Predictions(kept["predictions"], kept["labels"], *pictures)
+    return predictions if predictions.is_consistent else None

@@ -88,7 +88,7 @@ def redacted_line(line: str, known: Sequence[str] | None = None) -> str:
     line = PRIVATE_KEY.sub(HIDDEN, line)
     line = SHAPED.sub(HIDDEN, line)
     line = BEARER.sub(rf"\1\2{HIDDEN}", line)
-    line = URL.sub(lambda found: "://".join(map(without_credentials, found[0].split("://"))), line)
+    line = URL.sub(lambda match: "://".join(map(without_credentials, match[0].split("://"))), line)
     return FLAG.sub(redacted_flag, redacted_values(line))
 
 
@@ -100,39 +100,39 @@ def without_credentials(address: str) -> str:
     return HIDDEN + address[address.rindex("@") :] if ":" in host and "@" in address else address
 
 
-def redacted_flag(found: re.Match[str]) -> str:
+def redacted_flag(match: re.Match[str]) -> str:
     """`--name value`."""
-    shown = not names_secret(found[1].lstrip("-")) or found[3].startswith(HIDDEN)
-    return found[0] if shown else f"{found[1]}{found[2]}{HIDDEN}"
+    shown = not names_secret(match[1].lstrip("-")) or match[3].startswith(HIDDEN)
+    return match[0] if shown else f"{match[1]}{match[2]}{HIDDEN}"
 
 
 def redacted_values(line: str) -> str:
     """The line with the values of telling names hidden, in whatever form: `name=value`, `'name': 'value'`, YAML."""
     parts, done, position = [], 0, 0
-    while found := GIVEN.search(line, position):
-        position, name = found.end(), found[1]
-        if name.lower() in ("key", "keys") and (word := WORD.search(line[max(0, found.start() - 20) : found.start()])):
+    while match := GIVEN.search(line, position):
+        position, name = match.end(), match[1]
+        if name.lower() in ("key", "keys") and (word := WORD.search(line[max(0, match.start() - 20) : match.start()])):
             name = f"{word[1]}_{name}"  # `api key: value`
         if names_secret(name):
-            position = end_of_value(line, found)
-            if is_secret(name, line[found.end() : position]):
-                parts += [line[done : found.end()], HIDDEN]
+            position = end_of_value(line, match)
+            if is_secret(name, line[match.end() : position]):
+                parts += [line[done : match.end()], HIDDEN]
                 done = position
     return "".join([*parts, line[done:]])
 
 
-def end_of_value(line: str, found: re.Match[str]) -> int:
+def end_of_value(line: str, match: re.Match[str]) -> int:
     """Where the value ends whose name and sign were found."""
-    start, position = found.start(), found.end()
+    start, position = match.start(), match.end()
     margin = line[max(0, start - WIDEST) : start].rpartition("\n")[2]
     before = margin.rstrip("+~")[-1:]
-    if before in QUOTES and not found[2]:  # quotes around name and value
+    if before in QUOTES and not match[2]:  # quotes around name and value
         return closing_quote(line, position, before)
-    if ":" in found[3] and not margin.strip(" -"):  # a line that begins with the name: YAML
-        sign = found.start(3) + found[3].index(":")
+    if ":" in match[3] and not margin.strip(" -"):  # a line that begins with the name: YAML
+        sign = match.start(3) + match[3].index(":")
         break_ = line.find("\n", sign)
         return len(line) if break_ < 0 else end_of_block(line, break_, len(margin))
-    return end_of_words(line, position, several=":" not in found[3])
+    return end_of_words(line, position, several=":" not in match[3])
 
 
 def end_of_block(line: str, position: int, margin: int) -> int:
@@ -150,11 +150,11 @@ def end_of_block(line: str, position: int, margin: int) -> int:
 
 def closing_quote(line: str, position: int, quote: str) -> int:
     """Where the next such quotation mark stands that no backslash escapes; the end, where there is none."""
-    while (found := line.find(quote, position)) >= 0:
-        escapes = len(line[position:found]) - len(line[position:found].rstrip("\\"))
+    while (end := line.find(quote, position)) >= 0:
+        escapes = len(line[position:end]) - len(line[position:end].rstrip("\\"))
         if escapes % 2 == 0:
-            return found
-        position = found + len(quote)
+            return end
+        position = end + len(quote)
     return len(line)
 
 

@@ -115,12 +115,12 @@ def read_result(path: Path) -> Result:
         OSError: it cannot be opened.
         Refused: it is none; the message names the file and what is wrong with it.
     """
-    found = read_json(path)
-    if isinstance(found, dict) and isinstance(found.get("epochs"), list):  # of before other curves were kept
-        found["epochs"] = {"val_accuracy": found["epochs"]}
-    if wrong := schema.find_fault(found):
+    content = read_json(path)
+    if isinstance(content, dict) and isinstance(content.get("epochs"), list):  # of before other curves were kept
+        content["epochs"] = {"val_accuracy": content["epochs"]}
+    if wrong := schema.find_fault(content):
         raise Refused(f"{path}: {wrong}")
-    return Result(**found)
+    return Result(**content)
 
 
 def read_verified(path: Path) -> Result:
@@ -131,12 +131,12 @@ def read_verified(path: Path) -> Result:
     """
     if not path.is_file():
         raise Damaged("it is no file")
-    found = verified_content(path.read_bytes())
+    content = verified_content(path.read_bytes())
     kinds = get_type_hints(Result)
-    wrong = [name for name in found if name not in kinds or not matches_annotation(found[name], kinds[name])]
+    wrong = [name for name in content if name not in kinds or not matches_annotation(content[name], kinds[name])]
     if wrong:
         raise Damaged(f"{wrong[0]} is not of the schema")
-    result = Result(**found)
+    result = Result(**content)
     for name, seen in result.files.items():
         file = path.parent / name
         if Path(name).name != name or file.is_symlink() or not file.is_file() or sha256(file) != seen:
@@ -172,10 +172,10 @@ def perturbation_accuracies(metrics: Mapping[str, float]) -> list[str]:
 def baseline_curves(folder: Path) -> Curves:
     """What was logged while the baseline in the cache's `folder` learned; nothing where that is gone."""
     try:
-        found = read_json(folder / ENTRY)["epochs"]
+        curves = read_json(folder / ENTRY)["epochs"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return found if schema.are_curves(found) else {}
+    return curves if schema.are_curves(curves) else {}
 
 
 def finite_or_none(value: Any) -> Any:

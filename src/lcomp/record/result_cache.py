@@ -29,23 +29,23 @@ def adopt_equal_run(root: Path, folder: Path, result: Result, evaluated: Iterabl
         if path.parent.resolve() == folder.resolve() or not has_hashes_of(path, root, result):
             continue
         try:
-            found = read_verified(path)
-            base = baseline_path(found, path.parent.resolve())
+            equal = read_verified(path)
+            base = baseline_path(equal, path.parent.resolve())
         except (OSError, Damaged) as error:
             log.warning("%s: a damaged record; its run is not taken (%s)", path, error)
             continue
-        measured = all(f"accuracy/{name}" in found.metrics for name in evaluated)
-        if (found.config_hash, found.code_hash) != (result.config_hash, result.code_hash):
+        measured = all(f"accuracy/{name}" in equal.metrics for name in evaluated)
+        if (equal.config_hash, equal.code_hash) != (result.config_hash, result.code_hash):
             continue
-        if found.status != "ok" or not measured or not holds_artifact(found):
+        if equal.status != "ok" or not measured or not holds_artifact(equal):
             continue
-        for file in found.files:
+        for file in equal.files:
             link_or_copy(path.parent / file, folder / file)
         for name in ADOPTED:
-            setattr(result, name, getattr(found, name))
-        result.baseline_artifact = found.baseline_artifact | {"path": os.path.relpath(base, folder.resolve())}
+            setattr(result, name, getattr(equal, name))
+        result.baseline_artifact = equal.baseline_artifact | {"path": os.path.relpath(base, folder.resolve())}
         result.reused = os.path.relpath(path.parent.resolve(), folder.resolve())
-        if found.environment.get("cpu") != cpu():  # latencies are another processor's
+        if equal.environment.get("cpu") != cpu():  # latencies are another processor's
             for metrics in (result.metrics, result.baseline):
                 for name in LATENCIES:
                     metrics.pop(name, None)
@@ -62,21 +62,21 @@ def has_hashes_of(path: Path, root: Path, result: Result) -> bool:
     return all(f'"{one}"' in text for one in (result.config_hash, result.code_hash, CHECKSUM_KEY))
 
 
-def holds_artifact(found: Result) -> bool:
+def holds_artifact(result: Result) -> bool:
     """Whether the artifact is one of the run's files."""
-    name = found.artifact.get("path", "")
-    return name in found.files and found.artifact.get("sha256") == found.files[name]
+    name = result.artifact.get("path", "")
+    return name in result.files and result.artifact.get("sha256") == result.files[name]
 
 
-def baseline_path(found: Result, folder: Path) -> Path:
+def baseline_path(result: Result, folder: Path) -> Path:
     """Where the baseline's artifact lies, or lay, seen from the run's folder.
 
     Raises:
         Damaged: something else lies there.
     """
-    base = folder / found.baseline_artifact.get("path", "")
-    if not found.baseline_artifact.get("path") or (
-        base.exists() and (not base.is_file() or sha256(base) != found.baseline_artifact.get("sha256"))
+    base = folder / result.baseline_artifact.get("path", "")
+    if not result.baseline_artifact.get("path") or (
+        base.exists() and (not base.is_file() or sha256(base) != result.baseline_artifact.get("sha256"))
     ):
         raise Damaged("its baseline's artifact is another")
     return base

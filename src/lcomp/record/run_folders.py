@@ -32,25 +32,25 @@ class RecordedRun(NamedTuple):
 
 def numbered_folders(folder: Path) -> list[Path]:
     """The folders of a sweep's runs, in the order of their numbers."""
-    found = [path for path in folder.iterdir() if NUMBER.fullmatch(path.name) and path.is_dir()]
-    return sorted((path for path in found if not path.is_symlink()), key=lambda path: (int(path.name), path.name))
+    folders = [path for path in folder.iterdir() if NUMBER.fullmatch(path.name) and path.is_dir()]
+    return sorted((path for path in folders if not path.is_symlink()), key=lambda path: (int(path.name), path.name))
 
 
 def recorded_runs(folder: Path) -> list[RecordedRun]:
     """The runs that have a record, in the order of their numbers; one that cannot be read is named and left out."""
-    found = []
+    recorded = []
     for path in numbered_folders(folder):
         try:
-            found.append(RecordedRun(path, read_result(path / FILE_NAME)))
+            recorded.append(RecordedRun(path, read_result(path / FILE_NAME)))
         except FileNotFoundError:
             continue
         except (OSError, Refused) as error:
             log.warning("%s; the run is left out", error)
-    return found
+    return recorded
 
 
-def latest_by_point(found: Sequence[RecordedRun]) -> list[RecordedRun]:
+def latest_by_point(recorded: Sequence[RecordedRun]) -> list[RecordedRun]:
     """The last run of each point: one that was tried again counts once, one that ended before it was known which point
     it was not at all."""
-    known = [run for run in found if run.result.overrides or (run.was_tried and run.result.error != INTERRUPTED)]
+    known = [run for run in recorded if run.result.overrides or (run.was_tried and run.result.error != INTERRUPTED)]
     return list({run.result.point: run for run in known}.values())

@@ -146,16 +146,16 @@ RULES = {
 }  # fmt: skip
 
 
-def valid_fields(found: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def valid_fields(content: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """What is written of a run that failed: less what was asked for and cannot be, such as a seed that is no number."""
-    return {key: value if RULES[key].allows(value) else defaults[key] for key, value in found.items()}
+    return {key: value if RULES[key].allows(value) else defaults[key] for key, value in content.items()}
 
 
-def find_fault(found: Any) -> str | None:
+def find_fault(content: Any) -> str | None:
     """What is wrong with what a file of JSON holds as a record; None where nothing is."""
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         return "no record: not a dictionary"
-    for key, value in found.items():
+    for key, value in content.items():
         if key not in RULES:
             return f"no record: nothing has the key {key[:40]!r}"
         if not RULES[key].allows(value):

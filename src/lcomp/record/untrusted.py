@@ -60,21 +60,21 @@ def read_json(path: Path) -> Any:
         Refused: it is no JSON, too large, or nests too deep; the message names the file.
     """
     try:
-        found = json.loads(read_bytes(path, limits.RECORD))
+        content = json.loads(read_bytes(path, limits.RECORD))
     except RecursionError:
         raise Refused(f"{path}: nests deeper than {DEPTH} levels") from None
     except Refused:
         raise
     except ValueError as error:
         raise Refused(f"{path}: no JSON ({error})") from None
-    if is_too_deep(found):
+    if is_too_deep(content):
         raise Refused(f"{path}: nests deeper than {DEPTH} levels")
-    return found
+    return content
 
 
-def is_too_deep(found: Any) -> bool:
+def is_too_deep(content: Any) -> bool:
     """Whether lists and dictionaries nest deeper than `DEPTH`."""
-    level = [found]
+    level = [content]
     for _ in range(DEPTH):
         level = [inner for node in level for inner in children(node)]
         if not level:

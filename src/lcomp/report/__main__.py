@@ -55,8 +55,8 @@ def report(given: argparse.Namespace) -> None:
     for folder in given.folders:
         if not folder.is_dir() or not folders.find_files(folder, FILE_NAME):
             raise UserError(f"{folder}: no record in it; name the folder of a sweep, or multirun")
-    found = read_records(given.folders)
-    _, runs, sheets = found
+    records = read_records(given.folders)
+    _, runs, sheets = records
     title = page.title(given.folders)
     if given.wandb or given.wandb_spec:
         entity, project = wandb_report.destination(given.wandb or "entity/lcomp")
@@ -68,7 +68,7 @@ def report(given: argparse.Namespace) -> None:
         return
     print_tables(runs, sheets, given.folders, given.format or "terminal")
     if given.format is None:
-        print(terminal(f"Report: {write_report_files(found, given.out or common(given.folders))}"))
+        print(terminal(f"Report: {write_report_files(records, given.out or common(given.folders))}"))
 
 
 def print_tables(runs: Sequence[ReportRun], sheets: Sequence[TextTable], of: Sequence[Path], form: str) -> None:

@@ -54,7 +54,7 @@ def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Any]:
     ids = {run: number for number, run in enumerate(runs)}
     best = sorted((run for run in runs if run.result.epochs), key=lambda run: -val_accuracy(run))[:CURVES]
     techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
-    found, alike = by_validation(seed_groups(runs)), baseline_kinds(runs)
+    ordered, alike = by_validation(seed_groups(runs)), baseline_kinds(runs)
     kind_of = {run.baseline_sha256: n for n, kind in enumerate(alike) for group in kind for run in group.runs}
     return {
         "techniques": techniques,
@@ -83,8 +83,8 @@ def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Any]:
             for (sha256, run), of in zip(bases.items(), of_bases, strict=True)
         ],
         "kinds": kind_labels(alike),
-        "groups": [group_data(group, names, ids) for group in found],
-        "pies": exemplars.exemplar_data(found, names),
+        "groups": [group_data(group, names, ids) for group in ordered],
+        "pies": exemplars.exemplar_data(ordered, names),
         "effects": effect_data(runs, names),
         "weights": weight_pictures(runs, ids),
     }
@@ -102,19 +102,19 @@ def differing_figures(run: ReportRun, base: ReportRun | None) -> dict[str, Any]:
 
 def kind_labels(kinds: Sequence[Sequence[SeedGroup]]) -> list[str]:
     """A name for each kind of baseline: its own group's, if that was run, or its network's; two differ by a number."""
-    found: list[str] = []
+    labels: list[str] = []
     for kind in kinds:
         baseline_groups = [group for group in kind if group.runs[0].result.techniques == "baseline"]
         label = baseline_groups[0].label if baseline_groups else f"baseline of {network(kind[0].runs[0])}"
-        found.append(label if label not in found else f"{label} ({len(found) + 1})")
-    return found
+        labels.append(label if label not in labels else f"{label} ({len(labels) + 1})")
+    return labels
 
 
 def datasets(runs: Sequence[ReportRun]) -> dict[str, str]:
     """A name for each data set's hash; two of one name are told apart by it."""
-    found = {str(d["sha256"]): str(d["name"]) for run in runs if (d := run.result.dataset)}
-    twice = {name for name in found.values() if list(found.values()).count(name) > 1}
-    return {sha: f"{name} {sha[:6]}" if name in twice else name for sha, name in found.items()}
+    names = {str(d["sha256"]): str(d["name"]) for run in runs if (d := run.result.dataset)}
+    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return {sha: f"{name} {sha[:6]}" if name in twice else name for sha, name in names.items()}
 
 
 def run_data(
@@ -175,7 +175,7 @@ def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRu
 def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dict[str, Any]]:
     """For each parameter that differs: accuracies along it, a line for each of the other settings; where these are too
     many to tell apart, points by technique."""
-    found = []
+    drawn = []
     for name in numeric_params(runs)[:6]:
         lines: dict[tuple[str, ...], list[SeedGroup]] = {}
         points: dict[tuple[str, ...], list[SeedGroup]] = {}
@@ -185,7 +185,7 @@ def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dic
             lines.setdefault(rest, []).append(group)
             points.setdefault((str(first.result.dataset.get("sha256")), first.result.techniques), []).append(group)
         few = len(lines) <= LINES
-        found.append(
+        drawn.append(
             {
                 "name": name,
                 "lines": [
@@ -193,7 +193,7 @@ def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dic
                 ],
             }
         )
-    return found
+    return drawn
 
 
 def effect_line(name: str, line_groups: Sequence[SeedGroup], names: Mapping[str, str], alike: bool) -> dict[str, Any]:
@@ -224,9 +224,9 @@ def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> 
         run for dataset_runs in by_dataset(runs).values() for run in reversed(pareto_front(dataset_runs, "gzip_bytes"))
     ]
     wanted = list(dict.fromkeys([*best.values(), *fronts]))
-    found: list[dict[str, Any]] = []
+    pictured: list[dict[str, Any]] = []
     for run in wanted:
-        if run.result.techniques == "baseline" or len(found) == PICTURED:
+        if run.result.techniques == "baseline" or len(pictured) == PICTURED:
             continue
         try:
             after = weights(run.folder / ARTIFACT)
@@ -245,7 +245,7 @@ def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> 
             for name, weight in after.items()
             if weight.size <= 200_000
         ]
-        found.append(
+        pictured.append(
             {
                 "run": ids[run],
                 "histogram": histogram(before, after),
@@ -253,4 +253,4 @@ def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> 
                 "sparsity": run.result.metrics.get("sparsity"),
             }
         )
-    return found
+    return pictured

@@ -39,10 +39,10 @@ Pair = tuple[Predictions, Predictions]  # a network's and its own baseline's
 
 def by_split(pairs: Sequence[Pair]) -> list[list[Pair]]:
     """Those on the same test images together: where the seed draws the test split, a seed's images are its own."""
-    found: dict[bytes, list[Pair]] = {}
+    splits: dict[bytes, list[Pair]] = {}
     for pair in pairs:
-        found.setdefault(pair[0].labels.tobytes(), []).append(pair)
-    return list(found.values())
+        splits.setdefault(pair[0].labels.tobytes(), []).append(pair)
+    return list(splits.values())
 
 
 def exemplars_over_seeds(pairs: Sequence[Pair]) -> NDArray[np.int64]:
@@ -77,7 +77,7 @@ class Exemplar:
 
 def find_exemplars(groups: Sequence[SeedGroup]) -> tuple[list[int], list[Exemplar]]:
     """What groups on one data set lose: how many images each, and these, those that most groups lose first."""
-    counts, found = [], dict[tuple[bytes, int], Exemplar]()
+    counts, exemplars = [], dict[tuple[bytes, int], Exemplar]()
     for number, group in enumerate(groups):
         pairs = group.pairs()
         counts.append(count_exemplars(pairs))
@@ -89,10 +89,10 @@ def find_exemplars(groups: Sequence[SeedGroup]) -> tuple[list[int], list[Exempla
                 for i, image in zip(predictions.mistakes, predictions.pixels, strict=True)
             }
             for index in exemplars_over_seeds(alike).tolist():
-                image = found.setdefault((labels.tobytes(), index), Exemplar(index, int(labels[index])))
+                image = exemplars.setdefault((labels.tobytes(), index), Exemplar(index, int(labels[index])))
                 image.pixels = pictures.get(index) if image.pixels is None else image.pixels
                 image.answers.append(wrong_answer(number, index, [predictions for predictions, _ in alike]))
-    return counts, sorted(found.values(), key=lambda image: (-len(image.answers), image.index))
+    return counts, sorted(exemplars.values(), key=lambda image: (-len(image.answers), image.index))
 
 
 def wrong_answer(group: int, index: int, predictions: Sequence[Predictions]) -> WrongAnswer:

@@ -27,7 +27,7 @@ def importances(trials: Sequence[FrozenTrial], objective: int) -> dict[str, tupl
     groups: dict[tuple[int, ...], list[str]] = {}  # keys that the same trials have
     for name in names:
         groups.setdefault(tuple(n for n, trial in enumerate(trials) if name in trial.params), []).append(name)
-    found: dict[str, tuple[float, int]] = {}
+    explained: dict[str, tuple[float, int]] = {}
     for numbers, keys in groups.items():
         active = [trials[number] for number in numbers]
         fraction = variance(active, objective) / total if total else 0.0
@@ -40,8 +40,8 @@ def importances(trials: Sequence[FrozenTrial], objective: int) -> dict[str, tupl
             among.add_trials(active)
             evaluator = FanovaImportanceEvaluator(seed=0)
             fractions |= evaluator.evaluate(among, target=lambda trial: float(trial.values[objective]))
-        found |= {name: (float(fraction * fractions[name]), len(active)) for name in varied}
-    return dict(sorted(found.items(), key=lambda item: item[1][0]))
+        explained |= {name: (float(fraction * fractions[name]), len(active)) for name in varied}
+    return dict(sorted(explained.items(), key=lambda item: item[1][0]))
 
 
 def variance(trials: Sequence[FrozenTrial], objective: int) -> float:
@@ -49,10 +49,10 @@ def variance(trials: Sequence[FrozenTrial], objective: int) -> float:
     return float(len(trials) * statistics.pvariance([trial.values[objective] for trial in trials]))
 
 
-def importance_bars(found: dict[str, tuple[float, int]], objective: str, trials: int) -> dict[str, Any]:
+def importance_bars(explained: dict[str, tuple[float, int]], objective: str, trials: int) -> dict[str, Any]:
     """Importances as a bar for each key, with the number of trials that have it where not all do."""
-    labels = [name if count == trials else f"{name} ({count} of {trials})" for name, (_, count) in found.items()]
-    values = [fraction for fraction, _ in found.values()]
+    labels = [name if count == trials else f"{name} ({count} of {trials})" for name, (_, count) in explained.items()]
+    values = [fraction for fraction, _ in explained.values()]
     text = [f"{value:.2f}" for value in values]
     bar = {"type": "bar", "orientation": "h", "x": values, "y": labels, "text": text, "textposition": "outside"}
     axis = {"title": {"text": "share of its variance"}, "range": [0, 1.15 * max(*values, 0.1)]}

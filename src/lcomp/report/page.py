@@ -26,7 +26,7 @@ FILE = "report.html"
 
 def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], folder: Path) -> str:
     """The page's text; links in it are relative to `folder`."""
-    found, figures = charts.page_data(runs, folder), study.study_figures(folders)
+    data, figures = charts.page_data(runs, folder), study.study_figures(folders)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
     return template.render(
@@ -36,7 +36,7 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
         css=source("page.css"),
         js=source("robustness.js") + source("page.js"),
         plotly=plotly.offline.get_plotlyjs(),
-        data=embedded(found | {"figures": figures}),
+        data=embedded(data | {"figures": figures}),
         figures=figures,
         sheets=sheets,
     )
@@ -95,17 +95,17 @@ def origin(runs: Sequence[ReportRun]) -> str:
 
 def all_tables(folders: Sequence[Path]) -> list[TextTable]:
     """The tables of the paper, of its survey, of robustness and of records whose experiments ran on one data set."""
-    found: dict[str, list[paper.PaperRun]] = {}
+    experiments: dict[str, list[paper.PaperRun]] = {}
     for name, runs in ((name, runs) for folder in folders for name, runs in paper.runs_by_experiment(folder).items()):
-        seeds = {run.result.seed: run for run in [*found.get(name, []), *runs]}
-        found[name] = [seeds[seed] for seed in sorted(seeds)]
+        seeds = {run.result.seed: run for run in [*experiments.get(name, []), *runs]}
+        experiments[name] = [seeds[seed] for seed in sorted(seeds)]
     tables = [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS)), records.ROWS]
     rows = {row.name for table in tables for row in table}
-    found = {name: runs for name, runs in found.items() if name.partition(paper.ON)[0] in rows}
-    names = {run.result.dataset["sha256"]: run.result.dataset["name"] for runs in found.values() for run in runs}
+    experiments = {name: runs for name, runs in experiments.items() if name.partition(paper.ON)[0] in rows}
+    names = {run.result.dataset["sha256"]: run.result.dataset["name"] for runs in experiments.values() for run in runs}
     if len(names) > 1:
         several = ", ".join(sorted(names.values()))
         log.warning("runs of several data sets (%s): no tables of the paper; name a folder of one", several)
     if len(names) != 1:
         return []
-    return [sheet for part in (paper, survey, robustness, records) for sheet in part.sheets(found)]
+    return [sheet for part in (paper, survey, robustness, records) for sheet in part.sheets(experiments)]

@@ -45,21 +45,21 @@ BESIDE = (
 DIFFERS = "differs: from the paper by more than two standard deviations of ours, or by more than 10 % of bytes."
 
 
-def paper_tables(found: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
+def paper_tables(experiments: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
     """Tables I to V, the differences and the perturbed data, of the runs by the names of their experiments.
 
     A table none of whose compressed rows was run is left out.
     """
-    everything, found = found, {name: runs for name, runs in found.items() if ON not in name}
+    everything, experiments = experiments, {name: runs for name, runs in experiments.items() if ON not in name}
     tables = [machine_table([run.result for runs in everything.values() for run in runs])]
     for title, rows in TABLES.items():
-        present = [row for row in rows if found.get(row.name)]
+        present = [row for row in rows if experiments.get(row.name)]
         if any(row is not BASELINE for row in present):
-            tables.append(table(title, present, found))
-    pairs = [pair for pair in DIFFERENCES if all(found.get(name) for name in pair)]
+            tables.append(table(title, present, experiments))
+    pairs = [pair for pair in DIFFERENCES if all(experiments.get(name) for name in pair)]
     if pairs:
-        tables.append(difference_table(found, pairs))
-    if len(everything) > len(found):
+        tables.append(difference_table(experiments, pairs))
+    if len(everything) > len(experiments):
         tables.append(perturbed_table(everything))
     return tables
 
@@ -80,10 +80,10 @@ def machine_table(results: Sequence[Result]) -> TextTable:
     return TextTable("Table I: this machine", ("", "value"), rows)
 
 
-def table(title: str, rows: Sequence[Row], found: Mapping[str, Sequence[PaperRun]]) -> TextTable:
+def table(title: str, rows: Sequence[Row], experiments: Mapping[str, Sequence[PaperRun]]) -> TextTable:
     """The rows of one table, beside the paper's figures where it has any."""
     with_paper = any(row.paper for row in rows)
-    body = [cells(row, [run.result for run in found[row.name]], with_paper) for row in rows]
+    body = [cells(row, [run.result for run in experiments[row.name]], with_paper) for row in rows]
     return TextTable(title, BESIDE if with_paper else HEADINGS, body, [DIFFERS] if with_paper else [])
 
 
@@ -118,12 +118,12 @@ def differs(row: Row, results: Sequence[Result]) -> list[str]:
     return [name for name, true in far.items() if true]
 
 
-def difference_table(found: Mapping[str, Sequence[PaperRun]], pairs: Sequence[tuple[str, str]]) -> TextTable:
+def difference_table(experiments: Mapping[str, Sequence[PaperRun]], pairs: Sequence[tuple[str, str]]) -> TextTable:
     """Differences between rows, over the seeds that both have."""
     labels = {row.name: row.label for rows in TABLES.values() for row in rows}
     rows = []
     for first, second in pairs:
-        left, right = ({run.result.seed: run.correct for run in found[name]} for name in (first, second))
+        left, right = ({run.result.seed: run.correct for run in experiments[name]} for name in (first, second))
         seeds = sorted(left.keys() & right.keys())
         if not seeds:
             continue
@@ -133,17 +133,17 @@ def difference_table(found: Mapping[str, Sequence[PaperRun]], pairs: Sequence[tu
     return TextTable("Differences", ("one - other", "n", "points", "95 % interval", "verdict"), rows, [note])
 
 
-def perturbed_table(found: Mapping[str, Sequence[PaperRun]]) -> TextTable:
+def perturbed_table(experiments: Mapping[str, Sequence[PaperRun]]) -> TextTable:
     """What was trained on clean images and on perturbed ones, tested on both."""
     labels = {row.name: row.label for rows in TABLES.values() for row in rows}
     tested = sorted(
-        {key for runs in found.values() for run in runs for key in perturbation_accuracies(run.result.metrics)}
+        {key for runs in experiments.values() for run in runs for key in perturbation_accuracies(run.result.metrics)}
     )
-    found = {full: runs for full, runs in found.items() if full.partition(ON)[0] in labels}
+    experiments = {full: runs for full, runs in experiments.items() if full.partition(ON)[0] in labels}
     rows = []
-    for full in sorted(found, key=lambda full: (list(labels).index(full.partition(ON)[0]), full)):
+    for full in sorted(experiments, key=lambda full: (list(labels).index(full.partition(ON)[0]), full)):
         name, _, perturbation = full.partition(ON)
-        runs = [run for run in found[full] if all(key in run.result.metrics for key in tested)]
+        runs = [run for run in experiments[full] if all(key in run.result.metrics for key in tested)]
         if runs:
             figures = [
                 mean_and_std([100 * run.result.metrics[key] for run in runs], 1) for key in ("test_accuracy", *tested)
@@ -157,7 +157,7 @@ def perturbed_table(found: Mapping[str, Sequence[PaperRun]]) -> TextTable:
 def runs_by_experiment(folder: Path) -> dict[str, list[PaperRun]]:
     """The finished runs under `folder`, by the names of their experiments (` on <perturbation>` where training images
     were perturbed); of two with one name and seed, the later."""
-    found: dict[tuple[str, int], PaperRun] = {}
+    by_seed: dict[tuple[str, int], PaperRun] = {}
     for path in sorted(folders.find_files(folder, FILE_NAME), key=lambda path: path.stat().st_mtime):
         result = read_record(path)
         if result is None or result.status != "ok" or not result.name:
@@ -168,9 +168,9 @@ def runs_by_experiment(folder: Path) -> dict[str, list[PaperRun]]:
             trained_on = perturbations[0] if perturbations else "none"  # besides what the experiment itself perturbs
             name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
             base = predictions.read_predictions(ReportRun(path.parent, result, name, folder).baseline_folder)
-            found[name, result.seed] = PaperRun(result, kept.correct, kept.paired_with(base))
-    names = sorted({name for name, _ in found})
+            by_seed[name, result.seed] = PaperRun(result, kept.correct, kept.paired_with(base))
+    names = sorted({name for name, _ in by_seed})
     return {
-        name: [run for (experiment, _), run in sorted(found.items(), key=lambda item: item[0]) if experiment == name]
+        name: [run for (experiment, _), run in sorted(by_seed.items(), key=lambda item: item[0]) if experiment == name]
         for name in names
     }

@@ -44,13 +44,13 @@ LATENCY = Cost("latency_ratio", 1.0, "latency at batch 1 over the own baseline's
 
 def draw_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
     """The pictures: file name, what it shows, PNG. Each data set has its own, that of the most runs first."""
-    found = []
+    drawn = []
     sets = sorted(by_dataset(runs).values(), key=len, reverse=True)
     for number, dataset_runs in enumerate(sets):
         of = f" on {dataset_runs[0].result.dataset.get('name')}" if len(sets) > 1 else ""
         for name, alternative, picture in dataset_pictures(dataset_runs):
-            found.append((f"{name}-{number}.png" if number else f"{name}.png", alternative + of, picture))
-    return found
+            drawn.append((f"{name}-{number}.png" if number else f"{name}.png", alternative + of, picture))
+    return drawn
 
 
 def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
@@ -60,10 +60,10 @@ def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
 
     rcParams["text.parse_math"] = False  # a dollar in a name is one
 
-    found = []
+    drawn = []
 
     def add(name: str, alternative: str, figure: Any) -> None:
-        found.append((name, alternative, png_bytes(figure)))
+        drawn.append((name, alternative, png_bytes(figure)))
 
     for cost in (SIZE, LATENCY):
         if known(known(runs, cost.metric), "val_accuracy"):
@@ -91,7 +91,7 @@ def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
         figure = Figure((10, 0.3 + 1.5 * -(-len(images) // 10)), layout="constrained")
         draw_exemplars(figure, images, len(compressed))
         add("lost", "images that most of the compressed networks get wrong, their baselines right", figure)
-    return found
+    return drawn
 
 
 def known(runs: Sequence[ReportRun], metric: str) -> list[ReportRun]:
@@ -185,8 +185,12 @@ def corruption_rows(runs: Sequence[ReportRun]) -> list[tuple[str, dict[str, floa
 def mean_accuracies(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Over seeds, of the clean test images and of each corruption at its published severity."""
     names = [name for name in metrics[0] if name.startswith(CORRUPTED) and ":" not in name]
-    found = {"clean": "test_accuracy"} | {name.removeprefix(CORRUPTED): name for name in names}
-    return {short: fmean(m[name] for m in metrics) for short, name in found.items() if all(name in m for m in metrics)}
+    metric_names = {"clean": "test_accuracy"} | {name.removeprefix(CORRUPTED): name for name in names}
+    return {
+        short: fmean(m[name] for m in metrics)
+        for short, name in metric_names.items()
+        if all(name in m for m in metrics)
+    }
 
 
 def draw_map(axes: Any, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None:
@@ -195,9 +199,9 @@ def draw_map(axes: Any, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None
     cells = [[100 * row.get(name, float("nan")) for name in columns] for _, row in rows]
     picture = axes.imshow(cells, aspect="auto", cmap="viridis")
     for y, row in enumerate(cells):
-        for x, found in enumerate(row):
-            dark = picture.norm(found) < 0.55
-            axes.text(x, y, f"{found:.1f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
+        for x, accuracy in enumerate(row):
+            dark = picture.norm(accuracy) < 0.55
+            axes.text(x, y, f"{accuracy:.1f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), [name.replace("_", " ") for name in columns], rotation=40, ha="right")
     axes.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=8)
     axes.figure.colorbar(picture, ax=axes, label="test accuracy, %", pad=0.01)

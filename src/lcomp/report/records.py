@@ -19,9 +19,9 @@ ROWS = [
 ]
 
 
-def record_tables(found: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
+def record_tables(experiments: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
     """One table; none, where no record was run."""
-    body = [cells(row, found[row.name]) for row in ROWS if found.get(row.name)]
+    body = [cells(row, experiments[row.name]) for row in ROWS if experiments.get(row.name)]
     return [TextTable("Records: accuracy of the smallest packed files", HEADINGS, body, [NOTE])] if body else []
 
 

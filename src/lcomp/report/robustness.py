@@ -50,17 +50,17 @@ GROUPS = [
 Errors = dict[str, list[float]]
 
 
-def robustness_tables(found: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
+def robustness_tables(experiments: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
     """Two tables, a line above each group of which anything was run; none, where nothing was."""
-    plain = {run.result.seed: run.result for run in found.get(PLAIN, ())}
+    plain = {run.result.seed: run.result for run in experiments.get(PLAIN, ())}
 
     def body(headings: Sequence[str], cells: Callable[[Sequence[PaperRun]], list[str]]) -> list[list[str]]:
         rows = []
         for title, group in GROUPS:
-            present = [row for row in group if found.get(row.name)]
+            present = [row for row in group if experiments.get(row.name)]
             if present:
                 rows.append([f"{title}:", *[""] * (len(headings) - 1)])
-            rows += [[row.label, str(len(found[row.name])), *cells(found[row.name])] for row in present]
+            rows += [[row.label, str(len(experiments[row.name])), *cells(experiments[row.name])] for row in present]
         return rows
 
     of_errors = body(ERRORS, lambda runs: relative_to_plain(plain, [run.result for run in runs]))
@@ -114,10 +114,10 @@ def change_cells(runs: Sequence[PaperRun]) -> list[str]:
 
 def corruption_errors(result: Result) -> Errors:
     """The share of wrong answers under each corruption at its published severity."""
-    found = {
+    errors = {
         name.removeprefix(CORRUPTED): value for name, value in result.metrics.items() if name.startswith(CORRUPTED)
     }
-    return {name: [1 - value] for name, value in found.items() if ":" not in name}
+    return {name: [1 - value] for name, value in errors.items() if ":" not in name}
 
 
 def clean_error(result: Result) -> float:
@@ -127,17 +127,19 @@ def clean_error(result: Result) -> float:
 
 def mean_errors(results: Sequence[Result]) -> dict[str, float]:
     """Errors over seeds, of the corruptions that all of them have."""
-    found = [corruption_errors(result) for result in results]
+    errors = [corruption_errors(result) for result in results]
     return (
-        {name: fmean(e[name][0] for e in found) for name in found[0] if all(name in e for e in found)} if found else {}
+        {name: fmean(e[name][0] for e in errors) for name in errors[0] if all(name in e for e in errors)}
+        if errors
+        else {}
     )
 
 
 def worst_corruption(results: Sequence[Result]) -> str:
     """The corruption of the lowest accuracy, and that."""
-    found = mean_errors(results)
-    name = max(found, key=lambda name: found[name], default=None)
-    return "" if name is None else f"{name.replace('_', ' ')} {100 * (1 - found[name]):.1f}"
+    errors = mean_errors(results)
+    name = max(errors, key=lambda name: errors[name], default=None)
+    return "" if name is None else f"{name.replace('_', ' ')} {100 * (1 - errors[name]):.1f}"
 
 
 def most_harmful(pairs: Sequence[tuple[Result, Result]]) -> str:

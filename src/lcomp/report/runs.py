@@ -93,8 +93,8 @@ class SeedGroup:
         return " ".join(parts) or self.runs[0].result.techniques
 
     def values(self, metric: str) -> list[float]:
-        found = [run.result.metrics.get(metric) for run in self.runs]
-        return [value for value in found if value is not None]
+        values = [run.result.metrics.get(metric) for run in self.runs]
+        return [value for value in values if value is not None]
 
     def mean(self, metric: str) -> float | None:
         return fmean(values) if (values := self.values(metric)) else None
@@ -122,8 +122,10 @@ def load_runs(within: Sequence[Path]) -> list[ReportRun]:
     """The runs that have a record under the folders `within`; of a point that was tried again in its sweep, the
     last try."""
     roots = {path: root for root in map(Path.resolve, within) for path in folders.find_files(root, FILE_NAME)}
-    found = [(path.parent, result) for path in sorted(roots, key=sort_key) if (result := read_record(path)) is not None]
-    last = {(path.parent, result.point, result.name): (path, result) for path, result in found}
+    recorded = [
+        (path.parent, result) for path in sorted(roots, key=sort_key) if (result := read_record(path)) is not None
+    ]
+    last = {(path.parent, result.point, result.name): (path, result) for path, result in recorded}
     results = [result for _, result in last.values()]
     common = {o for o in results[0].overrides if all(o in r.overrides for r in results)} if len(results) > 1 else set()
     return [
@@ -147,13 +149,13 @@ def command_arguments(folder: Path) -> tuple[list[str], list[str]]:
 def read_record(path: Path) -> Result | None:
     """The record; None, with a line in the log, where the file is something else."""
     try:
-        found = read_result(path)
+        result = read_result(path)
     except (OSError, Refused) as error:
         log.warning("%s; left out", error)
         return None
-    if found.lacks:
-        log.warning("%s: %s; left out", path, found.lacks)
-    return None if found.lacks else found.known
+    if result.lacks:
+        log.warning("%s: %s; left out", path, result.lacks)
+    return None if result.lacks else result.known
 
 
 def sort_key(path: Path) -> tuple[Any, ...]:
@@ -169,20 +171,20 @@ def run_label(result: Result, common: Iterable[str]) -> str:
 def seed_groups(runs: Iterable[ReportRun]) -> list[SeedGroup]:
     """Finished runs, those that differ in their seed alone together; of several with one seed (a result that was taken
     from another sweep, a sweep that was repeated), the last."""
-    found: dict[tuple[str, ...], dict[int, ReportRun]] = {}
+    by_point: dict[tuple[str, ...], dict[int, ReportRun]] = {}
     for run in runs:
         if run.is_ok:
-            found.setdefault(run.point, {})[run.result.seed] = run
-    return [SeedGroup(list(seeds.values())) for seeds in found.values()]
+            by_point.setdefault(run.point, {})[run.result.seed] = run
+    return [SeedGroup(list(seeds.values())) for seeds in by_point.values()]
 
 
 def baselines(runs: Iterable[ReportRun]) -> dict[str, ReportRun]:
     """For each baseline, by its file's hash, a run that has its figures, measured latencies first."""
-    found: dict[str, ReportRun] = {}
+    by_hash: dict[str, ReportRun] = {}
     for run in sorted(runs, key=lambda run: "latency_us_p50" not in run.result.baseline):
         if run.is_ok and run.baseline_sha256 is not None:
-            found.setdefault(run.baseline_sha256, run)
-    return found
+            by_hash.setdefault(run.baseline_sha256, run)
+    return by_hash
 
 
 def baseline_runs(of: Mapping[str, ReportRun]) -> list[ReportRun]:
@@ -206,22 +208,22 @@ def network(run: ReportRun) -> str:
 
 def baseline_kinds(runs: Iterable[ReportRun]) -> list[list[SeedGroup]]:
     """Groups that start from the same kind of baseline together: one that differs in its seed alone."""
-    found: list[tuple[set[str], list[SeedGroup]]] = []
+    kinds: list[tuple[set[str], list[SeedGroup]]] = []
     for group in seed_groups(runs):
         group_hashes = {run.baseline_sha256 for run in group.runs if run.baseline_sha256 is not None}
-        alike = [kind for kind in found if kind[0] & group_hashes]
+        alike = [kind for kind in kinds if kind[0] & group_hashes]
         hashes, members = group_hashes.union(*(kind[0] for kind in alike)), [g for kind in alike for g in kind[1]]
-        found = [kind for kind in found if kind not in alike] + [(hashes, [*members, group])]
-    return [members for hashes, members in found if hashes]
+        kinds = [kind for kind in kinds if kind not in alike] + [(hashes, [*members, group])]
+    return [members for hashes, members in kinds if hashes]
 
 
 def by_dataset(runs: Iterable[ReportRun]) -> dict[str, list[ReportRun]]:
     """The finished runs of each data set: figures of two are never compared."""
-    found: dict[str, list[ReportRun]] = {}
+    datasets: dict[str, list[ReportRun]] = {}
     for run in runs:
         if run.is_ok:
-            found.setdefault(str(run.result.dataset.get("sha256")), []).append(run)
-    return found
+            datasets.setdefault(str(run.result.dataset.get("sha256")), []).append(run)
+    return datasets
 
 
 def pareto_front(
@@ -236,25 +238,25 @@ def pareto_front(
     sign = -1 if lower else 1
     both = [*runs, *baseline_runs(baselines(runs))]  # of equals the run
     known = [run for run in both if run.is_ok and None not in map(run.result.metrics.get, (cost, merit))]
-    best, found = -math.inf, []
+    best, front = -math.inf, []
     for run in sorted(known, key=lambda run: (run.result.metrics[cost], -sign * run.result.metrics[merit])):
         if sign * run.result.metrics[merit] > best:
             best = sign * run.result.metrics[merit]
-            found.append(run)
-    return found
+            front.append(run)
+    return front
 
 
-def by_validation(found: Iterable[SeedGroup]) -> list[SeedGroup]:
+def by_validation(seed_groups: Iterable[SeedGroup]) -> list[SeedGroup]:
     """The best on validation first."""
-    return sorted(found, key=lambda group: -(group.mean("val_accuracy") or 0))
+    return sorted(seed_groups, key=lambda group: -(group.mean("val_accuracy") or 0))
 
 
-def by_robustness(found: Sequence[SeedGroup]) -> list[SeedGroup]:
+def by_robustness(seed_groups: Sequence[SeedGroup]) -> list[SeedGroup]:
     """The most robust on validation images first; by plain accuracy there, where one lacks `val_mce`."""
-    errors = [group.mean("val_mce") for group in found]
+    errors = [group.mean("val_mce") for group in seed_groups]
     if None in errors:
-        return by_validation(found)
-    return [group for _, group in sorted(zip(errors, found, strict=True), key=lambda pair: pair[0] or 0.0)]
+        return by_validation(seed_groups)
+    return [group for _, group in sorted(zip(errors, seed_groups, strict=True), key=lambda pair: pair[0] or 0.0)]
 
 
 def selection_metric(runs: Iterable[ReportRun]) -> str:
@@ -264,8 +266,8 @@ def selection_metric(runs: Iterable[ReportRun]) -> str:
 
 def numeric_param(run: ReportRun, name: str) -> float | None:
     """A parameter's value where it is a number."""
-    found = run.result.params.get(name)
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    value = run.result.params.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def numeric_params(runs: Iterable[ReportRun]) -> list[str]:

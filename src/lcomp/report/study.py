@@ -29,15 +29,15 @@ Figure = dict[str, Any]  # Plotly's, `data` and `layout`
 
 def study_figures(within: Sequence[Path]) -> list[Figure]:
     """Plotly's figures of the studies that lie under the folders `within`."""
-    found = []
+    figures = []
     for path in sorted({path for folder in within for path in folders.find_files(folder.resolve(), STUDY)}):
         if (path.parent / MANIFEST).exists():
             try:
-                found += figures_of(path)
+                figures += figures_of(path)
             except Exception as error:  # another version's study, half of one, or what somebody made of one
                 cause = one_line(f"{type(error).__name__}: {error}")[:200]
                 log.warning("%s: no charts of it (%s)", path, cause)
-    return found
+    return figures
 
 
 def figures_of(path: Path) -> list[Figure]:
@@ -68,9 +68,9 @@ def figures_of(path: Path) -> list[Figure]:
         more = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
         figures += pareto_figures(complete, names, more, baseline_objectives(path.parent, complete, names))
     for number, name in enumerate(names):
-        found = importances(complete, number)
-        if found:
-            figures.append(importance_bars(found, name, len(complete)))
+        explained = importances(complete, number)
+        if explained:
+            figures.append(importance_bars(explained, name, len(complete)))
     return figures
 
 
@@ -81,13 +81,13 @@ def run_number(trial: FrozenTrial) -> int:
 
 def baseline_objectives(folder: Path, trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[list[float]]:
     """The objectives of the baselines that the trials' records were measured beside."""
-    found: dict[str | None, list[float]] = {}
+    objectives: dict[str | None, list[float]] = {}
     for trial in trials:
         path = folder / str(run_number(trial)) / FILE_NAME
         result = read_record(path) if path.exists() else None
         if result is not None and all(result.baseline.get(name) is not None for name in names):
-            found[result.baseline_artifact.get("sha256")] = [result.baseline[name] for name in names]
-    return list(found.values())
+            objectives[result.baseline_artifact.get("sha256")] = [result.baseline[name] for name in names]
+    return list(objectives.values())
 
 
 def pareto_figures(

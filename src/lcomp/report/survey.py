@@ -120,16 +120,19 @@ GROUPS = [
 ]
 
 
-def survey_tables(found: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
+def survey_tables(experiments: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
     """One table, a line above each group of which anything was run; none, where nothing was."""
     body = []
     for title, rows in GROUPS:
-        present = [row for row in rows if found.get(row.name)]
+        present = [row for row in rows if experiments.get(row.name)]
         if present:
             body.append([f"{title}:", *[""] * (len(HEADINGS) - 1)])
         for row in present:
             body.append(
-                [*figure_cells(row, found[row.name]), *difference_cells(found.get(rows[0].name, []), found[row.name])]
+                [
+                    *figure_cells(row, experiments[row.name]),
+                    *difference_cells(experiments.get(rows[0].name, []), experiments[row.name]),
+                ]
             )
     return [TextTable("The survey: techniques at about equal bytes", HEADINGS, body, [NOTE])] if body else []
 

@@ -41,14 +41,14 @@ def summarize(folder: Path) -> None:
     """Prints the table of the records under `folder`, then a line for each run that failed."""
     from lcomp.report.table import print_dataset_tables
 
-    found = [run for run in run_folders.latest_by_point(run_folders.recorded_runs(folder)) if not run.result.lacks]
-    print_dataset_tables([run.result.known for run in found], folder)
+    failed = [run for run in run_folders.latest_by_point(run_folders.recorded_runs(folder)) if not run.result.lacks]
+    print_dataset_tables([run.result.known for run in failed], folder)
     sweep.failures[:] = [
         f"{run.folder.name}: {' '.join(run.result.overrides)}: {run.result.error}"
-        for run in found
+        for run in failed
         if run.result.status not in ("ok", "pruned")
     ]
     if sweep.failures:
-        print(f"\n{len(sweep.failures)} of {len(found)} runs failed:", file=sys.stderr)
+        print(f"\n{len(sweep.failures)} of {len(failed)} runs failed:", file=sys.stderr)
         for failure in sweep.failures:
             print(terminal(f"  {failure}"), file=sys.stderr)

@@ -63,9 +63,9 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
         rendered.add_column(terminal(headings[index]), justify="right", no_wrap=True)
 
     def add(name: str, metrics: dict[str, float], baseline: dict[str, float], **settings: bool) -> None:
-        found = cells(metrics, baseline) + [f"{100 * metrics[k]:.2f}" if k in metrics else "" for k in tested]
-        found += [f"{metrics['mce']:.2f}" if metrics.get("mce") is not None else "" for _ in errors]
-        rendered.add_row(terminal(name), *(found[index] for index in shown), **settings)  # type: ignore[arg-type]
+        values = cells(metrics, baseline) + [f"{100 * metrics[k]:.2f}" if k in metrics else "" for k in tested]
+        values += [f"{metrics['mce']:.2f}" if metrics.get("mce") is not None else "" for _ in errors]
+        rendered.add_row(terminal(name), *(values[index] for index in shown), **settings)  # type: ignore[arg-type]
 
     groups: dict[tuple[float, ...], list[Result]] = {}
     for row in rows:

@@ -51,8 +51,8 @@ def csv_row(run: ReportRun, folder: Path) -> dict[str, Any]:
         **{f"choices.{group}": choice for group, choice in result.choices.items()},
     }
     for part in CELLS:
-        found = getattr(result, part)
-        row |= {f"{part}.{name}": found[name] for name in (*(n for n in FIRST if n in found), *found)}
+        fields = getattr(result, part)
+        row |= {f"{part}.{name}": fields[name] for name in (*(n for n in FIRST if n in fields), *fields)}
     return row | {"config_hash": result.config_hash, "code_hash": result.code_hash, "command": run.command}
 
 
@@ -81,7 +81,7 @@ def write_markdown(
     write_atomically(path, ("\n\n".join(part.rstrip("\n") for part in parts) + "\n").encode())
 
 
-def seed_table(found: Sequence[SeedGroup]) -> TextTable:
+def seed_table(groups: Sequence[SeedGroup]) -> TextTable:
     """Each group of seeds: mean ± standard deviation, and the paired interval over the baseline."""
 
     def figure(group: SeedGroup, metric: str, scale: float, digits: int) -> str:
@@ -90,9 +90,9 @@ def seed_table(found: Sequence[SeedGroup]) -> TextTable:
             return ""
         return f"{scale * mean:.{digits}f}" + ("" if spread is None else f" ± {scale * spread:.{digits}f}")
 
-    robust = any(group.values("mce") for group in found)
+    robust = any(group.values("mce") for group in groups)
     rows = []
-    for group in by_validation(found):
+    for group in by_validation(groups):
         over = group.over_baseline()
         rows.append(
             [

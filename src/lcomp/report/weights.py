@@ -29,14 +29,14 @@ def weights(path: Path) -> Weights:
                 raise ValueError(f"{scale.size} scales beside {integers.shape} integers")
             shape = [-1] + [1] * (integers.ndim - 1) if scale.ndim else []
             constants[node.output[0]] = integers.astype(np.float32) * scale.reshape(shape)
-    found = {}
+    by_layer = {}
     for node in graph.node:
         if node.op_type in ("Conv", "Gemm", "MatMul") and node.input[1] in constants:
             name = next(
                 (input_name for input_name in node.input if input_name.endswith(".bias")), node.name
             ).removesuffix(".bias")
-            found[name] = constants[node.input[1]].astype(np.float32)
-    return found
+            by_layer[name] = constants[node.input[1]].astype(np.float32)
+    return by_layer
 
 
 def histogram(before: Weights, after: Weights) -> dict[str, list[float]]:

@@ -21,8 +21,8 @@ class ONNXRuntime(ReadsONNX):
 
     def session_for_many(self, path: Path) -> Session:
         model = onnx.load(path)
-        found = space_to_depth.fold(model, exactly=True)
-        return session_function(inference_session(model.SerializeToString())) if found else self.session(path)
+        folded = space_to_depth.fold(model, exactly=True)
+        return session_function(inference_session(model.SerializeToString())) if folded else self.session(path)
 
 
 def session_function(session: InferenceSession) -> Session:

@@ -233,12 +233,12 @@ def report_best(
         if fixed:
             rendered.caption = f"{rendered.caption}; fixed by the command: {' '.join(redacted(list(fixed)))}"
         Console(width=None if Console().is_terminal else 160, markup=False).print(rendered)
-    found: dict[str, Any] = {"name": "optuna"}
+    report: dict[str, Any] = {"name": "optuna"}
     if several:
-        found["solutions"] = [{"params": trial.params, "values": list(trial.values)} for trial in best]
+        report["solutions"] = [{"params": trial.params, "values": list(trial.values)} for trial in best]
     elif best:
-        found |= {"best_params": best[0].params, "best_value": best[0].value}
-    write_atomically(folder / RESULTS, yaml.safe_dump(found).encode())
+        report |= {"best_params": best[0].params, "best_value": best[0].value}
+    write_atomically(folder / RESULTS, yaml.safe_dump(report).encode())
     if studies.is_over(settings, trials):
         failed = len(studies.failed_trials(trials))
         raise UserError(

@@ -197,10 +197,10 @@ def import_class(key: str, settings: Mapping[str, Any], kind: type[Made]) -> typ
         UserError: it names none of that kind; it is not called to find out.
     """
     target = str(settings.get("_target_"))
-    found = find(target, f"{key}._target_")
-    if not (isinstance(found, type) and issubclass(found, kind)):
+    target_class = find(target, f"{key}._target_")
+    if not (isinstance(target_class, type) and issubclass(target_class, kind)):
         raise UserError(f"{key}._target_={target}: must be a class of the kind {kind.__module__}.{kind.__name__}")
-    return found
+    return target_class
 
 
 def instantiate(key: str, settings: Mapping[str, Any], kind: type[Made]) -> Made:

@@ -94,17 +94,17 @@ class Space:
             digest: of the secrets of a point that was written without them.
         """
         given = {name: value for name, _, value in (override.partition("=") for override in point)}
-        found: dict[str, Any] = {}
+        parameters: dict[str, Any] = {}
 
         def suggested(name: str, dist: BaseDistribution) -> Any:
-            found[name] = parse_value(dist, given[name])
-            return found[name]
+            parameters[name] = parse_value(dist, given[name])
+            return parameters[name]
 
         try:
             rebuilt = self.point(suggested)
         except (KeyError, ValueError):
             return None
-        return found if canonical_point(rebuilt) == canonical_point(point, digest) else None
+        return parameters if canonical_point(rebuilt) == canonical_point(point, digest) else None
 
     def representative_points(self) -> Iterator[list[str]]:
         """Points in which each choice stands once, the families on where they can be."""
@@ -133,7 +133,7 @@ class Space:
             choices.append([(name, value) for value in values])
         if count > 1000 * most:
             return None
-        found: dict[tuple[str, ...], tuple[list[str], dict[str, Any]]] = {}
+        points: dict[tuple[str, ...], tuple[list[str], dict[str, Any]]] = {}
         for combination in itertools.product(*choices):
             given: dict[str, Any] = dict(combination)
             asked: dict[str, Any] = {}
@@ -143,10 +143,10 @@ class Space:
                 return given[name]
 
             point = self.point(suggested)
-            found.setdefault(canonical_point(point), (point, asked))
-            if len(found) > most:
+            points.setdefault(canonical_point(point), (point, asked))
+            if len(points) > most:
                 return None
-        return list(found.values())
+        return list(points.values())
 
 
 def parse_value(dist: BaseDistribution, written: str) -> Any:

@@ -56,9 +56,9 @@ def settings_of_trials(study: optuna.Study, space: Space) -> dict[str, Any]:
     trials = study.get_trials(deepcopy=False)
     if not trials:
         return {}
-    found: dict[str, Any] = {"direction": [one.name.lower() for one in study.directions]}
+    stated: dict[str, Any] = {"direction": [one.name.lower() for one in study.directions]}
     known = {name: one for trial in trials for name, one in trial.distributions.items()}
-    return found | {name: distribution_to_json(one) for name, one in known.items() if space.keys.get(name) != one}
+    return stated | {name: distribution_to_json(one) for name, one in known.items() if space.keys.get(name) != one}
 
 
 def add_finished_runs(worker: SearchWorker, study: optuna.Study) -> None:

@@ -50,11 +50,11 @@ def values(scores: Sequence[Score], kind: str) -> list[float]:
 
 
 def by_layer(scores: Sequence[Score], kind: str) -> dict[str, list[Score]]:
-    found: dict[str, list[Score]] = {}
+    layers: dict[str, list[Score]] = {}
     for score in scores:
         if score.kind == kind:
-            found.setdefault(score.layer, []).append(score)
-    return found
+            layers.setdefault(score.layer, []).append(score)
+    return layers
 
 
 def write(scores: Sequence[Score], title: str, overrides: str, out: Path) -> Path:

@@ -57,7 +57,9 @@ def pruned(weight: Tensor, sparsity: float) -> Tensor:
 def quantized(weight: Tensor, bits: int) -> Tensor:
     """The weight rounded to whole numbers of `bits` bits, one symmetric scale per output channel."""
     grid = Uniform(bits)
-    scale, threshold = (found.view(-1, *[1] * (weight.dim() - 1)) for found in grid.scale(weight.flatten(1)))
+    scale, threshold = (
+        per_channel.view(-1, *[1] * (weight.dim() - 1)) for per_channel in grid.scale(weight.flatten(1))
+    )
     scale = torch.where(scale > 0, scale, 1.0)
     return grid.nearest(weight / scale, threshold) * scale
 
@@ -88,9 +90,11 @@ def sensitivity(
         advance: called after each score, for a progress bar.
     """
     network = copy.deepcopy(network)
-    found, unchanged = dict(layers(network)), answers(network, split.pixels)
-    base, total = accuracy(unchanged, split.labels), sum(layer.weight.numel() for layer in found.values())
-    groups: Mapping[str, list[Layer]] = {name: [layer] for name, layer in found.items()} | {ALL: list(found.values())}
+    named_layers, unchanged = dict(layers(network)), answers(network, split.pixels)
+    base, total = accuracy(unchanged, split.labels), sum(layer.weight.numel() for layer in named_layers.values())
+    groups: Mapping[str, list[Layer]] = {name: [layer] for name, layer in named_layers.items()} | {
+        ALL: list(named_layers.values())
+    }
     scores = []
     for name, group in groups.items():
         fraction = sum(layer.weight.numel() for layer in group) / total

@@ -33,9 +33,9 @@ def writable(folder: Path) -> Iterator[None]:
 def read_manifest(path: Path) -> dict[str, Any] | None:
     """What `sweep.json` says; None, set aside, where that cannot be read."""
     try:
-        found = read_json(path)
-        if isinstance(found, dict) and isinstance(found.get("plan"), dict):
-            return found
+        content = read_json(path)
+        if isinstance(content, dict) and isinstance(content.get("plan"), dict):
+            return content
         raise Refused("says no plan")
     except (OSError, Refused) as error:
         set_aside(path, error)

@@ -45,8 +45,8 @@ def read_all_files(loader: Any, name: str, hydras: Sequence[str], points: Iterab
     for point in representative_points({file_choices(point, repository, groups, named): None for point in points}):
         overrides = [*hydras, *point]
         try:
-            found = loader.compute_defaults_list(name, overrides, RunMode.RUN)
-            paths = [str(default.config_path) for default in found.defaults]
+            defaults = loader.compute_defaults_list(name, overrides, RunMode.RUN)
+            paths = [str(default.config_path) for default in defaults.defaults]
             for path in paths:
                 repository.load_config(path)
         except HydraException:  # nor will it be composed: whoever runs the point says why
@@ -66,17 +66,17 @@ def file_choices(
     point: Sequence[str], repository: IConfigRepository, groups: dict[str, bool], named: set[str]
 ) -> tuple[str, ...]:
     """The overrides of a point that choose files; the names of models that others have are added to `named`."""
-    found = []
+    chosen = []
     for override in point:
         key, _, value = override.lstrip("+~").partition("=")
         group = key.partition("@")[0]
         if group not in groups:
             groups[group] = repository.group_exists(group)
         if groups[group]:
-            found.append(override)
+            chosen.append(override)
         elif key.rpartition(".")[2] in NAMING:
             named |= {model_name.strip(" '\"") for model_name in value.strip("[]").split(",")}
-    return tuple(found)
+    return tuple(chosen)
 
 
 def model_names(node: Any, key: str = "") -> Iterator[str]:

@@ -137,8 +137,8 @@ def plan_in_manifest(manifest: Path) -> dict[str, Any]:
     Raises:
         Refused: it is no manifest.
     """
-    found = read_json(manifest)
-    plan = found.get("plan") if isinstance(found, dict) else None
+    content = read_json(manifest)
+    plan = content.get("plan") if isinstance(content, dict) else None
     if not isinstance(plan, dict):
         raise Refused(f"{manifest}: no manifest of a sweep (no plan in it); start the sweep anew")
     return plan
@@ -190,7 +190,7 @@ def missing_points(folder: Path, points: Mapping[tuple[str, ...], list[str]], ma
     tried: dict[tuple[str, ...], list[RecordedRun]] = {}
     for run in recorded_runs(folder):
         tried.setdefault(run.result.point, []).append(run)
-    found: list[tuple[bool, list[str]]] = []
+    missing: list[tuple[bool, list[str]]] = []
     for point, overrides in points.items():
         tries = tried.get(point, [])
         if any(run.result.is_final for run in tries):
@@ -198,8 +198,8 @@ def missing_points(folder: Path, points: Mapping[tuple[str, ...], list[str]], ma
         if sum(run.was_tried for run in tries) > max_retries:
             log.warning("%s: failed %d times; max_retries=N allows more", " ".join(redacted(overrides)), len(tries))
             continue
-        found.append((any(str(run.result.error).startswith(BY_MACHINE) for run in tries), overrides))
-    return [overrides for last in (False, True) for ended, overrides in found if ended == last]
+        missing.append((any(str(run.result.error).startswith(BY_MACHINE) for run in tries), overrides))
+    return [overrides for last in (False, True) for ended, overrides in missing if ended == last]
 
 
 def print_result(result: Result) -> None:
@@ -215,8 +215,8 @@ def latest_sweep() -> str:
     Raises:
         UserError: there is none.
     """
-    found = [path.parent for path in Path("multirun").glob(f"*/{MANIFEST}")]
-    newest = max(found, key=lambda path: (path / MANIFEST).stat().st_mtime, default=None)
+    sweeps = [path.parent for path in Path("multirun").glob(f"*/{MANIFEST}")]
+    newest = max(sweeps, key=lambda path: (path / MANIFEST).stat().st_mtime, default=None)
     if newest is None:
         raise UserError("resume=last: no sweep under multirun; name its folder")
     return str(newest)

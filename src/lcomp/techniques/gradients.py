@@ -12,10 +12,10 @@ from lcomp.techniques.technique import Layer
 
 def gradient(layer: Layer, trainer: pl.Trainer, optimizer: object) -> Tensor | None:
     """The gradient of the layer's weight before an optimizer step; None where there is none, or it has overflowed."""
-    found, scaler = original_weight(layer).grad, scaler_of(trainer)
-    if found is None or scaler is None:
-        return found
-    return found / gradient_scale(trainer, optimizer) if found.isfinite().all() else None
+    scaled, scaler = original_weight(layer).grad, scaler_of(trainer)
+    if scaled is None or scaler is None:
+        return scaled
+    return scaled / gradient_scale(trainer, optimizer) if scaled.isfinite().all() else None
 
 
 def gradient_scale(trainer: pl.Trainer, optimizer: object) -> float:

@@ -50,13 +50,13 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
     Args:
         example: a batch (N, C, H, W).
     """
-    found = Calls()
+    calls = Calls()
     named = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
             given = [value for value in (*arguments, *settings.values()) if isinstance(value, Tensor)]
-            found.ranks.setdefault(name, given[0].dim() if given else 0)
+            calls.ranks.setdefault(name, given[0].dim() if given else 0)
 
         return hook
 
@@ -66,8 +66,8 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
     finally:
         for handle in handles:
             handle.remove()
-    found.read = {name for name, module in named.items() if not used.isdisjoint(map(id, stored_tensors(module)))}
-    return found
+    calls.read = {name for name, module in named.items() if not used.isdisjoint(map(id, stored_tensors(module)))}
+    return calls
 
 
 def used_tensors(network: nn.Module, example: Tensor) -> set[int]:
@@ -138,12 +138,12 @@ def weight_sharers(network: nn.Module) -> dict[str, list[str]]:
         for key, parameter in module._parameters.items():
             if parameter is not None:
                 holders.setdefault(id(parameter), []).append((inner, "weight" if inner != name else key))
-    found: dict[str, list[str]] = {}
+    sharers: dict[str, list[str]] = {}
     for places in holders.values():
         for name, key in places if len(places) > 1 else ():
             if key == "weight":
-                found[name] = [f"{holder}.{what}".lstrip(".") for holder, what in places if holder != name]
-    return found
+                sharers[name] = [f"{holder}.{what}".lstrip(".") for holder, what in places if holder != name]
+    return sharers
 
 
 def computes_as_its_kind(layer: Layer) -> bool:

@@ -38,21 +38,21 @@ def module_calls(network: nn.Module) -> dict[fx.Node, nn.Module]:
 def input_sources(network: nn.Module) -> dict[str, str]:
     """What each convolution or linear layer reads, where that is the network's input (`PIXELS`) or a `Normalize` of the
     network's input that nothing else reads (its name)."""
-    traced, found = module_calls(network), {}
+    traced, sources = module_calls(network), {}
     once = called_once(traced)
     for node, module in traced.items():
         source = node.args[0] if node.args else None
         if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(source, fx.Node) and str(node.target) in once:
             if is_input(source):
-                found[str(node.target)] = PIXELS
+                sources[str(node.target)] = PIXELS
             elif (
                 isinstance(traced.get(source), Normalize)
                 and str(source.target) in once
                 and len(source.users) == 1
                 and is_input(source.args[0])
             ):
-                found[str(node.target)] = str(source.target)
-    return found
+                sources[str(node.target)] = str(source.target)
+    return sources
 
 
 def batch_norms(network: nn.Module, observed: Calls | None = None) -> dict[str, str]:
@@ -64,7 +64,7 @@ def batch_norms(network: nn.Module, observed: Calls | None = None) -> dict[str, 
     """
     traced, alone = module_calls(network), rescalable_layers(network)
     once = called_once(traced)
-    found = {}
+    norms = {}
     for node, norm in traced.items():
         if type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d) and norm.running_var is not None and node.args:
             source = node.args[0]
@@ -74,8 +74,8 @@ def batch_norms(network: nn.Module, observed: Calls | None = None) -> dict[str, 
             same_axis = isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and vectors)
             plain = name in alone and not inspection.has_other_hooks(norm)
             if same_axis and plain and len(source.users) == 1 and {name, str(node.target)} <= once:
-                found[name] = str(node.target)
-    return found
+                norms[name] = str(node.target)
+    return norms
 
 
 def called_once(traced: Mapping[fx.Node, nn.Module]) -> set[str]:
@@ -120,8 +120,8 @@ def foldable(network: nn.Module) -> dict[str, str]:
 
 
 def padding(layer: nn.Module) -> tuple[int, ...]:
-    found = getattr(layer, "padding", (0,))
-    return (0,) if found == "valid" else (1,) if found == "same" else found
+    amounts = getattr(layer, "padding", (0,))
+    return (0,) if amounts == "valid" else (1,) if amounts == "same" else amounts
 
 
 def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:

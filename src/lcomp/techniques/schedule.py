@@ -55,29 +55,29 @@ class CandidateGate(pl.Callback):
     """
 
     end: int | None = None  # optimizer steps after which validation sees what is exported; None: from the first one on
-    over = said = False
-    asked: int | None = None  # the Trainer's own min_steps
+    over = warned = False
+    trainer_min_steps: int | None = None  # the Trainer's own min_steps
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         techniques = [callback for callback in callbacks if isinstance(callback, Scheduled) and callback.trains]
         warn_of_short([window for technique in techniques for window in technique.windows(trainer)], trainer)
         ready_from = max((technique.export_ready_from for technique in techniques), default=0.0)
-        self.end, self.said = None, False
+        self.end, self.warned = None, False
         if ready_from > 0:
             total = total_steps(trainer)
             self.end = first_step_after(ready_from, total) + 1
             self.over = trainer.global_step >= self.end
             loop = trainer.fit_loop.epoch_loop
-            self.asked, loop.min_steps = loop.min_steps, max(loop.min_steps or 0, min(self.end, total))
+            self.trainer_min_steps, loop.min_steps = loop.min_steps, max(loop.min_steps or 0, min(self.end, total))
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
         if self.end is None or self.over:
             return
         if trainer.global_step >= self.end:
             self.open_gate(trainer)
-        elif trainer.should_stop and not self.said:
-            self.said = True
+        elif trainer.should_stop and not self.warned:
+            self.warned = True
             log.warning(
                 "stopping early is held back to step %d, when the techniques' schedules have ended",
                 min(self.end, total_steps(trainer)),
@@ -88,13 +88,13 @@ class CandidateGate(pl.Callback):
             return
         if not self.over:
             self.open_gate(trainer)
-        trainer.fit_loop.epoch_loop.min_steps = self.asked
+        trainer.fit_loop.epoch_loop.min_steps = self.trainer_min_steps
         for checkpoint in monitoring_checkpoints(trainer):
             drop_early_checkpoints(checkpoint, trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         if self.end is not None:
-            trainer.fit_loop.epoch_loop.min_steps = self.asked
+            trainer.fit_loop.epoch_loop.min_steps = self.trainer_min_steps
 
     def open_gate(self, trainer: pl.Trainer) -> None:
         """Lets checkpoints and early stopping choose from here on."""

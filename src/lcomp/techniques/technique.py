@@ -202,13 +202,13 @@ def acted_on(
     reasons: dict[str, str] = {}
     for name, layer in candidates.items():
         if not inspection.stored_tensors(layer):
-            found: str | None = "a hook computes its weight (torch.nn.utils.prune, weight_norm); make that permanent"
+            obstacle: str | None = "a hook computes its weight (torch.nn.utils.prune, weight_norm); make that permanent"
         elif calls is not None and name not in calls.read:
-            found = "the network's forward does not use it"
+            obstacle = "the network's forward does not use it"
         else:
-            found = reason(name, layer)
-        if found:
-            reasons[name] = found
+            obstacle = reason(name, layer)
+        if obstacle:
+            reasons[name] = obstacle
     fit = {f"{name}.weight" for name in candidates if name not in reasons}
     while apart := {name: shared[name] for name in candidates if apart_from(fit, name, shared)}:
         for name, others in apart.items():

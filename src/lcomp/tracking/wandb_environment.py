@@ -67,9 +67,9 @@ def honoured(single: bool) -> dict[str, str]:
         single: whether by the W&B run of a single run.
     """
     names = [*OF_EACH, *((*OF_ONE_RUN, "WANDB_SWEEP_ID") if single else ())]
-    found = {name: value for name in names if (value := variable_value(name))}
-    meant = {"WANDB_MODE": mode, "WANDB_DIR": lambda: os.path.abspath(found["WANDB_DIR"])}
-    return {name: str(meant[name]()) if name in meant else value for name, value in found.items()}
+    values = {name: value for name in names if (value := variable_value(name))}
+    meant = {"WANDB_MODE": mode, "WANDB_DIR": lambda: os.path.abspath(values["WANDB_DIR"])}
+    return {name: str(meant[name]()) if name in meant else value for name, value in values.items()}
 
 
 @contextmanager

@@ -41,10 +41,10 @@ def fold(model: onnx.ModelProto, exactly: bool = False) -> bool:
     Returns:
         Whether there was such a convolution: of stride 1, even height and width before and after it.
     """
-    found = False
+    folded = False
     while candidate := IndexedGraph(model).first_candidate(exactly):
         rewrite(model.graph, candidate)
-        found = True
-    if found:
+        folded = True
+    if folded:
         onnx.checker.check_model(model, full_check=True)
-    return found
+    return folded

@@ -87,14 +87,14 @@ def layer_name(network: nn.Module, name: str | None, key: str) -> str:
 def capture_outputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """While it lasts, every forward pass of `network` leaves the outputs of the layers of those names in the
     dictionary; then no hook is left."""
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
-        return lambda layer, inputs, output: found.update({name: output})
+        return lambda layer, inputs, output: outputs.update({name: output})
 
     handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in dict.fromkeys(names)]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
@@ -109,11 +109,11 @@ def feature_shape(network: nn.Module, name: str, input_shape: Sequence[int], key
     """
     modes = {module: module.training for module in network.modules()}
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with capture_outputs(network, [name]) as found:
+    with capture_outputs(network, [name]) as outputs:
         network.eval()(torch.zeros(1, *input_shape, device=device))
     for module, mode in modes.items():
         module.training = mode
-    output = found.get(name)
+    output = outputs.get(name)
     if not isinstance(output, Tensor) or output.dim() not in (2, 4):
         seen = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise UserError(f"{key}={name}: gives {seen} for an image; name a layer that gives (1, C, H, W) or (1, C)")

@@ -53,13 +53,13 @@ class ChannelRemoval:
         Raises:
             UserError: some pass by themselves, but not together.
         """
-        found = self.removable_by_halves(groups, otherwise)
-        if len(found) < len(groups) and not self.are_removable(found):
+        passing = self.removable_by_halves(groups, otherwise)
+        if len(passing) < len(groups) and not self.are_removable(passing):
             raise UserError(
                 f"prune=filter: {type(self.network).__name__} mixes channels outside of its layers; name the layers "
                 "whose filters must stay in prune.exclude"
             )
-        return found
+        return passing
 
     def removable_by_halves(
         self, groups: Sequence[ChannelGroup], otherwise: Callable[[ChannelGroup], ChannelGroup | None]

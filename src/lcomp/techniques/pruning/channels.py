@@ -58,20 +58,20 @@ def find_groups(
         ):
             mixed.add(len(groups))
         groups.append(group)
-    found, whole = [], []
+    movable, whole = [], []
     for cluster in clusters(groups, shared):
         if not stay & set(cluster):
             joined = (
                 groups[cluster[0]] if len(cluster) == 1 else merge_groups([groups[index] for index in cluster], shared)
             )
             if not mixed & set(cluster):
-                found.append(joined)
+                movable.append(joined)
             else:
                 whole += joined.layers
     trial = ChannelRemoval(plain_copy(network, hooks=True), example)
-    borne = trial.removable(found, lambda group: retied_group(graph, bare, group, names, shared))
+    borne = trial.removable(movable, lambda group: retied_group(graph, bare, group, names, shared))
     left = {name for group in borne for name in group.layers}
-    return borne, whole + [name for group in found for name in group.layers if name not in left]
+    return borne, whole + [name for group in movable for name in group.layers if name not in left]
 
 
 def plain_copy(network: nn.Module, hooks: bool = False) -> nn.Module:

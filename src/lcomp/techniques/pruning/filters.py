@@ -192,13 +192,13 @@ class FilterPruning(Pruning):
         return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {asked / total:.3g} that were to be"
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
-        found: dict[str, float] = {}
+        sparsities: dict[str, float] = {}
         kept = [self.kept_channels(group) for group in self.groups or ()]
         for group, keeps in zip(self.groups or (), kept, strict=True):
-            found |= {
+            sparsities |= {
                 f"sparsity/{channel_slice.module}": 1 - float(keeps.float().mean()) for channel_slice in group.filters
             }
-        return {"sparsity": 1 - float(torch.cat(kept).float().mean())} | found if kept else {}
+        return {"sparsity": 1 - float(torch.cat(kept).float().mean())} | sparsities if kept else {}
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:

@@ -101,10 +101,10 @@ def clusters(groups: Sequence[ChannelGroup], shared: Shared) -> list[list[int]]:
         for spot, _ in channel_spots(group, shared)
         if spot[1] in shared
     ]
-    found: dict[int, list[int]] = defaultdict(list)
+    members: dict[int, list[int]] = defaultdict(list)
     for number, component in enumerate(connected_components(len(groups), links)):
-        found[component].append(number)
-    return list(found.values())
+        members[component].append(number)
+    return list(members.values())
 
 
 def merge_groups(groups: Sequence[ChannelGroup], shared: Shared) -> ChannelGroup:
@@ -134,14 +134,14 @@ def merge_groups(groups: Sequence[ChannelGroup], shared: Shared) -> ChannelGroup
 
 def merge_slices(slices: Iterable[ChannelSlice]) -> list[ChannelSlice]:
     """One place for each module and what is taken out of it, each position once."""
-    found: dict[Any, dict[int, int]] = defaultdict(dict)
+    by_module: dict[Any, dict[int, int]] = defaultdict(dict)
     for channel_slice in slices:
-        found[channel_slice.module, channel_slice.remove] |= dict(
+        by_module[channel_slice.module, channel_slice.remove] |= dict(
             zip(channel_slice.positions.tolist(), channel_slice.channels.tolist(), strict=True)
         )
     return [
         ChannelSlice(module, torch.tensor(list(channels)), torch.tensor(list(channels.values())), remove)
-        for (module, remove), channels in found.items()
+        for (module, remove), channels in by_module.items()
     ]
 
 

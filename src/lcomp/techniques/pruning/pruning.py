@@ -108,18 +108,18 @@ class Pruning(Technique):
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
-        found, left_alone = self.acted_on(network)
+        selected, left_alone = self.acted_on(network)
         warn_of_others(network, "prune", left_alone)
         masks: dict[int, Mask] = {}
-        for layer in found.values():
+        for layer in selected.values():
             self.register_mask(layer, masks)
-        self.rank_layers(found)
+        self.rank_layers(selected)
 
-    def rank_layers(self, found: Mapping[str, Layer]) -> None:
+    def rank_layers(self, selected: Mapping[str, Layer]) -> None:
         """Ranks these layers from now on; those that share a weight have one mask, and count once."""
-        once = {id(self.mask_of(layer)): name for name, layer in reversed(list(found.items()))}
-        names = [name for name in found if once[id(self.mask_of(found[name]))] == name]
-        self.ranked = self.masked = [found[name] for name in names]
+        once = {id(self.mask_of(layer)): name for name, layer in reversed(list(selected.items()))}
+        names = [name for name in selected if once[id(self.mask_of(selected[name]))] == name]
+        self.ranked = self.masked = [selected[name] for name in names]
         self.own_sparsities = [self.own_sparsity(name) for name in names]
 
     def observe_network(self, network: nn.Module) -> None:
@@ -154,9 +154,9 @@ class Pruning(Technique):
         if not isinstance(self.criterion, GradientCriterion):
             return
         for layer in self.masked:
-            found = gradient(layer, trainer, optimizer)
-            if found is not None:
-                self.criterion.observe(self.mask_of(layer).statistic, original_weight(layer).detach(), found)
+            grad = gradient(layer, trainer, optimizer)
+            if grad is not None:
+                self.criterion.observe(self.mask_of(layer).statistic, original_weight(layer).detach(), grad)
         self.update_masks(trainer)
 
     def update_interval(self, trainer: pl.Trainer) -> int:
@@ -232,8 +232,8 @@ class Pruning(Technique):
         return self.criterion(weight)
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
-        found = {name: parametrization(layer, Mask) for name, layer in layers(network, self.exclude)}
-        masks = {name: mask.mask for name, mask in found.items() if mask is not None}
+        layer_masks = {name: parametrization(layer, Mask) for name, layer in layers(network, self.exclude)}
+        masks = {name: mask.mask for name, mask in layer_masks.items() if mask is not None}
         once = {id(mask): mask for mask in masks.values()}.values()
         kept, weights = sum(int(m.sum()) for m in once), sum(m.numel() for m in once)
         return {"sparsity": 1 - kept / weights} | {

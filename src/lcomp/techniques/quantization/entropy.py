@@ -108,9 +108,9 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
 
 def priced_weights(network: nn.Module) -> dict[int, tuple[Tensor, PricedWeight]]:
     """Each weight that has a price, as its quantizer is given it; one that layers share once."""
-    found = {}
+    priced = {}
     for _, layer in layers(network):
         quantizer = parametrization(layer, PricedWeight)
-        if quantizer is not None and id(quantizer) not in found:
-            found[id(quantizer)] = weight_before(layer, PricedWeight), quantizer
-    return found
+        if quantizer is not None and id(quantizer) not in priced:
+            priced[id(quantizer)] = weight_before(layer, PricedWeight), quantizer
+    return priced

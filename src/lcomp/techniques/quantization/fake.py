@@ -68,7 +68,7 @@ class WeightQuantizer(Parametrization):
         scale, threshold = self.grid.scale(rows)
         if self.range == "mse":
             scale = least_error(rows, scale, threshold, self.grid)
-        scale, threshold = (found.expand(len(weight)).view_as(self.scale) for found in (scale, threshold))
+        scale, threshold = (per_channel.expand(len(weight)).view_as(self.scale) for per_channel in (scale, threshold))
         fallback = scale.max() if scale.any() else torch.ones(()) / self.largest
         self.scale.copy_(torch.where(scale > 0, scale, fallback))
         self.threshold.copy_(threshold)

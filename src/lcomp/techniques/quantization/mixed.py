@@ -124,18 +124,18 @@ class MixedPrecision(QuantizationAwareTraining):
 
     def quantized_layers(self, network: nn.Module) -> list[tuple[str, Layer, Any]]:
         """Name, layer and quantizer of each layer that is quantized."""
-        found = [
+        quantized = [
             (name, layer, parametrization(layer, WeightQuantizer)) for name, layer in layers(network, self.exclude)
         ]
-        return [part for part in found if part[2] is not None]
+        return [part for part in quantized if part[2] is not None]
 
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         for _, layer, quantizer in self.quantized_layers(network_of(pl_module)):
-            found = gradient(layer, trainer, optimizer)
-            if found is not None and not quantizer.enabled:
+            grad = gradient(layer, trainer, optimizer)
+            if grad is not None and not quantizer.enabled:
                 quantizer.steps.add_(1)
-                quantizer.squares.lerp_(found.square(), 1 / float(quantizer.steps))
+                quantizer.squares.lerp_(grad.square(), 1 / float(quantizer.steps))
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

@@ -92,15 +92,15 @@ class QuantizationAwareTraining(Quantization):
         self.observe(network_of(pl_module), False)
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
-        found: dict[str, float] = {}
+        ranges: dict[str, float] = {}
         for name, module in network.named_modules():
             if isinstance(module, ActivationQuantizer):
                 prefix = f"range/{name.removesuffix('.input_quantizer')}"
-                found |= {f"{prefix}.low": float(module.low), f"{prefix}.high": float(module.high)}
+                ranges |= {f"{prefix}.low": float(module.low), f"{prefix}.high": float(module.high)}
             elif isinstance(module, WeightQuantizer):
                 layer = name.partition(".parametrizations")[0]
-                found[f"range/{layer}.weight"] = float(module.scale.max()) * module.largest
-        return found
+                ranges[f"range/{layer}.weight"] = float(module.scale.max()) * module.largest
+        return ranges
 
     @staticmethod
     def observe(network: Any, observing: bool) -> None:

@@ -99,11 +99,11 @@ class Quantization(Technique):
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
-        found, left_alone = self.acted_on(network)
+        selected, left_alone = self.acted_on(network)
         warn_of_others(network, "quant", left_alone)
         sources, foldable = layer_graph.input_sources(network), layer_graph.foldable(network)
         quantizers: dict[int, WeightQuantizer] = {}  # one for each weight, which layers may share
-        for name, layer in found.items():
+        for name, layer in selected.items():
             if parametrization(layer, WeightQuantizer) is not None:
                 continue
             [*_, last] = inspection.stored_tensors(layer)

@@ -58,9 +58,9 @@ class Codebook(Parametrization):
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
         """Finds the values of `weight`'s non-zero elements, and puts each at the nearest one."""
-        found = weight[weight != 0].double().cpu()
-        if len(found):
-            values = k_means(found, len(self.values))
+        nonzero = weight[weight != 0].double().cpu()
+        if len(nonzero):
+            values = k_means(nonzero, len(self.values))
             self.values.copy_(values)
             nearest = torch.bucketize(weight.double().cpu().contiguous(), decision_thresholds(values)) + 1
             self.indices.copy_(torch.where(weight.cpu() == 0, 0, nearest))
@@ -121,10 +121,10 @@ class WeightSharing(Technique):
 
     def prepare(self, network: nn.Module) -> None:
         self.check(network)
-        found, left_alone = self.acted_on(network)
+        selected, left_alone = self.acted_on(network)
         warn_of_others(network, "quant", left_alone)
         codebooks: dict[int, Codebook] = {}  # one for each weight, which layers may share
-        for name, layer in found.items():
+        for name, layer in selected.items():
             if parametrization(layer, Codebook) is None:
                 [*_, last] = inspection.stored_tensors(layer)
                 if id(last) not in codebooks:
