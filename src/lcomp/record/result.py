@@ -101,10 +101,10 @@ class Result:
         """Writes `result.json` into `folder`; figures that are not finite become null."""
         path = folder / FILE_NAME
         self.hidden = hidden_digest(self.overrides) or self.hidden
-        kept = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
+        fields = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
         if self.status != "ok":
-            kept = schema.valid_fields(finite_or_none(kept), asdict(Result()))
-        write_atomically(path, with_checksum(finite_or_none(redacted(kept))))
+            fields = schema.valid_fields(finite_or_none(fields), asdict(Result()))
+        write_atomically(path, with_checksum(finite_or_none(redacted(fields))))
         return path
 
 
@@ -137,9 +137,9 @@ def read_verified(path: Path) -> Result:
     if wrong:
         raise Damaged(f"{wrong[0]} is not of the schema")
     result = Result(**content)
-    for name, seen in result.files.items():
+    for name, expected in result.files.items():
         file = path.parent / name
-        if Path(name).name != name or file.is_symlink() or not file.is_file() or sha256(file) != seen:
+        if Path(name).name != name or file.is_symlink() or not file.is_file() or sha256(file) != expected:
             raise Damaged(f"its {name} is not what was written")
     return result
 

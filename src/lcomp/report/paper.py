@@ -66,11 +66,11 @@ def paper_tables(experiments: Mapping[str, Sequence[PaperRun]]) -> list[TextTabl
 
 def machine_table(results: Sequence[Result]) -> TextTable:
     """Table I: where the figures were measured."""
-    seen = sorted({str(result.environment.get("cpu")) for result in results})
+    processors = sorted({str(result.environment.get("cpu")) for result in results})
     versions = results[0].environment.get("versions", {})
     data = sorted({result.dataset["name"] for result in results})
     rows = [
-        ["processor", ", ".join(seen)],
+        ["processor", ", ".join(processors)],
         ["threads", ", ".join(sorted({str(result.environment.get("threads")) for result in results}))],
         *([name, str(versions.get(name, ""))] for name in ("python", "torch", "onnxruntime", "lcomp")),
         ["lcomp at", ", ".join(sorted({str(result.environment.get("git_sha"))[:10] for result in results}))],
@@ -127,8 +127,8 @@ def difference_table(experiments: Mapping[str, Sequence[PaperRun]], pairs: Seque
         seeds = sorted(left.keys() & right.keys())
         if not seeds:
             continue
-        seen = difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
-        rows.append([f"{labels[first]} - {labels[second]}", str(len(seeds)), *seen.cells])
+        paired = difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
+        rows.append([f"{labels[first]} - {labels[second]}", str(len(seeds)), *paired.cells])
     note = "Points of test accuracy; a paired bootstrap over test images of the mean over the seeds that both have."
     return TextTable("Differences", ("one - other", "n", "points", "95 % interval", "verdict"), rows, [note])
 
@@ -162,13 +162,13 @@ def runs_by_experiment(folder: Path) -> dict[str, list[PaperRun]]:
         result = read_record(path)
         if result is None or result.status != "ok" or not result.name:
             continue
-        kept = predictions.read_predictions(path.parent)
-        if kept is not None:
+        predicted = predictions.read_predictions(path.parent)
+        if predicted is not None:
             perturbations = [o.partition("=")[2] for o in result.overrides if o.startswith("perturb=")]
             trained_on = perturbations[0] if perturbations else "none"  # besides what the experiment itself perturbs
             name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
             base = predictions.read_predictions(ReportRun(path.parent, result, name, folder).baseline_folder)
-            by_seed[name, result.seed] = PaperRun(result, kept.correct, kept.paired_with(base))
+            by_seed[name, result.seed] = PaperRun(result, predicted.correct, predicted.paired_with(base))
     names = sorted({name for name, _ in by_seed})
     return {
         name: [run for (experiment, _), run in sorted(by_seed.items(), key=lambda item: item[0]) if experiment == name]

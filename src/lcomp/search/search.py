@@ -225,8 +225,8 @@ def report_best(
     best = studies.pareto_front(study)
     several = len(settings.objective) > 1
     if not best:
-        kept = " that keeps the constraint" if settings.constraint else ""
-        print(f"No trial of {len(trials)} came to a result{kept}.")
+        condition = " that keeps the constraint" if settings.constraint else ""
+        print(f"No trial of {len(trials)} came to a result{condition}.")
     else:
         table = pareto_table if several else best_table
         rendered = table(settings, best, folder, sweep)
@@ -288,8 +288,8 @@ def pareto_table(
 
 def best_table(settings: Settings, best: list[FrozenTrial], folder: Path, sweep: str | None = None) -> Table:
     """The best trial."""
-    kept = "".join(f", {metric} {value} kept" for metric, value in settings.constraint.items())
-    return pareto_table(settings, best[:1], folder, sweep, f"Best {settings.objective[0]}{kept}")
+    constraints = "".join(f", {metric} {value} kept" for metric, value in settings.constraint.items())
+    return pareto_table(settings, best[:1], folder, sweep, f"Best {settings.objective[0]}{constraints}")
 
 
 def formatted(metric: str, value: float | None) -> str:

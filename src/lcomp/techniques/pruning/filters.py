@@ -132,10 +132,10 @@ class FilterPruning(Pruning):
 
     def own_sparsity_of(self, group: ChannelGroup) -> float | None:
         """The sparsity that was asked for the group's layers alone, if one was."""
-        asked = {channel_slice.module: self.own_sparsity(channel_slice.module) for channel_slice in group.filters}
-        values = {value for value in asked.values() if value is not None}
+        sparsities = {channel_slice.module: self.own_sparsity(channel_slice.module) for channel_slice in group.filters}
+        values = {value for value in sparsities.values() if value is not None}
         if len(values) > 1:
-            raise UserError(f"prune.sparsities: {', '.join(asked)} go together; give them one value, not {values}")
+            raise UserError(f"prune.sparsities: {', '.join(sparsities)} go together; give them one value, not {values}")
         return next(iter(values), None)
 
     def prune_group(self, group: Sequence[ChannelGroup], sparsity: float) -> None:  # type: ignore[override]
@@ -174,7 +174,7 @@ class FilterPruning(Pruning):
 
     def unfinished(self, network: nn.Module) -> str:
         groups = self.groups or ()  # of a checkpoint that was loaded, known when it is cut
-        asked = (
+        target = (
             sum(
                 min(self.sparsity if own_sparsity is None else own_sparsity, 1 - 1 / channel_group.size)
                 * channel_group.size
@@ -187,9 +187,9 @@ class FilterPruning(Pruning):
             sum(int((~self.kept_channels(channel_group)).sum()) for channel_group in groups),
             sum(channel_group.size for channel_group in groups),
         )
-        if gone >= asked - len(groups) / 2:
+        if gone >= target - len(groups) / 2:
             return ""
-        return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {asked / total:.3g} that were to be"
+        return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {target / total:.3g} that were to be"
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         sparsities: dict[str, float] = {}
@@ -217,10 +217,10 @@ class FilterPruning(Pruning):
         network = super().finalize(network)
         try:
             self.remove(network, kept, masks)
-            seen = predict_logits(network, self.example)
+            actual = predict_logits(network, self.example)
         except Exception as error:  # whatever torch-pruning or a user's forward raises when filters are missing
             raise self.error(network, f"fails without its filters ({first_line(error)})") from error
-        if not same_logits(expected, seen):
+        if not same_logits(expected, actual):
             raise self.error(network, "computes something else without its filters than with them zeroed")
         return network
 

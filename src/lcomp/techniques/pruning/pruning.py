@@ -247,11 +247,11 @@ class Pruning(Technique):
             for name, layer in layers(network, self.exclude)
             if (mask := parametrization(layer, Mask)) and id(mask) in ranked
         }
-        asked = sum(self.target_count(name, mask) for name, mask in masks.items())
+        target = sum(self.target_count(name, mask) for name, mask in masks.items())
         gone, total = sum(int((~mask).sum()) for mask in masks.values()), sum(mask.numel() for mask in masks.values())
-        if gone >= asked - len(masks) / 2:  # each layer may be rounded by itself
+        if gone >= target - len(masks) / 2:  # each layer may be rounded by itself
             return ""
-        return f"prune.sparsity: {gone / total:.3g} of the weights are zero, of {asked / total:.3g} that were to be"
+        return f"prune.sparsity: {gone / total:.3g} of the weights are zero, of {target / total:.3g} that were to be"
 
     def target_count(self, name: str, mask: Tensor) -> float:
         """How many weights of the layer of that name are to be zero in the end; on average, where ranked together."""
