@@ -268,14 +268,14 @@ def test_an_adopted_run_with_a_secret_is_known_by_it_and_does_not_tell_it(tmp_pa
         result.write(tmp_path / secret / "0")
         known = worker.settings.open_study()
         if of_the_search:
-            asked.adopt(worker, known)
+            study_settings.add_finished_runs(worker, known)
             [trial] = known.trials
             assert trial.user_attrs["hidden"] and "s3cr3t" not in str(trial.user_attrs)
-            asked.adopt(worker, known)
+            study_settings.add_finished_runs(worker, known)
             assert len(known.trials) == 1
         else:
             with pytest.raises(UserError, match="is no point of this search"):
-                asked.adopt(worker, known)
+                study_settings.add_finished_runs(worker, known)
 
 
 def test_what_a_folder_says_of_its_command_is_not_resolved(tmp_path, monkeypatch):
@@ -385,14 +385,14 @@ def test_a_key_that_the_command_fixes_leaves_its_family_searched_and_is_said(cap
         [],
     )
     parser, ready = OverridesParser.create(), ["kd=choice(none,logit)", "kd.temperature=interval(1,10)"]
-    assert given.fixed_of(ready, ["kd.temperature=3"], parser) == ["kd.temperature=3"]
+    assert command_line.fixed_overrides(ready, ["kd.temperature=3"], parser) == ["kd.temperature=3"]
     assert "not searched, since the command fixes it: kd.temperature=3" in capsys.readouterr().err
     overrides = [*ready, "kd.temperature=3"]
-    space = given.with_families(Space(overrides, parser), overrides, parser)
+    space = command_line.with_families(Space(overrides, parser), overrides, parser)
     assert [point for point, _ in space.points(9)] == [["kd=none"], ["kd=logit", "kd.temperature=3"]]
     assert capsys.readouterr().err == ""
     overrides = ["quant.bits=2,4", "kd.temperature=3"]
-    space = given.with_families(Space(overrides, parser), overrides, parser)
+    space = command_line.with_families(Space(overrides, parser), overrides, parser)
     assert space.keys["kd"] == "logit" and space.keys["quant"] == "qat"
     assert "chooses kd=logit" in capsys.readouterr().err
 

@@ -94,7 +94,7 @@ class GridSweeper(BasicSweeper):
 def points_by_key(overrides: list[Override]) -> dict[tuple[str, ...], list[str]]:
     """The points of a grid, each once, by what makes it the point it is."""
     [points] = BasicSweeper.split_arguments(overrides, None)
-    seen: dict[tuple[str, ...], list[str]] = {}
+    by_point: dict[tuple[str, ...], list[str]] = {}
     for point in points:
         active = without_inactive(point)
         seen.setdefault(canonical_point(active), active)
@@ -110,7 +110,7 @@ def swept_values(points: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:
             if override.startswith(DIGEST):
                 name, value = "hidden values", override
             values.setdefault(name, {})[value] = None
-    return {name: list(seen) for name, seen in values.items()}
+    return {name: list(options) for name, options in values.items()}
 
 
 def check_count(name: str, value: Any, least: int) -> None:

@@ -99,13 +99,13 @@ def split_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str], li
             f"{unknown[0]}: no such flag; a setting is written without dashes before it: {example}"
             f"{suggestion(unknown[0].partition('=')[0], parser.names)}"
         )
-    flags, left = [], list(asked.overrides)
+    flags, left = [], list(options.overrides)
     for argument in plain:
         if argument in left:
             left.remove(argument)
         else:
             flags.append(argument)
-    return asked, flags, asked.overrides
+    return options, flags, options.overrides
 
 
 def normalized_flags(arguments: list[str], parser: Flags) -> list[str]:
@@ -128,7 +128,7 @@ def normalized_flags(arguments: list[str], parser: Flags) -> list[str]:
 def search_flags(asked: argparse.Namespace) -> list[str]:
     """Of the flags of a command line, those by which it finds its configuration."""
     names = ("config_path", "config_dir", "config_name")
-    given = [(f"--{name.replace('_', '-')}", getattr(asked, name)) for name in names]
+    given = [(f"--{name.replace('_', '-')}", getattr(options, name)) for name in names]
     return [word for flag, value in given if value is not None for word in (flag, value)]
 
 

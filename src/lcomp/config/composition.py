@@ -179,11 +179,11 @@ def pass_perturb_to_data(cfg: DictConfig) -> None:
     Raises:
         UserError: their class does not take them.
     """
-    asked = [key for key in ("perturb", "baseline.perturb") if OmegaConf.select(cfg, key)]
-    if not asked or "_target_" not in cfg.data or "perturb" in cfg.data:
+    keys = [key for key in ("perturb", "baseline.perturb") if OmegaConf.select(cfg, key)]
+    if not keys or "_target_" not in cfg.data or "perturb" in cfg.data:
         return
     if "perturb" not in names_of(find(cfg.data._target_, "data._target_")):
-        names = ",".join(OmegaConf.select(cfg, asked[0]))
+        names = ",".join(OmegaConf.select(cfg, keys[0]))
         raise UserError(
             f"{asked[0]}={names}: {cfg.data._target_} takes no `perturb`: its training images would stay as they are; "
             "leave it out, or give the class an argument `perturb` (name to settings: lcomp.data.augmentation.make_augmentations)"

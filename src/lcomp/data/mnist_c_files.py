@@ -65,8 +65,8 @@ def map_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> ND
     try:
         array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
-        seen = "no such file" if isinstance(error, FileNotFoundError) else "not a readable .npy file"
-        raise UserError(f"{path}: {seen}; {allowed}. {mend}") from error
+        problem = "no such file" if isinstance(error, FileNotFoundError) else "not a readable .npy file"
+        raise UserError(f"{path}: {problem}; {allowed}. {mend}") from error
     if array.dtype != dtype or array.shape != shape:
         raise UserError(f"{path}: {array.dtype} {array.shape}; {allowed}. {mend}")
     return array

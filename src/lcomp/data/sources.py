@@ -91,15 +91,15 @@ def mnist(raw: Path) -> Digits:
     """
     for name, expected in SHA256.items():
         try:
-            seen = hashlib.sha256((raw / name).read_bytes()).hexdigest()
+            digest = hashlib.sha256((raw / name).read_bytes()).hexdigest()
         except OSError as error:
             raise UserError(
                 f"{raw / name}: cannot be read ({error.strerror}); expected SHA-256 {expected}, seen none. "
                 "Restore the file, or point data.root elsewhere."
             ) from error
-        if seen != expected:
+        if digest != expected:
             raise UserError(
-                f"{raw / name}: SHA-256 is {seen}, expected {expected}: the file is truncated or altered. "
+                f"{raw / name}: SHA-256 is {digest}, expected {expected}: the file is truncated or altered. "
                 "Delete it and fetch it again, or point data.root elsewhere."
             )
 

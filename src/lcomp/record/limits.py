@@ -49,5 +49,5 @@ def check(what: str, asked: float, limit: float, unit: str = "bytes", factor: fl
     most = limit * (user_factor() if factor is None else factor)
     if asked > most:
         raise Refused(
-            f"{what} asks for {asked:,.0f} {unit}, where {most:,.0f} is the limit; {VARIABLE}=N allows N times as much"
+            f"{what} asks for {amount:,.0f} {unit}, where {most:,.0f} is the limit; {VARIABLE}=N allows N times as much"
         )

@@ -88,8 +88,8 @@ def read_predictions(folder: Path) -> Predictions | None:
     except (OSError, Refused):
         return None
     none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.uint8)  # in a file of before pixels were kept
-    pictures = kept.get("mistakes", none[0]), kept.get("pixels", none[1])
-    if not {"predictions", "labels"} <= kept.keys():
+    pictures = arrays.get("mistakes", none[0]), arrays.get("pixels", none[1])
+    if not {"predictions", "labels"} <= arrays.keys():
         return None
     predictions = Predictions(kept["predictions"], kept["labels"], *pictures)
     return predictions if predictions.is_consistent else None

@@ -150,7 +150,7 @@ def read_verified(path: Path) -> Result:
     result = Result(**content)
     for name, seen in result.files.items():
         file = path.parent / name
-        if Path(name).name != name or file.is_symlink() or not file.is_file() or sha256(file) != seen:
+        if Path(name).name != name or file.is_symlink() or not file.is_file() or sha256(file) != expected:
             raise Damaged(f"its {name} is not what was written")
     return result
 

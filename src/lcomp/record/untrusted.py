@@ -148,10 +148,10 @@ def check_checkpoint(path: Path) -> None:
         if not zipfile.is_zipfile(file):  # as torch saved them before 1.6: read from the file as it is
             return
         with zipfile.ZipFile(file) as archive:
-            asked = sum(entry.file_size for entry in archive.infolist())
-        if asked > length:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > length:
             raise Refused(
-                f"{path}: unpacks to {asked:,} bytes, and has {length:,}; torch saves what it saves uncompressed"
+                f"{path}: unpacks to {unpacked:,} bytes, and has {length:,}; torch saves what it saves uncompressed"
             )
 
 

@@ -67,11 +67,11 @@ def paper_tables(experiments: Mapping[str, Sequence[PaperRun]]) -> list[TextTabl
 
 def machine_table(results: Sequence[Result]) -> TextTable:
     """Table I: where the figures were measured."""
-    seen = sorted({str(result.environment.get("cpu")) for result in results})
+    processors = sorted({str(result.environment.get("cpu")) for result in results})
     versions = results[0].environment.get("versions", {})
     data = sorted({result.dataset["name"] for result in results})
     rows = [
-        ["processor", ", ".join(seen)],
+        ["processor", ", ".join(processors)],
         ["threads", ", ".join(sorted({str(result.environment.get("threads")) for result in results}))],
         *([name, str(versions.get(name, ""))] for name in ("python", "torch", "onnxruntime", "lcomp")),
         ["lcomp at", ", ".join(sorted({str(result.environment.get("git_sha"))[:10] for result in results}))],

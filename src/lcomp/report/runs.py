@@ -72,8 +72,8 @@ class ReportRun:
     @cached_property
     def point(self) -> tuple[str, ...]:
         """What runs that differ in their seed alone have in common."""
-        asked = tuple(o for o in self.result.point if not o.startswith("seed="))
-        return (str(self.result.dataset.get("sha256")), str(self.result.name), *asked)
+        overrides = tuple(o for o in self.result.point if not o.startswith("seed="))
+        return (str(self.result.dataset.get("sha256")), str(self.result.name), *overrides)
 
     @property
     def baseline_sha256(self) -> str | None:
@@ -272,13 +272,13 @@ def numeric_param(run: ReportRun, name: str) -> float | None:
 
 def numeric_params(runs: Iterable[ReportRun]) -> list[str]:
     """The technique parameters that are numbers and differ among finished runs, those that people ask for first."""
-    seen: dict[str, set[float]] = {}
+    by_name: dict[str, set[float]] = {}
     for run in (run for run in runs if run.is_ok):
         for name in run.result.params:
             if (number := numeric_param(run, name)) is not None:
                 seen.setdefault(name, set()).add(number)
     first = ("prune.sparsity", "quant.bits", "kd.temperature")
-    varied = [name for name, values in seen.items() if len(values) > 1]
+    varied = [name for name, values in by_name.items() if len(values) > 1]
     return sorted(varied, key=lambda name: (first.index(name) if name in first else len(first), name))
 
 

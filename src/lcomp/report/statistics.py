@@ -46,7 +46,7 @@ def difference(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.b
     Images with the same outcome are alike, so a resample is a draw of how many there are of each outcome.
 
     Args:
-        one, other: for each seed, whether each test image (N,) was classified rightly; the same seeds and images.
+        first, second: for each seed, whether each test image (N,) was classified rightly; the same seeds and images.
     """
     paired = np.mean([a.astype(float) - b for a, b in zip(first, second, strict=True)], axis=0)
     outcomes, counts = np.unique(paired, return_counts=True)

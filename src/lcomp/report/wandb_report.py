@@ -138,10 +138,10 @@ def check_synced(runs: Sequence[ReportRun]) -> None:
     """Raises UserError, with the command that mends it, where W&B has not got a run."""
     waiting, missing = [], []
     for run in runs:
-        kept = list(run.folder.glob(f"{FOLDER}/*run-*/*.wandb"))
-        if not kept:
+        wandb_files = list(run.folder.glob(f"{FOLDER}/*run-*/*.wandb"))
+        if not wandb_files:
             missing.append(run)
-        elif any("offline-run" in str(path) and not path.with_suffix(".wandb.synced").exists() for path in kept):
+        elif any("offline-run" in str(path) and not path.with_suffix(".wandb.synced").exists() for path in wandb_files):
             waiting.append(run)
     if waiting:
         folders = sorted({run.folder.parent for run in waiting})

@@ -54,10 +54,10 @@ def histogram(before: Weights, after: Weights) -> dict[str, list[float]]:
 
 def mask(weight: NDArray[np.float32]) -> str:
     """A picture of which weights are not zero, a row per output, as a data URI: dark is kept, light is zero."""
-    kept = (weight.reshape(len(weight), -1) != 0).astype(np.uint8)
-    rows, columns = kept.shape
+    nonzero = (weight.reshape(len(weight), -1) != 0).astype(np.uint8)
+    rows, columns = nonzero.shape
     folds = -(-columns // WIDEST)
-    padded = np.pad(kept, ((0, 0), (0, folds * -(-columns // folds) - columns)))
+    padded = np.pad(nonzero, ((0, 0), (0, folds * -(-columns // folds) - columns)))
     picture = padded.reshape(rows, folds, -1).transpose(1, 0, 2).reshape(rows * folds, -1)
     return data_uri(Image.fromarray(np.where(picture > 0, 30, 225).astype(np.uint8)).convert("P"))
 

@@ -229,8 +229,8 @@ def report_best(
     best = studies.pareto_front(study)
     several = len(settings.objective) > 1
     if not best:
-        kept = " that keeps the constraint" if settings.constraint else ""
-        print(f"No trial of {len(trials)} came to a result{kept}.")
+        condition = " that keeps the constraint" if settings.constraint else ""
+        print(f"No trial of {len(trials)} came to a result{condition}.")
     else:
         table = pareto_table if several else best_table
         rendered = table(settings, best, folder, sweep)

@@ -138,10 +138,10 @@ class Space:
         points: dict[tuple[str, ...], tuple[list[str], dict[str, Any]]] = {}
         for combination in itertools.product(*choices):
             given: dict[str, Any] = dict(combination)
-            asked: dict[str, Any] = {}
+            suggestions: dict[str, Any] = {}
 
-            def suggested(name: str, _: BaseDistribution, given: Any = given, asked: Any = asked) -> Any:
-                asked[name] = given[name]
+            def suggested(name: str, _: BaseDistribution, given: Any = given, suggestions: Any = suggestions) -> Any:
+                suggestions[name] = given[name]
                 return given[name]
 
             point = self.point(suggested)

@@ -121,15 +121,15 @@ def sensitivity(
 @contextmanager
 def changed(group: Sequence[Layer], change: Change) -> Iterator[None]:
     """Within it, the layers' weights are what `change` makes of them."""
-    kept = [layer.weight.detach().clone() for layer in group]
+    originals = [layer.weight.detach().clone() for layer in group]
     try:
         with torch.no_grad():
-            for layer, weight in zip(group, kept, strict=True):
+            for layer, weight in zip(group, originals, strict=True):
                 layer.weight.copy_(change(weight))
         yield
     finally:
         with torch.no_grad():
-            for layer, weight in zip(group, kept, strict=True):
+            for layer, weight in zip(group, originals, strict=True):
                 layer.weight.copy_(weight)
 
 

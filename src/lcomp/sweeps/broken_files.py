@@ -51,7 +51,7 @@ def read_overrides(path: Path) -> list[str]:
     except (OSError, Refused) as error:
         log.warning("%s: it is not known what was asked for (%s)", path, error)
         return []
-    named = [str(override).replace("\\:", ":") for override in asked] if isinstance(asked, list) else []
+    named = [str(override).replace("\\:", ":") for override in content] if isinstance(content, list) else []
     return named if schema.RULES["overrides"].allows(named) else []
 
 
@@ -67,7 +67,7 @@ def set_aside_records(folder: Path) -> None:
 def set_aside(path: Path, why: Exception) -> None:
     """Renames a file that nothing can be done with, and says so."""
     number = 0
-    while (kept := path.with_name(f"{path.name}.broken-{number}")).exists():
+    while (renamed := path.with_name(f"{path.name}.broken-{number}")).exists():
         number += 1
-    path.rename(kept)
-    log.warning("%s: cannot be read (%s); set aside as %s", path, " ".join(str(why).split())[:120], kept.name)
+    path.rename(renamed)
+    log.warning("%s: cannot be read (%s); set aside as %s", path, " ".join(str(why).split())[:120], renamed.name)

@@ -24,9 +24,9 @@ def check_composition(cfg: DictConfig) -> None:
     Args:
         cfg: the sweep's configuration, Hydra's part included.
     """
-    asked: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
-    hydras = list(asked["hydra"])
-    parsed = OverridesParser.create(config_loader=config_loader()).parse_overrides(list(asked["task"]))
+    overrides: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
+    hydras = list(overrides["hydra"])
+    parsed = OverridesParser.create(config_loader=config_loader()).parse_overrides(list(overrides["task"]))
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
     content: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
     run_config.check_keys(

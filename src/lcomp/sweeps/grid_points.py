@@ -10,13 +10,13 @@ from lcomp.config.run_config import CHOSEN, FAMILIES
 def representative_points(points: Iterable[Sequence[str]]) -> list[Sequence[str]]:
     """Points in which each override stands beside each choice that it is swept with: a key is one of a single group, so
     if these can be composed, all can."""
-    seen: set[tuple[str, str]] = set()
+    covered: set[tuple[str, str]] = set()
     chosen = []
     for point in points:
         choices = [override for override in point if is_choice(override)] or [""]
         pairs = {(choice, override) for choice in choices for override in point}
-        if not pairs <= seen or not point:
-            seen |= pairs
+        if not pairs <= covered or not point:
+            covered |= pairs
             chosen.append(point)
     return chosen
 

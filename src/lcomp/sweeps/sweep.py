@@ -108,8 +108,8 @@ def prepare(folder: Path, arguments: Sequence[str], resume: bool, plan: Any, fil
         if isinstance(before.get("files"), dict):
             configuration_files.check_unchanged(folder, before["files"], files)
     else:
-        kept = redacted({"arguments": list(arguments), "plan": plan}) | {"files": files, "id": uuid.uuid4().hex[:12]}
-        write_atomically(manifest, json.dumps(kept, indent=2).encode())
+        content = redacted({"arguments": list(arguments), "plan": plan}) | {"files": files, "id": uuid.uuid4().hex[:12]}
+        write_atomically(manifest, json.dumps(content, indent=2).encode())
     if resume:
         broken_files.set_aside_records(folder)
         close_interrupted(folder)

@@ -178,9 +178,9 @@ def outputs_agree(layer: Layer, compare: Callable[[Layer, Tensor], tuple[Tensor,
             expected, seen = compare(duplicate, probe_input(duplicate, drawn))
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):  # whatever its forward raises
             return False
-    if not isinstance(seen, Tensor) or seen.shape != expected.shape:
+    if not isinstance(actual, Tensor) or actual.shape != expected.shape:
         return False
-    return bool((expected - seen).abs().max() <= TOLERANCE * expected.abs().max())
+    return bool((expected - actual).abs().max() <= TOLERANCE * expected.abs().max())
 
 
 def response_beyond_zeros(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:

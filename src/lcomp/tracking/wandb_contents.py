@@ -82,7 +82,7 @@ def log_pictures(run: Any, folder: Path) -> None:
     names = [str(number) for number in range(1 + int(max(labels.max(), predicted.max())))]
     matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predicted.tolist(), class_names=names)
     run.log({"confusion_matrix": matrix})
-    wrong, pixels = kept.mistakes[: predictions.MISTAKES], kept.pixels[: predictions.MISTAKES]
+    wrong, pixels = own_predictions.mistakes[: predictions.MISTAKES], own_predictions.pixels[: predictions.MISTAKES]
     if len(wrong):
         shown = pixels if pixels.shape[1] in (1, 3) else pixels[:, :1]
         captions = [f"{labels[index]} read as {predicted[index]}" for index in wrong]

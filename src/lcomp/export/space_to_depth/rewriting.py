@@ -29,7 +29,9 @@ def rewrite(graph: Any, candidate: FoldCandidate) -> None:
     for node, slot in candidate.per_channel:
         if arrays[node.input[slot]].ndim:
             give(node, slot, np.tile(arrays[node.input[slot]], GROUPS))
-    kept = [attribute for attribute in convolution.attribute if attribute.name not in ("kernel_shape", "pads")]
+    other_attributes = [
+        attribute for attribute in convolution.attribute if attribute.name not in ("kernel_shape", "pads")
+    ]
     del convolution.attribute[:]
     attributes = [helper.make_attribute("kernel_shape", weight.shape[2:]), helper.make_attribute("pads", pads)]
     convolution.attribute.extend([*kept, *attributes])

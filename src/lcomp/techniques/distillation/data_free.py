@@ -48,10 +48,10 @@ class Generator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         drawn = self.network(latents)
         controls = drawn[:, :-1].unflatten(1, (self.strokes, CONTROLS, 2)).tanh()
-        middles = torch.einsum("pk,nskd->nspd", self.bernstein, controls).flatten(1, 2)  # (N, strokes x points, 2)
+        points = torch.einsum("pk,nskd->nspd", self.bernstein, controls).flatten(1, 2)  # (N, strokes x points, 2)
         least, most = WIDTHS
         pen = least + (most - least) * drawn[:, -1:].sigmoid()
-        down, across = (self.profile(middles[:, :, axis], pen, side) for axis, side in enumerate(self.shape[1:]))
+        down, across = (self.profile(points[:, :, axis], pen, side) for axis, side in enumerate(self.shape[1:]))
         image = 1 - (-INK * torch.bmm(down.mT, across)).exp()
         return image[:, None].expand(-1, *self.shape)
 

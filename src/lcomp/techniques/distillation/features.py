@@ -115,8 +115,8 @@ def feature_shape(network: nn.Module, name: str, input_shape: Sequence[int], key
         module.training = mode
     output = outputs.get(name)
     if not isinstance(output, Tensor) or output.dim() not in (2, 4):
-        seen = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise UserError(f"{key}={name}: gives {seen} for an image; name a layer that gives (1, C, H, W) or (1, C)")
+        actual = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise UserError(f"{key}={name}: gives {actual} for an image; name a layer that gives (1, C, H, W) or (1, C)")
     return as_maps(output).shape
 
 

@@ -130,12 +130,12 @@ def evaluated_logits(network: nn.Module, images: Tensor) -> Tensor:
         UserError: that is no tensor.
     """
     with repeatable():
-        seen = network(images)
-    if not isinstance(seen, Tensor):
+        output = network(images)
+    if not isinstance(output, Tensor):
         raise UserError(
-            f"prune: {type(network).__name__} gives a {type(seen).__name__}; it has to give a tensor of logits"
+            f"prune: {type(network).__name__} gives a {type(output).__name__}; it has to give a tensor of logits"
         )
-    return seen
+    return output
 
 
 def same_logits(first: Tensor, second: Tensor) -> bool:
@@ -163,7 +163,7 @@ def perturbed_copy(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tenso
         except Exception as error:  # whatever a user's forward raises in another precision than its constants'
             cause = first_line(error)
             continue
-        if seen.isfinite().all():
+        if output.isfinite().all():
             return trial, images.to(dtype)
         cause = "it gives numbers that are not finite"
     raise UserError(f"prune=filter: {type(network).__name__} cannot be tried out ({cause})")

@@ -1,7 +1,7 @@
 """Which weights go first: a weight tensor to scores of the same shape; the lowest are pruned.
 
-A criterion is a function of the weights, or, where it needs gradients, an `Observing` one, which keeps a statistic per
-layer in the mask's buffers, so that a resumed run goes on with it.
+A criterion is a function of the weights, or, where it needs gradients, a `GradientCriterion`, which keeps a statistic
+per layer in the mask's buffers, so that a resumed run goes on with it.
 """
 
 from __future__ import annotations

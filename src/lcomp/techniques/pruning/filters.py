@@ -135,7 +135,7 @@ class FilterPruning(Pruning):
         asked = {channel_slice.module: self.own_sparsity(channel_slice.module) for channel_slice in group.filters}
         values = {value for value in asked.values() if value is not None}
         if len(values) > 1:
-            raise UserError(f"prune.sparsities: {', '.join(asked)} go together; give them one value, not {values}")
+            raise UserError(f"prune.sparsities: {', '.join(sparsities)} go together; give them one value, not {values}")
         return next(iter(values), None)
 
     def prune_group(self, group: Sequence[ChannelGroup], sparsity: float) -> None:  # type: ignore[override]
@@ -174,7 +174,7 @@ class FilterPruning(Pruning):
 
     def unfinished(self, network: nn.Module) -> str:
         groups = self.groups or ()  # of a checkpoint that was loaded, known when it is cut
-        asked = (
+        target = (
             sum(
                 min(self.sparsity if own_sparsity is None else own_sparsity, 1 - 1 / channel_group.size)
                 * channel_group.size
@@ -189,7 +189,7 @@ class FilterPruning(Pruning):
         )
         if gone >= asked - len(groups) / 2:
             return ""
-        return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {asked / total:.3g} that were to be"
+        return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {target / total:.3g} that were to be"
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
         sparsities: dict[str, float] = {}

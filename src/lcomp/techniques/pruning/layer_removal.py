@@ -119,7 +119,7 @@ def count_calls(network: nn.Module, names: Sequence[str], example: Tensor) -> tu
     seen = evaluated_logits(network, example)
     for handle in handles:
         handle.remove()
-    return seen, calls
+    return logits, calls
 
 
 class SameShape:
@@ -136,9 +136,11 @@ class SameShape:
         if named or len(arguments) != 1 or not isinstance(arguments[0], Tensor):
             cause = "is not called with one tensor alone"
         else:
-            seen = removed.to(arguments[0].device)(arguments[0])
-            if isinstance(seen, Tensor) and seen.shape == arguments[0].shape:
+            output = removed.to(arguments[0].device)(arguments[0])
+            if isinstance(output, Tensor) and output.shape == arguments[0].shape:
                 return
-            shapes = f"{tuple(arguments[0].shape[1:])} to {tuple(getattr(seen, 'shape', ()))[1:]}"
-            cause = f"changes the shape ({shapes})" if isinstance(seen, Tensor) else f"gives a {type(seen).__name__}"
+            shapes = f"{tuple(arguments[0].shape[1:])} to {tuple(getattr(output, 'shape', ()))[1:]}"
+            cause = (
+                f"changes the shape ({shapes})" if isinstance(output, Tensor) else f"gives a {type(output).__name__}"
+            )
         raise UserError(f"prune.layers: {self.name} {cause}; only what gives the shape that it takes can be removed")

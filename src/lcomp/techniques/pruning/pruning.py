@@ -40,7 +40,7 @@ class Pruning(Technique):
         begin, end: the schedule's window, as shares of training.
         interval: optimizer steps between two updates of the masks; fewer in a window that is too short for it.
         schedule: (progress, initial, final) to a sparsity, see `schedules`.
-        criterion: weight to scores, or an `Observing` one, see `criteria`.
+        criterion: weight to scores, or a `GradientCriterion`, see `criteria`.
         scope: `global`, all weights ranked together, or `layer`, every layer to the same sparsity.
         sparsities: a sparsity of their own for layers by name, such as {"fc1": 0.95, "conv*": 0.5}; the others are
             ranked without them. The first pattern that fits counts.
@@ -249,9 +249,9 @@ class Pruning(Technique):
         }
         asked = sum(self.target_count(name, mask) for name, mask in masks.items())
         gone, total = sum(int((~mask).sum()) for mask in masks.values()), sum(mask.numel() for mask in masks.values())
-        if gone >= asked - len(masks) / 2:  # each layer may be rounded by itself
+        if gone >= target - len(masks) / 2:  # each layer may be rounded by itself
             return ""
-        return f"prune.sparsity: {gone / total:.3g} of the weights are zero, of {asked / total:.3g} that were to be"
+        return f"prune.sparsity: {gone / total:.3g} of the weights are zero, of {target / total:.3g} that were to be"
 
     def target_count(self, name: str, mask: Tensor) -> float:
         """How many weights of the layer of that name are to be zero in the end; on average, where ranked together."""

@@ -20,7 +20,7 @@ Estimator = Callable[[Tensor, int, Range, int], Range]  # (batch, steps in the r
 FRACTIONS = [share / 100 for share in range(100, 0, -1)]  # of the extremes, where the least squared error is sought
 
 
-def min_max(x: Tensor, levels: int, before: Range, seen: int) -> Range:
+def min_max(x: Tensor, levels: int, before: Range, n_batches: int) -> Range:
     """The extremes over every batch (Krishnamoorthi 2018)."""
     low, high = extremes(x)
     return torch.minimum(before[0], low), torch.maximum(before[1], high)
@@ -42,23 +42,23 @@ class MovingAverage:
             raise UserError(f"quant.range.momentum={momentum}: above 0, to 1")
         self.momentum = momentum
 
-    def __call__(self, x: Tensor, levels: int, before: Range, seen: int) -> Range:
-        return averaged(self.batch(x, levels), before, self.weight(seen))
+    def __call__(self, x: Tensor, levels: int, before: Range, n_batches: int) -> Range:
+        return averaged(self.batch(x, levels), before, self.weight(n_batches))
 
     def batch(self, x: Tensor, levels: int) -> Range:
         """The range of one batch."""
         return extremes(x)
 
-    def weight(self, seen: int) -> float:
+    def weight(self, n_batches: int) -> float:
         """Of a batch before which so many were seen."""
-        return self.momentum if seen else 1.0
+        return self.momentum if n_batches else 1.0
 
 
 class Averaged(MovingAverage):
     """An average of each batch's range: of the first 1/m batches alike, of those that follow with momentum m."""
 
-    def weight(self, seen: int) -> float:
-        return max(1 / (seen + 1), self.momentum)
+    def weight(self, n_batches: int) -> float:
+        return max(1 / (n_batches + 1), self.momentum)
 
 
 class Percentile(Averaged):
