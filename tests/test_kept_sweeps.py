@@ -25,7 +25,7 @@ from lcomp.errors import UserError
 from lcomp.record import point_key, run_folders
 from lcomp.record.result import Result, read_result
 from lcomp.report.runs import command_arguments
-from lcomp.search import asked, given, study
+from lcomp.search import command_line, study, study_settings
 from lcomp.search.search import check_study
 from lcomp.search.space import Space, suggest
 from lcomp.sweeps import broken_files, configuration_files, grid_points, sweep
@@ -210,25 +210,25 @@ SPACE = [
 def test_a_study_is_asked_one_thing(tmp_path, changed, overrides, files, said):
     first = {"experiment/mine": "1"}
     given_settings = settings_in(tmp_path)
-    asked.claim(given_settings, Space(SPACE), first, given_settings.open_study())
-    asked.claim(given_settings, Space([*SPACE[:-1], "report=true"]), first, given_settings.open_study())
+    study_settings.claim_study(given_settings, Space(SPACE), first, given_settings.open_study())
+    study_settings.claim_study(given_settings, Space([*SPACE[:-1], "report=true"]), first, given_settings.open_study())
     other = settings_in(tmp_path, **changed)
     with pytest.raises(UserError, match=f"study s in .* was asked something else: .*{said}"):
-        asked.claim(other, Space(overrides), files or first, other.open_study())
-    asked.claim(given_settings, Space(SPACE), first, given_settings.open_study())
+        study_settings.claim_study(other, Space(overrides), files or first, other.open_study())
+    study_settings.claim_study(given_settings, Space(SPACE), first, given_settings.open_study())
 
 
 def test_a_study_of_another_program_is_asked_what_its_trials_were(tmp_path):
     own = worker_in(tmp_path, ["x=1,2,3"], n_trials=2)
     work(own)
-    asked.claim(own.settings, own.space, {}, own.settings.open_study())
+    study_settings.claim_study(own.settings, own.space, {}, own.settings.open_study())
     other = settings_in(tmp_path / "other", storage=own.settings.storage, direction=["minimize"])
     (tmp_path / "b").mkdir()
     later = worker_in(tmp_path / "b", ["y=1,2"], n_trials=1)
     work(later)
     for settings, space, said in ((other, own.space, "direction"), (later.settings, Space(["x=1,2"]), "y: was")):
         with pytest.raises(UserError, match=said):
-            asked.claim(settings, space, {}, settings.open_study())
+            study_settings.claim_study(settings, space, {}, settings.open_study())
 
 
 def values(worker):
@@ -250,9 +250,9 @@ def test_a_study_that_was_lost_has_the_folder_s_runs_again(tmp_path, space):
     assert len(before) == len(records) == 3
     again = worker_in(tmp_path, [space, "fixed=1"], n_trials=5, storage=f"sqlite:///{tmp_path}/new.db")
     again.outcome = measured
-    asked.adopt(again, again.settings.open_study())
+    study_settings.add_finished_runs(again, again.settings.open_study())
     assert values(again) == before
-    asked.adopt(again, again.settings.open_study())
+    study_settings.add_finished_runs(again, again.settings.open_study())
     assert len(again.settings.open_study().trials) == 3
     work(again)
     assert {path: path.read_bytes() for path in records} == records
@@ -294,7 +294,7 @@ def test_a_folder_of_another_space_is_refused(tmp_path):
     for space in (["x=3,4", "fixed=1"], ["x=1,2", "fixed=2"], ["x=1,2"], ["x=1,2", "fixed=1", "y=1,2"]):
         other = worker_in(tmp_path, space, storage=f"sqlite:///{tmp_path}/new.db")
         with pytest.raises(UserError, match=r"holds a finished run .x=[12] fixed=1. that the study s lacks"):
-            asked.adopt(other, other.settings.open_study())
+            study_settings.add_finished_runs(other, other.settings.open_study())
         assert not other.settings.open_study().trials
 
 
@@ -320,7 +320,7 @@ def test_a_finished_trial_whose_record_is_broken_runs_again(tmp_path):
     (tmp_path / str(number) / "result.json").write_text("{")
     broken_files.set_aside_records(tmp_path)
     sweep.close_interrupted(tmp_path)
-    asked.repeat_lost(worker, worker.settings.open_study())
+    study_settings.retry_lost(worker, worker.settings.open_study())
     [waiting] = study.unfinished_trials(worker.settings.open_study().trials)
     trial = worker.next_trial(0)
     [again] = [one for one in worker.settings.open_study().trials if one.number == trial.number == waiting.number]

@@ -3,7 +3,7 @@
 import pytest
 from records import experiment as write
 
-from lcomp.record.result import FILE_NAME, perturbation_accuracies, read_result
+from lcomp.record.result import FILE_NAME, perturbation_figures, read_result
 from lcomp.record.summary_line import summary_line
 from lcomp.report import robustness, wandb_report
 from lcomp.report.page import all_tables
@@ -71,7 +71,7 @@ def test_nothing_run_is_no_table(tmp_path):
 def test_fifteen_corruptions_are_one_figure_in_a_line(folder):
     result = read_result(folder / "robustness_prune_95-0-none" / FILE_NAME)
     result.metrics |= {"accuracy/rotation": 0.5, "class_drop/3": 0.1, "latency_us_p50": 1.0, "latency_ratio": 1.0}
-    assert perturbation_accuracies(result.metrics) == ["accuracy/rotation"]
+    assert perturbation_figures(result.metrics) == ["accuracy/rotation"]
     said = summary_line(result)
     assert "rotation 50.00%" in said and said.endswith("mean corruption error 9.00x the baseline's")
     assert "fog" not in said and "class_drop" not in said

@@ -21,17 +21,17 @@ class TrialPruned(Exception):
     """A search gave a run up: at this epoch others were better."""
 
 
-def suggestion(seen: str, allowed: Sequence[str]) -> str:
-    """`; did you mean X?` for the one of `allowed` that is near, or has `seen` for one of its words, or nothing; what
+def suggestion(value: str, allowed: Sequence[str]) -> str:
+    """`; did you mean X?` for the one of `allowed` that is near, or has `value` for one of its words, or nothing; what
     stands before a key's last dot in all of them says nothing of nearness."""
-    prefix = seen[: seen.rfind(".") + 1]
-    names, name = {candidate.removeprefix(prefix): candidate for candidate in allowed}, seen.removeprefix(prefix)
+    prefix = value[: value.rfind(".") + 1]
+    names, name = {candidate.removeprefix(prefix): candidate for candidate in allowed}, value.removeprefix(prefix)
     containing = [candidate for candidate in names if name in candidate.split("_")]
     close = difflib.get_close_matches(name, names, 1, NEAR) or (containing if len(containing) == 1 else [])
     return f"; did you mean {names[close[0]]}?" if close else ""
 
 
-def validate_choice(key: str, seen: str, allowed: Sequence[str]) -> None:
-    """Raises UserError unless `seen` is one of `allowed`."""
-    if seen not in allowed:
-        raise UserError(f"{key}={seen}: allowed are {', '.join(allowed)}{suggestion(str(seen), allowed)}")
+def validate_choice(key: str, value: str, allowed: Sequence[str]) -> None:
+    """Raises UserError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise UserError(f"{key}={value}: allowed are {', '.join(allowed)}{suggestion(str(value), allowed)}")

@@ -97,8 +97,8 @@ def points_by_key(overrides: list[Override]) -> dict[tuple[str, ...], list[str]]
     by_point: dict[tuple[str, ...], list[str]] = {}
     for point in points:
         active = without_inactive(point)
-        seen.setdefault(canonical_point(active), active)
-    return seen
+        by_point.setdefault(canonical_point(active), active)
+    return by_point
 
 
 def swept_values(points: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:

@@ -70,7 +70,7 @@ class LocalLauncher(Launcher):
         """Runs every job; returns what Hydra wants, in their order.
 
         A grid's job whose worker ended has a record that says so, and is given to another worker if its run had not
-        begun. That of a search, whose task function has a method `on_worker_exit` that ends the worker's trial, always is.
+        begun. That of a search, whose task function ends the worker's trial in `on_worker_exit`, always is.
 
         Raises:
             Interrupted: the machine cannot go on, or workers end, one after another, before they begin anything.

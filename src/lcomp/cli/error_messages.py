@@ -34,10 +34,10 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     key, siblings = getattr(error.__cause__, "full_key", None), getattr(error.__cause__, "parent_node", None)
     if key is not None and siblings is not None:
         return unknown_key(key, [str(sibling) for sibling in siblings if sibling not in HIDDEN])
-    asked, _, overrides = shorthand.split_flags(list(arguments))
+    options, _, overrides = shorthand.split_flags(list(arguments))
     if not shorthand.is_multirun(list(arguments)) and any(shorthand.is_sweep(o) for o in overrides if "=" in o):
-        shows = f"; --cfg {asked.cfg} shows what one run would use" if asked.cfg else ""
-        again = quoting.shell_command(overrides, ["-m", *shorthand.search_flags(asked)])
+        shows = f"; --cfg {options.cfg} shows what one run would use" if options.cfg else ""
+        again = quoting.shell_command(overrides, ["-m", *shorthand.search_flags(options)])
         return f"several values make a sweep: add -m, as in {again}{shows}"
     return str(error).splitlines()[0]
 
@@ -56,11 +56,8 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
     if not allowed:
         allowed = sorted({f"{parent}.{child_key}" for keys in keys_of(parent).values() for child_key in keys})
         return f"{key}: {parent} has no such key; its choices have {', '.join(allowed)}{suggestion(key, allowed)}"
-    hint = (
-        f"; a key that your own class takes is added with +{key}=..."
-        if parent in ("model", "data", "optimizer")
-        else ""
-    )
+    own_class = parent in ("model", "data", "optimizer")
+    hint = f"; a key that your own class takes is added with +{key}=..." if own_class else ""
     return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{suggestion(key, allowed)}"
 
 

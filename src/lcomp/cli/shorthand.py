@@ -41,12 +41,12 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         UserError: a flag that there is not, a setting of sweeps without `-m`, or several choices together where there
             can be one.
     """
-    asked, flags, overrides = split_flags(arguments)
+    options, flags, overrides = split_flags(arguments)
     check_one_choice(overrides)
-    if asked.cfg and asked.multirun:
-        raise UserError(f"--cfg {asked.cfg}: shows what one run would use; leave -m and several values out")
-    if not is_multirun(arguments) and not (asked.cfg or asked.info or asked.help):
-        check_no_sweep(overrides, search_flags(asked))
+    if options.cfg and options.multirun:
+        raise UserError(f"--cfg {options.cfg}: shows what one run would use; leave -m and several values out")
+    if not is_multirun(arguments) and not (options.cfg or options.info or options.help):
+        check_no_sweep(overrides, search_flags(options))
     explicit, notices = [rewritten for override in overrides for rewritten in hydra_override(override)], []
     for group in [a.partition("._target_=")[0] for a in explicit if "._target_=" in a]:
         explicit = [f"+{a}" if a.startswith(f"+{group}.") else a for a in explicit]  # also where its choice has the key
@@ -91,7 +91,7 @@ def split_flags(arguments: list[str]) -> tuple[argparse.Namespace, list[str], li
     """
     parser = Flags()
     plain = [argument for argument in normalized_flags(arguments, parser) if argument != "--"]
-    asked, unknown = parser.parse_known_intermixed_args(plain)
+    options, unknown = parser.parse_known_intermixed_args(plain)
     if unknown:
         name = unknown[0].lstrip("-").partition("=")[0]
         example = unknown[0].lstrip("-") if "=" in unknown[0] else f"{name}=VALUE"
@@ -125,7 +125,7 @@ def normalized_flags(arguments: list[str], parser: Flags) -> list[str]:
     return normalized
 
 
-def search_flags(asked: argparse.Namespace) -> list[str]:
+def search_flags(options: argparse.Namespace) -> list[str]:
     """Of the flags of a command line, those by which it finds its configuration."""
     names = ("config_path", "config_dir", "config_name")
     given = [(f"--{name.replace('_', '-')}", getattr(options, name)) for name in names]
@@ -134,8 +134,8 @@ def search_flags(asked: argparse.Namespace) -> list[str]:
 
 def is_multirun(arguments: list[str]) -> bool:
     """Whether the command line asks for a sweep."""
-    asked, _, overrides = split_flags(arguments)
-    return bool(asked.multirun) or "hydra.mode=MULTIRUN" in overrides
+    options, _, overrides = split_flags(arguments)
+    return bool(options.multirun) or "hydra.mode=MULTIRUN" in overrides
 
 
 def check_one_choice(arguments: list[str]) -> None:

@@ -28,8 +28,8 @@ def shell_command(arguments: Iterable[Any], flags: Sequence[str] = ()) -> str:
 
 def resume_command(arguments: Iterable[Any], folder: Path, flags: Sequence[str] = ()) -> str:
     """The command that goes on with the sweep in `folder`."""
-    kept = [argument for argument in arguments if not str(argument).startswith(MADE)]
-    return shell_command([*kept, f"resume={folder}"], ["-m", *flags])
+    remaining = [argument for argument in arguments if not str(argument).startswith(MADE)]
+    return shell_command([*remaining, f"resume={folder}"], ["-m", *flags])
 
 
 def resume_advice(folder: Path | str) -> str:

@@ -204,7 +204,8 @@ def model_config(cfg: DictConfig, key: str, name: str, *words: str) -> DictConfi
     else:
         everything = [*words, *allowed]
         raise UserError(
-            f"{key}={name}: allowed are {', '.join(everything)}, or a class as package.Class{suggestion(name, everything)}"
+            f"{key}={name}: allowed are {', '.join(everything)}, or a class as package.Class"
+            + suggestion(name, everything)
         )
     assert isinstance(node, DictConfig)
     node._set_parent(cfg)  # what it interpolates is this run's

@@ -37,8 +37,8 @@ class TypedCommand:
         """
         point = self.point_of(result)
         if point is None:
-            asked = one_line(" ".join(result.overrides))[:200] or "its record names no overrides"
-            raise Refused(f"{folder}: no run of this command ({asked})")
+            command = one_line(" ".join(result.overrides))[:200] or "its record names no overrides"
+            raise Refused(f"{folder}: no run of this command ({command})")
         composed = composition.without_leftovers(self.loader.load_sweep_config(self.master, point), point)
         with open_dict(composed):
             composed.hydra.job.id = composed.hydra.job.num = int(folder.name)

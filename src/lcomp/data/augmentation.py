@@ -17,7 +17,8 @@ RANDOM_AUGMENTATIONS = {"augmix": "lcomp.data.augmix.AugMix", "leave_one_out": "
 
 
 def make_augmentations(perturb: Mapping[str, Mapping[str, Any] | Augmentation] | Augmentation) -> list[Augmentation]:
-    """The changes that `perturb` names, in the order of `PERTURBATIONS` and `RANDOM_AUGMENTATIONS`, whatever its own; then the user's.
+    """The changes that `perturb` names, in the order of `PERTURBATIONS` and `RANDOM_AUGMENTATIONS`, whatever its own;
+    then the user's.
 
     Args:
         perturb: name to settings: `{"rotation": {"severity": 3}, "augmix": {"width": 2}}`; a user's own change

@@ -156,16 +156,16 @@ def dataset_record(data: Any) -> dict[str, Any]:
     Raises:
         UserError: the examples cannot be hashed.
     """
-    kept: dict[str, Any] | None = vars(data).get(CACHE_ATTRIBUTE)
-    if kept is None:
+    record: dict[str, Any] | None = vars(data).get(CACHE_ATTRIBUTE)
+    if record is None:
         loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
         declared = getattr(data, "sha256", None)
         if declared is None or (isinstance(data, MNISTDataModule) and type(data) is not MNISTDataModule):
-            seen = {part: content_hash.split_hash(loader, part) for part, loader in loaders.items()}
-            sha256 = hashlib.sha256(json.dumps([declared, *(one for one, _ in seen.values())]).encode()).hexdigest()
-            sizes = {part: count for part, (_, count) in seen.items()}
+            hashes = {part: content_hash.split_hash(loader, part) for part, loader in loaders.items()}
+            sha256 = hashlib.sha256(json.dumps([declared, *(one for one, _ in hashes.values())]).encode()).hexdigest()
+            sizes = {part: count for part, (_, count) in hashes.items()}
         else:
             sha256, sizes = declared, {part: len(loader.dataset) for part, loader in loaders.items()}
-        kept = {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
-        vars(data)[CACHE_ATTRIBUTE] = kept
-    return dict(kept)
+        record = {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
+        vars(data)[CACHE_ATTRIBUTE] = record
+    return dict(record)

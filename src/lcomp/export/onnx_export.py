@@ -63,8 +63,8 @@ def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = 
             )
     except Exception as error:  # whatever the exporter says of a user's network
         raise UserError(
-            f"{type(network).__name__} cannot be exported: {innermost_message(error)}; write that with operations on tensors "
-            "that ONNX has, without Python's branches on their values"
+            f"{type(network).__name__} cannot be exported: {innermost_message(error)}; write that with operations on "
+            "tensors that ONNX has, without Python's branches on their values"
         ) from error
     finally:
         exporter_log.setLevel(level)

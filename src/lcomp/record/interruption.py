@@ -38,11 +38,11 @@ def machine_interruption(error: BaseException) -> Interrupted | None:
     """The interruption that `error` stands for: a full or read-only disk, a quota, too many files, no memory.
 
     None where the fault is the run's own, as memory is that a machine like this one never has."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     current: BaseException | None = error
     innermost: BaseException | None = None
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
+    while current is not None and id(current) not in visited:
+        visited.add(id(current))
         if isinstance(current, Interrupted):
             return current
         innermost = current if is_machine_error(current) else innermost
@@ -57,8 +57,8 @@ def is_machine_error(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in ERRNOS
     if isinstance(error, MemoryError) or (isinstance(error, Exception) and MACHINE_ERRORS.search(str(error)[:2000])):
-        asked = ALLOCATION.search(str(error))
-        return asked is None or float(asked[1]) * 1024 ** UNITS.get(asked[2], 0) <= total_memory()
+        allocation = ALLOCATION.search(str(error))
+        return allocation is None or float(allocation[1]) * 1024 ** UNITS.get(allocation[2], 0) <= total_memory()
     return False
 
 

@@ -44,10 +44,10 @@ def user_factor() -> float:
     return factor
 
 
-def check(what: str, asked: float, limit: float, unit: str = "bytes", factor: float | None = None) -> None:
-    """Raises Refused where `asked` is more than `limit`, times what the user says or `factor`."""
+def check(what: str, amount: float, limit: float, unit: str = "bytes", factor: float | None = None) -> None:
+    """Raises Refused where `amount` is more than `limit`, times what the user says or `factor`."""
     most = limit * (user_factor() if factor is None else factor)
-    if asked > most:
+    if amount > most:
         raise Refused(
             f"{what} asks for {amount:,.0f} {unit}, where {most:,.0f} is the limit; {VARIABLE}=N allows N times as much"
         )

@@ -20,8 +20,8 @@ def canonical_point(point: Iterable[str], hidden: str | None = None) -> tuple[st
     known = redaction.environment_secrets()
     pairs = [(given, redaction.redacted_override(given, known)) for given in (one.replace("\\:", ":") for one in point)]
     secrets = sorted(secret_digest(given) for given, shown in pairs if shown != given)
-    kept = [DIGEST + "".join(secrets)] if secrets else [hidden] if hidden else []
-    return (*sorted(canonical_override(shown) for _, shown in pairs), *kept)
+    digests = [DIGEST + "".join(secrets)] if secrets else [hidden] if hidden else []
+    return (*sorted(canonical_override(shown) for _, shown in pairs), *digests)
 
 
 def hidden_digest(point: Iterable[str]) -> str | None:

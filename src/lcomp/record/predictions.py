@@ -75,21 +75,21 @@ def predictions_of(
     classes = logits.argmax(1).astype(np.int16)
     wrong = classes != labels
     lost = wrong & baseline.correct if baseline is not None else np.zeros_like(wrong)
-    kept = np.union1d(np.flatnonzero(wrong)[:MISTAKES], np.flatnonzero(lost)[:LOST])
-    pictures = (pixels[kept].clip(0, 1) * 255).round().astype(np.uint8)
-    return Predictions(classes, labels.astype(np.int16), kept, pictures)
+    indices = np.union1d(np.flatnonzero(wrong)[:MISTAKES], np.flatnonzero(lost)[:LOST])
+    pictures = (pixels[indices].clip(0, 1) * 255).round().astype(np.uint8)
+    return Predictions(classes, labels.astype(np.int16), indices, pictures)
 
 
 def read_predictions(folder: Path) -> Predictions | None:
     """The predictions in a run's folder; None where there are none, the file is damaged, or its arrays do not belong
     together."""
     try:
-        kept = read_arrays(folder / FILE)
+        arrays = read_arrays(folder / FILE)
     except (OSError, Refused):
         return None
     none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.uint8)  # in a file of before pixels were kept
     pictures = arrays.get("mistakes", none[0]), arrays.get("pixels", none[1])
     if not {"predictions", "labels"} <= arrays.keys():
         return None
-    predictions = Predictions(kept["predictions"], kept["labels"], *pictures)
+    predictions = Predictions(arrays["predictions"], arrays["labels"], *pictures)
     return predictions if predictions.is_consistent else None

@@ -96,11 +96,9 @@ class Result:
     @property
     def lacks(self) -> str | None:
         """What a finished run's record does not say and tables show; None where it says it all."""
-        return (
-            schema.missing_figures(self.metrics, self.baseline, self.dataset, self.chosen_by)
-            if self.status == "ok"
-            else None
-        )
+        if self.status != "ok":
+            return None
+        return schema.missing_figures(self.metrics, self.baseline, self.dataset, self.chosen_by)
 
     @property
     def techniques(self) -> str:
@@ -112,10 +110,10 @@ class Result:
         """Writes `result.json` into `folder`; figures that are not finite become null."""
         path = folder / FILE_NAME
         self.hidden = hidden_digest(self.overrides) or self.hidden
-        kept = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
+        fields = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
         if self.status != "ok":
-            kept = schema.valid_fields(finite_or_none(kept), asdict(Result()))
-        write_atomically(path, with_checksum(finite_or_none(redacted(kept))))
+            fields = schema.valid_fields(finite_or_none(fields), asdict(Result()))
+        write_atomically(path, with_checksum(finite_or_none(redacted(fields))))
         return path
 
 
@@ -148,7 +146,7 @@ def read_verified(path: Path) -> Result:
     if wrong:
         raise Damaged(f"{wrong[0]} is not of the schema")
     result = Result(**content)
-    for name, seen in result.files.items():
+    for name, expected in result.files.items():
         file = path.parent / name
         if Path(name).name != name or file.is_symlink() or not file.is_file() or sha256(file) != expected:
             raise Damaged(f"its {name} is not what was written")
@@ -174,7 +172,7 @@ def matches_annotation(value: Any, kind: Any) -> bool:
     return kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
 
 
-def perturbation_accuracies(metrics: Mapping[str, float], metric: Metric) -> list[str]:
+def perturbation_figures(metrics: Mapping[str, float], metric: Metric) -> list[str]:
     """The figures on perturbed examples that were asked for by name, such as `accuracy/<perturbation>`; those of a set,
     as of `accuracy/mnist_c/fog`, are many and have a mean."""
     return [name for name in metrics if name.startswith(f"{metric.name}/") and name.count("/") == 1]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lcomp.record import folders, predictions
 from lcomp.record.metric import ACCURACY
 from lcomp.record.predictions import Predictions
-from lcomp.record.result import FILE_NAME, Result, perturbation_accuracies
+from lcomp.record.result import FILE_NAME, Result, perturbation_figures
 from lcomp.report.rows import BASELINE, DIFFERENCES, TABLES, Row
 from lcomp.report.runs import ReportRun, read_record
 from lcomp.report.statistics import difference, mean_and_std
@@ -128,8 +128,8 @@ def difference_table(experiments: Mapping[str, Sequence[PaperRun]], pairs: Seque
         seeds = sorted(left.keys() & right.keys())
         if not seeds:
             continue
-        seen = difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
-        rows.append([f"{labels[first]} - {labels[second]}", str(len(seeds)), *seen.cells])
+        paired = difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
+        rows.append([f"{labels[first]} - {labels[second]}", str(len(seeds)), *paired.cells])
     note = "Points of test accuracy; a paired bootstrap over test images of the mean over the seeds that both have."
     return TextTable("Differences", ("one - other", "n", "points", "95 % interval", "verdict"), rows, [note])
 
@@ -142,7 +142,7 @@ def perturbed_table(experiments: Mapping[str, Sequence[PaperRun]]) -> TextTable:
             key
             for runs in experiments.values()
             for run in runs
-            for key in perturbation_accuracies(run.result.metrics, ACCURACY)
+            for key in perturbation_figures(run.result.metrics, ACCURACY)
         }
     )
     experiments = {full: runs for full, runs in experiments.items() if full.partition(ON)[0] in labels}
@@ -168,13 +168,13 @@ def runs_by_experiment(folder: Path) -> dict[str, list[PaperRun]]:
         result = read_record(path)
         if result is None or result.status != "ok" or not result.name:
             continue
-        kept = predictions.read_predictions(path.parent)
-        if kept is not None:
+        predicted = predictions.read_predictions(path.parent)
+        if predicted is not None:
             perturbations = [o.partition("=")[2] for o in result.overrides if o.startswith("perturb=")]
             trained_on = perturbations[0] if perturbations else "none"  # besides what the experiment itself perturbs
             name = result.name if trained_on == "none" else f"{result.name}{ON}{trained_on}"
             base = predictions.read_predictions(ReportRun(path.parent, result, name, folder).baseline_folder)
-            by_seed[name, result.seed] = PaperRun(result, kept.correct, kept.paired_with(base))
+            by_seed[name, result.seed] = PaperRun(result, predicted.correct, predicted.paired_with(base))
     names = sorted({name for name, _ in by_seed})
     return {
         name: [run for (experiment, _), run in sorted(by_seed.items(), key=lambda item: item[0]) if experiment == name]

@@ -106,11 +106,11 @@ class SeedGroup:
 
     def pairs(self) -> list[tuple[Predictions, Predictions]]:
         """What each run and its own baseline predict, where both are still there."""
-        kept = [
+        loaded = [
             (predictions.read_predictions(run.folder), predictions.read_predictions(run.baseline_folder))
             for run in self.runs
         ]
-        return [pair for own, base in kept if own is not None and (pair := own.paired_with(base))]
+        return [pair for own, base in loaded if own is not None and (pair := own.paired_with(base))]
 
     def over_baseline(self) -> Difference | None:
         """Accuracy over that of each run's own baseline, paired by test image; None where predictions are gone."""
@@ -276,7 +276,7 @@ def numeric_params(runs: Iterable[ReportRun]) -> list[str]:
     for run in (run for run in runs if run.is_ok):
         for name in run.result.params:
             if (number := numeric_param(run, name)) is not None:
-                seen.setdefault(name, set()).add(number)
+                by_name.setdefault(name, set()).add(number)
     first = ("prune.sparsity", "quant.bits", "kd.temperature")
     varied = [name for name, values in by_name.items() if len(values) > 1]
     return sorted(varied, key=lambda name: (first.index(name) if name in first else len(first), name))

@@ -99,8 +99,8 @@ def pareto_figures(
         names, more: of each objective, and whether more of it is better.
         bases: the objectives of each baseline.
     """
-    kept = [trial for trial in trials if all(violation <= 0 for violation in trial.constraints.values())]
-    points = [*(list(trial.values) for trial in kept), *map(list, bases)]
+    feasible = [trial for trial in trials if all(violation <= 0 for violation in trial.constraints.values())]
+    points = [*(list(trial.values) for trial in feasible), *map(list, bases)]
     best = sorted(point for point in points if not any(dominates(other, point, more) for other in points))
     figures = []
     for other in range(1, len(names)):

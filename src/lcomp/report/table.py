@@ -10,7 +10,7 @@ from rich.table import Table
 
 from lcomp.escaping import terminal
 from lcomp.record.metric import Metric
-from lcomp.record.result import Result, perturbation_accuracies
+from lcomp.record.result import Result, perturbation_figures
 
 HEADINGS = ("params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
 ESSENTIAL = ("gzip KB", "smaller", "x baseline")  # on a narrow terminal, beside the metric
@@ -57,7 +57,7 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
     rendered = Table(title=f"{terminal(data['name'])}: {parts}")
     metric = rows[0].chosen_by
     judged = tuple(f"{split} {heading(metric)}" for split in ("val", "test"))
-    tested = sorted({key for row in rows for key in perturbation_accuracies(row.metrics, metric)})
+    tested = sorted({key for row in rows for key in perturbation_figures(row.metrics, metric)})
     errors = ["mCE"] if any(row.metrics.get("mce") is not None for row in rows) else []
     headings = [*judged, *HEADINGS, *(f"test {key.partition('/')[2]} {metric.unit}".strip() for key in tested), *errors]
     shown = [index for index, one in enumerate(headings) if not narrow or one in (*judged, *ESSENTIAL)]

@@ -27,7 +27,7 @@ def custom_function(name: str | None) -> Any:
     return custom
 
 
-def fixed_overrides(ready: Sequence[str], asked: Sequence[str], parser: OverridesParser) -> list[str]:
+def fixed_overrides(ready: Sequence[str], typed: Sequence[str], parser: OverridesParser) -> list[str]:
     """What a command asks for in place of what its search's file samples; said, for it is no longer searched."""
     sampled, given = Space(ready, parser).sampled, Space(typed, parser)
     fixed = [f"{name}={given.keys[name]}" for name in sampled if isinstance(given.keys.get(name), str)]

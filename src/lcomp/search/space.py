@@ -145,7 +145,7 @@ class Space:
                 return given[name]
 
             point = self.point(suggested)
-            points.setdefault(canonical_point(point), (point, asked))
+            points.setdefault(canonical_point(point), (point, suggestions))
             if len(points) > most:
                 return None
         return list(points.values())

@@ -153,8 +153,8 @@ class SearchWorker:
         if points is None:
             study.sampler = optuna.samplers.RandomSampler(seed)
             return True
-        asked = requested_points(study.get_trials(deepcopy=False))
-        left = [parameters for point, parameters in points if canonical_point(point) not in asked]
+        requested = requested_points(study.get_trials(deepcopy=False))
+        left = [parameters for point, parameters in points if canonical_point(point) not in requested]
         if left:
             study.enqueue_trial(random.Random(seed).choice(left))
         return bool(left)

@@ -138,6 +138,6 @@ def accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
 
 
 def divergence(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """KL(softmax(one) || softmax(other)), the mean over rows, in nats."""
+    """KL(softmax(first) || softmax(second)), the mean over rows, in nats."""
     p, q = (torch.from_numpy(values).double().log_softmax(1) for values in (first, second))
     return float((p.exp() * (p - q)).sum(1).mean())

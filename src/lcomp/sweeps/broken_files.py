@@ -45,7 +45,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 def read_overrides(path: Path) -> list[str]:
     """What Hydra noted that a run was asked for, as it stands in records; nothing where it could not."""
     try:
-        asked = OmegaConf.to_container(read_yaml(path), resolve=False)
+        content = OmegaConf.to_container(read_yaml(path), resolve=False)
     except FileNotFoundError:
         return []
     except (OSError, Refused) as error:

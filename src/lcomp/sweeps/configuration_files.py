@@ -37,7 +37,7 @@ def read_all_files(loader: Any, name: str, hydras: Sequence[str], points: Iterab
     """
     if not isinstance(loader, ConfigLoaderImpl):
         return {}
-    kept = loader.repository = CachedRepository(loader.config_search_path)
+    cached = loader.repository = CachedRepository(loader.config_search_path)
     _, repository = loader._parse_overrides_and_create_caching_repo(name, list(hydras))  # hydra.searchpath included
     groups: dict[str, bool] = {}
     used: set[str] = set()
@@ -52,14 +52,14 @@ def read_all_files(loader: Any, name: str, hydras: Sequence[str], points: Iterab
         except HydraException:  # nor will it be composed: whoever runs the point says why
             continue
         used |= set(paths)
-    for path in used & kept.read.keys():
-        named |= set(model_names(OmegaConf.to_container(kept.read[path].config)))
+    for path in used & cached.read.keys():
+        named |= set(model_names(OmegaConf.to_container(cached.read[path].config)))
     for model in sorted(f"model/{model_name}" for model_name in named):
         if repository.config_exists(model):
             repository.load_config(model)
             used.add(model)
-    defining = sorted(path for path in used & kept.read.keys() if path.partition("/")[0] not in NOT_DEFINING)
-    return {path: content_digest(kept.read[path]) for path in defining}
+    defining = sorted(path for path in used & cached.read.keys() if path.partition("/")[0] not in NOT_DEFINING)
+    return {path: content_digest(cached.read[path]) for path in defining}
 
 
 def file_choices(

@@ -126,7 +126,8 @@ def infrastructure_error(error: Exception, folder: Path) -> UserError | Interrup
         return machines
     cause = " ".join(str(error).split())[:300]
     return UserError(
-        f"the sweep stopped ({type(error).__name__}: {cause}); {quoting.resume_advice(folder)} goes on when it is mended"
+        f"the sweep stopped ({type(error).__name__}: {cause}); "
+        f"{quoting.resume_advice(folder)} goes on when it is mended"
     )
 
 

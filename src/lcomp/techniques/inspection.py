@@ -72,11 +72,11 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
 
 def used_tensors(network: nn.Module, *example: Tensor) -> set[int]:
     """The ids of all tensors that a forward pass in evaluation mode hands to a function of torch's."""
-    seen = TensorUse()
+    use = TensorUse()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with evaluation_mode(network), torch.random.fork_rng(devices=[]), torch.no_grad(), seen:
+    with evaluation_mode(network), torch.random.fork_rng(devices=[]), torch.no_grad(), use:
         network(*(tensor.to(device) for tensor in example))
-    return seen.ids
+    return use.ids
 
 
 class TensorUse(TorchFunctionMode):
@@ -175,7 +175,7 @@ def outputs_agree(layer: Layer, compare: Callable[[Layer, Tensor], tuple[Tensor,
         for tensor in stored_tensors(duplicate):  # weights that are zero so far would hide what is done with them
             tensor.add_(torch.randn(tensor.shape, generator=drawn).to(tensor))
         try:
-            expected, seen = compare(duplicate, probe_input(duplicate, drawn))
+            expected, actual = compare(duplicate, probe_input(duplicate, drawn))
         except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):  # whatever its forward raises
             return False
     if not isinstance(actual, Tensor) or actual.shape != expected.shape:

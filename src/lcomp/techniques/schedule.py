@@ -59,9 +59,8 @@ class CandidateGate(pl.Callback):
     trainer_min_steps: int | None = None  # the Trainer's own min_steps
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        techniques = [
-            technique for technique in trainer.callbacks if isinstance(technique, Scheduled) and technique.trains
-        ]  # type: ignore[attr-defined]
+        callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        techniques = [callback for callback in callbacks if isinstance(callback, Scheduled) and callback.trains]
         warn_of_short([window for technique in techniques for window in technique.windows(trainer)], trainer)
         ready_from = max((technique.export_ready_from for technique in techniques), default=0.0)
         self.end, self.warned = None, False

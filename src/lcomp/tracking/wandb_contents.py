@@ -75,10 +75,10 @@ def log_pictures(run: Any, folder: Path) -> None:
     """The confusion matrix and some mistakes, from the predictions in `folder`; nothing where there are none."""
     import wandb
 
-    kept = predictions.read_predictions(folder)
-    if kept is None:
+    own_predictions = predictions.read_predictions(folder)
+    if own_predictions is None:
         return
-    labels, predicted = kept.labels, kept.predictions
+    labels, predicted = own_predictions.labels, own_predictions.predictions
     names = [str(number) for number in range(1 + int(max(labels.max(), predicted.max())))]
     matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predicted.tolist(), class_names=names)
     run.log({"confusion_matrix": matrix})

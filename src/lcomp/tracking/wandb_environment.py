@@ -36,10 +36,10 @@ def mode() -> str | None:
     """
     if (variable_value("WANDB_DISABLED") or "false").lower() not in ("false", "0", "no", "off"):
         return "disabled"
-    asked = variable_value("WANDB_MODE")
-    if asked is not None and asked not in MODES:
-        raise UserError(f"WANDB_MODE={asked}: allowed are {', '.join(MODES)}{suggestion(asked, list(MODES))}")
-    return None if asked is None else MODES[asked]
+    value = variable_value("WANDB_MODE")
+    if value is not None and value not in MODES:
+        raise UserError(f"WANDB_MODE={value}: allowed are {', '.join(MODES)}{suggestion(value, list(MODES))}")
+    return None if value is None else MODES[value]
 
 
 def of_one_run() -> dict[str, Any]:

@@ -72,8 +72,8 @@ class Epochs(pl.Callback):
 
     Args:
         report: is given the epoch, from 1, and its validation metric, once the schedules of the network's techniques
-            have ended: before, a network is denser than the one that is exported. It raises `TrialPruned` to give the run
-            up; after the last epoch there is nothing to give up, and it is not asked.
+            have ended: before, a network is denser than the one that is exported. It raises `TrialPruned` to give the
+            run up; after the last epoch there is nothing to give up, and it is not asked.
         live: is given the epoch, from 1, and all that was logged of it.
 
     Attributes:

@@ -34,7 +34,7 @@ def rewrite(graph: Any, candidate: FoldCandidate) -> None:
     ]
     del convolution.attribute[:]
     attributes = [helper.make_attribute("kernel_shape", weight.shape[2:]), helper.make_attribute("pads", pads)]
-    convolution.attribute.extend([*kept, *attributes])
+    convolution.attribute.extend([*other_attributes, *attributes])
 
     blocks = f"{convolution.output[0]}.blocks"
     before = helper.make_node("SpaceToDepth", [candidate.reader.input[0]], [blocks], blocksize=BLOCK)

@@ -98,10 +98,10 @@ class ChannelRemoval:
             for group, keeps in zip(groups, kept, strict=True):
                 close_masks(masks, group, keeps)
             cut_channels(smaller, groups, kept)
-            seen = evaluated_logits(smaller, self.images)
+            actual = evaluated_logits(smaller, self.images)
             for name, layer in layers(self.network):
                 layer.weight.mul_(masks[name])  # one weight of several layers takes the masks of all
-            return same_logits(evaluated_logits(self.network, self.images), seen)
+            return same_logits(evaluated_logits(self.network, self.images), actual)
         except Exception:  # whatever a user's forward raises when channels are missing
             return False
         finally:
@@ -157,7 +157,7 @@ def perturbed_copy(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tenso
             step = 0.5 if parameter.dim() < 2 else (parameter.numel() / len(parameter)) ** -0.5
             parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter) * step)
         try:
-            seen = evaluated_logits(trial, images.to(dtype))
+            output = evaluated_logits(trial, images.to(dtype))
         except UserError:
             raise
         except Exception as error:  # whatever a user's forward raises in another precision than its constants'

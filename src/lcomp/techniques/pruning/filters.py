@@ -132,8 +132,8 @@ class FilterPruning(Pruning):
 
     def own_sparsity_of(self, group: ChannelGroup) -> float | None:
         """The sparsity that was asked for the group's layers alone, if one was."""
-        asked = {channel_slice.module: self.own_sparsity(channel_slice.module) for channel_slice in group.filters}
-        values = {value for value in asked.values() if value is not None}
+        sparsities = {channel_slice.module: self.own_sparsity(channel_slice.module) for channel_slice in group.filters}
+        values = {value for value in sparsities.values() if value is not None}
         if len(values) > 1:
             raise UserError(f"prune.sparsities: {', '.join(sparsities)} go together; give them one value, not {values}")
         return next(iter(values), None)
@@ -187,7 +187,7 @@ class FilterPruning(Pruning):
             sum(int((~self.kept_channels(channel_group)).sum()) for channel_group in groups),
             sum(channel_group.size for channel_group in groups),
         )
-        if gone >= asked - len(groups) / 2:
+        if gone >= target - len(groups) / 2:
             return ""
         return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {target / total:.3g} that were to be"
 
@@ -217,10 +217,10 @@ class FilterPruning(Pruning):
         network = super().finalize(network)
         try:
             self.remove(network, kept, masks)
-            seen = predict_logits(network, self.example)
+            actual = predict_logits(network, self.example)
         except Exception as error:  # whatever torch-pruning or a user's forward raises when filters are missing
             raise self.error(network, f"fails without its filters ({first_line(error)})") from error
-        if not same_logits(expected, seen):
+        if not same_logits(expected, actual):
             raise self.error(network, "computes something else without its filters than with them zeroed")
         return network
 

@@ -116,7 +116,7 @@ def count_calls(network: nn.Module, names: Sequence[str], example: Tensor) -> tu
         return lambda module, arguments, output: calls.update({name: calls[name] + 1})
 
     handles = [network.get_submodule(name).register_forward_hook(count(name)) for name in names]
-    seen = evaluated_logits(network, example)
+    logits = evaluated_logits(network, example)
     for handle in handles:
         handle.remove()
     return logits, calls

@@ -247,7 +247,7 @@ class Pruning(Technique):
             for name, layer in layers(network, self.exclude)
             if (mask := parametrization(layer, Mask)) and id(mask) in ranked
         }
-        asked = sum(self.target_count(name, mask) for name, mask in masks.items())
+        target = sum(self.target_count(name, mask) for name, mask in masks.items())
         gone, total = sum(int((~mask).sum()) for mask in masks.values()), sum(mask.numel() for mask in masks.values())
         if gone >= target - len(masks) / 2:  # each layer may be rounded by itself
             return ""

@@ -20,7 +20,8 @@ class WeightQuantizer(Parametrization):
     """A parametrization: weights at the levels of a grid, scaled by output channel or, with granularity `tensor`, all
     alike.
 
-    Scales follow the weights until `frozen`; zero weights stay exactly zero. Gradients pass within the grid's clip range.
+    Scales follow the weights until `frozen`; zero weights stay exactly zero. Gradients pass within the grid's
+    clip range.
 
     Args:
         range: `grid`, the scale that the grid sets, or `mse`, the share of it with the least squared error.

@@ -199,9 +199,9 @@ def cheapest(costs: Sequence[Sequence[int]], scores: Sequence[Sequence[float]], 
         if not len(order):
             return None
         before = np.concatenate([[np.inf], np.minimum.accumulate(all_scores[order])[:-1]])
-        kept = order[all_scores[order] < before]
-        steps.append((kept % len(cost), kept // len(cost)))
-        cost, score = all_costs[kept], all_scores[kept]
+        improving = order[all_scores[order] < before]
+        steps.append((improving % len(cost), improving // len(cost)))
+        cost, score = all_costs[improving], all_scores[improving]
     index, chosen = len(cost) - 1, []  # scores fall as costs rise
     for parents, options in reversed(steps):
         chosen.append(int(options[index]))

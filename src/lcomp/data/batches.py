@@ -1,0 +1,173 @@
+"""Pixels and labels of a user's batch, whatever it is made of; what cannot be told or used is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lcomp.errors import UserError
+
+log = logging.getLogger(__name__)
+PIXELS = ("pixels", "pixel_values", "image", "images", "img", "imgs", "x", "input", "inputs", "data")
+LABELS = ("label", "labels", "target", "targets", "y", "class", "classes")
+Keys = tuple[Any, ...]  # that lead from a batch to one of its parts
+
+
+@functools.cache
+def say(text: str) -> None:
+    """Warns once in a process."""
+    log.warning("%s", text)
+
+
+def children(value: Any) -> dict[Any, Any] | None:
+    """The parts of a mapping, a sequence or a dataclass by name; None of whatever else, such as a list of numbers."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, list | tuple):
+        if value and all(isinstance(item, int | float) for item in value):
+            return None
+        names: Sequence[Any] = getattr(value, "_fields", range(len(value)))
+        return dict(zip(names, value, strict=True))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return None
+
+
+def leaves(value: Any, path: Keys = ()) -> dict[Keys, Any]:
+    """What `value` holds at the ends of its mappings, sequences and dataclasses."""
+    parts = children(value)
+    if parts is None:
+        return {path: value}
+    return {end: leaf for name, part in parts.items() for end, leaf in leaves(part, (*path, name)).items()}
+
+
+def described(parts: Mapping[Keys, Any]) -> str:
+    """`image (32, 1, 28, 28) float32, label (32,) int64`."""
+
+    def one(path: Keys, part: Any) -> str:
+        name = ".".join(map(str, path))
+        kind = (
+            f"{tuple(part.shape)} {part.dtype}".replace("torch.", "") if hasattr(part, "shape") else type(part).__name__
+        )
+        return f"{name} {kind}".strip()
+
+    return ", ".join(one(path, part) for path, part in parts.items()) or "nothing"
+
+
+def choose(found: Mapping[Keys, Tensor], names: Sequence[str]) -> Keys | None:
+    """The one of `found` whose name is in `names`, or the only one there is."""
+    named = [path for path in found if path and path[-1] in names]
+    one = named if named else list(found)
+    return one[0] if len(one) == 1 else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What batches must be: pixels (N, *shape), labels (N,) from 0 to below `classes`.
+
+    Attributes:
+        where: whose batches, for messages.
+    """
+
+    where: str
+    shape: tuple[int, ...]
+    classes: int
+
+    def read(self, batch: Any) -> Sequence[Any]:
+        """The batch itself where it is (float32 pixels, int64 labels, ...), else such a one made of it.
+
+        Raises:
+            UserError: no pixels or no labels can be told in it, or they are not what is allowed.
+        """
+        parts = {end: torch.tensor(leaf) if is_array(leaf) else leaf for end, leaf in leaves(batch).items()}
+        tensors = {path: part for path, part in parts.items() if isinstance(part, Tensor)}
+        images = {path: part for path, part in tensors.items() if part.shape[1:] == self.shape and part.dim()}
+        first = (0,) if (0,) in images else choose(images, PIXELS)
+        if first is None:
+            raise UserError(f"{self.where} gives {described(parts)}: {self.hint(tensors, images)}")
+        count = len(images[first])
+        labels = {
+            path: part
+            for path, part in tensors.items()
+            if path != first and part.shape in ((count,), (count, 1), (count, self.classes))
+        }
+        whole = {path: part for path, part in labels.items() if not part.is_floating_point()}  # no weights of images
+        second = (1,) if first == (0,) and (1,) in labels else choose(labels, LABELS) or choose(whole, LABELS)
+        if second is None or not count:
+            raise UserError(
+                f"{self.where} gives {described(parts)}: no one part of it is the labels of the images, ({count},); "
+                "give (pixels, labels), or a dictionary with 'image' and 'label'"
+            )
+        x, y = self.pixels(images[first]), self.labels(labels[second])
+        if (first, second) != ((0,), (1,)) or not isinstance(batch, list | tuple):
+            return x, y
+        return batch if x is batch[0] and y is batch[1] else (x, y, *batch[2:])
+
+    def hint(self, tensors: Mapping[Keys, Tensor], images: Mapping[Keys, Tensor]) -> str:
+        """What to do where no part, or more than one, is shaped as an image."""
+        if images:
+            return "more than one part may be the pixels; give (pixels, labels)"
+        shapes = [tuple(part.shape[1:]) for part in tensors.values()]
+        wanted = f"no part of it is pixels (N, {', '.join(map(str, self.shape))}), as input_shape says"
+        if (*self.shape[1:], self.shape[0]) in shapes:
+            return f"{wanted}; channels come first: pixels.permute(0, 3, 1, 2)"
+        if self.shape[0] == 1 and self.shape[1:] in shapes:
+            return f"{wanted}; the channel is missing: pixels.unsqueeze(1)"
+        return f"{wanted}; change either"
+
+    def pixels(self, found: Tensor) -> Tensor:
+        """float32 pixels on the processor, without a gradient."""
+        x = plain(found)
+        if x.dtype == torch.uint8:
+            say(f"{self.where}: bytes, read as pixels from 0 to 1 (divided by 255)")
+            x = x.float().div_(255)
+        elif x.is_floating_point() or x.dtype == torch.bool:
+            x = x if x.dtype == torch.float32 else x.float()
+        else:
+            kind = str(x.dtype).removeprefix("torch.")
+            raise UserError(f"{self.where}: pixels of {kind}; give float32 from 0 to 1, or uint8 from 0 to 255")
+        if not x.sum().isfinite() and not x.isfinite().all():
+            raise UserError(f"{self.where}: a pixel is not a finite number; mend the images")
+        return x
+
+    def labels(self, found: Tensor) -> Tensor:
+        """int64 labels (N,)."""
+        y = plain(found)
+        if y.dim() == 2 and y.shape[1] == 1:
+            y = y.squeeze(1)
+        elif y.dim() == 2:
+            if not (((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all()):
+                raise UserError(f"{self.where}: rows of labels with other than a single 1; give a class for each image")
+            y = y.long().argmax(1)
+        if y.is_floating_point() and not (y == y.round()).all():
+            raise UserError(
+                f"{self.where}: labels such as {float(y[y != y.round()][0]):g}; give whole numbers, classes"
+            )
+        y = y if y.dtype == torch.int64 else y.long()
+        least, most = int(y.min()), int(y.max())
+        if least < 0 or most >= self.classes:
+            outside = least if least < 0 else most
+            raise UserError(
+                f"{self.where}: a label is {outside}; num_classes={self.classes} allows 0 to {self.classes - 1}: "
+                "count from 0, or raise num_classes"
+            )
+        return y
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` holds numbers that a tensor can hold."""
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf")
+
+
+def plain(found: Tensor) -> Tensor:
+    """The same tensor where it is a plain one on the processor, else its values as one."""
+    if type(found) is Tensor and not found.requires_grad and found.device.type == "cpu":
+        return found
+    return found.detach().as_subclass(Tensor).cpu()
