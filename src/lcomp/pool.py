@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lcomp.interruption import BY_MACHINE, Interrupted
+from lcomp.interruption import BY_MACHINE, Interrupted, of_machine
 
 UNBORN = 4  # workers in a row that end before they are ready
 LAST = 2000  # bytes of a worker's standard error that are kept
@@ -206,7 +206,7 @@ def answer(task: bytes) -> bytes:
         return pickle.dumps(function(*arguments))
     except BaseException as error:
         try:
-            told = pickle.dumps(error)
+            told = pickle.dumps(of_machine(error) or error)  # before its causes are lost on the way
             pickle.loads(told)
         except Exception:
             told = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))

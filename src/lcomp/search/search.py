@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+import sqlalchemy.exc
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -81,7 +82,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     )  # which checks its settings
     if sweeper.storage and not sweeper.resume:
         claim(settings, space, files, settings.open())
-    with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan, files):
+    with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan, files), storing(folder):
         if not sweeper.storage:
             check_study(folder / STUDY)
         study = settings.open()
@@ -120,11 +121,24 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
                 raise
             raise known from error
         clocks.complete(folder, sweep.typed)
-    try:
+        found = study.get_trials(deepcopy=False)
         tell(settings, study, folder, worker.sweep, fixed)
-    except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises
+    try:
+        check_failures(settings, found)
+    except UserError:  # Hydra's callbacks hear nothing of a sweep that raises
         end(cfg)
         raise
+
+
+@contextmanager
+def storing(folder: Path) -> Iterator[None]:
+    """A study or a folder that cannot be read or written as the line that ends the sweep, not as a traceback."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+        raise sweep.broken(error, folder) from error
 
 
 def check_study(path: Path) -> None:
@@ -230,6 +244,10 @@ def tell(
     elif best:
         found |= {"best_params": best[0].params, "best_value": best[0].value}
     write_atomically(folder / RESULTS, yaml.safe_dump(found).encode())
+
+
+def check_failures(settings: Settings, trials: Sequence[FrozenTrial]) -> None:
+    """Raises UserError where too many trials failed for the search to go on."""
     if studies.is_over(settings, trials):
         failed = len(studies.failed(trials))
         raise UserError(
