@@ -7,10 +7,10 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 BY_USER = "KeyboardInterrupt"
 BY_MACHINE = "interrupted by the machine"
@@ -73,6 +73,30 @@ def memory() -> float:
 def excused(cause: str | None) -> bool:
     """Whether a record's error is an interruption that says nothing of the run, so that it counts as no try."""
     return cause is not None and (cause == BY_USER or cause.startswith(BY_MACHINE))
+
+
+@contextmanager
+def telling_exit(tell: Callable[[str], None]) -> Iterator[None]:
+    """Has `os._exit`, by which a network ends this process without a word, say so first, and be a failure.
+
+    Args:
+        tell: is given the cause; a signal leaves no time for it, and the shell names that.
+    """
+    own, leave = os.getpid(), os._exit
+
+    def told(status: int) -> NoReturn:
+        if os.getpid() != own:  # a child that was forked
+            leave(status)
+        try:
+            tell(f"the process ended in the middle of the run (os._exit({status}))")
+        finally:
+            leave(status or 1)
+
+    os._exit = told
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 class Signals:

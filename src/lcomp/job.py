@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from lcomp import config, gpus, sweep
-from lcomp.interruption import of_machine
+from lcomp.interruption import of_machine, telling_exit
 from lcomp.redact import redacted
 from lcomp.report.line import line
+from lcomp.result import Result
 
 log = logging.getLogger("lcomp")
 NOTE = ".hydra"  # in a run's folder, wherever `hydra.output_subdir` has Hydra write
@@ -46,16 +49,23 @@ def carry_out(cfg: DictConfig) -> float:
         cfg.progress = False  # the sweep shows its own
         if cfg.device == "gpu":
             gpus.take(folder.parent)
-    result = run(
-        cfg,
-        folder,
-        config.overrides(hydra),
-        config.choices(hydra),
-        timed=alone,  # a sweep leaves latencies to its end
-        report=report,
-        equals=None if alone or cfg.reuse is not True else folder.parents[1],
-        group=None if alone else folder.parent.name,
-    )
+    overrides = config.overrides(hydra)
+
+    def close(cause: str) -> None:
+        print(f"lcomp: {cause}", file=sys.stderr, flush=True)
+        Result(overrides=overrides, error=cause).write(folder)
+
+    with telling_exit(close) if alone else nullcontext():  # a sweep says it of its own
+        result = run(
+            cfg,
+            folder,
+            overrides,
+            config.choices(hydra),
+            timed=alone,  # a sweep leaves latencies to its end
+            report=report,
+            equals=None if alone or cfg.reuse is not True else folder.parents[1],
+            group=None if alone else folder.parent.name,
+        )
     log.debug("%s", line(result))
     if alone:
         sweep.tell(result)

@@ -19,7 +19,7 @@ from lcomp import broken_files, folders, inputs, quoting
 from lcomp.broken_files import writable
 from lcomp.errors import UserError
 from lcomp.files import write_atomically
-from lcomp.interruption import BY_MACHINE, BY_USER, Interrupted, excused, of_machine
+from lcomp.interruption import BY_MACHINE, BY_USER, Interrupted, excused, of_machine, telling_exit
 from lcomp.limits import Refused
 from lcomp.redact import redacted
 from lcomp.report.line import line
@@ -80,13 +80,18 @@ def opened(
             prepare(folder, arguments, resume, plan, dict(files or {}))
             composed = OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg))))
             write_atomically(folder / "multirun.yaml", composed.encode())
-        try:
-            yield folder
-        except (KeyboardInterrupt, Interrupted) as stop:
+        again = quoting.resuming(redacted(list(arguments)), folder, quoting.flags(cfg.hydra))
+
+        def close(cause: str, said: str = "") -> None:
             with suppress(OSError):  # a full disk: resuming leaves them
-                close_interrupted(folder, cause_of(stop))
-            again = quoting.resuming(redacted(list(arguments)), folder, quoting.flags(cfg.hydra))
-            print(f"\nTo go on: {again}", file=sys.stderr)
+                close_interrupted(folder, cause)
+            print(f"\n{said}To go on: {again}", file=sys.stderr, flush=True)
+
+        try:
+            with telling_exit(lambda cause: close(cause, f"lcomp: {cause}\n")):  # of a serial sweep
+                yield folder
+        except (KeyboardInterrupt, Interrupted) as stop:
+            close(cause_of(stop))
             raise
 
 
