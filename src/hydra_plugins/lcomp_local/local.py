@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 from hydra.core.config_store import ConfigStore
@@ -56,9 +58,12 @@ class LocalLauncher(Launcher):
         jobs = [(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)]
         enough = covering([point for point, _ in jobs])
         threads = [threads_of(cfg) for cfg in inputs.composed(self.context.config_loader, self.config, enough)]
-        workers = self.workers or cores() // max(1, *threads) or 1
-        with pool_of(min(len(jobs), workers)) as pool:
+        with self.pool(len(jobs), threads) as pool:
             return self.run(pool, jobs)
+
+    def pool(self, jobs: int, threads: Sequence[int]) -> AbstractContextManager[Any]:
+        """Workers for so many jobs, the numbers of whose threads are among these."""
+        return pool_of(min(jobs, self.workers or cores() // max(1, *threads) or 1))
 
     def composed(self, job: Job) -> DictConfig:
         return compose(self.context, self.config, job)
@@ -167,13 +172,17 @@ def work(state: bytes, job: Job) -> JobReturn:
     setup_globals()
     singletons, context, function, config = cloudpickle.loads(state)
     Singleton.set_state(singletons)
-    return run_job(
+    returned = run_job(
         hydra_context=context,
         task_function=function,
         config=compose(context, config, job),
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )
+    error = error_of(returned)
+    if machines := error and of_machine(error):  # what it was raised from does not reach another process
+        raise machines
+    return returned
 
 
 TARGET = "hydra_plugins.lcomp_local.local.LocalLauncher"
