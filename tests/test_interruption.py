@@ -20,7 +20,7 @@ from lcomp.files import Damaged
 from lcomp.interruption import BY_MACHINE, BY_USER, Interrupted, excused, noticing, of_machine, telling_exit
 from lcomp.result import Result
 from lcomp.run import leave
-from lcomp.search.search import storing
+from lcomp.search.study import storing
 
 NETWORK = """
 import errno, os, pathlib, signal, sys
@@ -144,7 +144,7 @@ GONE = FULL.replace("database or disk is full", "server closed the connection")
     ("fault", "said"),
     [
         (FULL, f"lcomp: {BY_MACHINE}: OperationalError: database or disk is full"),
-        (GONE, "lcomp: the sweep stopped (StorageInternalError: "),
+        (GONE, "lcomp: the sweep stopped (OperationalError: server closed the connection)"),
     ],
     ids=["full", "gone"],
 )
@@ -169,7 +169,11 @@ def test_whatever_a_study_fails_at_ends_the_search_in_a_line(tmp_path):
             Interrupted,
             f"{BY_MACHINE}: OperationalError: database",
         ),
-        (sqlite3.OperationalError("server closed"), UserError, r"the sweep stopped \(StorageInternalError: .*resume="),
+        (
+            sqlite3.OperationalError("server closed"),
+            UserError,
+            r"the sweep stopped \(OperationalError: server closed\); resume=",
+        ),
     ):
         with pytest.raises(kind, match=said), storing(tmp_path):
             raise optuna.exceptions.StorageInternalError("raised during the commit") from inner

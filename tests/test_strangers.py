@@ -196,6 +196,11 @@ def test_hostile_folders_are_reported(tmp_path, kind):
     hostile.check(tmp_path, 36)
 
 
+def test_mutations_of_a_packed_network_are_refused_or_run(capsys):
+    assert hostile.main("60", "packed") == 0
+    assert capsys.readouterr().out == "0 of 60 did what they must not; 56 were refused, 4 are other networks\n"
+
+
 @pytest.mark.parametrize("name", ["report", "report.html", "results.csv", "report.md"])
 @pytest.mark.parametrize("way", ["link", "folder"])
 def test_a_report_is_written_into_the_folder_or_nowhere(tmp_path, name, way, monkeypatch, capsys):

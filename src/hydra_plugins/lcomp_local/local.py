@@ -172,17 +172,13 @@ def work(state: bytes, job: Job) -> JobReturn:
     setup_globals()
     singletons, context, function, config = cloudpickle.loads(state)
     Singleton.set_state(singletons)
-    returned = run_job(
+    return run_job(
         hydra_context=context,
         task_function=function,
         config=compose(context, config, job),
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )
-    error = error_of(returned)
-    if machines := error and of_machine(error):  # what it was raised from does not reach another process
-        raise machines
-    return returned
 
 
 TARGET = "hydra_plugins.lcomp_local.local.LocalLauncher"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-import sqlalchemy.exc
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -82,7 +81,7 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     )  # which checks its settings
     if sweeper.storage and not sweeper.resume:
         claim(settings, space, files, settings.open())
-    with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan, files), storing(folder):
+    with sweep.opened(cfg, [*hydras, *arguments], sweeper.resume, plan, files), studies.storing(folder):
         if not sweeper.storage:
             check_study(folder / STUDY)
         study = settings.open()
@@ -128,17 +127,6 @@ def search(sweeper: OptunaSweeper, arguments: list[str]) -> None:
     except UserError:  # Hydra's callbacks hear nothing of a sweep that raises
         end(cfg)
         raise
-
-
-@contextmanager
-def storing(folder: Path) -> Iterator[None]:
-    """A study or a folder that cannot be read or written as the line that ends the sweep, not as a traceback."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-        raise sweep.broken(error, folder) from error
 
 
 def check_study(path: Path) -> None:

@@ -6,11 +6,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import optuna
+import sqlalchemy.exc
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from lcomp import sweep
+from lcomp.errors import UserError
 from lcomp.interruption import excused
 from lcomp.result import Result
 from lcomp.search.settings import Retry, Settings, quietly
@@ -66,6 +70,21 @@ def unless_ended() -> Iterator[None]:
         yield
     except optuna.exceptions.UpdateFinishedTrialError:
         log.warning("a trial of this process was taken for lost and given to another; its result is not used")
+
+
+@contextmanager
+def storing(folder: Path) -> Iterator[None]:
+    """A study or a folder that cannot be read or written as the line that ends the sweep, not as a traceback.
+
+    Said where it is met: what an error was raised from does not reach another process.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+        inner = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else None
+        raise sweep.broken(inner if isinstance(inner, Exception) else error, folder) from error
 
 
 def conclude(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result) -> None:

@@ -62,9 +62,10 @@ class Worker:
         from hydra.core.hydra_config import HydraConfig
 
         number = int(HydraConfig.get().job.num)
-        while (trial := self.next(number)) is not None:
-            with beating(trial, self.settings.heartbeat):
-                self.carry_out(trial)
+        with studies.storing(self.folder):
+            while (trial := self.next(number)) is not None:
+                with beating(trial, self.settings.heartbeat):
+                    self.carry_out(trial)
 
     @property
     def folder(self) -> Path:
