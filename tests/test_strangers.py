@@ -16,7 +16,7 @@ from lcomp import comparison, folders, sweep
 from lcomp.errors import UserError
 from lcomp.limits import Refused
 from lcomp.report import __main__ as command
-from lcomp.report import study_file
+from lcomp.report import charts, study_file
 from lcomp.report.runs import shown
 from lcomp.result import Result, read
 from lcomp.search import search, settings
@@ -194,6 +194,19 @@ def test_figures_that_are_null_are_left_blank(tmp_path):
 def test_hostile_folders_are_reported(tmp_path, kind):
     hostile.hostile(tmp_path, range(36), kind)
     hostile.check(tmp_path, 36)
+
+
+def test_a_point_that_was_run_again_from_another_baseline_is_reported(tmp_path):
+    """The later run stands for both; each baseline is drawn, as one kind."""
+    hostile.hostile(tmp_path, ())
+    shutil.copytree(tmp_path / "sweep" / "good", tmp_path / "sweep" / "again")
+    for path in (tmp_path / "sweep" / "again").glob("*/result.json"):
+        found = json.loads(path.read_text())
+        found["baseline_artifact"]["sha256"] = "0" * 64
+        path.write_text(json.dumps(found))
+    hostile.check(tmp_path)
+    drawn = charts.data(shown([tmp_path / "sweep"]), tmp_path / "sweep")
+    assert [one["kind"] for one in drawn["baselines"]] == [0, 0]
 
 
 def test_mutations_of_a_packed_network_are_refused_or_run(capsys):

@@ -198,9 +198,14 @@ def network(run: Shown) -> str:
 
 def kinds(runs: Iterable[Shown]) -> list[list[Group]]:
     """Groups that start from the same kind of baseline together: one that differs in its seed alone."""
+    runs = list(runs)
+    hashes_of: dict[tuple[str, ...], set[str]] = {}  # also of runs that a later one of their seed stands for
+    for run in runs:
+        if run.is_ok and run.baseline_sha256 is not None:
+            hashes_of.setdefault(run.point, set()).add(run.baseline_sha256)
     found: list[tuple[set[str], list[Group]]] = []
     for group in groups(runs):
-        own = {run.baseline_sha256 for run in group.runs if run.baseline_sha256 is not None}
+        own = hashes_of.get(group.runs[0].point, set())
         alike = [kind for kind in found if kind[0] & own]
         hashes, members = own.union(*(kind[0] for kind in alike)), [g for kind in alike for g in kind[1]]
         found = [kind for kind in found if kind not in alike] + [(hashes, [*members, group])]
