@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -55,11 +56,19 @@ DEATHS = ("exit0", "exit3", "killed")  # of the whole process, where it carries 
 FAILURES = ("sys.exit", "raised")  # of a run, which a search does not try again
 MACHINE = ("memory", "files", "full", "limit")
 FAULTS = (*DEATHS, *FAILURES, *MACHINE, "fork server")
-SAYS = {
-    "exit0": "exit code 0", "exit3": "exit code 3", "killed": "SIGKILL", "sys.exit": "SystemExit: 3",
-    "raised": "KeyboardInterrupt", "memory": "MemoryError", "files": "Too many open files",
-    "full": "No space left on device", "limit": "interrupted by the machine", "fork server": "",
-}  # fmt: skip
+SAYS = {  # by fault, a pattern
+    "exit0": r"exit code 0|os\._exit\(0\)",
+    "exit3": r"exit code 3|os\._exit\(3\)",
+    "killed": "SIGKILL",
+    "sys.exit": "SystemExit: 3",
+    "raised": "KeyboardInterrupt",
+    "memory": "MemoryError",
+    "files": "Too many open files",
+    "full": "No space left on device|database or disk is full",
+    "limit": "interrupted by the machine",
+    "fork server": "",
+}
+LAUNCHERS = ("local", "serial", "ray")
 SECONDS = 240
 
 
@@ -70,9 +79,15 @@ def command(sweep: str, launcher: str, folder: Path, *more: str) -> list[str]:
         "report=false",
         "measure.latency_runs=20",
         "reuse=false",
+        "max_retries=1",
         f"baseline.cache={folder}/base",
     ]
-    settings += ["launcher=serial"] if launcher == "serial" else ["launcher.workers=2"]
+    settings += {
+        "serial": ["launcher=serial"],
+        "local": ["launcher.workers=2"],
+        "ray": ["launcher=ray", "launcher.ray.init.num_cpus=2"],
+    }[launcher]
+    settings += ["n_jobs=2"] if (sweep, launcher) == ("search", "ray") else []
     settings += ["sweeper=optuna", "n_trials=4"] if sweep == "search" else []
     settings += ["model._target_=faulty.Net", "+model.point=0,1,2,3", f"hydra.sweep.dir={folder}/sweep"]
     return [sys.executable, "-m", "lcomp", "-m", *settings, *more]
@@ -160,11 +175,18 @@ def check(fault: str, sweep: str, launcher: str) -> str:
         start = time.monotonic()
         code, said = carry_out(command(sweep, launcher, folder), folder, fault)
         seconds, before = time.monotonic() - start, records(folder)
-        dies = launcher == "serial" and fault in DEATHS
+        alone = launcher == "serial" and fault in DEATHS  # one process carries out all of it
+        dies = alone and fault == "killed"  # which its shell says
+        says = "The worker died" if launcher == "ray" and fault in DEATHS else SAYS[fault]  # Ray knows no more
         told = said + " ".join(str(record["error"]) for record in before.values())
-        assert dies or SAYS[fault] in told, f"no cause is said:\n{said[-3000:]}"
+        assert dies or re.search(says, told), f"no cause is said:\n{said[-3000:]}"
         assert "Traceback" not in said, f"a traceback:\n{said[-3000:]}"
-        assert dies or fault == "fork server" or code == (0 if sweep == "search" and fault not in MACHINE else 1), code
+        ends_well = sweep == "search" and fault not in MACHINE and not alone
+        expected = 3 if alone and fault == "exit3" else 0 if ends_well else 1
+        assert dies or fault == "fork server" or code == expected, f"exit code {code}"
+        began = {path.name for path in folder.glob("sweep/[0-9]*")}
+        assert dies or fault == "full" or began == set(before), f"no record of {began - set(before)}:\n{said[-3000:]}"
+        assert all(record["status"] == "ok" or record["error"] for record in before.values()), "a record has no cause"
         mend()
         resumed = [f"resume={folder}/sweep"] if (folder / "sweep/sweep.json").exists() else []
         _, again = carry_out(command(sweep, launcher, folder, *resumed), folder, None)
@@ -173,7 +195,7 @@ def check(fault: str, sweep: str, launcher: str) -> str:
             assert record["status"] != "ok" or after[number]["artifact"] == record["artifact"], "a finished run changed"
         done = [next(o for o in r["overrides"] if "point" in o) for r in after.values() if r["status"] == "ok"]
         assert len(done) == len(set(done)), "a point ran twice"
-        failed = 2 if sweep == "search" and fault in (*FAILURES, *(DEATHS if launcher == "local" else ())) else 0
+        failed = 2 if sweep == "search" and fault in (*FAILURES, *(() if launcher == "serial" else DEATHS)) else 0
         assert len(done) == 4 - failed, f"{len(done)} of 4 finished:\n{again[-3000:]}"
         counts = f"{sum(record['status'] == 'ok' for record in before.values())} of 4, resumed {len(done)} of 4"
         return f"exit {code} after {seconds:.0f} s, {counts}"
@@ -183,13 +205,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fault", choices=FAULTS, nargs="*", default=FAULTS)
     parser.add_argument("--sweep", choices=("grid", "search"), nargs="*", default=("grid", "search"))
-    parser.add_argument("--launcher", choices=("local", "serial"), nargs="*", default=("local", "serial"))
+    parser.add_argument("--launcher", choices=LAUNCHERS, nargs="*", default=LAUNCHERS)
     given = parser.parse_args()
     bad = 0
     for fault in given.fault:
         for sweep in given.sweep:
             for launcher in given.launcher:
-                if fault == "fork server" and launcher == "serial":
+                if fault == "fork server" and launcher != "local":
                     continue
                 try:
                     seen = check(fault, sweep, launcher)

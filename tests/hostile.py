@@ -2,6 +2,7 @@
 
 python tests/hostile.py 500          # as many, one after another: a line for each that does what it must not
 python tests/hostile.py 5000 record  # of one kind: record, file, study
+python tests/hostile.py 5000 packed  # mutations of a packed network, read and run
 """
 
 import io
@@ -20,8 +21,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
+import torch
+from packed_networks import every_kind
 from records import record
+from test_packed_damage import corrupted, signed
 
+import lcomp
+from lcomp.errors import UserError
+from lcomp.packed.file import HEADER, write
 from lcomp.report import __main__ as command
 
 SECONDS, MEMORY = 5, 1 << 30
@@ -196,6 +203,8 @@ def bent(folder, seed, kind):
     """A copy of the good sweep that something is wrong with: what."""
     shutil.copytree(folder.parent / "good", folder)
     own = random.Random(seed)
+    if kind == "record":
+        (folder / "study.db").unlink()  # which takes most of a report's time
     kind = kind or own.choice(list(KINDS))
     try:
         return f"{seed} {kind} {KINDS[kind](folder, own)}"
@@ -256,8 +265,57 @@ def check(place, many=1):
     assert SECRET.decode() not in text and "kd.temperature=3" in text
 
 
+def check_packed(path, whole, seed):
+    """Reads a mutation of the packed network `whole`, under a right checksum in four of five; runs what can be read."""
+    damaged = corrupted(whole[HEADER:], seed)
+    path.write_bytes(signed(damaged) if seed % 5 else whole[:HEADER] + damaged)
+    with bounded(1):
+        try:
+            network = lcomp.load(path)
+            with torch.no_grad():
+                logits = network(torch.rand(1, *network.input_shape))
+        except UserError as error:
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error) and len(str(error)) < 400, str(error)
+            return False
+    assert seed % 5, "a wrong checksum is taken"
+    assert logits.shape == (1, network.classes)
+    return True
+
+
+def main_packed(count):
+    """Reads so many mutations of a packed network of all kinds of step; prints those that did what they must not."""
+    whole, read, faults = file_content(write_network(every_kind())), 0, 0
+    with tempfile.TemporaryDirectory() as name:
+        for seed in range(count):
+            try:
+                read += check_packed(Path(name) / "a.lcomp", whole, seed)
+            except (Exception, TooLong) as error:
+                faults += 1
+                print(f"{seed}: {type(error).__name__}: {str(error)[:200]} ({origin(error)})", flush=True)
+    print(
+        f"{faults} of {count} did what they must not; {count - read - faults} were refused, {read} are other networks"
+    )
+    return 1 if faults else 0
+
+
+def origin(error):
+    """Where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}:{last.lineno}"
+
+
+def remember_version():
+    """Has Optuna not look up its own newest version whenever a study is opened, half of the time that this takes."""
+    manager = type(optuna.storages.RDBStorage("sqlite://")._version_manager)
+    found = optuna.storages.RDBStorage("sqlite://")._version_manager.get_head_version()
+    manager.get_head_version = lambda _: found
+
+
 def main(count, kind=None, together="1"):
     """Reports on so many hostile sweeps, some together; prints those that did what they must not."""
+    if kind == "packed":
+        return main_packed(int(count))
+    remember_version()
     many, faults, out = int(together), 0, sys.stdout
     for first in range(0, int(count), many):
         place = Path(tempfile.mkdtemp())
@@ -267,9 +325,7 @@ def main(count, kind=None, together="1"):
                 check(place, many)
         except (Exception, TooLong) as error:
             faults += 1
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            cause = f"{type(error).__name__}: {str(error)[:200]} ({last.filename}:{last.lineno})"
-            print(f"{about}: {cause}", file=out, flush=True)
+            print(f"{about}: {type(error).__name__}: {str(error)[:200]} ({origin(error)})", file=out, flush=True)
         finally:
             sys.stdout = out
             shutil.rmtree(place)

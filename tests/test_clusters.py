@@ -6,6 +6,7 @@ import signal
 import stat
 
 import pytest
+from test_interruption import NETWORK
 from test_launcher import records, wait_for
 from test_sweeps import kill_all, only_sweep
 
@@ -30,6 +31,17 @@ def test_a_grid_and_a_search_on_another_launcher(cached, tmp_path, launcher):
     shas = [record["artifact"]["sha256"] for record in sorted(found, key=lambda r: r["params"]["quant.bits"])]
     assert shas[0] == shas[1] != shas[2] == shas[3]
     assert all("latency_us_p50" in record["metrics"] for record in found)
+
+
+def test_a_ray_worker_that_ends_costs_its_run_alone(lcomp_in, tmp_path):
+    (tmp_path / "faulty.py").write_text(NETWORK)
+    (tmp_path / "fault").write_text("os._exit(3)")
+    points = ["-m", "model._target_=faulty.Net", "+model.point=1,2", "baseline.cache=own", "reuse=false"]
+    done = lcomp_in(tmp_path)(*points, "launcher=ray", "launcher.ray.init.num_cpus=2")
+    first, second = records(tmp_path)
+    assert done.returncode == 1 and "1 of 2 runs failed" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert first["status"] == "failed" and second["status"] == "ok"
+    assert first["error"].startswith("the worker ended in the middle of its task (WorkerCrashedError: The worker died")
 
 
 def test_slurm_is_given_an_array_with_cpus_and_a_signal(lcomp_in, tmp_path, monkeypatch):

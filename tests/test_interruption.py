@@ -3,27 +3,33 @@
 import errno
 import json
 import os
+import pickle
+import posix
 import signal
 import sqlite3
 import subprocess
 import sys
 
+import optuna
 import pytest
 import torch
 
 from lcomp.cli import task
+from lcomp.errors import UserError
 from lcomp.record.files import Damaged
 from lcomp.record.interruption import (
     BY_MACHINE,
     BY_USER,
     Interrupted,
+    announcing_exit,
     is_interruption,
     machine_interruption,
     watch_sigint,
 )
 from lcomp.record.result import Result
 from lcomp.run import leave
-from lcomp.sweeps import sweep
+from lcomp.search.study import as_sweep_error
+from lcomp.sweeps import sweep, worker_pool
 
 NETWORK = """
 import errno, os, pathlib, signal, sys
@@ -75,6 +81,34 @@ def test_a_network_that_exits_is_a_failed_run_with_its_line(faulty, tmp_path, fa
     assert sweep.excused(first["error"]) is False
 
 
+@pytest.mark.parametrize("status", [0, 3])
+@pytest.mark.parametrize("arguments", [GRID, SEARCH, ["model._target_=faulty.Net", "+model.point=1"]])
+def test_a_network_that_ends_the_sweeps_own_process_is_told_and_recorded(faulty, tmp_path, status, arguments):
+    done = faulty(f"os._exit({status})", *arguments)
+    cause = f"the process ended in the middle of the run (os._exit({status}))"
+    assert done.returncode == (status or 1) and done.stderr.count(f"lcomp: {cause}\n") == 1, done.stderr
+    if "-m" not in arguments:
+        [record] = [json.loads(path.read_text()) for path in tmp_path.rglob("result.json")]
+        assert (record["status"], record["error"]) == ("failed", cause)
+        return
+    assert [(record["status"], record["error"]) for record in records(tmp_path)] == [("failed", cause)]
+    assert "To go on: python -m lcomp -m" in done.stderr
+    done = faulty("pass", *arguments, "resume=last")
+    assert done.returncode == 0, done.stderr
+    found = [record for record in records(tmp_path) if record["status"] == "ok"]
+    assert sorted(record["overrides"][1].lstrip("+") for record in found) == ["model.point=1", "model.point=2"]
+
+
+def test_a_child_that_is_forked_ends_as_it_likes():
+    told = []
+    with announcing_exit(told.append):
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert told == [] and os._exit is posix._exit
+
+
 @pytest.mark.parametrize("code", ["ENOSPC", "EMFILE"])
 def test_a_fault_of_the_machine_ends_the_grid_and_is_no_try(faulty, tmp_path, code):
     fault = f"raise OSError(errno.{code}, os.strerror(errno.{code}))"
@@ -99,6 +133,63 @@ def test_a_search_outlives_a_full_disk(faulty, tmp_path):
     assert done.returncode == 0, done.stderr
     found = [record for record in records(tmp_path) if record["status"] == "ok"]
     assert sorted(record["overrides"][1].lstrip("+") for record in found) == ["model.point=1", "model.point=2"]
+
+
+FULL = """
+import optuna
+def full(*_, **__):
+    import optuna, sqlite3
+    try:
+        raise sqlite3.OperationalError("database or disk is full")
+    except sqlite3.Error as error:
+        raise optuna.exceptions.StorageInternalError("raised during the commit") from error
+optuna.storages.RDBStorage.set_trial_user_attr = full
+"""
+GONE = FULL.replace("database or disk is full", "server closed the connection")
+
+
+@pytest.mark.parametrize("launcher", ["launcher=serial", "launcher=local"])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (FULL, f"lcomp: {BY_MACHINE}: OperationalError: database or disk is full"),
+        (GONE, "lcomp: the sweep stopped (OperationalError: server closed the connection)"),
+    ],
+    ids=["full", "gone"],
+)
+def test_a_study_that_cannot_be_written_is_one_line_and_resumed(faulty, tmp_path, launcher, fault, said):
+    search = [argument for argument in SEARCH if not argument.startswith("launcher=")] + [launcher]
+    done = faulty(fault, *search)
+    assert done.returncode == 1 and done.stderr.count(said) == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "resume=" in done.stderr
+    before = {record["artifact"]["sha256"] for record in records(tmp_path) if record["status"] == "ok"}
+    done = faulty("pass", *search, "resume=last")
+    assert done.returncode == 0, done.stderr
+    found = [record for record in records(tmp_path) if record["status"] == "ok"]
+    assert sorted(record["overrides"][1].lstrip("+") for record in found) == ["model.point=1", "model.point=2"]
+    assert before <= {record["artifact"]["sha256"] for record in found}
+
+
+def test_whatever_a_study_fails_at_ends_the_search_in_a_line(tmp_path):
+    """Also before its runs begin and after they have ended."""
+    for inner, kind, said in (
+        (
+            sqlite3.OperationalError("database or disk is full"),
+            Interrupted,
+            f"{BY_MACHINE}: OperationalError: database",
+        ),
+        (
+            sqlite3.OperationalError("server closed"),
+            UserError,
+            r"the sweep stopped \(OperationalError: server closed\); resume=",
+        ),
+    ):
+        with pytest.raises(kind, match=said), as_sweep_error(tmp_path):
+            raise optuna.exceptions.StorageInternalError("raised during the commit") from inner
+    for own in (UserError("a plan that differs"), KeyError("a defect")):
+        with pytest.raises(type(own)) as caught, as_sweep_error(tmp_path):
+            raise own
+        assert caught.value is own
 
 
 def test_a_command_whose_folder_cannot_be_written_says_so(lcomp, tmp_path, monkeypatch):
@@ -135,6 +226,15 @@ def chained(inner):
             raise RuntimeError("could not write") from error
     except RuntimeError as error:
         return error
+
+
+def fail_on_a_full_disk():
+    raise chained(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+def test_a_fault_of_the_machine_is_still_known_as_one_behind_another_process():
+    error = pickle.loads(worker_pool.run_task(pickle.dumps((fail_on_a_full_disk, ()))))
+    assert isinstance(error, Interrupted) and str(error) == f"{BY_MACHINE}: OSError: [Errno 28] No space left on device"
 
 
 def torch_error():

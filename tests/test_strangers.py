@@ -18,7 +18,7 @@ from lcomp.record import folders
 from lcomp.record.limits import Refused
 from lcomp.record.result import Result, read_result
 from lcomp.report import __main__ as command
-from lcomp.report import study_file
+from lcomp.report import charts, study_file
 from lcomp.report.runs import load_runs
 from lcomp.search import search, settings
 from lcomp.search.space import Space
@@ -198,6 +198,24 @@ def test_figures_that_are_null_are_left_blank(tmp_path):
 def test_hostile_folders_are_reported(tmp_path, kind):
     hostile.hostile(tmp_path, range(36), kind)
     hostile.check(tmp_path, 36)
+
+
+def test_a_point_that_was_run_again_from_another_baseline_is_reported(tmp_path):
+    """The later run stands for both; each baseline is drawn, as one kind."""
+    hostile.hostile(tmp_path, ())
+    shutil.copytree(tmp_path / "sweep" / "good", tmp_path / "sweep" / "again")
+    for path in (tmp_path / "sweep" / "again").glob("*/result.json"):
+        found = json.loads(path.read_text())
+        found["baseline_artifact"]["sha256"] = "0" * 64
+        path.write_text(json.dumps(found))
+    hostile.check(tmp_path)
+    drawn = charts.page_data(load_runs([tmp_path / "sweep"]), tmp_path / "sweep")
+    assert [baseline["kind"] for baseline in drawn["baselines"]] == [0, 0]
+
+
+def test_mutations_of_a_packed_network_are_refused_or_run(capsys):
+    assert hostile.main("60", "packed") == 0
+    assert capsys.readouterr().out == "0 of 60 did what they must not; 56 were refused, 4 are other networks\n"
 
 
 @pytest.mark.parametrize("name", ["report", "report.html", "results.csv", "report.md"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 from hydra.core.config_store import ConfigStore
@@ -59,9 +61,12 @@ class LocalLauncher(Launcher):
             threads_of(cfg)
             for cfg in configuration_files.compose_points(self.context.config_loader, self.config, enough)
         ]
-        workers = self.workers or cores() // max(1, *threads) or 1
-        with open_pool(min(len(jobs), workers)) as pool:
+        with self.pool(len(jobs), threads) as pool:
             return self.run(pool, jobs)
+
+    def pool(self, jobs: int, threads: Sequence[int]) -> AbstractContextManager[Any]:
+        """Workers for so many jobs, the numbers of whose threads are among these."""
+        return open_pool(min(jobs, self.workers or cores() // max(1, *threads) or 1))
 
     def composed(self, job: Job) -> DictConfig:
         return compose(self.context, self.config, job)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from lcomp.config import run_config
-from lcomp.record.interruption import machine_interruption
+from lcomp.record.interruption import announcing_exit, machine_interruption
 from lcomp.record.redaction import redacted
+from lcomp.record.result import Result
 from lcomp.record.summary_line import summary_line
 from lcomp.sweeps import sweep
 from lcomp.training import devices
@@ -50,16 +53,23 @@ def execute(cfg: DictConfig, report: Callable[[int, float], None] | None) -> flo
         cfg.progress = False  # the sweep shows its own
         if cfg.device == "gpu":
             devices.take(folder.parent)
-    result = run(
-        cfg,
-        folder,
-        run_config.overrides(hydra),
-        run_config.choices(hydra),
-        timed=alone,  # a sweep leaves latencies to its end
-        report=report,
-        equals=None if alone or cfg.reuse is not True else folder.parents[1],
-        group=None if alone else folder.parent.name,
-    )
+    overrides = run_config.overrides(hydra)
+
+    def close(cause: str) -> None:
+        print(f"lcomp: {cause}", file=sys.stderr, flush=True)
+        Result(overrides=overrides, error=cause).write(folder)
+
+    with announcing_exit(close) if alone else nullcontext():  # a sweep says it of its own
+        result = run(
+            cfg,
+            folder,
+            overrides,
+            run_config.choices(hydra),
+            timed=alone,  # a sweep leaves latencies to its end
+            report=report,
+            equals=None if alone or cfg.reuse is not True else folder.parents[1],
+            group=None if alone else folder.parent.name,
+        )
     log.debug("%s", summary_line(result))
     if alone:
         sweep.print_result(result)

@@ -7,10 +7,10 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 BY_USER = "KeyboardInterrupt"
 BY_MACHINE = "interrupted by the machine"
@@ -73,6 +73,30 @@ def total_memory() -> float:
 def is_interruption(cause: str | None) -> bool:
     """Whether a record's error is an interruption that says nothing of the run, so that it counts as no try."""
     return cause is not None and (cause == BY_USER or cause.startswith(BY_MACHINE))
+
+
+@contextmanager
+def announcing_exit(announce: Callable[[str], None]) -> Iterator[None]:
+    """Has `os._exit`, by which a network ends this process without a word, say so first, and be a failure.
+
+    Args:
+        announce: is given the cause; a signal leaves no time for it, and the shell names that.
+    """
+    process, leave = os.getpid(), os._exit
+
+    def announced_exit(status: int) -> NoReturn:
+        if os.getpid() != process:  # a child that was forked
+            leave(status)
+        try:
+            announce(f"the process ended in the middle of the run (os._exit({status}))")
+        finally:
+            leave(status or 1)
+
+    os._exit = announced_exit
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 class SigintState:

@@ -55,7 +55,7 @@ def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Any]:
     best = sorted((run for run in runs if run.result.epochs), key=lambda run: -val_accuracy(run))[:CURVES]
     techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
     ordered, alike = by_validation(seed_groups(runs)), baseline_kinds(runs)
-    kind_of = {run.baseline_sha256: n for n, kind in enumerate(alike) for group in kind for run in group.runs}
+    kind_of = {group.runs[0].point: n for n, kind in enumerate(alike) for group in kind}
     return {
         "techniques": techniques,
         "datasets": [names[sha256] for sha256, _ in counted.most_common()],
@@ -76,11 +76,11 @@ def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Any]:
                 "data": names.get(run.result.dataset["sha256"]),
                 "run": ids[run],
                 "seed": run.result.seed,
-                "kind": kind_of[sha256],
+                "kind": kind_of[run.point],
                 "metrics": run.result.baseline,
                 "epochs": baseline_curves(run.baseline_folder),
             }
-            for (sha256, run), of in zip(bases.items(), of_bases, strict=True)
+            for run, of in zip(bases.values(), of_bases, strict=True)
         ],
         "kinds": kind_labels(alike),
         "groups": [group_data(group, names, ids) for group in ordered],

@@ -208,9 +208,14 @@ def network(run: ReportRun) -> str:
 
 def baseline_kinds(runs: Iterable[ReportRun]) -> list[list[SeedGroup]]:
     """Groups that start from the same kind of baseline together: one that differs in its seed alone."""
+    runs = list(runs)
+    hashes_of: dict[tuple[str, ...], set[str]] = {}  # also of runs that a later one of their seed stands for
+    for run in runs:
+        if run.is_ok and run.baseline_sha256 is not None:
+            hashes_of.setdefault(run.point, set()).add(run.baseline_sha256)
     kinds: list[tuple[set[str], list[SeedGroup]]] = []
     for group in seed_groups(runs):
-        group_hashes = {run.baseline_sha256 for run in group.runs if run.baseline_sha256 is not None}
+        group_hashes = hashes_of.get(group.runs[0].point, set())
         alike = [kind for kind in kinds if kind[0] & group_hashes]
         hashes, members = group_hashes.union(*(kind[0] for kind in alike)), [g for kind in alike for g in kind[1]]
         kinds = [kind for kind in kinds if kind not in alike] + [(hashes, [*members, group])]

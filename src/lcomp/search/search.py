@@ -88,7 +88,7 @@ def run_search(
     )  # which checks its settings
     if options.storage and not options.resume:
         claim_study(settings, space, files, settings.open_study())
-    with sweep.open_sweep(cfg, [*hydras, *arguments], options.resume, plan, files):
+    with sweep.open_sweep(cfg, [*hydras, *arguments], options.resume, plan, files), studies.as_sweep_error(folder):
         if not options.storage:
             check_study(folder / STUDY)
         study = settings.open_study()
@@ -131,9 +131,11 @@ def run_search(
                 raise
             raise known from error
         deferred_latency.measure_deferred(folder, sweep.typed)
-    try:
+        trials = study.get_trials(deepcopy=False)
         report_best(settings, study, folder, worker.sweep, fixed)
-    except UserError:  # too many failed: Hydra's callbacks hear nothing of a sweep that raises
+    try:
+        check_failures(settings, trials)
+    except UserError:  # Hydra's callbacks hear nothing of a sweep that raises
         end(cfg)
         raise
 
@@ -243,6 +245,10 @@ def report_best(
     elif best:
         report |= {"best_params": best[0].params, "best_value": best[0].value}
     write_atomically(folder / RESULTS, yaml.safe_dump(report).encode())
+
+
+def check_failures(settings: Settings, trials: Sequence[FrozenTrial]) -> None:
+    """Raises UserError where too many trials failed for the search to go on."""
     if studies.is_over(settings, trials):
         failed = len(studies.failed_trials(trials))
         raise UserError(

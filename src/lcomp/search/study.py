@@ -6,14 +6,18 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import optuna
+import sqlalchemy.exc
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from lcomp.errors import UserError
 from lcomp.record.interruption import is_interruption
 from lcomp.record.result import Result
 from lcomp.search.settings import Retry, Settings, without_warnings
+from lcomp.sweeps import sweep
 
 log = logging.getLogger("lcomp")
 DISCARDED = "withdrawn"  # why a trial does not count: a duplicate, one too many, one that was tried again
@@ -66,6 +70,21 @@ def ignoring_ended_trials() -> Iterator[None]:
         yield
     except optuna.exceptions.UpdateFinishedTrialError:
         log.warning("a trial of this process was taken for lost and given to another; its result is not used")
+
+
+@contextmanager
+def as_sweep_error(folder: Path) -> Iterator[None]:
+    """A study or a folder that cannot be read or written as the line that ends the sweep, not as a traceback.
+
+    Said where it is met: what an error was raised from does not reach another process.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+        inner = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else None
+        raise sweep.infrastructure_error(inner if isinstance(inner, Exception) else error, folder) from error
 
 
 def tell_result(settings: Settings, study: optuna.Study, trial: FrozenTrial, result: Result) -> None:

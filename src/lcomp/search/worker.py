@@ -64,9 +64,10 @@ class SearchWorker:
         from hydra.core.hydra_config import HydraConfig
 
         number = int(HydraConfig.get().job.num)
-        while (trial := self.next_trial(number)) is not None:
-            with regular_heartbeats(trial, self.settings.heartbeat):
-                self.execute(trial)
+        with studies.as_sweep_error(self.folder):
+            while (trial := self.next_trial(number)) is not None:
+                with regular_heartbeats(trial, self.settings.heartbeat):
+                    self.execute(trial)
 
     @property
     def folder(self) -> Path:

@@ -18,7 +18,7 @@ from lcomp.config import quoting
 from lcomp.errors import UserError
 from lcomp.record import folders
 from lcomp.record.files import write_atomically
-from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, machine_interruption
+from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, announcing_exit, machine_interruption
 from lcomp.record.limits import Refused
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result
@@ -67,13 +67,18 @@ def open_sweep(
             prepare(folder, arguments, resume, plan, dict(files or {}))
             composed = OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg))))
             write_atomically(folder / "multirun.yaml", composed.encode())
-        try:
-            yield folder
-        except (KeyboardInterrupt, Interrupted) as stop:
+        again = quoting.resume_command(redacted(list(arguments)), folder, quoting.search_flags(cfg.hydra))
+
+        def close(cause: str, said: str = "") -> None:
             with suppress(OSError):  # a full disk: resuming leaves them
-                close_interrupted(folder, interruption_cause(stop))
-            again = quoting.resume_command(redacted(list(arguments)), folder, quoting.search_flags(cfg.hydra))
-            print(f"\nTo go on: {again}", file=sys.stderr)
+                close_interrupted(folder, cause)
+            print(f"\n{said}To go on: {again}", file=sys.stderr, flush=True)
+
+        try:
+            with announcing_exit(lambda cause: close(cause, f"lcomp: {cause}\n")):  # of a serial sweep
+                yield folder
+        except (KeyboardInterrupt, Interrupted) as stop:
+            close(interruption_cause(stop))
             raise
 
 

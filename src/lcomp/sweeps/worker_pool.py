@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lcomp.record.interruption import BY_MACHINE, Interrupted
+from lcomp.record.interruption import BY_MACHINE, Interrupted, machine_interruption
 
 FAILED_STARTS = 4  # workers in a row that end before they are ready
 STDERR_BYTES = 2000  # bytes of a worker's standard error that are kept
@@ -208,7 +208,7 @@ def run_task(task: bytes) -> bytes:
         return pickle.dumps(function(*arguments))
     except BaseException as error:
         try:
-            pickled = pickle.dumps(error)
+            pickled = pickle.dumps(machine_interruption(error) or error)  # before its causes are lost on the way
             pickle.loads(pickled)
         except Exception:
             pickled = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
