@@ -28,7 +28,7 @@ from test_packed_damage import corrupted, signed
 
 import lcomp
 from lcomp.errors import UserError
-from lcomp.packed.file import HEADER, write
+from lcomp.packed.file import HEADER, file_content, write_network
 from lcomp.report import __main__ as command
 
 SECONDS, MEMORY = 5, 1 << 30
