@@ -72,7 +72,7 @@ def open_sweep(
         except (KeyboardInterrupt, Interrupted) as stop:
             with suppress(OSError):  # a full disk: resuming leaves them
                 close_interrupted(folder, interruption_cause(stop))
-            again = quoting.resume_command(redacted(list(arguments)), folder, quoting.search_flags(cfg.hydra))
+            again = quoting.resume_command(redacted(list(arguments)), folder, quoting.recorded_search_flags(cfg.hydra))
             print(f"\nTo go on: {again}", file=sys.stderr)
             raise
 
