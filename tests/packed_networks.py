@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lcomp.models.blocks import Normalize
-from lcomp.packed.layer_codec import convolution, linear
+from lcomp.packed.layer_codec import make_convolution, make_linear
 from lcomp.packed.network import Clip, Constant, Join, Mean, Network
 from lcomp.packed.operations import batch_norm
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
@@ -32,15 +32,15 @@ def every_kind() -> Network:
     torch.manual_seed(0)
     plain = [
         Input(torch.tensor(1 / 255), torch.tensor(0.0), 255),
-        convolution(integer_weight(6, 1, 3, 3), torch.randn(6), (1, 1), (0, 0), (1, 1), 1),
+        make_convolution(integer_weight(6, 1, 3, 3), torch.randn(6), (1, 1), (0, 0), (1, 1), 1),
         nn.ReLU(),
         nn.MaxPool2d(2),
         Input(torch.tensor(0.3), torch.tensor(5.0), 15),
-        convolution(shared_weight(6, 2, 3, 2), None, (2, 1), (1, 0), (1, 2), 3),
+        make_convolution(shared_weight(6, 2, 3, 2), None, (2, 1), (1, 0), (1, 2), 3),
         nn.Hardswish(),
         nn.AvgPool2d((1, 2), (1, 2), (0, 1), count_include_pad=False),
         batch_norm((6, 1, 1), 1e-5, *torch.rand(4, 6)),
-        convolution(torch.randn(6, 6, 1, 1), torch.randn(6), (1, 1), (0, 0), (1, 1), 1),
+        make_convolution(torch.randn(6, 6, 1, 1), torch.randn(6), (1, 1), (0, 0), (1, 1), 1),
         nn.LeakyReLU(0.1),
         nn.MaxPool2d(3, 2, 1, ceil_mode=True),
         Clip(-1.5, float("inf")),
@@ -67,8 +67,8 @@ def every_kind() -> Network:
     add(nn.Hardsigmoid())
     add(Join("add"), len(steps), len(steps))
     add(nn.Flatten())
-    add(linear(integer_weight(9, 12), torch.randn(9)))
-    add(linear(torch.randn(7, 9), None))
+    add(make_linear(integer_weight(9, 12), torch.randn(9)))
+    add(make_linear(torch.randn(7, 9), None))
     return Network((1, 28, 28), 7, steps, sources)
 
 

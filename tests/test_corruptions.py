@@ -74,7 +74,7 @@ def test_convolution_goes_on_outside(reach, size, seed):
     line, kernel = (torch.rand(n, generator=seeded_generator(seed, n)) for n in (size, 2 * reach + 1))
     long = torch.cat([line[:1].expand(reach), line, line[-1:].expand(reach)])
     expected = torch.stack([(long[place : place + len(kernel)] * kernel).sum() for place in range(size)])
-    assert torch.allclose(blur.convolution(size, kernel) @ line, expected, atol=1e-6)
+    assert torch.allclose(blur.correlation_matrix(size, kernel) @ line, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)

@@ -18,7 +18,7 @@ from lcomp.tasks import ImageClassification
 from lcomp.techniques.parametrizations import original_weight
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import MixedPrecision, QuantizationAwareTraining, StaticQuantization
-from lcomp.techniques.quantization.mixed import cheapest, sensitivity
+from lcomp.techniques.quantization.mixed import cheapest, rounding_sensitivity
 
 OPTION = st.tuples(st.integers(1, 30), st.integers(0, 50))
 
@@ -48,8 +48,8 @@ def test_sensitivity_is_the_sum_by_hand():
     quantizer.squares.copy_(torch.tensor([[5.0, 1.0, 2.0], [7.0, 3.0, 4.0]]))
     # two bits, a scale per channel: [1, 0, -1] and [0, 0 (half to even), 0.5]
     by_hand = 1 * 0.4**2 + 2 * 0.4**2 + 3 * 0.25**2
-    assert sensitivity(quantizer, weight, 2) == pytest.approx(by_hand)
-    assert sensitivity(quantizer, weight, 8) < by_hand / 1000
+    assert rounding_sensitivity(quantizer, weight, 2) == pytest.approx(by_hand)
+    assert rounding_sensitivity(quantizer, weight, 8) < by_hand / 1000
 
 
 def test_squared_gradients_are_averaged_before_begin_and_stay_from_then_on():

@@ -10,7 +10,7 @@ from torch import nn
 
 from lcomp.packed.coder import NUMBER, FrequencyTable, Writer
 from lcomp.packed.file import STEP, file_content, read_network, write_network
-from lcomp.packed.layer_codec import linear
+from lcomp.packed.layer_codec import make_linear
 from lcomp.packed.network import Network
 from lcomp.techniques.quantization.integer_layers import IntegerWeight
 
@@ -19,7 +19,7 @@ DOCUMENT = (Path(__file__).parents[1] / "docs/format.md").read_text()
 
 def example():
     integers = torch.tensor([[1, -1, 0, 1], [0, 1, 1, -1]], dtype=torch.int8)
-    layer = linear(IntegerWeight(integers, torch.tensor([0.5, 0.5])), torch.tensor([0.25, -0.75]))
+    layer = make_linear(IntegerWeight(integers, torch.tensor([0.5, 0.5])), torch.tensor([0.25, -0.75]))
     return Network((1, 2, 2), 2, [nn.Flatten(), layer], [(0,), (1,)])
 
 

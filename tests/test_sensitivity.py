@@ -13,7 +13,7 @@ from torch import nn
 
 from lcomp.evaluation import measurement
 from lcomp.sensitivity import __main__, output
-from lcomp.sensitivity.scores import ALL, pruned, quantized, sensitivity
+from lcomp.sensitivity.scores import ALL, layer_sensitivities, pruned, quantized
 from lcomp.tasks.split import Split
 from lcomp.training import components
 from lcomp.training.baseline_cache import Baseline
@@ -46,7 +46,7 @@ def split():
 
 @pytest.fixture
 def scores(split):
-    return sensitivity(Ignored(), split, SPARSITIES, BITS)
+    return layer_sensitivities(Ignored(), split, SPARSITIES, BITS)
 
 
 def of(scores, layer):
@@ -94,7 +94,7 @@ def test_all_layers_together_have_each_layers_own_change(split, scores):
 def test_the_network_is_left_as_it_was(split):
     network = Ignored().train()
     before, state = {key: value.clone() for key, value in network.state_dict().items()}, network.state_dict()
-    sensitivity(network, split, SPARSITIES, BITS)
+    layer_sensitivities(network, split, SPARSITIES, BITS)
     assert network.training and network.last.training
     assert all(value.data_ptr() == state[key].data_ptr() for key, value in network.state_dict().items())
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())

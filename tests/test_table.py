@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 
 from lcomp.record.result import Result
-from lcomp.report.table import ESSENTIAL, print_dataset_tables, table
+from lcomp.report.table import ESSENTIAL, dataset_table, print_dataset_tables
 
 METRICS = {
     "val_accuracy": 0.9, "test_accuracy": 0.8, "test_loss": 0.5, "parameters": 10, "sparsity": 0.0, "file_bytes": 1000,
@@ -70,7 +70,7 @@ def test_accuracies_under_perturbation_are_columns(capsys):
 
 
 def test_a_narrow_terminal_gets_the_essential_columns_whole(capsys):
-    made = table([result("kd.temperature=1")], [], narrow=True)
+    made = dataset_table([result("kd.temperature=1")], [], narrow=True)
     assert [column.header for column in made.columns] == ["run", *ESSENTIAL]
     assert ESSENTIAL[:2] == ("val acc %", "test acc %")
     Console(width=80, markup=False).print(made)

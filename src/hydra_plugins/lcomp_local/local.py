@@ -69,7 +69,7 @@ class LocalLauncher(Launcher):
         return open_pool(min(jobs, self.workers or cores() // max(1, *threads) or 1))
 
     def composed(self, job: Job) -> DictConfig:
-        return compose(self.context, self.config, job)
+        return compose_job(self.context, self.config, job)
 
     def run(self, pool: WorkerPool, jobs: Sequence[Job]) -> list[JobReturn]:
         """Runs every job; returns what Hydra wants, in their order.
@@ -160,7 +160,7 @@ def run_folder(job: DictConfig) -> Path:
     return (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)).absolute()
 
 
-def compose(context: HydraContext, config: DictConfig, job: Job) -> DictConfig:
+def compose_job(context: HydraContext, config: DictConfig, job: Job) -> DictConfig:
     """The job's configuration: some 50 ms, so that workers do it, not the one process that they wait for."""
     overrides, number = job
     composed: DictConfig = context.config_loader.load_sweep_config(config, overrides)
@@ -178,7 +178,7 @@ def run_in_worker(state: bytes, job: Job) -> JobReturn:
     return run_job(
         hydra_context=context,
         task_function=function,
-        config=compose(context, config, job),
+        config=compose_job(context, config, job),
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
     )

@@ -139,7 +139,7 @@ class ValueSources:
         before = OmegaConf.select(self.chosen, path)
         if not isinstance(before, DictConfig) or before.get("_target_") in (None, node._target_):
             return
-        former, now = unresolved(before), unresolved(node)
+        former, now = unresolved_node(before), unresolved_node(node)
         for key, value in now.items():
             run_reads = key.startswith("_") or (path == "kd" and key in KD_RUN_KEYS)
             if run_reads or f"{path}.{key}" in self.requested or key not in former or former[key] != value:
@@ -167,7 +167,7 @@ def target_nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictCon
             yield from target_nodes(value, f"{path}.{key!s}" if path else str(key))
 
 
-def unresolved(node: DictConfig) -> dict[str, Any]:
+def unresolved_node(node: DictConfig) -> dict[str, Any]:
     """`node` with its interpolations as they are written."""
     written: dict[str, Any] = OmegaConf.to_container(node, resolve=False)  # type: ignore[assignment]
     return written

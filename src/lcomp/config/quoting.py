@@ -52,7 +52,7 @@ def quoted_value(text: str) -> str:
     return f"'{escaped}'"
 
 
-def search_flags(hydra: Any) -> list[str]:
+def recorded_search_flags(hydra: Any) -> list[str]:
     """The flags that a command was given to find its configuration.
 
     Args:

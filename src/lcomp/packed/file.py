@@ -15,7 +15,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.packed.coder import FrequencyTable, Reader, Writer
-from lcomp.packed.network import MOST_STEPS, Join, Network, Shape, checked_shape, number_of_logits, output_shape
+from lcomp.packed.network import MOST_STEPS, Join, Network, Shape, checked_shape, logit_count, output_shape
 from lcomp.packed.operations import OPERATIONS
 from lcomp.record import limits
 from lcomp.record.untrusted import read_bytes as content_of
@@ -97,7 +97,7 @@ def read_steps(io: Reader) -> Network:
         shapes.append(output_shape(step, [shapes[source] for source in sources[last]]))
     io.end()
     limits.check("running it on an image", 4 * most_values(shapes, sources), limits.MEMORY, factor=io.times)
-    return Network(shapes[0], number_of_logits(shapes[-1]), steps, sources)
+    return Network(shapes[0], logit_count(shapes[-1]), steps, sources)
 
 
 def most_values(shapes: Sequence[Shape], sources: Sequence[tuple[int, ...]]) -> int:

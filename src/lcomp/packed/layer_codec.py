@@ -66,7 +66,7 @@ def read_convolution(io: Reader, shape: Sequence[int]) -> Convolution:
     if shape[0] % groups or outputs % groups:
         raise UserError(f"a convolution of {shape[0]} channels to {outputs} in {groups} groups")
     weight, bias = read_parameters(io, (outputs, shape[0] // groups, *kernel))
-    return convolution(weight, bias, stride, padding, dilation, groups)
+    return make_convolution(weight, bias, stride, padding, dilation, groups)
 
 
 def write_linear(io: Writer, layer: Any) -> None:
@@ -77,10 +77,10 @@ def write_linear(io: Writer, layer: Any) -> None:
 def read_linear(io: Reader, shape: Sequence[int]) -> Linear:
     if len(shape) != 1:
         raise UserError(f"a linear layer of a value of shape {tuple(shape)}")
-    return linear(*read_parameters(io, (io.number(most=MOST_CHANNELS) + 1, shape[0])))
+    return make_linear(*read_parameters(io, (io.number(most=MOST_CHANNELS) + 1, shape[0])))
 
 
-def convolution(
+def make_convolution(
     weight: Weight, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> Convolution:
     """A convolution of a weight in any form."""
@@ -95,7 +95,7 @@ def convolution(
     return layer
 
 
-def linear(weight: Weight, bias: Tensor | None) -> Linear:
+def make_linear(weight: Weight, bias: Tensor | None) -> Linear:
     """A linear layer of a weight in any form."""
     outputs, inputs = shape_of(weight)
     layer = nn.Linear(inputs, outputs, False, device="meta")

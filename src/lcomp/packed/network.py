@@ -139,7 +139,7 @@ def checked_shape(shape: Shape) -> Shape:
     return shape
 
 
-def number_of_logits(shape: Shape) -> int:
+def logit_count(shape: Shape) -> int:
     """How many logits a network has whose last value is of this shape."""
     if len(shape) != 1:
         raise UserError(f"a network that ends with values of shape {shape}, not with logits")

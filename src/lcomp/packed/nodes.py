@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.layer_codec import as_pair, convolution, linear
+from lcomp.packed.layer_codec import as_pair, make_convolution, make_linear
 from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean
 from lcomp.packed.operations import as_typed, batch_norm
-from lcomp.packed.stateless_operators import Settings, padding
+from lcomp.packed.stateless_operators import Settings, symmetric_padding
 from lcomp.packed.translation import Translation
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
@@ -26,14 +26,16 @@ def conv(to: Translation, node: Any, settings: Settings) -> None:
     stride, dilation = settings["strides"], settings["dilations"]
     if len(stride) != 2:
         raise UserError("a convolution that is not two-dimensional")
-    layer = convolution(*to.parameters(node), as_pair(stride), padding(settings), as_pair(dilation), settings["group"])
+    layer = make_convolution(
+        *to.parameters(node), as_pair(stride), symmetric_padding(settings), as_pair(dilation), settings["group"]
+    )
     to.add(node, layer)
 
 
 def gemm(to: Translation, node: Any, settings: Settings) -> None:
     if [settings.get(key, 1) for key in ("alpha", "beta", "transB")] != [1, 1, 1] or settings.get("transA", 0):
         raise UserError(f"a Gemm of settings {settings}")
-    to.add(node, linear(*to.parameters(node)))
+    to.add(node, make_linear(*to.parameters(node)))
 
 
 def join(to: Translation, node: Any, settings: Settings) -> None:

@@ -15,7 +15,7 @@ from lcomp.packed.operations import as_typed
 Settings = dict[str, Any]  # of a node
 
 
-def padding(settings: Settings) -> Pair:
+def symmetric_padding(settings: Settings) -> Pair:
     """The padding on both sides, where they are alike."""
     pads = settings.get("pads", [0, 0, 0, 0])
     if pads[:2] != pads[2:] or settings.get("auto_pad", b"NOTSET") != b"NOTSET":
@@ -29,7 +29,11 @@ def pool(kind: Callable[..., nn.Module], settings: Settings) -> nn.Module:
     stride, kernel = settings.get("strides", [1, 1]), settings["kernel_shape"]
     given = {"count_include_pad": bool(settings.get("count_include_pad", 0))} if kind is nn.AvgPool2d else {}
     return kind(
-        as_pair(kernel), as_pair(stride), padding(settings), ceil_mode=bool(settings.get("ceil_mode", 0)), **given
+        as_pair(kernel),
+        as_pair(stride),
+        symmetric_padding(settings),
+        ceil_mode=bool(settings.get("ceil_mode", 0)),
+        **given,
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.layer_codec import Weight
-from lcomp.packed.network import MOST_STEPS, Network, checked_shape, number_of_logits, output_shape
+from lcomp.packed.network import MOST_STEPS, Network, checked_shape, logit_count, output_shape
 
 
 class Translation:
@@ -43,7 +43,7 @@ class Translation:
     def network(self) -> Network:
         """What was translated, from the pixels to the logits."""
         self.go_to(self.values[self.logits.name])
-        return Network(self.shapes[0], number_of_logits(self.shapes[-1]), self.steps, self.sources)
+        return Network(self.shapes[0], logit_count(self.shapes[-1]), self.steps, self.sources)
 
     def add(self, node: Any, *steps: nn.Module, reads: str | None = None) -> None:
         """Appends steps, one behind another: the first reads what the node reads first, the last makes its output."""

@@ -51,12 +51,12 @@ def redacted(value: Any, key: str = "") -> Any:
         return [redacted_override(item, known) if isinstance(item, str) else redacted(item, key) for item in value]
     if value is None or isinstance(value, bool):
         return value
-    if names_secret(key) and is_secret(key, str(value)):
+    if names_secret(key) and is_secret_value(key, str(value)):
         return HIDDEN
     return redacted_line(value) if isinstance(value, str) else value
 
 
-def is_secret(name: str, value: str) -> bool:
+def is_secret_value(name: str, value: str) -> bool:
     """Whether a value under a telling name is one to hide."""
     bare = value.strip("'\" ")
     return not NAMED.match(bare) and not (name.lower().endswith("tokens") and NUMBER.match(bare))
@@ -71,7 +71,7 @@ def redacted_override(given: str, known: Sequence[str] | None = None) -> str:
     """An override with secrets hidden: what stands behind a telling name is the secret to its end."""
     name, sign, value = given.partition("=")
     if sign and names_secret(name.strip("+~ ")):
-        return f"{name}={HIDDEN}" if is_secret(name, value) else given
+        return f"{name}={HIDDEN}" if is_secret_value(name, value) else given
     return redacted_line(given, known)
 
 
@@ -115,7 +115,7 @@ def redacted_values(line: str) -> str:
             name = f"{word[1]}_{name}"  # `api key: value`
         if names_secret(name):
             position = end_of_value(line, match)
-            if is_secret(name, line[match.end() : position]):
+            if is_secret_value(name, line[match.end() : position]):
                 parts += [line[done : match.end()], HIDDEN]
                 done = position
     return "".join([*parts, line[done:]])

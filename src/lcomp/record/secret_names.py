@@ -32,10 +32,12 @@ def names_secret(name: str) -> bool:
     `credentials` is secret too.
     """
     *parents, last = re.split(r"[./@]+", name)[-8:]
-    return name not in OF_FOLDERS and (is_secret(last, tokens=True) or any(is_secret(part) for part in parents))
+    return name not in OF_FOLDERS and (
+        is_secret_part(last, tokens=True) or any(is_secret_part(part) for part in parents)
+    )
 
 
-def is_secret(part: str, tokens: bool = False) -> bool:
+def is_secret_part(part: str, tokens: bool = False) -> bool:
     words = [word.lower() for word in WORDS.findall(part)]
     while words and (words[-1].isdigit() or words[-1] in INDIFFERENT):
         words.pop()

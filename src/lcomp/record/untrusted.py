@@ -76,13 +76,13 @@ def is_too_deep(content: Any) -> bool:
     """Whether lists and dictionaries nest deeper than `DEPTH`."""
     level = [content]
     for _ in range(DEPTH):
-        level = [inner for node in level for inner in children(node)]
+        level = [inner for node in level for inner in nested_values(node)]
         if not level:
             return False
     return True
 
 
-def children(node: Any) -> Iterator[Any]:
+def nested_values(node: Any) -> Iterator[Any]:
     yield from node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
 
 

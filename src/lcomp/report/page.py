@@ -31,7 +31,7 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
     template = environment.from_string(source("page.html"))
     return template.render(
         title=title(folders),
-        summary=summary(runs),
+        summary=page_summary(runs),
         origin=origin(runs),
         css=source("page.css"),
         js=source("robustness.js") + source("page.js"),
@@ -65,7 +65,7 @@ def rounded(value: Any) -> Any:
     return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def summary(runs: Sequence[ReportRun]) -> str:
+def page_summary(runs: Sequence[ReportRun]) -> str:
     """What the report is of, in a line."""
     counts: dict[str, int] = {}
     for run in runs:

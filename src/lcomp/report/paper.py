@@ -56,7 +56,7 @@ def paper_tables(experiments: Mapping[str, Sequence[PaperRun]]) -> list[TextTabl
     for title, rows in TABLES.items():
         present = [row for row in rows if experiments.get(row.name)]
         if any(row is not BASELINE for row in present):
-            tables.append(table(title, present, experiments))
+            tables.append(experiment_table(title, present, experiments))
     pairs = [pair for pair in DIFFERENCES if all(experiments.get(name) for name in pair)]
     if pairs:
         tables.append(difference_table(experiments, pairs))
@@ -81,14 +81,14 @@ def machine_table(results: Sequence[Result]) -> TextTable:
     return TextTable("Table I: this machine", ("", "value"), rows)
 
 
-def table(title: str, rows: Sequence[Row], experiments: Mapping[str, Sequence[PaperRun]]) -> TextTable:
+def experiment_table(title: str, rows: Sequence[Row], experiments: Mapping[str, Sequence[PaperRun]]) -> TextTable:
     """The rows of one table, beside the paper's figures where it has any."""
     with_paper = any(row.paper for row in rows)
-    body = [cells(row, [run.result for run in experiments[row.name]], with_paper) for row in rows]
+    body = [paper_cells(row, [run.result for run in experiments[row.name]], with_paper) for row in rows]
     return TextTable(title, BESIDE if with_paper else HEADINGS, body, [DIFFERS] if with_paper else [])
 
 
-def cells(row: Row, results: Sequence[Result], with_paper: bool) -> list[str]:
+def paper_cells(row: Row, results: Sequence[Result], with_paper: bool) -> list[str]:
     """One row: mean ± standard deviation over its seeds."""
 
     def ours(key: str, scale: float, digits: int) -> str:

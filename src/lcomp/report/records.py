@@ -21,11 +21,11 @@ ROWS = [
 
 def record_tables(experiments: Mapping[str, Sequence[PaperRun]]) -> list[TextTable]:
     """One table; none, where no record was run."""
-    body = [cells(row, experiments[row.name]) for row in ROWS if experiments.get(row.name)]
+    body = [record_cells(row, experiments[row.name]) for row in ROWS if experiments.get(row.name)]
     return [TextTable("Records: accuracy of the smallest packed files", HEADINGS, body, [NOTE])] if body else []
 
 
-def cells(row: Row, runs: Sequence[PaperRun]) -> list[str]:
+def record_cells(row: Row, runs: Sequence[PaperRun]) -> list[str]:
     """A row: mean ± standard deviation over its seeds, and the worst of them."""
     results = [run.result for run in runs]
     accuracy, size, parameters = (

@@ -142,7 +142,7 @@ def command_arguments(folder: Path) -> tuple[list[str], list[str]]:
         except (OSError, Refused):
             continue  # a record says what was asked for without it
         if isinstance(written, dict) and isinstance(hydra := written.get("hydra"), dict):
-            return quoting.search_flags(hydra), quoting.search_paths(hydra)
+            return quoting.recorded_search_flags(hydra), quoting.search_paths(hydra)
     return [], []
 
 

@@ -74,7 +74,7 @@ def figures_of(path: Path) -> list[Figure]:
     return figures
 
 
-def run_number(trial: FrozenTrial) -> int:
+def trial_run_number(trial: FrozenTrial) -> int:
     """The number of the trial's run in the sweep's folder."""
     return int((trial.user_attrs.get("run") or (None, trial.number))[1])
 
@@ -83,7 +83,7 @@ def baseline_objectives(folder: Path, trials: Sequence[FrozenTrial], names: Sequ
     """The objectives of the baselines that the trials' records were measured beside."""
     objectives: dict[str | None, list[float]] = {}
     for trial in trials:
-        path = folder / str(run_number(trial)) / FILE_NAME
+        path = folder / str(trial_run_number(trial)) / FILE_NAME
         result = read_record(path) if path.exists() else None
         if result is not None and all(result.baseline.get(name) is not None for name in names):
             objectives[result.baseline_artifact.get("sha256")] = [result.baseline[name] for name in names]
@@ -109,7 +109,7 @@ def pareto_figures(
             return {"type": "scatter", "mode": "markers", "x": [p[x] for p in of], "y": [p[0] for p in of]}
 
         line = {"mode": "lines", "line": {"color": INK, "width": 1.5}} if len(names) == 2 else {}
-        text = [f"run {run_number(trial)}" for trial in trials]
+        text = [f"run {trial_run_number(trial)}" for trial in trials]
         data = [
             marks([trial.values for trial in trials])
             | {"name": "trials", "text": text, "marker": {"size": 8, "color": "#0072b2", "opacity": 0.7}},

@@ -34,7 +34,7 @@ def print_dataset_tables(results: Sequence[Result], folder: Path) -> None:
     )
     for name, content in sorted({(result.dataset["name"], result.dataset["sha256"]) for result in finished}):
         rows = [result for result in finished if result.dataset["sha256"] == content]
-        console.print(table(rows, common if len(rows) > 1 else [], narrow=console.width < 120))
+        console.print(dataset_table(rows, common if len(rows) > 1 else [], narrow=console.width < 120))
         if len(rows) < len(finished):
             console.print(f"{terminal(name)} is a data set of its own: compare its figures with no other's.")
     if common and len(finished) > 1:
@@ -49,7 +49,7 @@ def print_dataset_tables(results: Sequence[Result], folder: Path) -> None:
     console.print(terminal(f"Records and artifacts: {folder}"), soft_wrap=True)
 
 
-def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -> Table:
+def dataset_table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -> Table:
     """The runs of one data set, each baseline before its own; overrides in `common` are left out. `narrow`: `ESSENTIAL`
     columns only."""
     data = rows[0].dataset
@@ -66,7 +66,7 @@ def table(rows: Sequence[Result], common: Sequence[str], narrow: bool = False) -
         rendered.add_column(terminal(headings[index]), justify="right", no_wrap=True)
 
     def add(name: str, metrics: dict[str, float], baseline: dict[str, float], **settings: bool) -> None:
-        values = cells(metrics, baseline, metric)
+        values = metric_cells(metrics, baseline, metric)
         values += [figure(metrics[k], metric) if k in metrics else "" for k in tested]
         values += [f"{metrics['mce']:.2f}" if metrics.get("mce") is not None else "" for _ in errors]
         rendered.add_row(terminal(name), *(values[index] for index in shown), **settings)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def figure(value: float, metric: Metric) -> str:
     return f"{100 * value:.2f}" if metric.percent else f"{value:.4g}"
 
 
-def cells(metrics: dict[str, float], baseline: dict[str, float], metric: Metric) -> list[str]:
+def metric_cells(metrics: dict[str, float], baseline: dict[str, float], metric: Metric) -> list[str]:
     return [
         figure(metrics[metric.validation], metric),
         figure(metrics[metric.test], metric),

@@ -19,7 +19,7 @@ ROBUST = ("mce", "relative_mce", "ece", "differing", "pies")  # columns where ro
 WIDTH = 24  # columns of a W&B grid
 
 
-def build(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str) -> Any:
+def build_report(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str) -> Any:
     """The report: run comparer, parallel coordinates, fronts, curves, the paper's tables.
 
     Args:
@@ -110,7 +110,7 @@ def spec(
     runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str
 ) -> dict[str, Any]:
     """The same report as W&B stores it, made without a server: only the project's number is not in it."""
-    model = build(runs, sheets, title, entity, "")._to_model()
+    model = build_report(runs, sheets, title, entity, "")._to_model()
     written: dict[str, Any] = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
     for block in written["blocks"]:
         for runset in block.get("metadata", {}).get("runSets", ()):
@@ -126,7 +126,7 @@ def publish(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, 
     """
     check_synced(runs)
     try:
-        return str(build(runs, sheets, title, entity, project).save().url)
+        return str(build_report(runs, sheets, title, entity, project).save().url)
     except Exception as error:  # whatever W&B's client raises
         cause = " ".join(str(error).split())[:300]
         raise UserError(

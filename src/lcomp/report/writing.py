@@ -30,7 +30,7 @@ def write_report_files(records: Records, folder: Path) -> Path:
     folders, runs, sheets = records
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(runs, folder / "results.csv")
-    notes = [page.summary(runs), page.origin(runs)]
+    notes = [page.page_summary(runs), page.origin(runs)]
     write_markdown(runs, sheets, page.title(folders), notes, folder / "report.md")
     path = folder / page.FILE
     write_atomically(path, page.render_page(runs, sheets, folders, folder).encode())

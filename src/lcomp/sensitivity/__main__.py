@@ -39,7 +39,7 @@ def main() -> int:
         out = given.out or Path(f"multirun/sensitivity-{datetime.now():%Y%m%d-%H%M%S-%f}")
         if out.exists() and not out.is_dir():
             raise UserError(f"--out {out}: a file; name a folder")
-        measure_sensitivity(composed(given.overrides), given.overrides, sparsities, bits, out)
+        measure_sensitivity(resolved_config(given.overrides), given.overrides, sparsities, bits, out)
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         message = str(error) if isinstance(error, UserError) else explain(error, given.overrides)
         print(f"lcomp: {message}", file=sys.stderr)
@@ -65,7 +65,7 @@ def numbers(key: str, text: str, kind: type, allowed: Callable[[Any], bool], wor
     return values
 
 
-def composed(overrides: Sequence[str]) -> DictConfig:
+def resolved_config(overrides: Sequence[str]) -> DictConfig:
     """The configuration.
 
     Raises:
@@ -93,7 +93,7 @@ def measure_sensitivity(
 
     from lcomp.evaluation.measurement import split_of
     from lcomp.sensitivity import output
-    from lcomp.sensitivity.scores import sensitivity
+    from lcomp.sensitivity.scores import layer_sensitivities
     from lcomp.techniques.technique import check_patterns, layers
     from lcomp.training import components
 
@@ -111,7 +111,7 @@ def measure_sensitivity(
     with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
         scored = (len(list(layers(network))) + 1) * (len(sparsities) + len(bits))
         task = bar.add_task("", total=scored)
-        scores = sensitivity(
+        scores = layer_sensitivities(
             network, split_of(data.val_dataloader(), data.task), sparsities, bits, lambda: bar.advance(task)
         )
     title = " ".join(["Sensitivity of", str(getattr(data, "name", type(data).__name__)), type(network).__name__])

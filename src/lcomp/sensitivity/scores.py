@@ -65,7 +65,7 @@ def quantized(weight: Tensor, bits: int) -> Tensor:
     return grid.nearest(weight / scale, threshold) * scale
 
 
-def choices(sparsities: Sequence[float], bits: Sequence[int]) -> list[tuple[str, float, Change]]:
+def weight_changes(sparsities: Sequence[float], bits: Sequence[int]) -> list[tuple[str, float, Change]]:
     """Kind, value and change of the weight for each choice."""
     return [
         *(("sparsity", value, partial(pruned, sparsity=value)) for value in sparsities),
@@ -73,7 +73,7 @@ def choices(sparsities: Sequence[float], bits: Sequence[int]) -> list[tuple[str,
     ]
 
 
-def sensitivity(
+def layer_sensitivities(
     network: nn.Module,
     split: Split,
     sparsities: Sequence[float] = SPARSITIES,
@@ -92,17 +92,17 @@ def sensitivity(
     """
     network = copy.deepcopy(network)
     named_layers, unchanged = dict(layers(network)), answers(network, split.inputs)
-    base, total = accuracy(unchanged, split.labels), sum(layer.weight.numel() for layer in named_layers.values())
+    base, total = accuracy_of(unchanged, split.labels), sum(layer.weight.numel() for layer in named_layers.values())
     groups: Mapping[str, list[Layer]] = {name: [layer] for name, layer in named_layers.items()} | {
         ALL: list(named_layers.values())
     }
     scores = []
     for name, group in groups.items():
         fraction = sum(layer.weight.numel() for layer in group) / total
-        for kind, value, change in choices(sparsities, bits):
+        for kind, value, change in weight_changes(sparsities, bits):
             with changed(group, change):
                 changed_logits = answers(network, split.inputs)
-            changed_accuracy = accuracy(changed_logits, split.labels)
+            changed_accuracy = accuracy_of(changed_logits, split.labels)
             scores.append(
                 Score(
                     name,
@@ -133,7 +133,7 @@ def changed(group: Sequence[Layer], change: Change) -> Iterator[None]:
                 layer.weight.copy_(weight)
 
 
-def accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+def accuracy_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     return float((logits.argmax(1) == labels).mean())
 
 

@@ -67,7 +67,7 @@ def open_sweep(
             prepare(folder, arguments, resume, plan, dict(files or {}))
             composed = OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg))))
             write_atomically(folder / "multirun.yaml", composed.encode())
-        again = quoting.resume_command(redacted(list(arguments)), folder, quoting.search_flags(cfg.hydra))
+        again = quoting.resume_command(redacted(list(arguments)), folder, quoting.recorded_search_flags(cfg.hydra))
 
         def close(cause: str, said: str = "") -> None:
             with suppress(OSError):  # a full disk: resuming leaves them

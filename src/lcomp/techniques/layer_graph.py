@@ -114,12 +114,12 @@ def foldable(network: nn.Module) -> dict[str, str]:
         for layer, source in input_sources(network).items()
         if source != PIXELS
         and layer in alone
-        and not any(padding(modules[layer]))
+        and not any(padding_amounts(modules[layer]))
         and not inspection.has_other_hooks(modules[source], expected=[quantize_input])
     }
 
 
-def padding(layer: nn.Module) -> tuple[int, ...]:
+def padding_amounts(layer: nn.Module) -> tuple[int, ...]:
     amounts = getattr(layer, "padding", (0,))
     return (0,) if amounts == "valid" else (1,) if amounts == "same" else amounts
 

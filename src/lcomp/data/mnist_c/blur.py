@@ -23,7 +23,7 @@ def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """
     std, radius, rounds = GLASS[severity - 1]
     count, _, height, width = images.shape
-    blur = convolution(height, gaussian(std))
+    blur = correlation_matrix(height, gaussian(std))
     shape = (rounds, height - 2 * radius, width - 2 * radius, count)
     choice = torch.randint(2 * (2 * radius) ** 2, shape, generator=generator, dtype=torch.uint8)
     order = shuffle(choice, radius, height, width)[:, None].expand(-1, images.shape[1], -1)
@@ -96,7 +96,7 @@ def gaussian(std: float, radius: int | None = None) -> Tensor:
     return weights / weights.sum()
 
 
-def convolution(size: int, kernel: Tensor) -> Tensor:
+def correlation_matrix(size: int, kernel: Tensor) -> Tensor:
     """The matrix (size, size) that correlates a line of `size` pixels with `kernel`, of odd length; the line's ends go
     on outside."""
     radius = len(kernel) // 2

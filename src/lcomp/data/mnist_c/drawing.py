@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from lcomp.data.mnist_c.blur import convolution, gaussian
+from lcomp.data.mnist_c.blur import correlation_matrix, gaussian
 
 STRIPE_COLUMNS = (3, 5, 7, 9, 11)
 LINE_RADIUS = (1.3, 1.8, 2.3, 3.2, 4.5)  # pixels
@@ -95,8 +95,10 @@ def canny_edges(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 def sobel(size: int, severity: int) -> tuple[Tensor, Tensor]:
     """Matrices (size, size) for the axis of the gradient and for the other one, each after the severity's blur."""
-    blur = convolution(size, gaussian(CANNY_STD[severity - 1]))
-    return convolution(size, torch.tensor([-1.0, 0, 1])) @ blur, convolution(size, torch.tensor([1.0, 2, 1])) @ blur
+    blur = correlation_matrix(size, gaussian(CANNY_STD[severity - 1]))
+    return correlation_matrix(size, torch.tensor([-1.0, 0, 1])) @ blur, correlation_matrix(
+        size, torch.tensor([1.0, 2, 1])
+    ) @ blur
 
 
 def thin(down: Tensor, across: Tensor, size: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from lcomp.data.mnist_c.blur import convolution, gaussian
+from lcomp.data.mnist_c.blur import correlation_matrix, gaussian
 
 BRIGHTNESS_SHIFT = (0.1, 0.2, 0.3, 0.4, 0.5)
 FOG = ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))  # thickness, decay of the finer clouds
@@ -84,7 +84,7 @@ def spatter(images: Tensor, severity: int, generator: Generator) -> Tensor:
     field = torch.randn(count, height, width, generator=generator) * std + mean
 
     def blurred(field: Tensor, std: float) -> Tensor:
-        down, across = (convolution(size, gaussian(std)) for size in (height, width))
+        down, across = (correlation_matrix(size, gaussian(std)) for size in (height, width))
         return down @ field @ across.T
 
     drops = blurred((blurred(field, liquid_blur) > threshold).float(), drop_blur)[:, None]

@@ -157,7 +157,7 @@ class MixedPrecision(QuantizationAwareTraining):
         sizes = [layer.weight.numel() for _, layer, _ in parts]
         allowed = [self.allowed(name) for name, _, _ in parts]
         scores = [
-            [sensitivity(quantizer, layer.weight, bits) for bits in widths]
+            [rounding_sensitivity(quantizer, layer.weight, bits) for bits in widths]
             for (_, layer, quantizer), widths in zip(parts, allowed, strict=True)
         ]
         budget = MEAN_BITS * sum(sizes) / 8 if self.budget is None else self.budget
@@ -175,7 +175,7 @@ class MixedPrecision(QuantizationAwareTraining):
         }
 
 
-def sensitivity(quantizer: Any, weight: Tensor, bits: int) -> float:
+def rounding_sensitivity(quantizer: Any, weight: Tensor, bits: int) -> float:
     """sum E[g^2] (Q_b(w) - w)^2, of a layer's weight at `bits` bits; leaves the quantizer at that width."""
     quantizer.grid.bits.fill_(bits)
     quantizer.observe(weight)
