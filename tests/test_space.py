@@ -9,7 +9,7 @@ from optuna.distributions import IntDistribution as Int
 
 from lcomp.errors import UserError
 from lcomp.search.space import Space, flat, text
-from lcomp.sweeps.grid_points import covering
+from lcomp.sweeps.grid_points import representative_points
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_a_grid_is_composed_once_for_each_value_beside_each_choice():
     grid = [
         [f"kd={kd}", f"seed={s}", f"quant.bits={b}"] for kd in ("none", "logit") for s in range(9) for b in range(5)
     ]
-    chosen = covering(grid)
+    chosen = representative_points(grid)
     assert len(chosen) == 2 * (9 + 5 - 1)
     assert {(point[0], o) for point in grid for o in point} == {(point[0], o) for point in chosen for o in point}
-    assert covering([[]]) == [[]]
+    assert representative_points([[]]) == [[]]
 
 
 def test_of_a_grid_of_choices_each_pair_is_composed():
@@ -112,7 +112,7 @@ def test_of_a_grid_of_choices_each_pair_is_composed():
     grid = [
         [f"{group}={n}" for group, n in zip(choices, p, strict=True)] for p in product(*map(range, choices.values()))
     ]
-    chosen = covering(grid)
+    chosen = representative_points(grid)
     assert len(chosen) < len(grid) / 2
     pairs = {pair for point in grid for pair in combinations(point, 2)}
     assert {pair for point in chosen for pair in combinations(point, 2)} == pairs

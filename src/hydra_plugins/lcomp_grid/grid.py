@@ -18,7 +18,7 @@ from lcomp.config.typed_command import Typed
 from lcomp.errors import UserError
 from lcomp.record.point_key import DIGEST, key
 from lcomp.sweeps import composition_check, configuration_files, deferred_latency, sweep
-from lcomp.sweeps.grid_points import covering, without_inactive
+from lcomp.sweeps.grid_points import representative_points, without_inactive
 from lcomp.sweeps.progress import View
 
 
@@ -66,7 +66,9 @@ class GridSweeper(BasicSweeper):
             if self.resume:
                 print(f"{done} of {len(points)} runs are finished in {folder}", flush=True)
             if not getattr(self.launcher, "composes_first", False):
-                for _ in configuration_files.composed(self.hydra_context.config_loader, self.config, covering(todo)):
+                for _ in configuration_files.composed(
+                    self.hydra_context.config_loader, self.config, representative_points(todo)
+                ):
                     pass  # composes, or raises
             view = View(folder, len(points), done, run_config.shows(self.config), ("val_accuracy", True))
             batches = self.split_overrides_to_chunks(todo, self.max_batch_size) if todo else ()

@@ -18,7 +18,7 @@ from lcomp.errors import UserError
 from lcomp.record.interruption import BY_MACHINE, Interrupted, of_machine
 from lcomp.record.result import FILE_NAME, Result
 from lcomp.sweeps import configuration_files
-from lcomp.sweeps.grid_points import covering
+from lcomp.sweeps.grid_points import representative_points
 from lcomp.sweeps.worker_pool import Death, Pool, pool_of
 
 Job = tuple[list[str], int]  # overrides, number
@@ -54,7 +54,7 @@ class LocalLauncher(Launcher):
         setup_globals()
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         jobs = [(list(overrides), initial_job_idx + number) for number, overrides in enumerate(job_overrides)]
-        enough = covering([point for point, _ in jobs])
+        enough = representative_points([point for point, _ in jobs])
         threads = [
             threads_of(cfg) for cfg in configuration_files.composed(self.context.config_loader, self.config, enough)
         ]

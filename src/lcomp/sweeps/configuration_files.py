@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from lcomp.config.quoting import resume
 from lcomp.config.repository import Kept
 from lcomp.errors import UserError
-from lcomp.sweeps.grid_points import covering, is_choice
+from lcomp.sweeps.grid_points import is_choice, representative_points
 
 NOT_DEFINING = ("hydra", "logger")  # groups of files that change no result
 NAMING = ("student", "teacher", "assistants")  # keys whose values may be names of models
@@ -42,7 +42,7 @@ def keep(loader: Any, name: str, hydras: Sequence[str], points: Iterable[Sequenc
     groups: dict[str, bool] = {}
     used: set[str] = set()
     named: set[str] = set()
-    for point in covering({choices(point, repository, groups, named): None for point in points}):
+    for point in representative_points({choices(point, repository, groups, named): None for point in points}):
         overrides = [*hydras, *point]
         try:
             found = loader.compute_defaults_list(name, overrides, RunMode.RUN)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from lcomp.config.run_config import CHOSEN, FAMILIES
 
 
-def covering(points: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+def representative_points(points: Iterable[Sequence[str]]) -> list[Sequence[str]]:
     """Points in which each override stands beside each choice that it is swept with: a key is one of a single group, so
     if these can be composed, all can."""
     seen: set[tuple[str, str]] = set()
