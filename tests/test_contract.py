@@ -62,6 +62,7 @@ def test_technique_keeps_its_promises_alone(contract, family, choice):
 
 CHOICES = {family: [choice for f, choice in TECHNIQUES if f == family] for family in run_config.FAMILIES}
 ROWS = pairwise_rows(CHOICES)
+QUICK = 30  # every so many of them is no slow test
 
 
 def test_every_pair_of_choices_stands_in_a_row():
@@ -69,7 +70,11 @@ def test_every_pair_of_choices_stands_in_a_row():
         assert one[0] == other[0] or any(one in row.items() and other in row.items() for row in ROWS), (one, other)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(row.values()))
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=pytest.mark.slow if number % QUICK else ()) for number, row in enumerate(ROWS)],
+    ids=["-".join(row.values()) for row in ROWS],
+)
 def test_all_three_families_keep_their_promises_together(contract, row):
     keeps_its_promises(contract, *row.items())
 
