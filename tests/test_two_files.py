@@ -7,7 +7,10 @@ import pytest
 import torch
 from test_command_line import ask_each
 
+from lcomp.config.composition import compose
+from lcomp.errors import UserError
 from lcomp.testing import TechniqueContract
+from lcomp.training import components
 
 TECHNIQUE = """
 import torch
@@ -167,6 +170,36 @@ def test_the_optimizer_that_is_chosen_moves_the_weights_of_the_student_and_not_o
     done = mine("optimizer=sign_descent", "optimizer@baseline.optimizer=sgd", "+baseline.optimizer.lr=0.05")
     assert done.returncode == 0 and "training the baseline once" in done.stderr, done.stdout + done.stderr
     assert "nothing trains in this run: optimizer=sign_descent has no effect" in done.stderr
+
+
+def test_the_default_optimizer_is_adam_with_the_trainers_rate_and_a_rate_of_its_own_goes_first():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for overrides, rate, kind in (
+        ([], 0.003, torch.optim.Adam),
+        (["optimizer=sgd", "trainer.learning_rate=0.2"], 0.2, torch.optim.SGD),
+        (["optimizer=adamw", "+optimizer.lr=0.5"], 0.5, torch.optim.AdamW),
+    ):
+        made = components.make_optimization(compose(overrides))
+        optimizer = made["optimizer"]([weight], lr=made["learning_rate"])
+        assert type(optimizer) is kind and optimizer.defaults["lr"] == rate
+    default = components.make_optimization(compose([]))["optimizer"]([weight], lr=0.1)
+    assert default.defaults == torch.optim.Adam([weight], lr=0.1, fused=True).defaults
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("torch.nn.Linear", r"optimizer: torch.nn.Linear cannot be made \(TypeError: .*'lr'"),
+        (
+            "unittest.mock.Mock",
+            r"optimizer._target_=unittest.mock.Mock: must be a torch.optim.Optimizer with a learning rate",
+        ),
+        ("torch.optim.Sgd", r"optimizer._target_=torch.optim.Sgd: cannot be imported \(torch.optim, .*has no Sgd"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused(target, words):
+    with pytest.raises(UserError, match=words):
+        components.make_optimization(compose([f"optimizer._target_={target}"]))
 
 
 def test_a_value_that_an_optimizer_refuses_is_said_before_the_baseline_trains(mine, tmp_path):
