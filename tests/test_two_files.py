@@ -186,6 +186,10 @@ def test_the_default_optimizer_is_adam_with_the_trainers_rate_and_a_rate_of_its_
     assert default.defaults == torch.optim.Adam([weight], lr=0.1, fused=True).defaults
 
 
+def no_optimizer(params, lr):
+    return params
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [
