@@ -195,8 +195,8 @@ def no_optimizer(params, lr):
     [
         ("torch.nn.Linear", r"optimizer: torch.nn.Linear cannot be made \(TypeError: .*'lr'"),
         (
-            "unittest.mock.Mock",
-            r"optimizer._target_=unittest.mock.Mock: must be a torch.optim.Optimizer with a learning rate",
+            f"{__name__}.no_optimizer",
+            rf"optimizer._target_={__name__}.no_optimizer: must be a torch.optim.Optimizer with a learning rate",
         ),
         ("torch.optim.Sgd", r"optimizer._target_=torch.optim.Sgd: cannot be imported \(torch.optim, .*has no Sgd"),
     ],
