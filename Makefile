@@ -1,13 +1,20 @@
-# Two commands set everything up: `make sweep` runs the main job, `make test` runs the whole suite.
+# Two commands set everything up: `make sweep` runs the main job, `make test` the quick tests; `make test-all` runs all.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sweep test install
+.PHONY: sweep test test-slow test-all install
 sweep: install
 	$(BIN)/python -m lcomp -m kd.temperature=1,3,6,8
 
+TEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(TEST) -m "not slow"
+
+test-slow: install
+	$(TEST) -m slow
+
+test-all: test test-slow
 
 install: .venv/installed
 

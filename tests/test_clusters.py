@@ -20,6 +20,7 @@ def cached(lcomp_in, tmp_path):
     return lcomp_in(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [["launcher=ray", "launcher.ray.init.num_cpus=2"], ["launcher=submitit_local"]])
 def test_a_grid_and_a_search_on_another_launcher(cached, tmp_path, launcher):
     for sweep in ([], ["sweeper=optuna", "n_trials=2", "n_jobs=2"]):

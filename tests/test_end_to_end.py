@@ -105,6 +105,7 @@ def test_artifact_is_one_file_with_metadata_for_any_batch_size(sweep, digits):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_later_run_reads_the_cached_baseline_and_gives_the_same_artifact_serial_and_parallel(
     sweep, lcomp_in, tmp_path_factory
 ):

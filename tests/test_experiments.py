@@ -21,6 +21,8 @@ EPOCHS = {  # the paper's, after its baseline's 10
     "paper_kd_t8": 10,
 }
 
+QUICK = ("paper_prune_scheduled_80", "paper_quant_static", "paper_quant_qat", "paper_kd_t1")  # one of each kind
+
 
 def test_every_row_of_the_paper_is_counted():
     assert set(EPOCHS) == {path.stem for path in (run_config.folder() / "experiment").glob("paper_*.yaml")}
@@ -35,7 +37,9 @@ def baselines(tmp_path_factory):
         yield tmp_path_factory.mktemp("cache"), steps
 
 
-@pytest.mark.parametrize("name", EPOCHS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in EPOCHS]
+)
 def test_a_row_takes_its_epochs_of_steps_from_the_one_baseline_of_ten(name, baselines, tmp_path):
     cache, steps_of_baselines = baselines
     with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):

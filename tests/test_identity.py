@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
-from lcomp.config import identity
+from lcomp.config import identity, run_config
+from lcomp.config.composition import compose
 from lcomp.data import MNISTDataModule, content_hash
 from lcomp.data.content_hash import split_hash
 from lcomp.errors import UserError
@@ -194,3 +195,13 @@ class Stream(IterableDataset):
 
 def test_a_stream_is_known_by_its_examples_in_any_order():
     assert hashed(Stream()) == hashed(Stream()) != hashed(Stream(8)) and hashed(Stream())[1] == 10
+
+
+def test_the_optimizer_that_all_had_before_there_was_a_choice_is_no_part_of_the_hash():
+    cfg = run_config.plain(compose([]))
+    before = {key: value for key, value in cfg.items() if key != "optimizer"}
+    before["baseline"] = {key: value for key, value in cfg["baseline"].items() if key != "optimizer"}
+    assert identity.config_hash(cfg, "data") == identity.config_hash(before, "data")
+    others = ["optimizer=sgd", "optimizer@baseline.optimizer=sgd", "+optimizer.lr=0.1", "+optimizer.eps=1e-6"]
+    hashes = {identity.config_hash(run_config.plain(compose([other])), "data") for other in others}
+    assert len(hashes | {identity.config_hash(cfg, "data")}) == 5

@@ -67,11 +67,18 @@ def records(tmp_path):
     return [json.loads(path.read_text()) for path in paths]
 
 
+EXIT, STOP = ("sys.exit(3)", "SystemExit: 3"), ("raise KeyboardInterrupt", "KeyboardInterrupt")
+
+
 @pytest.mark.parametrize(
-    ("fault", "said"),
-    [("sys.exit(3)", "SystemExit: 3"), ("raise KeyboardInterrupt", "KeyboardInterrupt")],
+    ("arguments", "fault", "said"),
+    [
+        (GRID, *EXIT),
+        (SEARCH, *STOP),
+        pytest.param(GRID, *STOP, marks=pytest.mark.slow),
+        pytest.param(SEARCH, *EXIT, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("arguments", [GRID, SEARCH])
 def test_a_network_that_exits_is_a_failed_run_with_its_line(faulty, tmp_path, fault, said, arguments):
     done = faulty(fault, *arguments)
     assert done.returncode == (1 if arguments is GRID else 0), done.stderr
@@ -109,7 +116,7 @@ def test_a_child_that_is_forked_ends_as_it_likes():
     assert told == [] and os._exit is posix._exit
 
 
-@pytest.mark.parametrize("code", ["ENOSPC", "EMFILE"])
+@pytest.mark.parametrize("code", ["ENOSPC", pytest.param("EMFILE", marks=pytest.mark.slow)])
 def test_a_fault_of_the_machine_ends_the_grid_and_is_no_try(faulty, tmp_path, code):
     fault = f"raise OSError(errno.{code}, os.strerror(errno.{code}))"
     for _ in range(2):

@@ -186,7 +186,7 @@ def test_test_images_are_shown_when_asked_for_and_choose_nothing(opened, folder)
     assert seen.evaluate(titles) == ["test accuracy, %"] * 2
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [pytest.param(390, marks=pytest.mark.slow), 1280])
 def test_validation_stands_before_test_in_every_table(opened, width):
     seen = opened(width, whole=True)
     for table in ("#front", "#table", "#seeds table"):
@@ -216,7 +216,7 @@ def test_what_a_configuration_says_stays_text(opened):
     assert "<script>" in seen.locator("dialog[open] h3").inner_text() and seen.evaluate("window.hacked") is None
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 390])
 def test_it_can_be_read(opened, width):
     seen = opened(width, whole=True)
     seen.wait_for_timeout(800)  # the drawing of parallel coordinates
@@ -245,6 +245,7 @@ def test_parameters_have_a_line_over_the_means_of_seeds(folder):
     assert group["n"] == 2 and group["low"] < group["difference"] < group["high"] < 0
 
 
+@pytest.mark.slow
 def test_a_thousand_runs_stay_small(tmp_path):
     made = record(tmp_path / "made" / "0", choices={"quant": "qat"}, epochs=CURVES)
     for number in range(1000):
@@ -288,6 +289,7 @@ def test_parallel_coordinates_and_perturbed_accuracies_hold_the_figures(left_alo
     assert [row[1:] for row in heat["z"]] == [[70, 40, 55]] * 7  # the baseline, three temperatures, three sparsities
 
 
+@pytest.mark.slow
 def test_the_paper_s_tables_and_a_study_s_charts_are_in_the_page(opened, tmp_path):
     versions = dict.fromkeys(("python", "torch", "onnxruntime", "lcomp"), "1")
     made = record(tmp_path / "s" / "0", "experiment=paper_kd_t1", choices=KD, name="paper_kd_t1")

@@ -44,6 +44,7 @@ def database():
         shutil.rmtree(place, ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_its_trial_to_the_other(lcomp_in, tmp_path, database):
     here, there = tmp_path / "here", tmp_path / "there"
     command = ["-m", "hydra/sweeper=optuna", "kd.temperature=interval(1,10)", "n_trials=4", "launcher=serial"]

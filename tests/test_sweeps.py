@@ -89,7 +89,7 @@ def test_nothing_to_resume_is_said(lcomp, tmp_path):
         assert done.returncode == 1 and "resume=" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("search", [[], ["sweeper=optuna", "n_trials=2"]])
+@pytest.mark.parametrize("search", [[], pytest.param(["sweeper=optuna", "n_trials=2"], marks=pytest.mark.slow)])
 def test_an_interrupted_sweep_says_how_to_go_on(lcomp_in, tmp_path, search):
     command = ["-m", "kd.temperature=1,2", *search]
     process = lcomp_in(tmp_path, wait=False)(*command, "launcher.workers=1")
@@ -147,6 +147,7 @@ def test_a_search_keeps_its_study_and_resumes_to_the_total(lcomp_in, tmp_path):
     assert changed.returncode == 1 and "kd.temperature: was" in changed.stderr and "20.0" in changed.stderr
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_a_search_one_try(lcomp_in, tmp_path):
     lcomp_in(tmp_path)("trainer.max_epochs=1")  # the baseline is cached
     process = lcomp_in(tmp_path, wait=False)(*SEARCH, "kd.temperature=interval(1,10)", "n_trials=3", WORKERS)
@@ -257,7 +258,7 @@ def test_a_folder_is_one_process_s_own(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("search", ["pareto", "smallest"])
+@pytest.mark.parametrize("search", ["pareto", pytest.param("smallest", marks=pytest.mark.slow)])
 def test_the_searches_that_are_ready(lcomp_in, tmp_path, search):
     kept = ["constraint.val_accuracy=0.1"] if search == "smallest" else []
     done = lcomp_in(tmp_path)("-m", f"hparams_search={search}", *kept, "n_trials=3", "trainer.max_epochs=1", SERIAL)

@@ -3,7 +3,9 @@
     contract = TechniqueContract(["prune=scheduled"], data, teacher, tmp_path)
     contract.trains(); contract.resumes(); contract.exports()
 
-Each promise is a method that raises AssertionError where it is broken.
+Each promise is a method that raises AssertionError where it is broken. The contract knows no technique: what one needs
+to act within 40 optimizer steps stands in its class, as `short` (`lcomp.techniques.short_training`), and what it
+promises of the exported network in its `broken_promise`.
 """
 
 from __future__ import annotations
@@ -14,19 +16,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
+from onnx import numpy_helper
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 from torch.nn.utils import parametrize
 
 from lcomp.config.composition import compose
+from lcomp.config.instantiation import find
+from lcomp.config.run_config import FAMILIES
 from lcomp.evaluation import measurement
 from lcomp.export.onnx_export import export
 from lcomp.models import SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.runtimes import ONNXRuntime
+from lcomp.techniques.short_training import ShortTraining, short_training
 from lcomp.training import components
 
 AGREEMENT = 0.99  # of the artifact's predictions with the network's; the tests of each technique ask for more
@@ -41,7 +49,7 @@ class TechniqueContract:
         data: a DataModule whose training loader gives batches of pixels and labels; 20 of them are used an epoch.
         teacher: a trained network for the same data.
         folder: an empty folder for checkpoints and artifacts.
-        least: accuracy, 0 to 1, that 40 steps must exceed; -1 for what they cannot teach anything.
+        least: accuracy, 0 to 1, that 40 steps must exceed; None: what the techniques' classes say, 0.3 unless they do.
         config_dir: a folder with YAMLs of your own, such as prune/mine.yaml; as with `--config-dir`.
     """
 
@@ -49,7 +57,7 @@ class TechniqueContract:
     data: Any
     teacher: nn.Module
     folder: Path
-    least: float = 0.3
+    least: float | None = None
     config_dir: Path | str | None = None
 
     def trains(self) -> BaselineModule:
@@ -60,7 +68,7 @@ class TechniqueContract:
         assert keys.same, "the checkpoint's keys change while training"
         assert all(value.isfinite().all() for value in module.state_dict().values()), "a value is not finite"
         assert trainer.global_step == 40
-        assert self.accuracy(module.network) > self.least, "nothing was learned"
+        assert self.accuracy(module.network) > self.lowest, "nothing was learned"
         return module
 
     def resumes(self) -> None:
@@ -76,8 +84,8 @@ class TechniqueContract:
         assert not different, f"a resumed run differs in {different}"
 
     def exports(self) -> tuple[nn.Module, Path]:
-        """The finalized network has no parametrization or hook left, and its artifact gives its logits, at any batch
-        size; returns both."""
+        """The finalized network has no parametrization or hook left, keeps what its techniques promise, and its
+        artifact gives its outputs, at any batch size; returns both."""
         module, task = self.trains(), self.data.task
         network = module.finalize(module.calibration(self.data))
         assert not any(parametrize.is_parametrized(m) for m in network.modules()), "a parametrization is left"
@@ -90,19 +98,47 @@ class TechniqueContract:
         assert agreement >= AGREEMENT, f"the artifact agrees with the network on {agreement:.2%}"
         seven = {name: values.numpy() for name, values in task.example_inputs(7).items()}
         assert session(seven).shape == (7, task.output_size)
+        weights = stored_weights(network, path)
+        for technique in module.techniques:
+            broken = technique.broken_promise(self.network(), network, weights)
+            assert not broken, f"{type(technique).__name__}: {broken}"
         return network, path
 
     @cached_property
     def cfg(self) -> DictConfig:
-        """What the overrides compose to."""
-        return compose(self.overrides, self.config_dir)
+        """What the overrides compose to, with what the techniques' classes need to act within 40 steps, unless an
+        override says otherwise."""
+        cfg = compose(self.overrides, self.config_dir)
+        stated = {override.lstrip("+").partition("=")[0] for override in self.overrides}
+        for family, made in self.classes(cfg).items():
+            for key, value in short_training(made).settings.items():
+                if key in cfg[family] and f"{family}.{key}" not in stated:
+                    cfg[family][key] = value
+        return cfg
+
+    @property
+    def lowest(self) -> float:
+        """Accuracy, 0 to 1, that 40 steps must exceed."""
+        if self.least is not None:
+            return self.least
+        return min(
+            (short_training(made).least for made in self.classes(self.cfg).values()), default=ShortTraining.least
+        )
+
+    @staticmethod
+    def classes(cfg: DictConfig) -> dict[str, Any]:
+        """The class of each family that is chosen."""
+        return {family: find(cfg[family]._target_, f"{family}._target_") for family in FAMILIES if cfg[family]}
+
+    def network(self) -> nn.Module:
+        """A small student, untrained; its layers are conv, relu, fc1 and fc2."""
+        torch.manual_seed(0)
+        return SmallCNN(num_classes=self.data.num_classes, input_shape=self.data.input_shape)
 
     def module(self) -> BaselineModule:
         """A small student with what the overrides choose."""
         objective, techniques = components.make_techniques(self.cfg)
-        torch.manual_seed(0)
-        network = SmallCNN(**self.data.task.arguments)
-        return components.make_module(self.cfg, self.data, network, self.teacher, objective, techniques)
+        return components.make_module(self.cfg, self.data, self.network(), self.teacher, objective, techniques)
 
     def fit(
         self, module: BaselineModule, *callbacks: pl.Callback, ckpt_path: Path | None = None, **settings: Any
@@ -127,7 +163,14 @@ class TechniqueContract:
             return float((network.eval()(batch[0]).argmax(1) == batch[1]).float().mean())
 
 
-def covering(choices: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
+def stored_weights(network: nn.Module, path: Path) -> list[np.ndarray[Any, Any]]:
+    """The weights of a finalized network's layers: integers as its artifact at `path` holds them, others as floats."""
+    constants = [numpy_helper.to_array(constant) for constant in onnx.load(path).graph.initializer]
+    integers = [array for array in constants if array.dtype.itemsize == 1 and array.ndim > 1]
+    return integers + [p.detach().numpy() for p in network.parameters() if p.dim() > 1]
+
+
+def pairwise_rows(choices: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     """Rows of one choice for each of three families, in which every pair of choices stands at least once: as many rows
     as the two families with the most choices have pairs, which is the least possible.
 

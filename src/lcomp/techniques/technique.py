@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.inspection import Layer as Layer
 from lcomp.techniques.schedule import CandidateGate, Scheduled
+from lcomp.techniques.short_training import ShortTraining
 
 log = logging.getLogger(__name__)
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning, whose weights are float32
@@ -34,6 +36,8 @@ class Technique(Scheduled):
     """
 
     stage = 0  # order in which techniques prepare and finalize; a later one preserves what an earlier one did
+    narrows = False  # True: the exported network has fewer channels
+    short = ShortTraining()  # what it needs to act within 40 steps
     starts_fresh = False  # True: it trains from weights drawn from the seed, not from the trained baseline
     restarts: tuple[float, ...] = ()  # shares of training at which the learning rate's schedule begins anew
     calls: Calls | None = None  # what the network's forward does with its layers, once an example is there to ask with
@@ -60,6 +64,17 @@ class Technique(Scheduled):
 
     def unfinished(self, network: nn.Module) -> str:
         """What training has left undone of what was asked, for a warning; empty where nothing."""
+        return ""
+
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+        """What the exported network lacks of what the settings ask for, found without the technique's own masks and
+        quantizers, for `lcomp.testing.TechniqueContract`; empty where nothing.
+
+        Args:
+            before: the network as it was before training.
+            after: as `finalize` returned it.
+            weights: of its convolutions and linear layers as the artifact holds them, integers where it is quantized.
+        """
         return ""
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:

@@ -68,6 +68,9 @@ class AdaptivePruning(Pruning):
             )
         self.gamma, self.beta, self.eta, self.p, self.q = gamma, beta, eta, p, q
 
+    def promised_zeros(self, network: nn.Module) -> tuple[int, int]:
+        return 1, super().promised_zeros(network)[1]  # as many as the network allows
+
     def update_masks(self, trainer: pl.Trainer) -> None:
         progress = training_progress(trainer)
         if trainer.global_step % self.update_interval(trainer) == 0 and self.begin <= progress < self.end:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,8 @@ class FilterPruning(Pruning):
             that computes something else without its filters than with them zeroed.
     """
 
+    narrows = True
+
     def __init__(
         self,
         sparsity: float = 0.5,
@@ -84,6 +87,15 @@ class FilterPruning(Pruning):
             technique.find_groups(trial, example)
             technique.prune(self.sparsity)
             technique.finalize(trial)
+
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+        """Of a chain of layers with biases, in which each channel is one filter or neuron."""
+        *names, last = [name for name, _ in layers(before)]
+        had, has = ([len(net.get_submodule(name).bias) for name in names] for net in (before, after))  # type: ignore[arg-type]
+        outputs = len(after.get_submodule(last).bias) == len(before.get_submodule(last).bias)  # type: ignore[arg-type]
+        if outputs and min(has) > 0 and sum(had) - sum(has) == round(self.sparsity * sum(had)):
+            return ""
+        return f"{has} channels of {had}, not a share of {self.sparsity} less"
 
     def reason_against(self, name: str, layer: Layer) -> str | None:
         return None  # whether filters can go is tried out

@@ -33,6 +33,9 @@ class GatedPruning(Pruning):
         self.tolerance, self.monitor = tolerance, monitor
         self.reached, self.best, self.is_open, self.last_step = self.initial_sparsity, 0.0, True, -1
 
+    def promised_zeros(self, network: nn.Module) -> tuple[int, int]:
+        return 1, super().promised_zeros(network)[1]  # as many as the network allows
+
     def update_masks(self, trainer: pl.Trainer) -> None:
         step, progress = trainer.global_step, training_progress(trainer)
         acted = step == self.last_step  # several batches can make one step

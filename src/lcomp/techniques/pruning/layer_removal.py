@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from lcomp.errors import UserError, suggestion
 from lcomp.techniques import layer_graph
 from lcomp.techniques.pruning.channel_removal import evaluated_logits, first_line
 from lcomp.techniques.pruning.channels import is_own_hook
+from lcomp.techniques.short_training import ShortTraining
 from lcomp.techniques.technique import Technique
 
 
@@ -31,9 +33,14 @@ class LayerPruning(Technique):
     """
 
     stage = 1
+    short = ShortTraining({"layers": ["relu"]})  # all of the small network that keeps its shape
 
     def __init__(self, layers: Sequence[str] = ()):
         self.layers = tuple(layers)
+
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+        left = [name for name in self.layers if not isinstance(after.get_submodule(name), nn.Identity)]
+        return f"{', '.join(left)} are still there" if left else ""
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
         """Raises UserError where the technique cannot act on `network`; with images (N, C, H, W) it tries a copy."""

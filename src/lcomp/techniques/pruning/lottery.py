@@ -16,6 +16,7 @@ from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.schedule import Window, total_steps
+from lcomp.techniques.short_training import ShortTraining
 from lcomp.techniques.technique import network_of
 
 EARLY = "early/"  # buffers of the network: what each of its parameters and buffers was at `rewind`
@@ -42,6 +43,7 @@ class LotteryTicket(Pruning):
     """
 
     starts_fresh = True
+    short = ShortTraining({"rounds": 1})
 
     def __init__(
         self,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.pruning import Pruning
+from lcomp.techniques.technique import layers
 
 
 class NMPruning(Pruning):
@@ -43,6 +44,11 @@ class NMPruning(Pruning):
         self.n, self.m = n, m
         super().__init__(1 - n / m, 0.0, begin, end, interval, schedules.linear, criterion, "layer", exclude=exclude)
         self.needed = m - n  # a weight of each group after another
+
+    def promised_zeros(self, network: nn.Module) -> tuple[int, int]:
+        shapes = [layer.weight.shape for _, layer in layers(network, self.exclude)]
+        zeros = sum(shape[0] * (shape[1:].numel() // self.m) * (self.m - self.n) for shape in shapes)
+        return zeros, zeros
 
     def target_count(self, name: str, mask: Tensor) -> float:
         return len(mask) * (mask[0].numel() // self.m) * (self.m - self.n)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.mask import Mask, prune_masks
 from lcomp.techniques.schedule import Window, check_window, first_step_after, total_steps, training_progress
+from lcomp.techniques.short_training import ShortTraining
 from lcomp.techniques.technique import Layer, Technique, acted_on, check_patterns, layers, warn_of_others
 
 UPDATES = 10  # where `interval` leaves fewer updates in a window than its schedule needs, it has so many
@@ -51,6 +54,7 @@ class Pruning(Technique):
     """
 
     stage = 1
+    short = ShortTraining({"interval": 5})
     ranked: Sequence[Any]  # what goes to a sparsity of its own or together: here layers
 
     def __init__(
@@ -82,6 +86,21 @@ class Pruning(Technique):
         self.interval, self.schedule, self.criterion = interval, schedule, criterion
         self.needed = schedules.updates(schedule, initial_sparsity, sparsity)
         self.scope, self.exclude, self.sparsities = scope, tuple(exclude), dict(sparsities or {})
+
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+        zeros, least, most = sum(int((w == 0).sum()) for w in weights), *self.promised_zeros(before)
+        rounded = any(w.dtype.itemsize == 1 for w in weights)  # which adds some
+        return "" if least <= zeros and (rounded or zeros <= most) else f"{zeros} zeros, not {least} to {most}"
+
+    def promised_zeros(self, network: nn.Module) -> tuple[int, int]:
+        """The least and the most weights of `network` that are zero in the end."""
+        sizes = {name: layer.weight.numel() for name, layer in layers(network, self.exclude)}
+        zeros = 0.0
+        for name, size in sizes.items():
+            own = self.own_sparsity(name)
+            zeros += size * (self.sparsity if own is None else own)
+        rounding = len(sizes) / 2 if self.sparsities or self.scope == "layer" else 0.5  # of each, or of all together
+        return math.ceil(zeros - rounding), math.floor(zeros + rounding)
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
         super().check(network, example)

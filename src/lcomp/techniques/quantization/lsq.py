@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -156,6 +156,9 @@ class LearnedStepQuantization(QuantizationAwareTraining):
         if not 0 <= begin < 1:
             raise UserError(f"quant.begin={begin}: a share of training, from 0 to below 1")
         super().__init__(bits, activation_bits, begin, 1.0, granularity, exclude)
+
+    def largest_levels(self) -> Collection[int]:
+        return range(min(2, self.grid.largest), self.grid.largest + 1)  # a learned step need not reach its end
 
     def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
         return LearnedWeight(weight, grid, self.granularity)

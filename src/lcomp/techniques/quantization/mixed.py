@@ -3,7 +3,7 @@ Dong et al. 2019, HAWQ)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,9 @@ class MixedPrecision(QuantizationAwareTraining):
             raise UserError(f"quant.begin={begin}: above 0; sensitivities are measured before it")
         self.budget, self.widths = budget, sorted(set(widths))
         self.grids = {bits: grid(bits) for bits in {*self.widths, *self.bits_of.values()}}
+
+    def largest_levels(self) -> Collection[int]:
+        return {grid.largest for grid in self.grids.values()}
 
     def allowed(self, name: str) -> list[int]:
         """The widths that the layer of that name can have."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -82,6 +83,15 @@ class Quantization(Technique):
         self.weight_range, self.range = weight_range, range
         self.bits, self.activation_bits, self.granularity = bits, activation_bits, granularity
         self.exclude = tuple(exclude)
+
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+        integers, levels = [w for w in weights if w.dtype.itemsize == 1], self.largest_levels()
+        largest = max((int(np.abs(w).max()) for w in integers), default=0)
+        return "" if largest in levels else f"{largest} is the largest integer, not one of {[*levels]}"
+
+    def largest_levels(self) -> Collection[int]:
+        """What the largest integer of all weights may be: a layer's largest weight takes the largest level."""
+        return {grid.largest for grid in (self.grid, *self.grids_of.values())}
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
         super().check(network, example)

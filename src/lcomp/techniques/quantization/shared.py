@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -108,6 +109,11 @@ class WeightSharing(Technique):
             raise UserError(f"quant.begin={begin}: a share of training, from 0 to 1")
         self.bits, self.begin, self.exclude, self.bits_of = bits, begin, tuple(exclude), dict(bits_of or {})
         self.export_ready_from, self.trains = begin, begin < 1
+
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+        largest, most = max(int(w.max()) for w in weights), 2 ** max(self.bits, *self.bits_of.values(), 1)
+        indices = all(w.dtype == np.uint8 for w in weights) and most // 2 <= largest < most
+        return "" if indices else f"{largest} is the largest index, not one of {most // 2} to {most - 1}"
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
         super().check(network, example)

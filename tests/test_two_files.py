@@ -1,0 +1,237 @@
+"""What is added is one Python file and one YAML: a technique, data, a network, an optimizer, in a package of the user's
+own and his `--config-dir`."""
+
+import json
+
+import pytest
+import torch
+from test_command_line import ask_each
+
+from lcomp.config.composition import compose
+from lcomp.errors import UserError
+from lcomp.testing import TechniqueContract
+from lcomp.training import components
+
+TECHNIQUE = """
+import torch
+
+from lcomp.techniques.short_training import ShortTraining
+from lcomp.techniques.technique import Technique, layers
+
+class Dead(torch.nn.Module):
+    def __init__(self, weight):
+        super().__init__()
+        self.register_buffer("alive", torch.ones(len(weight), dtype=torch.bool))
+
+    def forward(self, weight):
+        return weight * self.alive.view(-1, *[1] * (weight.dim() - 1))
+
+class LastOutputs(Technique):
+    \"\"\"Zeroes the last `count` outputs of the first layer from step `begin` on.\"\"\"
+
+    short = ShortTraining({"begin": 5})
+
+    def __init__(self, count: int = 1, begin: int = 100):
+        self.count, self.begin = count, begin
+
+    def first(self, network):
+        return next(layer for _, layer in layers(network))
+
+    def prepare(self, network):
+        layer = self.first(network)
+        if not torch.nn.utils.parametrize.is_parametrized(layer):
+            torch.nn.utils.parametrize.register_parametrization(layer, "weight", Dead(layer.weight))
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.begin:
+            self.first(pl_module.network).parametrizations.weight[0].alive[-self.count:] = False
+
+    def broken_promise(self, before, after, weights):
+        gone = (self.first(after).weight.flatten(1) == 0).all(1)
+        return "" if gone.sum() == self.count and gone[-self.count :].all() else f"{gone} outputs are zero"
+
+    def finalize(self, network, calibration=()):
+        torch.nn.utils.parametrize.remove_parametrizations(self.first(network), "weight")
+        return network
+"""
+DATA = """
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from lcomp.data import MNISTDataModule
+
+class Sevens(pl.LightningDataModule):
+    \"\"\"Whether a digit is `label`.\"\"\"
+
+    num_classes, input_shape = 2, (1, 28, 28)
+
+    def __init__(self, seed: int = 0, label: int = 7):
+        super().__init__()
+        self.seed, self.label = seed, label
+
+    def setup(self, stage):
+        self.digits = MNISTDataModule(dataset="mnist5k", seed=self.seed)
+
+    def loader(self, name, **settings):
+        part = getattr(self.digits, name)
+        return DataLoader(TensorDataset(part.images / 255, (part.labels == self.label).long()), 175, **settings)
+
+    def train_dataloader(self):
+        return self.loader("train", shuffle=True)
+
+    def val_dataloader(self):
+        return self.loader("validation")
+
+    def test_dataloader(self):
+        return self.loader("test")
+"""
+MODEL = """
+from torch import nn
+
+class Perceptron(nn.Sequential):
+    def __init__(self, width: int = 8, num_classes: int = 10, input_shape=(1, 28, 28)):
+        channels, height, across = input_shape
+        super().__init__(
+            nn.Flatten(), nn.Linear(channels * height * across, width), nn.ReLU(), nn.Linear(width, num_classes)
+        )
+"""
+OPTIMIZER = """
+import torch
+
+class SignDescent(torch.optim.Optimizer):
+    def __init__(self, params, lr: float = 0.1, decay: float = 0.0):
+        super().__init__(params, {"lr": lr, "decay": decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            for one in group["params"]:
+                if one.grad is not None:
+                    one.mul_(1 - group["lr"] * group["decay"]).sub_(group["lr"] * one.grad.sign())
+        return loss
+"""
+ADDED = {  # the two files of each: its name in the package, its group, and what the YAML says
+    "last_outputs": (TECHNIQUE, "prune", "_target_: own.last_outputs.LastOutputs\ncount: 2\nbegin: 10\n"),
+    "sevens": (DATA, "data", "_target_: own.sevens.Sevens\nseed: ${seed}\nlabel: 7\n"),
+    "perceptron": (MODEL, "model", "_target_: own.perceptron.Perceptron\nwidth: 12\n"),
+    "sign_descent": (OPTIMIZER, "optimizer", "_target_: own.sign_descent.SignDescent\ndecay: 0.01\n"),
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder with the package `own`, and with the user's choices in `conf`."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "own").mkdir()
+    for name, (code, group, choice) in ADDED.items():
+        (site / "own" / f"{name}.py").write_text(code)
+        (site / "conf" / group).mkdir(parents=True)
+        (site / "conf" / group / f"{name}.yaml").write_text(choice)
+    return site
+
+
+@pytest.fixture
+def mine(lcomp, site, monkeypatch):
+    """A run of lcomp that finds both."""
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    return lambda *overrides: lcomp("--config-dir", str(site / "conf"), *overrides)
+
+
+def record(folder):
+    [path] = folder.glob("multirun/run-*/result.json")
+    return json.loads(path.read_text())
+
+
+def test_each_is_chosen_and_runs_with_the_others(mine, tmp_path):
+    chosen = [f"{group}={name}" for name, (_, group, _) in ADDED.items()]
+    done = mine(*chosen, "trainer.max_epochs=5", "trainer.learning_rate=0.003")
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = record(tmp_path)
+    assert seen["dataset"]["name"] == "Sevens" and seen["steps"] == 100
+    assert seen["choices"]["prune"] == "last_outputs" and seen["params"]["prune.count"] == 2
+    assert seen["metrics"]["parameters"] == 784 * 12 + 12 + 12 * 2 + 2
+    assert seen["metrics"]["sparsity"] == pytest.approx(2 * 784 / (784 * 12 + 24))
+    assert seen["metrics"]["test_accuracy"] > 0.93  # some 0.9 is that of who never says 7
+
+
+def test_the_optimizer_that_is_chosen_moves_the_weights_of_the_student_and_not_of_the_baseline(mine, tmp_path):
+    for optimizer in ("adam", "sign_descent", "sgd"):
+        done = mine("kd=logit", f"optimizer={optimizer}", f"hydra.run.dir=multirun/{optimizer}")
+        assert done.returncode == 0, done.stdout + done.stderr
+    found = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("multirun/*/result.json")}
+    assert len({one["artifact"]["sha256"] for one in found.values()}) == len(found) == 3
+    assert len({one["baseline_artifact"]["sha256"] for one in found.values()}) == 1
+    state = torch.load(tmp_path / "multirun" / "sign_descent" / "checkpoint.ckpt", weights_only=True)
+    [group] = state["optimizer_states"][0]["param_groups"]
+    assert group["decay"] == 0.01 and group["initial_lr"] == 0.003  # the trainer's, for the optimizer has none
+    done = mine("optimizer=sign_descent", "optimizer@baseline.optimizer=sgd", "+baseline.optimizer.lr=0.05")
+    assert done.returncode == 0 and "training the baseline once" in done.stderr, done.stdout + done.stderr
+    assert "nothing trains in this run: optimizer=sign_descent has no effect" in done.stderr
+
+
+def test_the_default_optimizer_is_adam_with_the_trainers_rate_and_a_rate_of_its_own_goes_first():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for overrides, rate, kind in (
+        ([], 0.003, torch.optim.Adam),
+        (["optimizer=sgd", "trainer.learning_rate=0.2"], 0.2, torch.optim.SGD),
+        (["optimizer=adamw", "+optimizer.lr=0.5"], 0.5, torch.optim.AdamW),
+    ):
+        made = components.make_optimization(compose(overrides))
+        optimizer = made["optimizer"]([weight], lr=made["learning_rate"])
+        assert type(optimizer) is kind and optimizer.defaults["lr"] == rate
+    default = components.make_optimization(compose([]))["optimizer"]([weight], lr=0.1)
+    assert default.defaults == torch.optim.Adam([weight], lr=0.1, fused=True).defaults
+
+
+def no_optimizer(params, lr):
+    return params
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("torch.nn.Linear", r"optimizer: torch.nn.Linear cannot be made \(TypeError: .*'lr'"),
+        (
+            f"{__name__}.no_optimizer",
+            rf"optimizer._target_={__name__}.no_optimizer: must be a torch.optim.Optimizer with a learning rate",
+        ),
+        ("torch.optim.Sgd", r"optimizer._target_=torch.optim.Sgd: cannot be imported \(torch.optim, .*has no Sgd"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused(target, words):
+    with pytest.raises(UserError, match=words):
+        components.make_optimization(compose([f"optimizer._target_={target}"]))
+
+
+def test_a_value_that_an_optimizer_refuses_is_said_before_the_baseline_trains(mine, tmp_path):
+    done = mine("optimizer=sgd", "optimizer.momentum=-1", "baseline.cache=own_cache")
+    assert done.returncode == 1 and not list(tmp_path.glob("own_cache/*/entry.json"))
+    said = "optimizer: torch.optim.SGD cannot be made (ValueError: Invalid momentum value: -1)"
+    assert record(tmp_path)["error"] == said
+
+
+def test_each_is_listed_named_where_another_is_meant_and_composed(site, tmp_path_factory):
+    flags = ["--config-dir", str(site / "conf")]
+    slips = [[f"{group}={name[:-1]}"] for name, (_, group, _) in ADDED.items()]
+    commands = [[*flags, *asked] for asked in (["--help"], *slips)]
+    (seen, _), *answers = ask_each([tmp_path_factory.mktemp("asked") for _ in commands], commands)
+    listed = dict(line.split(": ", 1) for line in seen.splitlines() if ": " in line)
+    for (name, (_, group, _)), (_, said) in zip(ADDED.items(), answers, strict=True):
+        assert name in listed[group].split(", ")
+        assert f"{group}={name[:-1]}: no such choice; allowed are " in said and f"did you mean {name}?" in said
+
+
+def test_the_technique_keeps_the_contract(site, digits, trained, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(site))
+    contract = TechniqueContract(["prune=last_outputs"], digits, trained, tmp_path, config_dir=site / "conf")
+    assert contract.cfg.prune.begin == 5  # what its class says it needs within 40 steps
+    contract.resumes()
+    contract.exports()
+    late = TechniqueContract(
+        ["prune=last_outputs", "prune.begin=99"], digits, trained, tmp_path, config_dir=site / "conf"
+    )
+    with pytest.raises(AssertionError, match=r"LastOutputs: .* outputs are zero"):
+        late.exports()
