@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from lcomp.cli.subcommands import check_words
 from lcomp.config import quoting
 from lcomp.config.run_config import FAMILIES, folder
 from lcomp.errors import UserError, nearest
@@ -38,10 +39,11 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         The arguments, Hydra's flags first, and a line for each choice that was made.
 
     Raises:
-        UserError: a flag that there is not, a setting of sweeps without `-m`, or several choices together where there
-            can be one.
+        UserError: a flag or a subcommand that there is not, a setting of sweeps without `-m`, or several choices together
+            where there can be one.
     """
     asked, flags, overrides = parted(arguments)
+    check_words(overrides)
     check_one_choice(overrides)
     if asked.cfg and asked.multirun:
         raise UserError(f"--cfg {asked.cfg}: shows what one run would use; leave -m and several values out")
