@@ -39,7 +39,7 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         The arguments, Hydra's flags first, and a line for each choice that was made.
 
     Raises:
-        UserError: a flag or a subcommand that there is not, a setting of sweeps without `-m`, or several choices together
+        UserError: a flag or subcommand that there is not, a setting of sweeps without `-m`, or several choices together
             where there can be one.
     """
     asked, flags, overrides = parted(arguments)
