@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+VERSION = 1  # of what is written
+READ = (1,)  # versions that are read; 1 is that of 0.1.0
 STATUSES = ("ok", "pruned", "nan", "failed")
 NEEDED = ("val_accuracy", "test_accuracy", "test_loss", "file_bytes", "gzip_bytes", "parameters", "sparsity")
 ABOVE_ZERO = ("file_bytes", "gzip_bytes", "packed_bytes", "stream_bytes", "latency_ratio", "latency_us_p50")
@@ -142,6 +144,15 @@ RULES = {
     "schema_version": WHOLE,
     "hidden": NAME | NONE,
 }  # fmt: skip
+
+
+def unknown_version(found: Any) -> str | None:
+    """What is wrong with a record's version; None where it is one that is read, or none is stated."""
+    seen = found.get("schema_version", VERSION) if isinstance(found, Mapping) else VERSION
+    if not is_whole(seen) or seen in READ:  # what is no number is a fault like any other
+        return None
+    known = " and ".join(map(str, READ))
+    return f"schema_version={seen}: this lcomp reads {known}; read it with the lcomp that wrote it, or a newer one"
 
 
 def kept(found: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lcomp.config.quoting import resume
+from lcomp.config.renamed import original
 from lcomp.config.repository import Kept
 from lcomp.errors import UserError
 from lcomp.sweeps.grid_points import covering, is_choice
@@ -96,7 +97,7 @@ def said(loaded: ConfigResult) -> str:
     content = OmegaConf.to_container(loaded.config)
     if isinstance(content, dict):
         content = {str(key): value for key, value in content.items() if key != "hydra"}
-    whole = [loaded.header, [str(one) for one in loaded.defaults_list or ()], content]
+    whole = [loaded.header, [str(one) for one in loaded.defaults_list or ()], original(content)]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
