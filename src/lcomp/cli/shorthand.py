@@ -13,6 +13,7 @@ from lcomp.cli.subcommands import check_words
 from lcomp.config import quoting
 from lcomp.config.run_config import FAMILIES, folder
 from lcomp.errors import UserError, nearest
+from lcomp.sweeps.sweep import last
 
 SWEEPER_KEYS = (
     "n_trials",
@@ -166,8 +167,6 @@ def hydras(argument: str) -> list[str]:
     if not equals:
         return [argument]
     if name == "resume":
-        from lcomp.sweeps.sweep import last
-
         if value[:1] in ("'", '"') and value[:1] == value[-1:] and not Path(value).exists():  # quoted for Hydra already
             value = value[1:-1]
         return [f"hydra.sweep.dir={quoting.value(last() if value == 'last' else value)}", "hydra.sweeper.resume=true"]
