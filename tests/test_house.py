@@ -2,10 +2,12 @@
 `[tool.importlinter]`."""
 
 import ast
+import runpy
 import shutil
 import subprocess
 import sys
 import tomllib
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import grimp
@@ -123,3 +125,23 @@ def test_an_import_inside_a_function_is_there_for_start_up_time_alone():
     assert not [(a, b) for a, b in LATE if graph.chain_exists(importer=b, imported=a)]  # as at the module's top
     text = "def f():\n    import lcomp.run\n    from lcomp.data import sources, load\n    import torch\n"
     assert list(late_imports(text, "x")) == [("x", "lcomp.run"), ("x", "lcomp.data.sources"), ("x", "lcomp.data")]
+
+
+def test_the_picture_shows_the_rooms_as_they_stand():
+    """Of their lines and imports it may be behind; `python docs/house.py` draws it anew."""
+    house = runpy.run_path(str(ROOT / "docs" / "house.py"))
+    rooms = [room for layer in LAYERS for room in layer]
+    for drawn in (house["PICTURE"].read_text(), house["picture"]()):
+        tree = ElementTree.fromstring(drawn)
+        assert [text.get("id") for text in tree.findall(".//{*}text") if text.get("class") == "room"] == rooms
+        arcs = [
+            path.findtext("{*}title").partition(":")[0].split(" imports ")
+            for path in tree.findall(".//{*}path")
+            if len(path)
+        ]
+        assert len(arcs) > 100 and all(rooms.index(a) < rooms.index(b) for a, b in arcs)
+    shown = dict(
+        zip(rooms, (text.text for text in tree.findall(".//{*}text") if text.get("class") == "lines"), strict=True)
+    )
+    assert shown["lcomp.version"] == "3" and int(shown["lcomp.techniques"].replace(",", "")) > 4000
+    assert ["lcomp.cli", "lcomp.report"] in arcs
