@@ -22,7 +22,7 @@ for folder, arguments in {asked!r}:  # forked, so that what main needs is import
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
     sys.argv = ["lcomp", *arguments]
     try:
-        main()
+        sys.exit(main())
     except SystemExit as exit:
         print("exit code", exit.code)
     print("torch imported:", "torch" in sys.modules)
@@ -92,6 +92,13 @@ MISTAKES = [
     ),
     (["kd.temperature=1,3"], "add -m"),
     (["kd.temperature"], "write key=value"),
+    (
+        ["multirun/sweep-A"],
+        "multirun/sweep-A: neither a subcommand (report, summary, sensitivity, pack, unpack) nor an",
+    ),
+    (["reprot", "multirun"], "reprot: neither a subcommand .*did you mean report?"),
+    (["seed=1", "report"], "report: a subcommand stands first, as in "),
+    (["-m", "seed=1,2", "pack"], "pack: a subcommand stands first"),
     (["-m", "kd=none,logit", "kd.temprature=1,3"], "did you mean kd.temperature?"),
     (["-m", "modle=lenet5,small_cnn"], "did you mean model?"),
     (["hparam_search=pareto"], "hparam_search: no such key; did you mean hparams_search?"),

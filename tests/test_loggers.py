@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 from records import record
 
-from lcomp.cli.sweep_callback import Ending
+from lcomp.cli.sweep_callback import SweepCallback
 from lcomp.config import run_config
 from lcomp.report import study
 from lcomp.run import run
@@ -90,17 +90,17 @@ def test_a_broken_report_fails_no_sweep(tmp_path, monkeypatch, caplog, capsys):
     monkeypatch.setattr(writing, "write_report_files", lambda *_: 1 / 0)
     settings = {"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}, "sweeper": {}}, "logger": {}, "report": True}
     with caplog.at_level(logging.WARNING):
-        Ending().on_multirun_end(OmegaConf.create(settings))
+        SweepCallback().on_multirun_end(OmegaConf.create(settings))
     assert "no report could be written (ZeroDivisionError" in caplog.text and "kd=logit" in capsys.readouterr().out
 
 
 def test_the_report_s_path_is_the_last_line(tmp_path, capsys):
     record(tmp_path / "sweep" / "0", "kd=logit")
     settings = {"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}, "sweeper": {}}, "logger": {}, "report": True}
-    Ending().on_multirun_end(OmegaConf.create(settings))
+    SweepCallback().on_multirun_end(OmegaConf.create(settings))
     assert capsys.readouterr().out.splitlines()[-1] == f"Report: {tmp_path / 'sweep' / 'report.html'}"
     settings["report"] = False
-    Ending().on_multirun_end(OmegaConf.create(settings))
+    SweepCallback().on_multirun_end(OmegaConf.create(settings))
     assert "Report:" not in capsys.readouterr().out
 
 

@@ -13,7 +13,7 @@ from wandb_files import Mirrored
 from lcomp.errors import UserError
 from lcomp.record.result import FILE_NAME, read_result
 from lcomp.tracking import wandb_isolation, wandb_logger
-from lcomp.tracking.wandb_logger import Mirror, note, sync_command
+from lcomp.tracking.wandb_logger import WandbLogger, note, sync_command
 
 CURVES = {
     "train_loss": [1 / 3, 0.1, 0.07],
@@ -46,7 +46,7 @@ def as_new(monkeypatch, tmp_path):
 
 
 def show(folder, cfg, result, group, **settings):
-    one = Mirror(**settings)
+    one = WandbLogger(**settings)
     one.complete(folder, cfg, result, group)
     one.complete_baseline(folder, cfg, result, group)
 
@@ -200,7 +200,7 @@ def test_no_configuration_that_lies_in_a_run_is_built(tmp_path):
         (
             "{not yaml",
             "kd: {}\n",
-            "data: {root: '${oc.env:NOT_THERE}'}\nlogger: {_target_: lcomp.tracking.wandb_logger.Mirror}\n",
+            "data: {root: '${oc.env:NOT_THERE}'}\nlogger: {_target_: lcomp.tracking.wandb_logger.WandbLogger}\n",
         )
     ):
         run(sweep / str(number), f"x={number}")
@@ -219,10 +219,10 @@ def test_disabled_writes_nothing(tmp_path):
 
 def test_another_mode_is_refused(monkeypatch):
     with pytest.raises(UserError, match=r"logger\.mode"):
-        Mirror(mode="onlin")
+        WandbLogger(mode="onlin")
     monkeypatch.setenv("WANDB_MODE", "shared")
     with pytest.raises(UserError, match="WANDB_MODE=shared: allowed are online, run, offline, dryrun, disabled"):
-        Mirror()
+        WandbLogger()
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_another_mode_is_refused(monkeypatch):
 def test_the_environment_says_what_the_command_does_not(monkeypatch, environment, given, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    made = Mirror(**given)
+    made = WandbLogger(**given)
     assert (made.project, made.entity, made.mode) == expected
 
 
@@ -326,7 +326,7 @@ def test_online_epochs_are_told_as_they_end_and_latencies_follow(tmp_path, monke
 
     told = []
     monkeypatch.setattr(wandb, "init", lambda **settings: Online(told, settings))
-    folder, one = tmp_path / "sweep" / "0", Mirror(mode="online")
+    folder, one = tmp_path / "sweep" / "0", WandbLogger(mode="online")
     result = run(folder)
     late = {key: result.metrics.pop(key) for key in wandb_logger.LATENCIES}
     (folder / "wandb").mkdir()
@@ -341,9 +341,9 @@ def test_online_epochs_are_told_as_they_end_and_latencies_follow(tmp_path, monke
     )  # the last, which no epoch followed
     assert [name for values in told[0].logged[3:] for name in values] == ["confusion_matrix", "mistakes"]
     result.metrics |= late
-    Mirror(mode="online").complete(folder, CFG, result, "sweep")
+    WandbLogger(mode="online").complete(folder, CFG, result, "sweep")
     amended = told[-1]
     assert amended.settings["resume"] == "must" and amended.settings["id"] == "abc"
     assert {name: amended.summary[name] for name in late} == late and amended.logged == []
-    Mirror(mode="online").complete(folder, CFG, result, "sweep")
+    WandbLogger(mode="online").complete(folder, CFG, result, "sweep")
     assert told[-1] is amended and len(told) == 2

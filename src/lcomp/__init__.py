@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lcomp.config.renamed import former_module as __getattr__
 from lcomp.version import __version__
 
 if TYPE_CHECKING:
     from lcomp.packed.network import Network
 
-__all__ = ["__version__", "load"]
+__all__ = ["__getattr__", "__version__", "load"]
 
 
 def load(path: Path | str) -> Network:

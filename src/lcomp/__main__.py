@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins.lcomp_optuna import sweeper
-from lcomp.cli import shorthand
+from lcomp.cli import shorthand, subcommands
 from lcomp.cli.error_messages import explain
 from lcomp.cli.task import job
 from lcomp.config import run_config
@@ -22,14 +22,16 @@ from lcomp.sweeps import sweep
 
 
 def main() -> None:
-    """Runs or sweeps; `python -m lcomp --help` shows the choices."""
+    """Runs or sweeps, or does what a subcommand does; `lcomp --help` shows the choices."""
     sys.path.insert(0, os.getcwd())  # a class of the user's own in this folder, also for the console script
+    typed = sys.argv[1:]
+    if typed and typed[0] in subcommands.SUBCOMMANDS:
+        sys.exit(subcommands.dispatch(typed[0], typed[1:]))
     if root := os.environ.get("LCOMP_DATA"):
         os.environ["LCOMP_DATA"] = os.path.abspath(root)  # for processes of the sweep's, wherever they begin
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions, not as a printed exit
     Plugins.instance()  # finds every plugin; of two of one name, the last one stored is Hydra's
     sweeper.register()
-    typed = sys.argv[1:]
     try:
         sys.argv[1:], notices = shorthand.expand(typed)
         for choice in notices:

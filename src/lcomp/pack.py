@@ -1,4 +1,4 @@
-"""`python -m lcomp.pack RUN`: a run's artifact as a packed network, `artifact.lcomp` beside it."""
+"""Packs a run's artifact: the same network in fewer bytes, `artifact.lcomp` beside it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from lcomp.errors import UserError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.pack") -> int:
     """Packs, and says where the bytes went; 1, with one line, where that cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m lcomp.pack", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or an ONNX file that lcomp exported")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the file to write")
     given = parser.parse_args(arguments)

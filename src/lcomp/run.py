@@ -36,7 +36,7 @@ from lcomp.runtimes import Runtime
 from lcomp.runtimes.runtime import make_runtime
 from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
-from lcomp.tracking.wandb_logger import Mirror, resolved
+from lcomp.tracking.wandb_logger import WandbLogger, resolved
 from lcomp.training import components, devices, teacher_chain
 from lcomp.training.fit import Epochs, NotFinite, Report, fit, save
 
@@ -71,7 +71,7 @@ def run(
         try:
             cfg = own(cfg, overrides, folder)
             logger = loggers.make_logger(cfg, folder)
-            if isinstance(logger, Mirror):
+            if isinstance(logger, WandbLogger):
                 epochs.live = logger.live(folder, cfg, result, group or folder.name)
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
             result.environment = environment(cfg.threads, devices.device(cfg))
@@ -91,7 +91,7 @@ def run(
         finally:
             result.epochs = result.epochs or epochs.curves.columns
             leave(result, folder)
-            if isinstance(logger, Mirror) and (timed or logger.mode == "online"):  # else when the record is complete
+            if isinstance(logger, WandbLogger) and (timed or logger.mode == "online"):  # else once the record is whole
                 logger.complete(folder, resolved(cfg), result, group or folder.name)
                 if timed:
                     logger.complete_baseline(folder, resolved(cfg), result, group or folder.name)
@@ -149,7 +149,7 @@ def carry_out(
     timed: bool,
     epochs: Epochs,
     equals: Path | None,
-    logger: Logger | Mirror | None,
+    logger: Logger | WandbLogger | None,
 ) -> None:
     """The way of one run; fills `result` as it goes."""
     run_config.check_settings(cfg)

@@ -1,7 +1,8 @@
-"""`python -m lcomp.summary model=small_cnn`: the layers of a network, their outputs, parameters and operations."""
+"""Shows the layers of a network, such as model=small_cnn: their outputs, parameters and operations."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -122,12 +123,15 @@ def layer_table(network: nn.Module, input_shape: Sequence[int]) -> Table:
     return rendered
 
 
-def main() -> None:
-    """Prints the table of the network that the overrides on the command line describe."""
-    overrides = sys.argv[1:]
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.summary") -> int:
+    """Prints the table of the network that the overrides on the command line describe; 1, with one line, where that
+    cannot be."""
+    overrides = list(sys.argv[1:] if arguments is None else arguments)
     if {"-h", "--help"} & set(overrides):
-        print(__doc__)
-        return
+        parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+        parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for a run: model=lenet5")
+        parser.print_help()
+        return 0
     try:
         cfg = compose(overrides)
         run_config.check_keys(cfg)
@@ -138,8 +142,9 @@ def main() -> None:
         Console(markup=False).print(layer_table(network, data.input_shape))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"lcomp: {explain(error, overrides)}", file=sys.stderr)
-        sys.exit(1)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`python -m lcomp.unpack FILE --to onnx`: a packed network as an ONNX file beside it."""
+"""Unpacks a packed network (`.lcomp`): an ONNX file beside it, with the same logits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lcomp.errors import UserError
 from lcomp.record import limits
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.unpack") -> int:
     """Unpacks; 1, with one line, where that cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m lcomp.unpack", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help="a packed network")
     parser.add_argument("--to", choices=["onnx"], required=True, help="what it becomes")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the file to write, over what is there")

@@ -9,9 +9,11 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from lcomp.cli.subcommands import check_words
 from lcomp.config import quoting
 from lcomp.config.run_config import FAMILIES, folder
 from lcomp.errors import UserError, suggestion
+from lcomp.sweeps.sweep import latest_sweep
 
 SWEEPER_KEYS = (
     "n_trials",
@@ -38,10 +40,11 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         The arguments, Hydra's flags first, and a line for each choice that was made.
 
     Raises:
-        UserError: a flag that there is not, a setting of sweeps without `-m`, or several choices together where there
-            can be one.
+        UserError: a flag or subcommand that there is not, a setting of sweeps without `-m`, or several choices together
+            where there can be one.
     """
     options, flags, overrides = split_flags(arguments)
+    check_words(overrides)
     check_one_choice(overrides)
     if options.cfg and options.multirun:
         raise UserError(f"--cfg {options.cfg}: shows what one run would use; leave -m and several values out")
@@ -164,8 +167,6 @@ def hydra_override(argument: str) -> list[str]:
     if not equals:
         return [argument]
     if name == "resume":
-        from lcomp.sweeps.sweep import latest_sweep
-
         if value[:1] in ("'", '"') and value[:1] == value[-1:] and not Path(value).exists():  # quoted for Hydra already
             value = value[1:-1]
         return [

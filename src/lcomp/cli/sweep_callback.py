@@ -13,7 +13,7 @@ from lcomp.sweeps import sweep
 from lcomp.tracking import wandb_environment
 
 
-class Ending(Callback):
+class SweepCallback(Callback):
     """A Hydra callback that keeps runs where the command was typed; at a sweep's end it prints its table and its
     failures, mirrors its runs, writes its report."""
 

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from lcomp.config.instantiation import find, names_of
+from lcomp.config.renamed import current
 from lcomp.config.repository import CachedRepository
 from lcomp.errors import UserError
 
@@ -137,7 +138,7 @@ class ValueSources:
     def drop_leftovers(self, path: str, node: DictConfig) -> None:
         """Takes out of `node` what the choice says whose `_target_` it has no more."""
         before = OmegaConf.select(self.chosen, path)
-        if not isinstance(before, DictConfig) or before.get("_target_") in (None, node._target_):
+        if not isinstance(before, DictConfig) or before.get("_target_") in (None, current(str(node._target_))):
             return
         former, now = unresolved_node(before), unresolved_node(node)
         for key, value in now.items():

@@ -11,6 +11,7 @@ from typing import Any
 
 from lcomp.config import user_code
 from lcomp.config.instantiation import find
+from lcomp.config.renamed import original
 
 NOT_DEFINING = {
     "name",
@@ -56,8 +57,8 @@ def canonical(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """A short hash of a JSON-like value."""
-    return hashlib.sha256(json.dumps(canonical(value), sort_keys=True).encode()).hexdigest()[:16]
+    """A short hash of a JSON-like value, in which classes go by the names that they had first."""
+    return hashlib.sha256(json.dumps(canonical(original(value)), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def config_hash(config: dict[str, Any], data_sha256: str) -> str:

@@ -15,6 +15,7 @@ import hydra.utils
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
+from lcomp.config.renamed import current, renewed
 from lcomp.errors import UserError, suggestion
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def build(node: DictConfig | Mapping[str, Any], group: str, **given: Any) -> Any
     Raises:
         UserError: there is no class, it cannot be imported, or not be made from these keys.
     """
-    plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    plain: Any = renewed(OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node))
     target = plain.get("_target_")
     if target is None:
         keys = ", ".join(f"{group}.{key}" for key in plain)
@@ -86,7 +87,7 @@ def find(target: str, key: str) -> Callable[..., Any]:
     key = f"{key}={target}"
     if "." not in target:
         raise UserError(f"{key}: cannot be imported; name a module too: {target} of file.py here is file.{target}")
-    parts = target.split(".")
+    parts = current(target).split(".")
     found: Any = None
     for length in range(1, len(parts) + 1):
         path = ".".join(parts[:length])

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from lcomp.config import composition
 from lcomp.config.composition import CHOSEN, GROUPS, KD_RUN_KEYS, folder
 from lcomp.config.instantiation import find
+from lcomp.config.renamed import renewed
 from lcomp.errors import UserError, suggestion
 
 __all__ = ["CHOSEN", "GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
@@ -142,8 +143,8 @@ def check_teacher_chain(kd: DictConfig) -> None:
 
 
 def plain_dict(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as a dictionary."""
-    resolved: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    """The resolved configuration as a dictionary, classes by their present names."""
+    resolved: dict[str, Any] = renewed(OmegaConf.to_container(cfg, resolve=True))
     return resolved
 
 

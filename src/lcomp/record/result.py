@@ -19,7 +19,6 @@ from lcomp.record.point_key import canonical_point, hidden_digest
 from lcomp.record.redaction import redacted
 from lcomp.record.untrusted import read_json
 
-SCHEMA_VERSION = 1
 FILE_NAME = "result.json"
 ARTIFACT = "artifact.onnx"  # the exported network; what an engine makes of it lies beside it
 METRICS = (  # that a search may choose on: of validation images, or of the artifact as it lies there
@@ -40,6 +39,10 @@ LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seco
 KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite")  # files beside a record that an equal run's has too
 ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
 Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
+
+
+class UnknownVersion(Refused):
+    """A record of another lcomp's, not to be read, nor to be taken for a damaged one."""
 
 
 @dataclass
@@ -69,7 +72,7 @@ class Result:
     reused: str | None = None  # the folder of the equal run that this record was taken from
     files: dict[str, str] = field(default_factory=dict)  # SHA-256 of the files beside the record that the run left
     checksum: str | None = None  # of the record as it was written, itself apart
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = schema.VERSION
     hidden: str | None = None  # in a record whose overrides had secrets: a digest of them
 
     @property
@@ -123,8 +126,11 @@ def read_result(path: Path) -> Result:
     Raises:
         OSError: it cannot be opened.
         Refused: it is none; the message names the file and what is wrong with it.
+        UnknownVersion: it is one of another version.
     """
     content = read_json(path)
+    if version := schema.unknown_version(content):
+        raise UnknownVersion(f"{path}: {version}")
     if isinstance(content, dict) and isinstance(content.get("epochs"), list):  # of before other curves were kept
         content["epochs"] = {"val_accuracy": content["epochs"]}
     if wrong := schema.find_fault(content):
@@ -136,11 +142,13 @@ def read_verified(path: Path) -> Result:
     """The record at `path`, if not a bit of it and of its run's files differs from what was written.
 
     Raises:
-        Damaged: something does, or the record is of a version that noted no checksums.
+        Damaged: something does, or the record is of another version, or of one that noted no checksums.
     """
     if not path.is_file():
         raise Damaged("it is no file")
     content = verified_content(path.read_bytes())
+    if version := schema.unknown_version(content):
+        raise Damaged(version)
     kinds = get_type_hints(Result)
     wrong = [name for name in content if name not in kinds or not matches_annotation(content[name], kinds[name])]
     if wrong:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from lcomp.record.metric import Metric
 
+VERSION = 1  # of what is written
+READ = (1,)  # versions that are read; 1 is that of 0.1.0
 STATUSES = ("ok", "pruned", "nan", "failed")
 NEEDED = ("test_loss", "file_bytes", "gzip_bytes", "parameters", "sparsity")
 ABOVE_ZERO = ("file_bytes", "gzip_bytes", "packed_bytes", "stream_bytes", "latency_ratio", "latency_us_p50")
@@ -151,6 +153,15 @@ RULES = {
     "schema_version": WHOLE,
     "hidden": NAME | NONE,
 }  # fmt: skip
+
+
+def unknown_version(content: Any) -> str | None:
+    """What is wrong with a record's version; None where it is one that is read, or none is stated."""
+    seen = content.get("schema_version", VERSION) if isinstance(content, Mapping) else VERSION
+    if not is_whole_number(seen) or seen in READ:  # what is no number is a fault like any other
+        return None
+    known = " and ".join(map(str, READ))
+    return f"schema_version={seen}: this lcomp reads {known}; read it with the lcomp that wrote it, or a newer one"
 
 
 def valid_fields(content: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""`python -m lcomp.report DIR...`: the records under each DIR as report.html, report.md and results.csv, and as tables
-in the terminal: the paper's, or, where no run bears the name of an experiment, the sweep's own."""
+"""Writes the records under each DIR as report.html, report.md and results.csv, and prints them as tables: the paper's,
+or, where no run bears the name of an experiment, the sweep's own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from lcomp.report.text_table import FORMATS, TextTable
 from lcomp.report.writing import read_records, write_report_files
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.report") -> int:
     """Writes the report and prints the tables; 1, with one line, where that cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m lcomp.report", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="a sweep's folder, or multirun")
     parser.add_argument("--out", type=Path, help="where the files go: DIR itself, or the folder that holds every DIR")
     parser.add_argument("--format", choices=FORMATS, help="print the tables in this form, and write nothing")
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument(
         "--wandb-spec", type=Path, metavar="FILE", help="write that report's description, without a server"
     )
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     try:
         report(given)
     except UserError as error:

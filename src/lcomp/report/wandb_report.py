@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.errors import UserError
+from lcomp.record.files import write_atomically
 from lcomp.report.runs import ReportRun, numeric_params, selection_metric
 from lcomp.report.text_table import TextTable
 from lcomp.tracking.wandb_logger import FOLDER, sync_command
@@ -166,6 +167,4 @@ def destination(text: str) -> tuple[str, str]:
 
 
 def write_spec(path: Path, written: dict[str, Any]) -> None:
-    from lcomp.record.files import write_atomically
-
     write_atomically(path, json.dumps(written, indent=1).encode())

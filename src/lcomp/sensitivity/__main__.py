@@ -23,14 +23,14 @@ from lcomp.config.composition import compose
 from lcomp.errors import UserError
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.sensitivity") -> int:
     """Writes the scores and prints their table; 1, with one line, where that cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m lcomp.sensitivity", description=__doc__)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for python -m lcomp: model=lenet5 seed=1")
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for a run: model=lenet5 seed=1")
     parser.add_argument("--sparsities", default="0.5,0.7,0.8,0.9,0.95,0.98", help="shares of zeros (%(default)s)")
     parser.add_argument("--bits", default="2,3,4,5,6,7,8", help="widths of a weight (%(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where the files go (multirun/sensitivity-TIME)")
-    given = parser.parse_intermixed_args()
+    given = parser.parse_intermixed_args(arguments)
     sys.path.insert(0, os.getcwd())  # a class of the user's own in this folder
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions
     try:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from lcomp.errors import UserError
 from lcomp.record import schema
 from lcomp.record.limits import Refused
-from lcomp.record.result import FILE_NAME, read_result
+from lcomp.record.result import FILE_NAME, UnknownVersion, read_result
 from lcomp.record.untrusted import read_json, read_yaml
 
 log = logging.getLogger("lcomp")
@@ -56,10 +56,16 @@ def read_overrides(path: Path) -> list[str]:
 
 
 def set_aside_records(folder: Path) -> None:
-    """Sees to it that every record of a sweep can be read; only for a folder in which nothing runs."""
+    """Sees to it that every record of a sweep can be read; only for a folder in which nothing runs.
+
+    Raises:
+        UnknownVersion: another lcomp went on with the sweep.
+    """
     for path in sorted(folder.glob(f"*/{FILE_NAME}")):
         try:
             read_result(path)
+        except UnknownVersion:
+            raise
         except (OSError, Refused) as error:
             set_aside(path, error)
 

@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from lcomp.config.quoting import resume_advice
+from lcomp.config.renamed import original
 from lcomp.config.repository import CachedRepository
 from lcomp.errors import UserError
 from lcomp.sweeps.grid_points import is_choice, representative_points
@@ -96,7 +97,7 @@ def content_digest(loaded: ConfigResult) -> str:
     content = OmegaConf.to_container(loaded.config)
     if isinstance(content, dict):
         content = {str(key): value for key, value in content.items() if key != "hydra"}
-    defining = [loaded.header, [str(default) for default in loaded.defaults_list or ()], content]
+    defining = [loaded.header, [str(default) for default in loaded.defaults_list or ()], original(content)]
     return hashlib.sha256(json.dumps(defining, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

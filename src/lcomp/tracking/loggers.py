@@ -9,10 +9,10 @@ from pytorch_lightning.loggers import Logger
 
 from lcomp.config.instantiation import build
 from lcomp.errors import UserError
-from lcomp.tracking.wandb_logger import Mirror
+from lcomp.tracking.wandb_logger import WandbLogger
 
 
-def make_logger(cfg: DictConfig, folder: Path) -> Logger | Mirror | None:
+def make_logger(cfg: DictConfig, folder: Path) -> Logger | WandbLogger | None:
     """What shows the run beside its record: a logger of Lightning's, given the run's folder, or W&B's mirror.
 
     Raises:
@@ -26,6 +26,6 @@ def make_logger(cfg: DictConfig, folder: Path) -> Logger | Mirror | None:
         if "tensorboard" in str(error).lower():
             raise UserError("logger=tensorboard: needs a package: pip install 'lcomp[tensorboard]'") from error
         raise
-    if not isinstance(logger, Logger | Mirror):
+    if not isinstance(logger, Logger | WandbLogger):
         raise UserError(f"logger._target_={cfg.logger._target_}: not a logger of pytorch_lightning.loggers")
     return logger

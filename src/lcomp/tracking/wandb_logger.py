@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.config import run_config
 from lcomp.config.instantiation import build
+from lcomp.config.renamed import renewed
 from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import validate_choice
 from lcomp.record import folders
@@ -36,12 +37,12 @@ from lcomp.tracking.wandb_isolation import files_inside, no_arguments, without_e
 FOLDER = "wandb"  # in the run's: W&B's own name for it
 NOTE = "mirrored.json"  # in that: the W&B run's id, its mode, whether latencies were there
 BASELINE = "baseline-"  # what the folder of a baseline's W&B run is named by, before its hash
-TARGET = "lcomp.tracking.wandb_logger.Mirror"
+TARGET = "lcomp.tracking.wandb_logger.WandbLogger"
 INIT_TIMEOUT = 20.0  # seconds that a server may take to answer
 broken = False  # whether a W&B run could not be begun in this process; none is tried again
 
 
-class Mirror:
+class WandbLogger:
     """What `logger=wandb` is.
 
     Args:
@@ -199,7 +200,7 @@ def complete(folder: Path, logger: Mapping[str, Any] | None, typed: TypedCommand
         logger: the sweep's choice, for a run that was lost before it knew its own.
         typed: the sweep's command, which says how each of its runs is composed.
     """
-    everywhere = (logger or {}).get("_target_") == TARGET
+    everywhere = renewed(logger or {}).get("_target_") == TARGET
     for run in recorded_runs(folder):
         if not everywhere and not any(
             one.lstrip("+").startswith(("logger", "experiment")) for one in run.result.overrides
@@ -207,10 +208,10 @@ def complete(folder: Path, logger: Mapping[str, Any] | None, typed: TypedCommand
             continue  # without composing it
         with without_errors():
             cfg = composed(run, logger, typed)
-            chosen = cfg.get("logger") or {}
+            chosen = renewed(cfg.get("logger") or {})
             if chosen.get("_target_") == TARGET:
-                build(dict(chosen), "logger").complete(run.folder, cfg, run.result, folder.name)
-                build(dict(chosen), "logger").complete_baseline(run.folder, cfg, run.result, folder.name)
+                build(chosen, "logger").complete(run.folder, cfg, run.result, folder.name)
+                build(chosen, "logger").complete_baseline(run.folder, cfg, run.result, folder.name)
 
 
 def is_single(folder: Path, group: str) -> bool:

@@ -20,6 +20,7 @@ from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.modules.distillation import Objective
+from lcomp.record.files import sha256
 from lcomp.record.result import Curves
 from lcomp.tasks import Task
 from lcomp.techniques.distillation import Ensemble
@@ -220,7 +221,6 @@ def make_ensemble(
 
 def teacher_identity(cfg: DictConfig) -> str | list[str] | None:
     """The SHA-256 of each checkpoint that `kd.teacher` names, so that two files of one name are two experiments."""
-    from lcomp.record.files import sha256
 
     found = [sha256(path) for path in teacher_paths(cfg) if path.is_file()]
     return found if len(found) > 1 else found[0] if found else None

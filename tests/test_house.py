@@ -1,0 +1,147 @@
+"""The house: rooms in layers, imports that go down, few doors, short modules. What holds it is pyproject.toml's
+`[tool.importlinter]`."""
+
+import ast
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+LAYERS = [layer.split(" | ") for layer in SETTINGS["contracts"][0]["layers"]]
+LINT = (
+    "import sys; from importlinter.cli import lint_imports as lint; sys.exit(lint({!r}, no_cache=True, no_logo=True))"
+)
+
+# Imports of lcomp's own inside functions: importer and imported. All of them are there for start-up time alone: what is
+# imported brings torch, Optuna, plotly or matplotlib along, which take seconds and are not always needed.
+LATE = {
+    ("hydra_plugins.lcomp_optuna.sweeper", "lcomp.search.search"),
+    ("lcomp", "lcomp.packed"),
+    ("lcomp.cli.task", "lcomp.run"),
+    ("lcomp.pack", "lcomp.packed"),
+    ("lcomp.report.robustness", "lcomp.evaluation.robustness"),
+    ("lcomp.report.sweep_end", "lcomp.report.table"),
+    ("lcomp.report.sweep_end", "lcomp.report.writing"),
+    ("lcomp.sensitivity.__main__", "lcomp.evaluation.measurement"),
+    ("lcomp.sensitivity.__main__", "lcomp.sensitivity.output"),
+    ("lcomp.sensitivity.__main__", "lcomp.sensitivity.scores"),
+    ("lcomp.sensitivity.__main__", "lcomp.techniques.technique"),
+    ("lcomp.sensitivity.__main__", "lcomp.training.components"),
+    ("lcomp.sweeps.deferred_latency", "lcomp.evaluation.comparison"),
+    ("lcomp.unpack", "lcomp.export.onnx_export"),
+    ("lcomp.unpack", "lcomp.packed"),
+}
+
+
+def lint(source):
+    """(exit code, what it prints) of import-linter on the packages in a folder."""
+    command = [sys.executable, "-c", LINT.format(str(ROOT / "pyproject.toml"))]
+    done = subprocess.run(command, cwd=source, env={"PYTHONPATH": str(source)}, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def module_of(path):
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def late_imports(text, importer):
+    """(importer, imported) of each import of lcomp's own inside a function."""
+    for function in ast.walk(ast.parse(text)):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        for node in ast.walk(function):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom):
+                inner = [f"{node.module}.{name}" for name in names]
+                names = [name if is_module(name) else node.module for name in inner]
+            yield from ((importer, name) for name in names if name.startswith(("lcomp.", "hydra_plugins.")))
+
+
+def is_module(name):
+    path = SOURCE.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def test_the_contracts_are_kept():
+    code, said = lint(SOURCE)
+    assert code == 0 and "Contracts: 2 kept, 0 broken." in said, said
+
+
+BREAKS = {
+    "an import that goes up": ("lcomp/record/files.py", "import lcomp.report.text\n", "Rooms stand in layers"),
+    "one inside a function": (
+        "lcomp/data/sources.py",
+        "def late():\n    from lcomp.training import fit\n    return fit\n",
+        "Rooms stand in layers",
+    ),
+    "one between neighbours": ("lcomp/models/lenet5.py", "from lcomp.data import batches\n", "Rooms stand in layers"),
+    "one of a plugin": (
+        "lcomp/search/study.py",
+        "import hydra_plugins.lcomp_optuna.sweeper\n",
+        "Rooms stand in layers",
+    ),
+    "a circle in a room": ("lcomp/record/files.py", "from lcomp.record import result\n", "No circles"),
+}
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_a_contract_fails_for(what, tmp_path):
+    file, added, contract = BREAKS[what]
+    source = shutil.copytree(SOURCE, tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    path = source / file
+    path.write_text(path.read_text() + "\n" + added)
+    code, said = lint(source)
+    assert code == 1 and f"{contract}" in said.partition("Broken contracts")[2], said
+
+
+def test_every_module_at_the_top_has_its_layer_and_they_are_a_dozen_at_most():
+    top = {
+        path.stem for path in (SOURCE / "lcomp").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    placed = [name.removeprefix("lcomp.") for layer in LAYERS for name in layer if name.startswith("lcomp.")]
+    assert sorted(placed) == sorted(top - {"__init__"})
+    assert len(list((SOURCE / "lcomp").glob("*.py"))) <= 12
+
+
+def test_no_module_is_longer_than_300_lines():
+    long = {path: n for path in SOURCE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 300}
+    assert not long
+
+
+def test_an_import_inside_a_function_is_there_for_start_up_time_alone():
+    found = {pair for path in SOURCE.rglob("*.py") for pair in late_imports(path.read_text(), module_of(path))}
+    assert found == LATE
+    graph = grimp.build_graph(*SETTINGS["root_packages"], cache_dir=None)
+    assert not [(a, b) for a, b in LATE if graph.chain_exists(importer=b, imported=a)]  # as at the module's top
+    text = "def f():\n    import lcomp.run\n    from lcomp.data import sources, load\n    import torch\n"
+    assert list(late_imports(text, "x")) == [("x", "lcomp.run"), ("x", "lcomp.data.sources"), ("x", "lcomp.data")]
+
+
+def test_the_picture_shows_the_rooms_as_they_stand():
+    """Of their lines and imports it may be behind; `python docs/house.py` draws it anew."""
+    house = runpy.run_path(str(ROOT / "docs" / "house.py"))
+    rooms = [room for layer in LAYERS for room in layer]
+    for drawn in (house["PICTURE"].read_text(), house["picture"]()):
+        tree = ElementTree.fromstring(drawn)
+        assert [text.get("id") for text in tree.findall(".//{*}text") if text.get("class") == "room"] == rooms
+        arcs = [
+            path.findtext("{*}title").partition(":")[0].split(" imports ")
+            for path in tree.findall(".//{*}path")
+            if len(path)
+        ]
+        assert len(arcs) > 100 and all(rooms.index(a) < rooms.index(b) for a, b in arcs)
+    shown = dict(
+        zip(rooms, (text.text for text in tree.findall(".//{*}text") if text.get("class") == "lines"), strict=True)
+    )
+    assert shown["lcomp.version"] == "3" and int(shown["lcomp.techniques"].replace(",", "")) > 4000
+    assert ["lcomp.cli", "lcomp.report"] in arcs
