@@ -320,9 +320,10 @@ def test_a_finished_trial_whose_record_is_broken_runs_again(tmp_path):
     broken_files.set_aside_records(tmp_path)
     sweep.close_interrupted(tmp_path)
     asked.repeat_lost(worker, worker.settings.open())
-    [waiting] = study.unfinished(worker.settings.open().trials)
+    waiting = study.unfinished(worker.settings.open().trials)
+    assert len(waiting) == 1
     trial = worker.next(0)
-    [again] = [one for one in worker.settings.open().trials if one.number == trial.number == waiting.number]
+    [again] = [one for one in worker.settings.open().trials if one.number == trial.number == waiting[0].number]
     assert worker.place(again).name == str(number + 1) and not (tmp_path / str(number + 1) / "result.json").exists()
     assert len(study.front(worker.settings.open())) == 1
 
