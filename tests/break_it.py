@@ -870,8 +870,8 @@ BREAKS = [
     ),
     Break(
         "a sweep's files are read at its start",
-        "configuration_files:keep",
-        uncalled("load_config", 1),
+        "Kept.load_config",
+        always(1),
         "test_kept_sweeps.py::test_a_file_that_is_edited_stays_in_a_sweep_what_it_was_and_is_refused_when_resumed",
     ),
     Break(
