@@ -111,7 +111,7 @@ BREAKS = [
     Break(
         "the weight in force is pruned",
         "Pruning.scores",
-        replaced("beneath(_a, Mask)", "original(_a)"),
+        replaced("_f(_a, _b)", "_a.parametrizations.weight.original", 1),
         "test_foreign_networks.py::test_the_weight_in_force_is_what_is_pruned_and_rounded",
     ),
     Break(
@@ -123,7 +123,7 @@ BREAKS = [
     Break(
         "a range that nothing observed is none",
         "Quantization.finalize",
-        replaced("not _a.input_quantizer.seen", "False"),
+        never(2),
         "test_foreign_networks.py::test_ranges_freeze_although_a_layer_is_never_called",
     ),
     Break(
@@ -154,7 +154,7 @@ BREAKS = [
     Break(
         "the mean of an ensemble's softened outputs",
         "Ensemble.forward",
-        replaced("_a.logsumexp(0) - math.log(len(self.members))", "_a.mean(0)"),
+        replaced("_a.logsumexp(0) - _b", "_a.mean(0)"),
         "test_distillation.py::test_an_ensembles_softened_outputs_are_the_mean_of_its_members",
     ),
     Break(
@@ -202,7 +202,7 @@ BREAKS = [
     Break(
         "networks that flatten by view",
         "fit",
-        replaced("getattr(network_of(_a), 'memory_format', torch.contiguous_format)", "torch.channels_last"),
+        replaced("getattr(_a, 'memory_format', _b)", "torch.channels_last"),
         "test_training.py::test_a_network_that_flattens_by_view_trains",
     ),
     Break(
@@ -280,7 +280,7 @@ BREAKS = [
     Break(
         "files whole or not at all",
         "write_atomically",
-        replaced("Path(_a).unlink(missing_ok=True)", "os.replace(_a, path)"),
+        uncalled("unlink"),
         "test_files.py::test_a_failed_write_leaves_the_old_file_and_no_debris",
     ),
     Break(
@@ -298,13 +298,13 @@ BREAKS = [
     Break(
         "canonical numbers of the configuration's hash",
         "identity:canonical",
-        replaced("int(_a) if _a.is_integer() else _a", "value"),
+        always(3),
         "test_files.py::test_numbers_that_agree_hash_alike",
     ),
     Break(
         "seeds of the perturbations",
         "perturb",
-        replaced("seeded(*_a)", "torch.default_generator"),
+        replaced("_f(*_a)", "torch.default_generator"),
         "test_perturbations.py::test_pure_seeded_and_within_0_and_1",
     ),
     Break(
@@ -358,7 +358,7 @@ BREAKS = [
     Break(
         "a loader without a length is counted",
         "Batches.__len__",
-        replaced("self.counted(_a)", "1"),
+        replaced("_f('batches')", "1"),
         "test_preflight.py::test_streams_without_a_length_are_counted_and_train",
     ),
     Break(
@@ -520,7 +520,7 @@ BREAKS = [
     Break(
         "every value of a grid is composed before it begins",
         "grid_points:covering",
-        replaced("not _a <= _b or not _c", "not chosen"),
+        replaced("not _a <= _b or not _c", "not _b"),
         "test_space.py::test_a_grid_is_composed_once_for_each_value_beside_each_choice",
     ),
     Break(
@@ -616,7 +616,7 @@ BREAKS = [
     Break(
         "a gradient passes at the ends of an activation's range",
         "fake_quantize",
-        returns("(round_through(x / scale) + zero_point).clamp(0, levels).sub(zero_point) * scale"),
+        replaced("(_x / _s).clamp(-_z, _l - _z)", "(_x / _s).clamp(-_z + 0.49, _l - _z - 0.49)"),
         "test_quantization.py::test_gradient_passes_inside_the_range_and_stops_outside",
     ),
     Break(
@@ -676,7 +676,7 @@ BREAKS = [
     Break(
         "cells of a spreadsheet are no formulas",
         "cell",
-        replaced('f"\'{_a}" if FORMULA.match(_a) and (not NUMBER.fullmatch(_a)) else _a', "_a"),
+        never(2),
         "test_escaping.py::test_a_spreadsheet_computes_nothing",
     ),
     Break(
@@ -700,7 +700,7 @@ BREAKS = [
     Break(
         "tables of whole numbers that constriction need not round",
         "Table.__init__",
-        replaced("self.frequencies - 1", "weights"),
+        replaced("_a - 1", "(_a - 1) / 3"),
         "test_packed_format.py::test_the_coder_is_that_of_the_document_for_tables_of_any_weights",
     ),
     Break(
@@ -806,8 +806,8 @@ BREAKS = [
         "the checksum of a cached baseline's entry",
         "intact",
         replaced(
-            "unsealed(_a) if SEAL.encode() in _a else json.loads(_a)",
-            "{k: v for k, v in json.loads(_a).items() if k != SEAL}",
+            "_f(_a) if _b in _a else json.loads(_a)",
+            "{k: v for k, v in json.loads(_a).items() if k.encode() != _b}",
         ),
         "test_baseline.py::test_every_flipped_bit_of_an_entry_is_noticed",
     ),
@@ -832,13 +832,13 @@ BREAKS = [
     Break(
         "a network that exits is no interruption",
         "stopped_by",
-        replaced("isinstance(_a, KeyboardInterrupt) and _b.came", "isinstance(_a, KeyboardInterrupt | SystemExit)"),
+        replaced("isinstance(_a, KeyboardInterrupt) and _b", "isinstance(_a, KeyboardInterrupt | SystemExit)"),
         "test_interruption.py::test_a_network_that_exits_is_a_failed_run_with_its_line",
     ),
     Break(
         "a full disk is no failure of a run",
         "is_of_machine",
-        replaced("_a in ERRNOS", "False"),
+        replaced("_a.errno in _b", "False"),
         "test_interruption.py::test_a_fault_of_the_machine_ends_the_grid_and_is_no_try",
     ),
     Break(
@@ -901,7 +901,7 @@ BREAKS = [
     Break(
         "a value that Hydra would read otherwise is quoted",
         "quoting:value",
-        replaced("_a.value() == text", "_a is not None"),
+        replaced("_a.value() == _b", "_a is not None"),
         "test_kept_sweeps.py::test_hydra_reads_a_quoted_value_as_it_was",
     ),
     Break(
