@@ -321,9 +321,10 @@ def test_a_finished_trial_whose_record_is_broken_runs_again(tmp_path):
     broken_files.set_aside_records(tmp_path)
     sweep.close_interrupted(tmp_path)
     study_settings.retry_lost(worker, worker.settings.open_study())
-    [waiting] = study.unfinished_trials(worker.settings.open_study().trials)
+    waiting = study.unfinished_trials(worker.settings.open_study().trials)
+    assert len(waiting) == 1
     trial = worker.next_trial(0)
-    [again] = [one for one in worker.settings.open_study().trials if one.number == trial.number == waiting.number]
+    [again] = [one for one in worker.settings.open_study().trials if one.number == trial.number == waiting[0].number]
     assert (
         worker.run_folder(again).name == str(number + 1) and not (tmp_path / str(number + 1) / "result.json").exists()
     )

@@ -47,7 +47,7 @@ class Pretending(SearchWorker):
 
 def worker_in(folder, overrides, **changed):
     master = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
-    return Pretending(settings_in(folder, **changed), Space(overrides), None, master, None)
+    return Pretending(settings_in(folder, **changed), Space(overrides), None, master, lambda cfg: None)
 
 
 def work(worker, number=0):
