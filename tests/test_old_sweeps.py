@@ -16,7 +16,7 @@ from wandb_files import Mirrored
 import lcomp
 from lcomp.cli.sweep_callback import SweepCallback
 from lcomp.config import identity, run_config
-from lcomp.config.composition import compose
+from lcomp.config.composition import compose, config_loader
 from lcomp.config.instantiation import build, find
 from lcomp.config.renamed import FIRST, RENAMED, current, original, renewed
 from lcomp.evaluation.mnist_c import MNISTC
@@ -26,7 +26,7 @@ from lcomp.record.log import NameData
 from lcomp.record.result import UnknownVersion, read, whole
 from lcomp.report.__main__ import main as report
 from lcomp.runtimes.runtime import make_runtime
-from lcomp.sweeps import broken_files
+from lcomp.sweeps import broken_files, configuration_files
 from lcomp.tracking import wandb_logger
 from lcomp.tracking.loggers import make_logger
 from lcomp.tracking.wandb_logger import WandbLogger
@@ -128,8 +128,15 @@ def test_a_users_own_file_may_go_on_naming_them(tmp_path):
     stated = compose(["robustness=mnist_c", "robustness._target_=lcomp.mnist_c.MNISTC", "robustness.attributions=7"])
     assert [build(cfg.robustness, "robustness").attributions for cfg in (now, own, stated)] == [100, 100, 7]
     assert run_config.params(own) == run_config.params(now)
-    one, other = (identity.config_hash(run_config.plain(cfg), "") for cfg in (own, now))
-    assert one == other != identity.config_hash(run_config.plain(stated), "")
+    same = compose(["robustness=mnist_c", "robustness._target_=lcomp.mnist_c.MNISTC"])
+    hashes = [identity.config_hash(run_config.plain(cfg), "") for cfg in (now, own, same, stated)]
+    assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
+
+
+def test_a_file_that_names_a_class_anew_is_the_same_file():
+    file = config_loader().repository.load_config("robustness/mnist_c")
+    noted = json.loads((OLD / "sweep/sweep.json").read_text())["files"]
+    assert configuration_files.said(file) == noted["robustness/mnist_c"]
 
 
 def test_a_sweep_shows_its_runs_in_wandb_by_the_old_name(swept):
