@@ -27,13 +27,23 @@ def pytest_sessionstart(session):
 def pytest_runtest_makereport(item, call):
     if call.excinfo is None or isinstance(call.excinfo.value, pytest.skip.Exception):
         return
-    own = [entry.path for entry in call.excinfo.traceback if entry.path.is_relative_to(item.config.rootpath)]
-    in_test = bool(own) and (own[-1].is_relative_to(item.path.parent) or own[-1].name == ASSERTING)
-    asserted = isinstance(call.excinfo.value, AssertionError) or call.excinfo.type is pytest.fail.Exception
-    said = " ".join(call.excinfo.exconly().split())
-    outcome = {"noticed": call.when == "call" and asserted and in_test, "said": f"{call.when}: {said}"}
+    noticed = call.when == "call" and all(is_own(one, item) for one in leaves(call.excinfo.value))
+    outcome = {"noticed": noticed, "said": f"{call.when}: {' '.join(call.excinfo.exconly().split())}"}
     with Path(os.environ["OUTCOMES"]).open("a") as file:
         file.write(json.dumps(outcome) + "\n")
+
+
+def leaves(error):
+    """The error, or the several that Hypothesis found."""
+    return [one for inside in error.exceptions for one in leaves(inside)] if hasattr(error, "exceptions") else [error]
+
+
+def is_own(error, item):
+    """Whether a test asserts that, and not the source."""
+    info = pytest.ExceptionInfo.from_exception(error)
+    own = [entry.path for entry in info.traceback if entry.path.is_relative_to(item.config.rootpath)]
+    in_test = bool(own) and (own[-1].is_relative_to(item.path.parent) or own[-1].name == ASSERTING)
+    return in_test and (isinstance(error, AssertionError) or type(error) is pytest.fail.Exception)
 
 
 def noticed(project: Path, test: str, broken: str | None = None, seconds: float = SECONDS) -> tuple[bool, str]:

@@ -140,6 +140,7 @@ def test_what_is_learned_reaches_optimizer_and_checkpoint_and_moves(digits, trai
     assert given == {id(p) for p in module.parameters()}
     learned = {key: value for key, value in module.state_dict().items() if key.startswith("objective.")}
     shapes = {key.removeprefix("objective.objectives."): tuple(value.shape) for key, value in learned.items()}
+    assert {"fitnets.regressor.weight", "vid.scale", "vid.mean.0.weight", "more.mean.4.weight"} <= shapes.keys()
     assert shapes["fitnets.regressor.weight"] == (16, 4, 1, 1) and shapes["vid.scale"] == (84,)
     assert shapes["vid.mean.0.weight"] == (84, 16, 1, 1) and shapes["more.mean.4.weight"] == (16, 16, 1, 1)
     assert not any(torch.equal(first[key], value) for key, value in learned.items())

@@ -20,10 +20,10 @@ from lcomp.config.composition import compose, config_loader
 from lcomp.config.instantiation import build, find
 from lcomp.config.renamed import FIRST, RENAMED, current, original, renewed
 from lcomp.evaluation.mnist_c import MNISTC
-from lcomp.record.files import Damaged, sealed
+from lcomp.record.files import Damaged, with_checksum
 from lcomp.record.limits import Refused
 from lcomp.record.log import NameData
-from lcomp.record.result import UnknownVersion, read, whole
+from lcomp.record.result import UnknownVersion, read_result, read_verified
 from lcomp.report.__main__ import main as report
 from lcomp.runtimes.runtime import make_runtime
 from lcomp.sweeps import broken_files, configuration_files
@@ -49,11 +49,11 @@ def swept(tmp_path):
 
 
 def test_its_records_are_read():
-    one, other = read(OLD / "sweep/0/result.json"), read(OLD / "sweep/1/result.json")
+    one, other = read_result(OLD / "sweep/0/result.json"), read_result(OLD / "sweep/1/result.json")
     assert one.techniques == "logit+scheduled" and other.techniques == "logit+scheduled+qat"
     assert other.metrics["test_accuracy"] == 0.226 and other.metrics["file_bytes"] == 13915
     assert other.params["prune.criterion"] == "magnitude" and other.params["quant.grid"] == "Uniform"
-    assert all(read(OLD / run / "result.json").status == "ok" for run in RUNS)
+    assert all(read_result(OLD / run / "result.json").status == "ok" for run in RUNS)
 
 
 def test_its_sweep_and_its_search_are_reported(swept, capsys):
@@ -91,7 +91,7 @@ def test_what_its_configurations_name_is_built(run, tmp_path):
     assert tuple(network(torch.zeros(2, 1, 28, 28)).shape) == (2, 10)
     objective, techniques = components.make_techniques(cfg)
     assert (objective is None) == (not cfg.kd) and len(techniques) == bool(cfg.prune) + bool(cfg.quant)
-    assert make_runtime(cfg).versions() and run_config.check(cfg) is None
+    assert make_runtime(cfg).versions() and run_config.check_settings(cfg) is None
     logger = make_logger(cfg, tmp_path)
     if run.startswith("sweep"):
         assert isinstance(build(cfg.robustness, "robustness"), MNISTC)
@@ -127,16 +127,16 @@ def test_a_users_own_file_may_go_on_naming_them(tmp_path):
     now, own = compose(["robustness=mnist_c"]), compose(["robustness=mine"], tmp_path)
     stated = compose(["robustness=mnist_c", "robustness._target_=lcomp.mnist_c.MNISTC", "robustness.attributions=7"])
     assert [build(cfg.robustness, "robustness").attributions for cfg in (now, own, stated)] == [100, 100, 7]
-    assert run_config.params(own) == run_config.params(now)
+    assert run_config.technique_params(own) == run_config.technique_params(now)
     same = compose(["robustness=mnist_c", "robustness._target_=lcomp.mnist_c.MNISTC"])
-    hashes = [identity.config_hash(run_config.plain(cfg), "") for cfg in (now, own, same, stated)]
+    hashes = [identity.config_hash(run_config.plain_dict(cfg), "") for cfg in (now, own, same, stated)]
     assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
 
 
 def test_a_file_that_names_a_class_anew_is_the_same_file():
     file = config_loader().repository.load_config("robustness/mnist_c")
     noted = json.loads((OLD / "sweep/sweep.json").read_text())["files"]
-    assert configuration_files.said(file) == noted["robustness/mnist_c"]
+    assert configuration_files.content_digest(file) == noted["robustness/mnist_c"]
 
 
 def test_a_sweep_shows_its_runs_in_wandb_by_the_old_name(swept):
@@ -149,18 +149,18 @@ def test_a_sweep_shows_its_runs_in_wandb_by_the_old_name(swept):
 def other(request, swept):
     """(a record of another version, that version); it has a key that nothing here knows, and its own checksum."""
     path = swept / "sweep/1/result.json"
-    path.write_bytes(sealed(json.loads(path.read_text()) | {"schema_version": request.param, "later": {}}))
+    path.write_bytes(with_checksum(json.loads(path.read_text()) | {"schema_version": request.param, "later": {}}))
     return path, request.param
 
 
 def test_a_record_of_another_version_is_refused_in_one_line(other):
     path, version = other
-    said = f"{path}: schema_version={version}: this lcomp reads 1; read it with the lcomp that wrote it, or a newer one"
+    said = f"{path}: schema_version={version}: this lcomp reads 1; read_result it with the lcomp that wrote it, or a newer one"
     with pytest.raises(UnknownVersion) as refused:
-        read(path)
+        read_result(path)
     assert str(refused.value) == said
     with pytest.raises(Damaged, match=f"schema_version={version}: this lcomp reads 1"):
-        whole(path)
+        read_verified(path)
 
 
 def test_a_report_leaves_it_out_and_says_so(other, caplog, capsys):
@@ -182,11 +182,11 @@ def test_who_resumes_is_told_and_it_stays_where_it_is(other):
 def test_a_version_that_is_no_number_is_a_fault_like_any_other(swept, version):
     path = swept / "sweep/1/result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
-    with pytest.raises(Refused, match=r"schema_version=.* must be a whole number"):
-        read(path)
+    with pytest.raises(Refused, match=r"schema_version=.* must be a read_verified number"):
+        read_result(path)
 
 
 def test_a_record_without_a_version_is_of_the_first(swept):
     path = swept / "sweep/1/result.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "schema_version"}))
-    assert read(path).schema_version == 1
+    assert read_result(path).schema_version == 1
