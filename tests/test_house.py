@@ -39,6 +39,8 @@ LATE = {
     ("lcomp.sweeps.deferred_latency", "lcomp.evaluation.comparison"),
     ("lcomp.unpack", "lcomp.export.onnx_export"),
     ("lcomp.unpack", "lcomp.packed"),
+    ("lcomp.unpack", "lcomp.tasks"),
+    ("hydra_plugins.lcomp_ray.tasks", "hydra_plugins.hydra_ray_launcher._launcher_util"),
 }
 
 

@@ -155,7 +155,7 @@ def other(request, swept):
 
 def test_a_record_of_another_version_is_refused_in_one_line(other):
     path, version = other
-    said = f"{path}: schema_version={version}: this lcomp reads 1; read_result it with the lcomp that wrote it, or a newer one"
+    said = f"{path}: schema_version={version}: this lcomp reads 1; read it with the lcomp that wrote it, or a newer one"
     with pytest.raises(UnknownVersion) as refused:
         read_result(path)
     assert str(refused.value) == said
@@ -182,7 +182,7 @@ def test_who_resumes_is_told_and_it_stays_where_it_is(other):
 def test_a_version_that_is_no_number_is_a_fault_like_any_other(swept, version):
     path = swept / "sweep/1/result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
-    with pytest.raises(Refused, match=r"schema_version=.* must be a read_verified number"):
+    with pytest.raises(Refused, match=r"schema_version=.* must be a whole number"):
         read_result(path)
 
 
