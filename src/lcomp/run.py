@@ -157,6 +157,7 @@ def carry_out(
     pl.seed_everything(cfg.seed, verbose=False)
     with timing(result, "total"):
         objective, techniques = components.make_techniques(cfg)
+        components.check_objective(cfg, objective)
         data = components.make_data(cfg)
         student = components.make_network(run_config.student_config(cfg), data, teacher_chain.student_seed(cfg))
         robustness = mnist_c.make_robustness(cfg, data)

@@ -35,6 +35,11 @@ class Metric:
         return self.name.replace("_", " ")
 
     @property
+    def heading(self) -> str:
+        """Of a narrow column: `acc %`, or its name."""
+        return f"{'acc' if self.name == 'accuracy' else self.words} {self.unit}".strip()
+
+    @property
     def scale(self) -> int:
         """What a figure is multiplied with to be shown."""
         return 100 if self.percent else 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from lcomp.escaping import relative_url
+from lcomp.record.metric import Metric
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, FILE_NAME, baseline_curves
 from lcomp.report import exemplars
@@ -27,15 +29,15 @@ from lcomp.report.runs import (
     pareto_front,
     relative_path,
     seed_groups,
+    shared_metric,
+    validation_merit,
 )
 from lcomp.report.weights import histogram, mask, weights
 
 CURVES = 60  # runs whose curves are kept in the page, the best on validation
 PICTURED = 12  # runs whose weights are
 LINES = 14  # of one chart; more are drawn as points without lines
-SHORT = {
-    "test": "test_accuracy",
-    "val": "val_accuracy",
+SHORT = {  # beside `val` and `test`, the figures of the task's metric
     "gzip": "gzip_bytes",
     "latency": "latency_us_p50",
     "ratio": "latency_ratio",
@@ -46,17 +48,18 @@ SHORT = {
 
 def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Any]:
     """What the page's script draws."""
-    names = datasets(runs)
+    metric, names = shared_metric(runs), datasets(runs)
     bases = baselines(runs)
     of_bases = baseline_runs(bases)
     counted = Counter(str(run.result.dataset["sha256"]) for run in runs if run.result.dataset)
     index = {sha256: number for number, sha256 in enumerate(bases)}
     ids = {run: number for number, run in enumerate(runs)}
-    best = sorted((run for run in runs if run.result.epochs), key=lambda run: -val_accuracy(run))[:CURVES]
+    best = sorted((run for run in runs if run.result.epochs), key=lambda run: -merit_of(run))[:CURVES]
     techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
     ordered, alike = by_validation(seed_groups(runs)), baseline_kinds(runs)
     kind_of = {group.runs[0].point: n for n, kind in enumerate(alike) for group in kind}
     return {
+        "metric": asdict(metric) | {"words": metric.words, "validation": metric.validation},
         "techniques": techniques,
         "datasets": [names[sha256] for sha256, _ in counted.most_common()],
         "numbers": numeric_params(runs),
@@ -68,7 +71,7 @@ def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Any]:
         ],
         "curves_left_out": sum(bool(run.result.epochs) for run in runs) > len(best),
         "baselines": [
-            {name: run.result.baseline.get(metric) for name, metric in SHORT.items()}
+            {name: run.result.baseline.get(key) for name, key in short_names(metric).items()}
             | {
                 "label": f"{of.label} seed={run.result.seed}",
                 "technique": of.result.techniques,
@@ -90,8 +93,13 @@ def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Any]:
     }
 
 
-def val_accuracy(run: ReportRun) -> float:
-    return float(run.result.metrics.get("val_accuracy") or -1.0)
+def short_names(metric: Metric) -> dict[str, str]:
+    """The figures that the script reads of each run, by its own names for them."""
+    return {"test": metric.test, "val": metric.validation} | SHORT
+
+
+def merit_of(run: ReportRun) -> float:
+    return validation_merit(run.result.metrics.get, run)
 
 
 def differing_figures(run: ReportRun, base: ReportRun | None) -> dict[str, Any]:
@@ -125,7 +133,7 @@ def run_data(
     base = result.baseline.get("gzip_bytes")
     dataset = names.get(str(result.dataset.get("sha256")), "")
     params = redacted({name: value for name, value in result.params.items() if value is not None})
-    known: dict[str, Any] = {name: result.metrics.get(metric) for name, metric in SHORT.items()}
+    known: dict[str, Any] = {name: result.metrics.get(key) for name, key in short_names(result.chosen_by).items()}
     size = result.metrics.get("gzip_bytes")
     error = None if result.error is None else redacted(result.error)
     words = " ".join([run.label, result.techniques, dataset, result.status, str(error or ""), str(result.name or "")])
@@ -151,6 +159,7 @@ def run_data(
 def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRun, int]) -> dict[str, Any]:
     """Runs of several seeds for the script."""
     first, over = group.runs[0].result, group.over_baseline()
+    metric = first.chosen_by
     return {
         "label": group.label,
         "technique": first.techniques,
@@ -160,10 +169,10 @@ def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRu
         "mce": group.mean("mce"),
         "mce_spread": group.spread("mce"),
         "val_mce": group.mean("val_mce"),
-        "val": group.mean("val_accuracy"),
-        "val_spread": group.spread("val_accuracy"),
-        "test": group.mean("test_accuracy"),
-        "test_spread": group.spread("test_accuracy"),
+        "val": group.mean(metric.validation),
+        "val_spread": group.spread(metric.validation),
+        "test": group.mean(metric.test),
+        "test_spread": group.spread(metric.test),
         "gzip": group.mean("gzip_bytes"),
         "gzip_spread": group.spread("gzip_bytes"),
         "difference": over and over.mean,
@@ -203,14 +212,15 @@ def effect_line(name: str, line_groups: Sequence[SeedGroup], names: Mapping[str,
     )
     values, ordered = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     first = ordered[0].runs[0].result
+    names_of = short_names(first.chosen_by)
     return {
         "joined": alike and len(set(values)) == len(values),
         "technique": first.techniques,
         "data": names.get(str(first.dataset.get("sha256")), ""),
         "labels": [group.label for group in ordered],
         "x": values,
-        "mean": {split: [group.mean(SHORT[split]) for group in ordered] for split in ("val", "test")},
-        "spread": {split: [group.spread(SHORT[split]) for group in ordered] for split in ("val", "test")},
+        "mean": {split: [group.mean(names_of[split]) for group in ordered] for split in ("val", "test")},
+        "spread": {split: [group.spread(names_of[split]) for group in ordered] for split in ("val", "test")},
         "n": [len(group.runs) for group in ordered],
     }
 
@@ -218,7 +228,7 @@ def effect_line(name: str, line_groups: Sequence[SeedGroup], names: Mapping[str,
 def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> list[dict[str, Any]]:
     """Weights of the runs on the front and of the best of each technique, beside their baseline's."""
     best: dict[str, ReportRun] = {}
-    for run in sorted((run for run in runs if run.is_ok), key=lambda run: -val_accuracy(run)):
+    for run in sorted((run for run in runs if run.is_ok), key=lambda run: -merit_of(run)):
         best.setdefault(run.result.techniques, run)
     fronts = [
         run for dataset_runs in by_dataset(runs).values() for run in reversed(pareto_front(dataset_runs, "gzip_bytes"))

@@ -10,11 +10,16 @@ const CURVES = 40; // runs drawn at once
 const SPAN = 10; // points of accuracy below the best run that the front's picture shows at first
 const PAGE = 100; // rows of the table drawn at once
 const PICTURES = 48; // of lost images drawn at once
-const state = { off: new Set(), data: "", split: "val", every: false, sort: "val", down: true, search: "", rows: PAGE, pies: PICTURES };
+const state = { off: new Set(), data: "", split: "val", every: false, sort: "val", down: DATA.metric.higher_is_better, search: "", rows: PAGE, pies: PICTURES };
 
 const find = (id) => document.getElementById(id);
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const percent = (share, digits = 2) => (share == null ? "" : (100 * share).toFixed(digits));
+const METRIC = DATA.metric; // what runs are judged by
+const UNIT = METRIC.percent ? " %" : "";
+const SCALE = METRIC.percent ? 100 : 1;
+const figure = (value) => (value == null ? "" : METRIC.percent ? percent(value) : String(+value.toPrecision(4)));
+const meritOf = (value) => (value == null ? null : METRIC.higher_is_better ? value : -value);
 const kilobytes = (bytes) => (bytes == null ? "" : (bytes / 1000).toFixed(1));
 const look = (technique) => {
   const index = DATA.techniques.indexOf(technique);
@@ -97,8 +102,8 @@ function drawFilters() {
     place.append(chip);
   }
   if (!finished(DATA.runs).length) return;
-  const split = make("select", { id: "split", ariaLabel: "Accuracy of" });
-  split.append(make("option", { value: "val", textContent: "validation accuracy" }), make("option", { value: "test", textContent: "test accuracy" }));
+  const split = make("select", { id: "split", ariaLabel: "Examples of" });
+  split.append(make("option", { value: "val", textContent: `validation ${METRIC.words}` }), make("option", { value: "test", textContent: `test ${METRIC.words}` }));
   split.onchange = () => { state.split = split.value; draw(); };
   place.append(split);
 }
@@ -106,7 +111,7 @@ function drawFilters() {
 // ---- the fronts
 
 // What no other run beats at no higher cost; `merit` is better when higher.
-function front(runs, cost, merit = ACCURACY.merit) {
+function front(runs, cost, merit = JUDGED.merit) {
   const both = runs.filter((run) => run[cost] != null && merit(run) != null);
   both.sort((a, b) => a[cost] - b[cost] || merit(b) - merit(a));
   let best = -Infinity;
@@ -116,7 +121,8 @@ function front(runs, cost, merit = ACCURACY.merit) {
 // A cost that is a ratio compares only runs of one kind of baseline.
 const SIZE = { cost: "gzip", scale: 1e-3, title: "size gzip'd, KB", says: (one) => `${kilobytes(one.gzip)} KB`, kind: () => 0 };
 const LATENCY = { cost: "ratio", scale: 1, title: "latency at batch 1 over the own baseline's", says: timed, kind: (one) => (one.kind ?? DATA.baselines[one.baseline]?.kind) };
-const ACCURACY = { title: () => `${images()} accuracy, %`, value: (one) => (one[state.split] == null ? null : 100 * one[state.split]), merit: (run) => run.val };
+const TITLE = () => `${images()} ${METRIC.words}${UNIT && ","}${UNIT}`;
+const JUDGED = { title: TITLE, value: (one) => (one[state.split] == null ? null : SCALE * one[state.split]), merit: (run) => meritOf(run.val) };
 
 function timed(one) {
   if (one.run != null) return "a latency of 1: timed beside each run";
@@ -142,7 +148,7 @@ function drawFront(id, { cost, scale, title, says: costs, kind }, { title: upwar
   if (!runs.length) return;
   const both = [...runs, ...bases]; // of equals the run is on the front
   const x = (one) => scale * one[cost];
-  const about = (one) => `${says(one)}validation ${percent(one.val)} %, test ${percent(one.test)} %<br>${costs(one)}`;
+  const about = (one) => `${says(one)}validation ${figure(one.val)}${UNIT}, test ${figure(one.test)}${UNIT}<br>${costs(one)}`;
   const traces = [];
   for (const technique of DATA.techniques) {
     const own = runs.filter((run) => run.technique === technique);
@@ -183,25 +189,26 @@ function drawFront(id, { cost, scale, title, says: costs, kind }, { title: upwar
 
 const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(Math.min(...values) / pad), Math.log10(Math.max(...values) * pad)] });
 
-// The lowest accuracy that the fronts' pictures show: all baselines, and the best run with those near it.
+// The lowest figure that the fronts' pictures show: of accuracies all baselines, and the best run with those near it.
 function floor(runs, bases) {
   const lowest = Math.min(...runs);
+  if (!METRIC.percent || !METRIC.higher_is_better) return Math.min(...bases, lowest);
   return Math.min(...bases, state.every ? lowest : Math.max(lowest, Math.max(...runs) - SPAN));
 }
 
-const nearTheBest = (runs, bases) => reach([floor(runs, bases), Math.max(...runs, ...bases)], PERCENT);
+const nearTheBest = (runs, bases) => reach([floor(runs, bases), Math.max(...runs, ...bases)], METRIC.percent ? PERCENT : undefined);
 
 function drawFronts() {
   const any = finished(visible()).length > 0;
   find("nothing").textContent = any ? "" : finished(DATA.runs).length ? "No run that is finished is chosen above." : "No run was finished; the table of every run says why.";
   for (const part of document.querySelectorAll("#trade-off > :not(h2, #nothing)")) part.hidden = !any;
   if (!any) return;
-  find("chosen").textContent = state.split === "val" ? "It is chosen on validation images." : "It is chosen on validation images and drawn at its accuracy on test images, which is why it can fall.";
-  drawFront("size", SIZE, ACCURACY, nearTheBest);
-  drawFront("latency", LATENCY, ACCURACY, nearTheBest);
-  const runs = finished(visible()).filter((run) => run.gzip != null && ACCURACY.value(run) != null);
-  const low = floor(runs.map(ACCURACY.value), baselines().map(ACCURACY.value));
-  const below = runs.filter((run) => ACCURACY.value(run) < low).length;
+  find("chosen").textContent = state.split === "val" ? "It is chosen on validation images." : "It is chosen on validation images and drawn at its figure on test images, which is why it can fall.";
+  drawFront("size", SIZE, JUDGED, nearTheBest);
+  drawFront("latency", LATENCY, JUDGED, nearTheBest);
+  const runs = finished(visible()).filter((run) => run.gzip != null && JUDGED.value(run) != null);
+  const low = floor(runs.map(JUDGED.value), baselines().map(JUDGED.value));
+  const below = runs.filter((run) => JUDGED.value(run) < low).length;
   find("below").textContent = below ? `${below} of ${runs.length} runs lie below the picture` : "";
   find("zoom").hidden = !below && !state.every;
 }
@@ -211,8 +218,8 @@ const COLUMNS = [
   { key: "technique", title: "technique", text: true, wide: true, show: (run) => run.technique },
   { key: "data", title: "data", text: true, wide: true, show: (run) => run.data },
   { key: "seed", title: "seed", wide: true, show: (run) => run.seed },
-  { key: "val", title: "val %", show: (run) => percent(run.val) },
-  { key: "test", title: "test %", show: (run) => percent(run.test) },
+  { key: "val", title: `val${UNIT}`, show: (run) => figure(run.val) },
+  { key: "test", title: `test${UNIT}`, show: (run) => figure(run.test) },
   { key: "gzip", title: "gzip KB", show: (run) => kilobytes(run.gzip) },
   { key: "smaller", title: "smaller", wide: true, show: (run) => (run.smaller == null ? "" : `${run.smaller.toFixed(1)}x`) },
   ...(DATA.runs.some((run) => run.mce != null) ? [{ key: "mce", title: "test mCE", wide: true, show: (run) => (run.mce == null ? "" : run.mce.toFixed(2)) }] : []),
@@ -238,7 +245,7 @@ function row(run, columns) {
 function drawFrontTable() {
   const columns = COLUMNS.filter((column) => column.key !== "status");
   const head = make("tr");
-  columns.forEach((column) => head.append(make("th", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}`, textContent: column.key === "label" ? "on the front of validation accuracy against size" : column.title })));
+  columns.forEach((column) => head.append(make("th", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}`, textContent: column.key === "label" ? `on the front of validation ${METRIC.words} against size` : column.title })));
   const body = make("tbody");
   front([...finished(visible()), ...baselines()], "gzip").forEach((run) => body.append(row(run, columns)));
   find("front").replaceChildren(make("thead", {}, head), body);
@@ -324,18 +331,18 @@ function drawEffects() {
       const several = spreads.some((value) => value != null);
       return {
         type: "scatter", mode: line.joined && line.x.length > 1 ? "lines+markers" : "markers", name: plain(line.labels[0]),
-        x: line.x, y: means.map((value) => (value == null ? null : 100 * value)),
-        error_y: several ? { type: "data", array: spreads.map((value) => 100 * (value || 0)), thickness: 1.2, width: 3, color } : undefined,
-        text: means.map((value, at) => `${wrapped(line.labels[at])}<br>${plain(effect.name)} = ${line.x[at]}<br>${images()} ${percent(value)} %${spreads[at] == null ? "" : ` ± ${percent(spreads[at])}`}, n = ${line.n[at]}`),
+        x: line.x, y: means.map((value) => (value == null ? null : SCALE * value)),
+        error_y: several ? { type: "data", array: spreads.map((value) => SCALE * (value || 0)), thickness: 1.2, width: 3, color } : undefined,
+        text: means.map((value, at) => `${wrapped(line.labels[at])}<br>${plain(effect.name)} = ${line.x[at]}<br>${images()} ${figure(value)}${UNIT}${spreads[at] == null ? "" : ` ± ${figure(spreads[at])}`}, n = ${line.n[at]}`),
         hovertemplate: "%{text}<extra></extra>",
         line: { color, width: 1.4 }, marker: { color, symbol, size: 8, opacity: 0.85 },
       };
     });
     const whole = lines.flatMap((line) => line.x);
-    const ends = lines.flatMap((line) => line.mean[state.split].flatMap((value, at) => (value == null ? [] : [-1, 1].map((side) => 100 * (value + side * (line.spread[state.split][at] || 0))))));
+    const ends = lines.flatMap((line) => line.mean[state.split].flatMap((value, at) => (value == null ? [] : [-1, 1].map((side) => SCALE * (value + side * (line.spread[state.split][at] || 0))))));
     const discrete = [...new Set(whole)].sort((a, b) => a - b);
     const few = discrete.length <= 12 && discrete.every(Number.isInteger);
-    Plotly.react(`effect-${index}`, traces, layout(effect.name, `${images()} accuracy, %`, { xaxis: { ...reach(whole), ...(few ? { tickvals: discrete } : {}) }, yaxis: reach(ends, PERCENT), height: 300 }), CONFIG);
+    Plotly.react(`effect-${index}`, traces, layout(effect.name, TITLE(), { xaxis: { ...reach(whole), ...(few ? { tickvals: discrete } : {}) }, yaxis: reach(ends, METRIC.percent ? PERCENT : undefined), height: 300 }), CONFIG);
   });
 }
 
@@ -364,14 +371,14 @@ function drawCoordinates() {
   const names = DATA.numbers.filter((name) => runs.some((run) => run.params[name] != null));
   find("parallel").hidden = runs.length < 2 || !names.length;
   if (find("parallel").hidden) return;
-  find("coloured").textContent = images();
+  find("coloured").textContent = `${images()} ${METRIC.words}`;
   const most = Math.max(1, Math.floor(find("coordinates").clientWidth / 105) - 3);
   const last = (name) => name.split(".").pop();
   const title = (name) => (names.filter((other) => last(other) === last(name)).length > 1 ? name : last(name)).replaceAll("_", " ");
   const dimensions = names.slice(0, most).map((name) => dimension(title(name), runs.map((run) => run.params[name] ?? null)));
   dimensions.push(dimension("gzip'd KB", runs.map((run) => run.gzip / 1000), true));
-  const accuracies = runs.map((run) => 100 * run[state.split]);
-  dimensions.push(dimension(`${state.split} %`, accuracies));
+  const accuracies = runs.map((run) => SCALE * run[state.split]);
+  dimensions.push(dimension(`${state.split}${UNIT}`, accuracies));
   const ascending = [...accuracies].sort((a, b) => a - b);
   Plotly.react("coordinates", [{
     type: "parcoords", dimensions,
@@ -388,11 +395,11 @@ function drawSeeds() {
   if (find("seeds").hidden) return;
   const pm = (mean, spread, scale, digits) => (mean == null ? "" : (scale * mean).toFixed(digits) + (spread == null ? "" : ` ± ${(scale * spread).toFixed(digits)}`));
   const errors = groups.some((group) => group.mce != null);
-  const head = ["run", "n", "val %", "test %", "gzip KB", "test over baseline", "95 % interval", ...(errors ? ["test mCE"] : [])];
+  const head = ["run", "n", `val${UNIT}`, `test${UNIT}`, "gzip KB", "test over baseline", "95 % interval", ...(errors ? ["test mCE"] : [])];
   const look = (index) => (index === 0 ? "text" : index < 4 ? "" : "wide");
   const body = make("tbody");
   groups.forEach((group) => body.append(make("tr", {}, ...[
-    group.label, group.n, pm(group.val, group.val_spread, 100, 2), pm(group.test, group.test_spread, 100, 2), pm(group.gzip, group.gzip_spread, 1e-3, 2),
+    group.label, group.n, pm(group.val, group.val_spread, SCALE, 2), pm(group.test, group.test_spread, SCALE, 2), pm(group.gzip, group.gzip_spread, 1e-3, 2),
     group.difference == null ? "" : `${group.difference > 0 ? "+" : ""}${(100 * group.difference).toFixed(2)}`,
     group.difference == null ? "" : `${(100 * group.low).toFixed(2)} to ${(100 * group.high).toFixed(2)}`,
     ...(errors ? [pm(group.mce, group.mce_spread, 1, 2)] : []),
@@ -409,11 +416,11 @@ function drawCurves() {
   find("learning").hidden = !names.length;
   if (!names.length) return;
   const select = find("curve");
-  const before = select.value || "val_accuracy";
+  const before = select.value || METRIC.validation;
   select.replaceChildren(...names.map((name) => make("option", { value: name, textContent: name })));
   select.value = names.includes(before) ? before : names[0];
   const name = select.value;
-  const own = runs.filter((run) => run.epochs[name]).sort((a, b) => (b.val ?? -1) - (a.val ?? -1));
+  const own = runs.filter((run) => run.epochs[name]).sort((a, b) => (meritOf(b.val) ?? -Infinity) - (meritOf(a.val) ?? -Infinity));
   find("curves-note").textContent = own.length > CURVES || DATA.curves_left_out ? `the best ${Math.min(own.length, CURVES)} of ${visible().length} runs on validation` : "";
   const line = (values, colour, label, dash) => ({
     type: "scatter", mode: values.length > 1 ? "lines+markers" : "markers", x: values.map((_, epoch) => epoch + 1), y: values,

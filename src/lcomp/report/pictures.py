@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from lcomp.record.metric import Metric
 from lcomp.report import exemplars
 from lcomp.report.runs import (
     ReportRun,
@@ -21,6 +22,7 @@ from lcomp.report.runs import (
     pareto_front,
     seed_groups,
     selection_metric,
+    shared_metric,
 )
 
 SPAN = 10  # points of accuracy below the best run that a front's picture shows
@@ -59,6 +61,7 @@ def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
     from matplotlib.figure import Figure  # no pyplot: nothing global, no display
 
     rcParams["text.parse_math"] = False  # a dollar in a name is one
+    metric = shared_metric(runs)
 
     drawn = []
 
@@ -66,10 +69,10 @@ def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
         drawn.append((name, alternative, png_bytes(figure)))
 
     for cost in (SIZE, LATENCY):
-        if known(known(runs, cost.metric), "val_accuracy"):
+        if known(known(runs, cost.metric), metric.validation):
             figure = Figure((7, 4.2), layout="constrained")
             draw_pareto_front(figure, runs, cost)
-            add(f"front-{cost.name}", f"validation accuracy against {cost.title}", figure)
+            add(f"front-{cost.name}", f"validation {metric.words} against {cost.title}", figure)
     if known(runs, "mce"):
         figure = Figure((7, 4.2), layout="constrained")
         draw_errors(figure, runs)
@@ -79,7 +82,7 @@ def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
         figure = Figure((3.6 * len(names), 3.2), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
             draw_effect(axes, runs, name)
-        add("effects", f"validation accuracy by {', '.join(names)}", figure)
+        add("effects", f"validation {metric.words} by {', '.join(names)}", figure)
     rows = corruption_rows(runs)
     if rows:
         figure = Figure((12, 1.8 + 0.26 * len(rows)), layout="constrained")
@@ -100,15 +103,17 @@ def known(runs: Sequence[ReportRun], metric: str) -> list[ReportRun]:
 
 def draw_pareto_front(figure: Any, runs: Sequence[ReportRun], cost: Cost) -> None:
     axes = figure.add_subplot()
-    shown = known(known(runs, cost.metric), "val_accuracy")
+    metric = shared_metric(runs)
+    shown = known(known(runs, cost.metric), metric.validation)
     fronts = [pareto_front(own, cost.metric) for own in comparable(shown, cost)]
-    scatter(axes, shown, fronts, cost, "val_accuracy", 100, "front")
-    own = [100 * run.result.metrics["val_accuracy"] for run in shown]
-    base = [100 * run.result.baseline["val_accuracy"] for run in baselines(shown).values()]
-    low, high = min([*base, max(min(own), max(own) - SPAN)]), max([*own, *base])
-    pad = 0.06 * (high - low) or 1
-    axes.set_ylim(max(-0.5, low - pad), min(100.5, high + pad))
-    axes.set_ylabel("validation accuracy, %")
+    scatter(axes, shown, fronts, cost, metric.validation, metric.scale, "front")
+    if metric.percent:
+        own = [100 * run.result.metrics[metric.validation] for run in shown]
+        base = [100 * run.result.baseline[metric.validation] for run in baselines(shown).values()]
+        low, high = min([*base, max(min(own), max(own) - SPAN)]), max([*own, *base])
+        pad = 0.06 * (high - low) or 1
+        axes.set_ylim(max(-0.5, low - pad), min(100.5, high + pad))
+    axes.set_ylabel(axis_title(metric))
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
@@ -218,17 +223,22 @@ def draw_exemplars(figure: Any, images: Sequence[exemplars.Exemplar], groups: in
         axes.axis("off")
 
 
+def axis_title(metric: Metric) -> str:
+    return f"validation {metric.words}" + (f", {metric.unit}" if metric.unit else "")
+
+
 def draw_effect(axes: Any, runs: Sequence[ReportRun], name: str) -> None:
+    metric = shared_metric(runs)
     for technique in sorted({run.result.techniques for run in runs if run.is_ok}):
         known = [run for run in runs if run.result.techniques == technique and numeric_param(run, name) is not None]
         param_groups = seed_groups(known)
         if param_groups:
             x = [numeric_param(group.runs[0], name) for group in param_groups]
-            y = [100 * (group.mean("val_accuracy") or 0) for group in param_groups]
-            bars = [100 * (group.spread("val_accuracy") or 0) for group in param_groups]
+            y = [metric.scale * (group.mean(metric.validation) or 0) for group in param_groups]
+            bars = [metric.scale * (group.spread(metric.validation) or 0) for group in param_groups]
             axes.errorbar(x, y, bars, fmt="o", ms=4, capsize=2, alpha=0.75, label=technique)
     axes.set_xlabel(name)
-    axes.set_ylabel("validation accuracy, %")
+    axes.set_ylabel(axis_title(metric))
     axes.grid(alpha=0.3)
 
 

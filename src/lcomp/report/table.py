@@ -56,7 +56,7 @@ def dataset_table(rows: Sequence[Result], common: Sequence[str], narrow: bool = 
     parts = f"{data['train']:,} training, {data['val']:,} validation, {data['test']:,} test examples"
     rendered = Table(title=f"{terminal(data['name'])}: {parts}")
     metric = rows[0].chosen_by
-    judged = tuple(f"{split} {heading(metric)}" for split in ("val", "test"))
+    judged = tuple(f"{split} {metric.heading}" for split in ("val", "test"))
     tested = sorted({key for row in rows for key in perturbation_figures(row.metrics, metric)})
     errors = ["mCE"] if any(row.metrics.get("mce") is not None for row in rows) else []
     headings = [*judged, *HEADINGS, *(f"test {key.partition('/')[2]} {metric.unit}".strip() for key in tested), *errors]
@@ -85,11 +85,6 @@ def dataset_table(rows: Sequence[Result], common: Sequence[str], narrow: bool = 
 def identity(baseline: dict[str, float]) -> tuple[float, ...]:
     """What runs of one baseline share: all its figures but the latencies."""
     return tuple(baseline[key] for key in ("test_loss", "file_bytes", "parameters"))
-
-
-def heading(metric: Metric) -> str:
-    """Of its column: `acc %`, or its name."""
-    return f"{'acc' if metric.name == 'accuracy' else metric.words} {metric.unit}".strip()
 
 
 def figure(value: float, metric: Metric) -> str:

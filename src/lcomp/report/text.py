@@ -14,7 +14,7 @@ from lcomp.record.folders import check_own
 from lcomp.record.redaction import redacted
 from lcomp.report import exemplars
 from lcomp.report.pictures import draw_pictures
-from lcomp.report.runs import ReportRun, SeedGroup, by_dataset, by_validation, relative_path, seed_groups
+from lcomp.report.runs import ReportRun, SeedGroup, by_dataset, by_validation, relative_path, seed_groups, shared_metric
 from lcomp.report.text_table import TextTable
 
 PICTURES = "report"  # the folder beside report.md
@@ -23,7 +23,6 @@ LOST = (
     "lost: test images that most seeds get wrong and most of their baselines right."
 )
 CELLS = ("params", "metrics", "baseline", "seconds")  # of a record: a column for each key
-FIRST = ("val_accuracy", "test_accuracy")  # of the metrics: what chooses, then what is only read
 
 
 def write_csv(runs: Sequence[ReportRun], path: Path) -> None:
@@ -52,7 +51,8 @@ def csv_row(run: ReportRun, folder: Path) -> dict[str, Any]:
     }
     for part in CELLS:
         fields = getattr(result, part)
-        row |= {f"{part}.{name}": fields[name] for name in (*(n for n in FIRST if n in fields), *fields)}
+        first = result.chosen_by.validation, result.chosen_by.test  # what chooses, then what is only read
+        row |= {f"{part}.{name}": fields[name] for name in (*(n for n in first if n in fields), *fields)}
     return row | {"config_hash": result.config_hash, "code_hash": result.code_hash, "command": run.command}
 
 
@@ -90,6 +90,7 @@ def seed_table(groups: Sequence[SeedGroup]) -> TextTable:
             return ""
         return f"{scale * mean:.{digits}f}" + ("" if spread is None else f" ± {scale * spread:.{digits}f}")
 
+    metric = shared_metric(run for group in groups for run in group.runs)
     robust = any(group.values("mce") for group in groups)
     rows = []
     for group in by_validation(groups):
@@ -98,8 +99,8 @@ def seed_table(groups: Sequence[SeedGroup]) -> TextTable:
             [
                 group.label,
                 str(len(group.runs)),
-                figure(group, "val_accuracy", 100, 2),
-                figure(group, "test_accuracy", 100, 2),
+                figure(group, metric.validation, metric.scale, 2),
+                figure(group, metric.test, metric.scale, 2),
                 figure(group, "gzip_bytes", 1e-3, 2),
                 figure(group, "latency_us_p50", 1, 1),
                 figure(group, "latency_ratio", 1, 2),
@@ -111,7 +112,15 @@ def seed_table(groups: Sequence[SeedGroup]) -> TextTable:
         "us/image: of different moments; x baseline: over the own baseline's, timed in turns with it. "
         "Over baseline: points of test accuracy, 95 % interval of a bootstrap paired by test image."
     ]
-    headings = ["run", "n", "val acc %", "test acc %", "gzip KB", "us/image", "x baseline", "over baseline"]
+    headings = [
+        "run",
+        "n",
+        *(f"{split} {metric.heading}" for split in ("val", "test")),
+        "gzip KB",
+        "us/image",
+        "x baseline",
+        "over baseline",
+    ]
     if robust:
         headings += ["mCE", "lost"]
         notes.append(LOST)

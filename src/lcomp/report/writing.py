@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lcomp.record.files import write_atomically
 from lcomp.report import page
-from lcomp.report.runs import ReportRun, load_runs
+from lcomp.report.runs import ReportRun, load_runs, shared_metric
 from lcomp.report.text import write_csv, write_markdown
 from lcomp.report.text_table import TextTable
+
+log = logging.getLogger("lcomp")
 
 
 class Records(NamedTuple):
@@ -27,10 +30,16 @@ def read_records(folders: Sequence[Path]) -> Records:
 
 def write_report_files(records: Records, folder: Path) -> Path:
     """Writes `report.html`, `report.md` and `results.csv` into `folder`; returns the path of the first."""
-    folders, runs, sheets = records
+    folders, every, sheets = records
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(runs, folder / "results.csv")
+    write_csv(every, folder / "results.csv")
+    metric = shared_metric(every)
+    runs = [run for run in every if not run.is_ok or run.result.chosen_by == metric]
     notes = [page.page_summary(runs), page.origin(runs)]
+    if others := sorted({run.result.chosen_by.words for run in every} - {metric.words}):
+        left = f"{len(every) - len(runs)} runs that are judged by {', '.join(others)} are left out here"
+        log.warning("%s; report their folder by itself", left)
+        notes.append(f"{left}; results.csv has them.")
     write_markdown(runs, sheets, page.title(folders), notes, folder / "report.md")
     path = folder / page.FILE
     write_atomically(path, page.render_page(runs, sheets, folders, folder).encode())

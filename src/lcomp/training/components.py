@@ -115,6 +115,23 @@ def make_optimization(node: DictConfig, prefix: str = "") -> dict[str, Any]:
     return settings | {"optimizer": made}
 
 
+def check_objective(cfg: DictConfig, objective: Objective | None) -> None:
+    """Raises UserError for an objective, or several teachers, for logits of classes, under a task of other outputs."""
+    task = f"task._target_={cfg.task._target_}"
+    if objective is None or getattr(find(cfg.task._target_, "task._target_"), "output", None) == "logits":
+        return
+    if getattr(objective, "reads", None) == "logits":
+        raise UserError(
+            f"kd._target_={cfg.kd._target_}: learns from logits of classes; {task} has other outputs: name an "
+            "objective for these (kd._target_=package.Class)"
+        )
+    if cfg.kd.get("ensemble", 1) > 1 or len(teacher_paths(cfg)) > 1:
+        raise UserError(
+            f"kd.ensemble={cfg.kd.get('ensemble', 1)}: several teachers are joined by their softened logits; {task} "
+            "has other outputs: name one teacher"
+        )
+
+
 def check_later_training(cfg: DictConfig, data: Data, student: nn.Module) -> None:
     """Raises UserError for an optimizer, or a network, that would train after the baseline and cannot, or cannot be
     exported."""

@@ -130,6 +130,7 @@ class DataFreeDistillation:
         UserError: a value out of its range.
     """
 
+    reads = "logits"
     module = "lcomp.modules.DataFreeModule"  # what trains a student under it: its batches are not the data's
     # A generator from fresh weights has drawn nothing in 40 steps that a student could know digits from.
     short = ShortTraining({"width": 4, "batch_size": 64}, least=-1)

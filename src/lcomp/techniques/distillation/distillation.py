@@ -45,6 +45,8 @@ class Distillation(nn.Module):
         self._watched: Watched = {}, {}, {}
         self._values: dict[str, list[Tensor]] = {}  # of this epoch's batches
 
+    reads = "logits"
+
     @property
     def parts(self) -> dict[str, FeatureObjective]:
         return dict(self.objectives.items())  # type: ignore[arg-type]
