@@ -92,6 +92,7 @@ def code_hash(node: Any) -> str:
     root = Path(__file__).parents[1]
     files = [path for path in sorted(root.rglob("*.py")) if path.relative_to(root).parts[0] not in SHOWING]
     text = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    own = [target for target in sorted(set(targets(node))) if not target.startswith("lcomp.")]
+    known = ("lcomp.", "torch.")  # torch by its version, below
+    own = [target for target in sorted(set(targets(node))) if not target.startswith(known)]
     users = user_code.reachable_code({target: find(target, "_target_") for target in own})
     return digest([text, users, version("torch"), version("onnxruntime")])
