@@ -39,9 +39,9 @@ def shuffle(choice: Tensor, radius: int, height: int, width: int) -> Tensor:
     once, with the same result as one by one.
 
     Args:
-        choice: (rounds, rows, columns, N) uint8, below 2 (2 radius)^2; a turn's place is the distance to the image's end
-            less `radius`. The lower half says how far up and left the partner is, from `radius` to 1 - `radius` either
-            way; the upper half lets the pixel be.
+        choice: (rounds, rows, columns, N) uint8, below 2 (2 radius)^2; a turn's place is the distance to the image's
+            end less `radius`. The lower half says how far up and left the partner is, from `radius` to 1 - `radius`
+            either way; the upper half lets the pixel be.
     """
     _, rows, columns, count = choice.shape
     away = torch.arange(-radius, radius)
