@@ -108,4 +108,5 @@ def all_tables(folders: Sequence[Path]) -> list[TextTable]:
         log.warning("runs of several data sets (%s): no tables of the paper; name a folder of one", several)
     if len(names) != 1:
         return []
-    return [sheet for part in (paper, survey, robustness, records) for sheet in part.sheets(experiments)]
+    makers = (paper.paper_tables, survey.survey_tables, robustness.robustness_tables, records.record_tables)
+    return [sheet for make in makers for sheet in make(experiments)]

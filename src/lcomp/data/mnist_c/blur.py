@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2))  # std, reach and rounds of the swaps
+GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2))  # std, radius and rounds of the swaps
 MOTION = ((10, 3.0), (15, 5.0), (15, 8.0), (15, 12.0), (20, 15.0))  # radius and std, pixels
 MOTION_DEGREES = 45.0
 
@@ -16,7 +16,7 @@ MOTION_DEGREES = 45.0
 def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Blurs along the height, swaps pixels with near ones (`shuffle`), blurs along the height again.
 
-    Standard deviation of the blur, reach and rounds of the swaps are `GLASS`. The published code meant to blur both
+    Standard deviation of the blur, radius and rounds of the swaps are `GLASS`. The published code meant to blur both
     ways, but its library took the columns for channels; what was published, and is repeated here, blurs one way. It
     also rounds down to 8 bits between blur and swaps, which we do not: our images are brighter by 1/255 at most where
     there is a stroke.
@@ -34,14 +34,14 @@ def shuffle(choice: Tensor, radius: int, height: int, width: int) -> Tensor:
     """Which pixel comes to lie where, (N, height * width), after every pixel had its turn, from the last row and column
     to the first, to change places with another one.
 
-    Pixels are swapped one after another, so that one can travel far. Turns that are 2 reach columns apart in
-    neighbouring rows touch different pixels: all turns (row, column) with the same 2 reach row + column are taken at
+    Pixels are swapped one after another, so that one can travel far. Turns that are 2 radius columns apart in
+    neighbouring rows touch different pixels: all turns (row, column) with the same 2 radius row + column are taken at
     once, with the same result as one by one.
 
     Args:
-        choice: (rounds, rows, columns, N) uint8, below 2 (2 reach)^2; a turn's place is the distance to the image's end
-            less `radius`. The lower half says how far up and left the partner is, from `radius` to 1 - `radius` either
-            way; the upper half lets the pixel be.
+        choice: (rounds, rows, columns, N) uint8, below 2 (2 radius)^2; a turn's place is the distance to the image's
+            end less `radius`. The lower half says how far up and left the partner is, from `radius` to 1 - `radius`
+            either way; the upper half lets the pixel be.
     """
     _, rows, columns, count = choice.shape
     away = torch.arange(-radius, radius)
@@ -90,7 +90,7 @@ def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 def gaussian(std: float, radius: int | None = None) -> Tensor:
-    """Weights of a Gaussian at -reach to `radius` pixels, by default four standard deviations; their sum is 1."""
+    """Weights of a Gaussian at -radius to `radius` pixels, by default four standard deviations; their sum is 1."""
     radius = int(4 * std + 0.5) if radius is None else radius
     weights = torch.exp(-((torch.arange(-radius, radius + 1) / std) ** 2) / 2)
     return weights / weights.sum()

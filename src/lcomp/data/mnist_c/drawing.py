@@ -73,7 +73,7 @@ def corners(rise: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 def ink(centre: Tensor, drawn: Tensor, height: int, radius: float) -> Tensor:
     """The white (N, 1, height, width) of a line at row `centre` (N, width) of each column that is `drawn`: at d rows
-    from it 1 + ln(1 - d / reach), and never below 0."""
+    from it 1 + ln(1 - d / radius), and never below 0."""
     distance = (torch.arange(height)[:, None] - centre[:, None]).abs()
     white = (1 - distance / radius).clamp_min_(1 / math.e).log_().add_(1)
     return (white * drawn.expand_as(centre)[:, None])[:, None].clamp_min_(0)

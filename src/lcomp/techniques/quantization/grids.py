@@ -16,7 +16,7 @@ class Grid(Protocol):
 
     Attributes:
         largest: the largest level; none exceeds 127, so that weights are stored as int8.
-        reach: how many scales from zero a weight's gradient still passes.
+        clip_range: how many scales from zero a weight's gradient still passes.
     """
 
     @property
@@ -88,7 +88,7 @@ class Ternary:
     eq. 6)."""
 
     widths = range(2, 3)
-    largest, reach = 1, float("inf")  # half the weights lie beyond the scale, and must learn too
+    largest, clip_range = 1, float("inf")  # half the weights lie beyond the scale, and must learn too
 
     def __init__(self, bits: int = 2):
         width(bits, self)
@@ -109,7 +109,7 @@ class Binary:
     and does not count."""
 
     widths = range(1, 2)
-    largest, reach = 1, float("inf")
+    largest, clip_range = 1, float("inf")
 
     def __init__(self, bits: int = 1):
         width(bits, self)
