@@ -793,7 +793,7 @@ BREAKS = [
     Break(
         "files of an equal run lie in its folder",
         "result:whole",
-        ignored(3),
+        ignored(4),
         "test_reuse.py::test_nothing_outside_the_runs_folder_is_taken",
     ),
     Break(
@@ -921,7 +921,7 @@ BREAKS = [
 
 def tried(one: Break, folder: Path) -> tuple[bool, str]:
     """Whether the test notices, on a copy of the project without the mechanism, and what it says."""
-    for part in ("src", "conf", "tests", "docs"):
+    for part in ("src", "conf", "tests", "docs", "benchmarks"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / part, folder)
