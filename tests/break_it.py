@@ -813,8 +813,8 @@ BREAKS = [
     ),
     Break(
         "a worker that ends with code 0 is dead",
-        "Pool.outcomes",
-        replaced("_a or not _b", "_a and _b"),
+        "Pool.heard",
+        replaced("(_a.task, _b)", "(_a.task, _b if _a.process.exitcode else None)", 1),
         "test_launcher.py::test_whatever_ends_a_worker_without_its_tasks_result_is_a_death",
     ),
     Break(
