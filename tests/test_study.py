@@ -1,6 +1,7 @@
 """Which trials count, who takes them over, which are the best; with real studies and no training."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import optuna
@@ -179,6 +180,10 @@ def test_a_trial_of_another_machine_that_no_longer_beats_is_taken_over(tmp_path)
     there = worker_in(tmp_path, ["x=interval(0,1)"], n_trials=2)
     there.settings.heartbeat, there.session = 1, "elsewhere:1"
     lost = there.next_trial(0)  # and never again
+    time.sleep(4)
+    again = here.next_trial(0)
+    assert again.params == lost.params
+    here.execute(again)
     trials = work(here)
     assert len(points(trials)) == 2
     assert [t.params for t in trials].count(lost.params) == 2
