@@ -40,7 +40,6 @@ LATE = {
     ("lcomp.unpack", "lcomp.export.onnx_export"),
     ("lcomp.unpack", "lcomp.packed"),
     ("lcomp.unpack", "lcomp.tasks"),
-    ("hydra_plugins.lcomp_ray.tasks", "hydra_plugins.hydra_ray_launcher._launcher_util"),
 }
 
 
@@ -66,7 +65,7 @@ def late_imports(text, importer):
             if isinstance(node, ast.ImportFrom):
                 inner = [f"{node.module}.{name}" for name in names]
                 names = [name if is_module(name) else node.module for name in inner]
-            yield from ((importer, name) for name in names if name.startswith(("lcomp.", "hydra_plugins.")))
+            yield from ((importer, name) for name in names if name.startswith(("lcomp.", "hydra_plugins.lcomp_")))
 
 
 def is_module(name):

@@ -9,7 +9,8 @@ from records import DATA, record
 
 from lcomp.export.onnx_export import export
 from lcomp.report import charts
-from lcomp.report.runs import load_runs, pareto_front
+from lcomp.report.ranking import pareto_front
+from lcomp.report.runs import load_runs
 from lcomp.report.writing import read_records, write_report_files
 from lcomp.tasks import ImageClassification
 

@@ -3,7 +3,8 @@
 import pytest
 from records import record
 
-from lcomp.report.runs import load_runs, pareto_front
+from lcomp.report.ranking import pareto_front
+from lcomp.report.runs import load_runs
 from lcomp.report.writing import read_records, write_report_files
 
 QAT, PRUNE = {"quant": "qat"}, {"prune": "scheduled"}

@@ -3,7 +3,8 @@
 import pytest
 from records import record
 
-from lcomp.report.runs import baseline_kinds, load_runs, pareto_front, selection_metric
+from lcomp.report.ranking import pareto_front
+from lcomp.report.runs import baseline_kinds, load_runs, selection_metric
 from lcomp.report.writing import read_records, write_report_files
 
 CLEAN, HARD = "accuracy/mnist_c/shear", "accuracy/mnist_c/fog"

@@ -15,6 +15,7 @@ from lcomp.record.metric import Metric
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, FILE_NAME, baseline_curves
 from lcomp.report import exemplars
+from lcomp.report.ranking import by_validation, pareto_front, shared_metric, validation_merit
 from lcomp.report.runs import (
     ReportRun,
     SeedGroup,
@@ -22,15 +23,11 @@ from lcomp.report.runs import (
     baseline_runs,
     baselines,
     by_dataset,
-    by_validation,
     network,
     numeric_param,
     numeric_params,
-    pareto_front,
     relative_path,
     seed_groups,
-    shared_metric,
-    validation_merit,
 )
 from lcomp.report.weights import histogram, mask, weights
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lcomp.record.predictions import Predictions
-from lcomp.report.runs import SeedGroup, by_validation
+from lcomp.report.ranking import by_validation
+from lcomp.report.runs import SeedGroup
 from lcomp.report.weights import data_uri
 
 GROUPS = 60  # that are looked at, the best on validation

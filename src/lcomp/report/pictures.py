@@ -10,19 +10,16 @@ from typing import Any, NamedTuple
 
 from lcomp.record.metric import Metric
 from lcomp.report import exemplars
+from lcomp.report.ranking import by_robustness, by_validation, pareto_front, shared_metric
 from lcomp.report.runs import (
     ReportRun,
     baseline_kinds,
     baselines,
     by_dataset,
-    by_robustness,
-    by_validation,
     numeric_param,
     numeric_params,
-    pareto_front,
     seed_groups,
     selection_metric,
-    shared_metric,
 )
 
 SPAN = 10  # points of accuracy below the best run that a front's picture shows

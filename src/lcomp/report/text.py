@@ -14,7 +14,8 @@ from lcomp.record.folders import check_own
 from lcomp.record.redaction import redacted
 from lcomp.report import exemplars
 from lcomp.report.pictures import draw_pictures
-from lcomp.report.runs import ReportRun, SeedGroup, by_dataset, by_validation, relative_path, seed_groups, shared_metric
+from lcomp.report.ranking import by_validation, shared_metric
+from lcomp.report.runs import ReportRun, SeedGroup, by_dataset, relative_path, seed_groups
 from lcomp.report.text_table import TextTable
 
 PICTURES = "report"  # the folder beside report.md

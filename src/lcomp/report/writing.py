@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from lcomp.record.files import write_atomically
 from lcomp.report import page
-from lcomp.report.runs import ReportRun, load_runs, shared_metric
+from lcomp.report.ranking import shared_metric
+from lcomp.report.runs import ReportRun, load_runs
 from lcomp.report.text import write_csv, write_markdown
 from lcomp.report.text_table import TextTable
 
