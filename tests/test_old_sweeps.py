@@ -145,7 +145,7 @@ def test_a_sweep_shows_its_runs_in_wandb_by_the_old_name(swept):
     assert Mirrored(swept / "sweep/1").summary["test_accuracy"] == 0.226
 
 
-@pytest.fixture(params=[2, 99, 0, -1])
+@pytest.fixture(params=[3, 99, 0, -1])
 def other(request, swept):
     """(a record of another version, that version); it has a key that nothing here knows, and its own checksum."""
     path = swept / "sweep/1/result.json"
@@ -155,25 +155,25 @@ def other(request, swept):
 
 def test_a_record_of_another_version_is_refused_in_one_line(other):
     path, version = other
-    said = f"{path}: schema_version={version}: this lcomp reads 1; read it with the lcomp that wrote it, or a newer one"
+    said = f"{path}: schema_version={version}: this lcomp reads 1 and 2; read it with the lcomp that wrote it, or a newer one"
     with pytest.raises(UnknownVersion) as refused:
         read_result(path)
     assert str(refused.value) == said
-    with pytest.raises(Damaged, match=f"schema_version={version}: this lcomp reads 1"):
+    with pytest.raises(Damaged, match=f"schema_version={version}: this lcomp reads 1 and 2"):
         read_verified(path)
 
 
 def test_a_report_leaves_it_out_and_says_so(other, caplog, capsys):
     path, version = other
     assert report([str(path.parents[1]), "--format", "csv"]) == 0
-    assert f"{path}: schema_version={version}: this lcomp reads 1" in caplog.text and "left out" in caplog.text
+    assert f"{path}: schema_version={version}: this lcomp reads 1 and 2" in caplog.text and "left out" in caplog.text
     printed = capsys.readouterr().out
     assert "quant=none" in printed and "quant=qat" not in printed
 
 
 def test_who_resumes_is_told_and_it_stays_where_it_is(other):
     path, _ = other
-    with pytest.raises(UnknownVersion, match="this lcomp reads 1"):
+    with pytest.raises(UnknownVersion, match="this lcomp reads 1 and 2"):
         broken_files.set_aside_records(path.parents[1])
     assert path.is_file() and not list(path.parent.glob("*.broken-*"))
 

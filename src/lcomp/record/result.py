@@ -135,7 +135,7 @@ def read_result(path: Path) -> Result:
         content["epochs"] = {"val_accuracy": content["epochs"]}
     if wrong := schema.find_fault(content):
         raise Refused(f"{path}: {wrong}")
-    return Result(**content)
+    return Result(**({"schema_version": 1} | content))
 
 
 def read_verified(path: Path) -> Result:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from lcomp.record.metric import Metric
 
-VERSION = 1  # of what is written
-READ = (1,)  # versions that are read; 1 is that of 0.1.0
+VERSION = 2  # of what is written
+READ = (1, 2)  # versions that are read; 1 is that of 0.1.0, without `metric`
 STATUSES = ("ok", "pruned", "nan", "failed")
 NEEDED = ("test_loss", "file_bytes", "gzip_bytes", "parameters", "sparsity")
 ABOVE_ZERO = ("file_bytes", "gzip_bytes", "packed_bytes", "stream_bytes", "latency_ratio", "latency_us_p50")

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
-Layer = nn.Conv2d | nn.Linear
+from lcomp.techniques.layer_kinds import Layer, is_acted_on
+
 TOLERANCE = 1e-4  # of a layer's output, relative to the largest
 PROBED = 32  # examples that a probe has at most, each for a channel or feature of its own
 
@@ -38,7 +39,7 @@ class Calls:
     @classmethod
     def of_all(cls, network: nn.Module) -> Calls:
         """As if every layer were called, with an input of unknown rank."""
-        names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+        names = [name for name, module in network.named_modules() if is_acted_on(module)]
         return cls(dict.fromkeys(names, 0), set(names))
 
 
@@ -51,7 +52,7 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
         example: a batch (N, C, H, W).
     """
     calls = Calls()
-    named = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    named = {name: module for name, module in network.named_modules() if is_acted_on(module)}
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from fnmatch import fnmatch
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,7 +19,8 @@ from lcomp.errors import UserError, suggestion
 from lcomp.record.untrusted import check_checkpoint
 from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
-from lcomp.techniques.inspection import Layer as Layer
+from lcomp.techniques.layer_kinds import ACTED_ON_NAMES, is_acted_on
+from lcomp.techniques.layer_kinds import Layer as Layer
 from lcomp.techniques.schedule import CandidateGate, Scheduled
 from lcomp.techniques.short_training import ShortTraining
 
@@ -193,8 +194,8 @@ def input_of(module: pl.LightningModule, batch: Any) -> Tensor:
 def layers(network: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, Layer]]:
     """The named convolutions and linear layers of `network` whose names match no pattern of `exclude`."""
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) and not any(fnmatch(name, pattern) for pattern in exclude):
-            yield name, module
+        if is_acted_on(module) and not any(fnmatch(name, pattern) for pattern in exclude):
+            yield name, cast(Layer, module)
 
 
 def acted_on(
@@ -255,7 +256,7 @@ def check_patterns(network: nn.Module, patterns: Sequence[str], key: str) -> Non
 
 def warn_of_others(network: nn.Module, family: str, left_alone: Mapping[str, str] = MappingProxyType({})) -> None:
     """Names the weights that no technique acts on: those of layers in `left_alone`, with the reason, and those that
-    neither a Conv2d nor a Linear holds."""
+    none of the kinds that are acted on holds."""
     known = {name for name, _ in layers(network)}
     others = [
         name
@@ -264,7 +265,7 @@ def warn_of_others(network: nn.Module, family: str, left_alone: Mapping[str, str
         for name in matrix_names(path, module)
     ]
     if others:
-        log.warning("%s acts on Conv2d and Linear layers; left as they are: %s", family, ", ".join(others))
+        log.warning("%s acts on %s layers; left as they are: %s", family, ACTED_ON_NAMES, ", ".join(others))
     for name, reason in left_alone.items():
         log.warning("%s leaves %s as it is: %s", family, name, reason)
 
