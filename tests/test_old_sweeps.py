@@ -155,7 +155,8 @@ def other(request, swept):
 
 def test_a_record_of_another_version_is_refused_in_one_line(other):
     path, version = other
-    said = f"{path}: schema_version={version}: this lcomp reads 1 and 2; read it with the lcomp that wrote it, or a newer one"
+    advice = "read it with the lcomp that wrote it, or a newer one"
+    said = f"{path}: schema_version={version}: this lcomp reads 1 and 2; {advice}"
     with pytest.raises(UnknownVersion) as refused:
         read_result(path)
     assert str(refused.value) == said
