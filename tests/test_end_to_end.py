@@ -61,7 +61,7 @@ def test_images_that_only_the_compressed_network_gets_wrong_are_kept(sweep, digi
 def test_sweep_prints_a_line_per_run_and_its_table(sweep):
     done, _folder = sweep
     assert done.stdout.count("[mnist5k]") == 2 and "kd.temperature=1,8 chooses kd=logit" in done.stderr
-    assert "mnist5k: 3,500 training, 500 validation, 1,000 test images" in done.stdout
+    assert "mnist5k: 3,500 training, 500 validation, 1,000 test examples" in done.stdout
     for row in ("baseline", "kd.temperature=1", "kd.temperature=8"):
         assert any(line.startswith(f"│ {row} ") for line in done.stdout.splitlines())
     assert done.stderr.count("training the baseline once") == 1

@@ -85,7 +85,7 @@ def test_a_network_that_exits_is_a_failed_run_with_its_line(faulty, tmp_path, fa
     first, second = records(tmp_path)
     assert (first["status"], second["status"]) == ("failed", "ok")
     assert first["error"].startswith(said) and "faulty.py:13: exec(fault.read_text())" in first["error"]
-    assert sweep.excused(first["error"]) is False
+    assert is_interruption(first["error"]) is False
 
 
 @pytest.mark.parametrize("status", [0, 3])

@@ -13,7 +13,7 @@ def test_validation_stands_before_test_and_each_figure_beside_its_own_baseline_s
     assert said.startswith(
         "quant=qat: validation accuracy 89.00% (baseline 94.00%), test accuracy 90.00% (95.00%), 43.0 KB"
     )
-    assert "28.1 us an image (1.97x the baseline's 14.3)" in said
+    assert "28.1 us an example (1.97x the baseline's 14.3)" in said
     assert "test accuracy under rotation 50.00%" in said and "test mean corruption error 1.30x the baseline's" in said
 
 

@@ -82,7 +82,9 @@ def test_corruption_costs_accuracy_as_a_fresh_draw_of_it_does(first, digits):
     result, folder = first
     pixels = measurement.split_of(digits.test_dataloader(), digits.task).pixels
     changed = corrupted_images.corrupted(corrupted_images.hashed_images(pixels), "stripe", PUBLISHED["stripe"])
-    logits = measurement.logits(ONNXRuntime().session(folder / "artifact.onnx"), changed.astype(np.float32) / 255)
+    logits = measurement.outputs(
+        ONNXRuntime().session(folder / "artifact.onnx"), {"pixels": changed.astype(np.float32) / 255}
+    )
     seen = (logits.argmax(1) == digits.test.labels.numpy()).mean()
     assert result.metrics["accuracy/mnist_c/stripe"] == seen < result.metrics["test_accuracy"]
 

@@ -125,10 +125,17 @@ def keep_outputs(network: nn.Module, name: str, inputs: Inputs, task: Task) -> N
         return
     kind = type(network)
 
-    def forward(self: nn.Module, *given: Tensor) -> Tensor:
-        output = at(kind.forward(self, *given), keys)
-        return output.float() if cast else output  # type: ignore[no-any-return]
+    def chosen(output: Any) -> Tensor:
+        found: Tensor = at(output, keys)
+        return found.float() if cast else found
 
+    def forward_of_one(self: nn.Module, given: Tensor) -> Tensor:  # which can be traced
+        return chosen(kind.forward(self, given))
+
+    def forward_of_several(self: nn.Module, *given: Tensor) -> Tensor:
+        return chosen(kind.forward(self, *given))
+
+    forward = forward_of_one if len(inputs) == 1 else forward_of_several
     network.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
 
 
