@@ -188,7 +188,7 @@ def carry_out(
             else:
                 warn_of_unused(overrides=result.overrides)
                 for technique in techniques:
-                    technique.prepare(network)
+                    technique.prepare_after_others(network)
         save(module, folder)
         trained = None  # the outputs of a network that learned with rounded weights, before these become integers
         if all(technique.trains for technique in techniques):

@@ -30,16 +30,18 @@ class Calls:
     Attributes:
         ranks: of the input of each layer that was called, by name, at its first call; 2 for a batch of vectors.
         read: names of the layers whose weight something read, be it the layer's own forward.
+        of: names of all layers that there were.
     """
 
     ranks: dict[str, int] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
+    of: set[str] = field(default_factory=set)
 
     @classmethod
     def of_all(cls, network: nn.Module) -> Calls:
         """As if every layer were called, with an input of unknown rank."""
         names = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        return cls(dict.fromkeys(names, 0), set(names))
+        return cls(dict.fromkeys(names, 0), set(names), set(names))
 
 
 def observed_calls(network: nn.Module, example: Tensor) -> Calls:
@@ -50,8 +52,8 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
     Args:
         example: a batch (N, C, H, W).
     """
-    calls = Calls()
     named = {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    calls = Calls(of=set(named))
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:

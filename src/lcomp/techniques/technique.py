@@ -47,7 +47,13 @@ class Technique(Scheduled):
             check_precision(trainer, network_of(pl_module))
             if not any(isinstance(callback, CandidateGate) for callback in trainer.callbacks):  # type: ignore[attr-defined]
                 trainer.callbacks.append(CandidateGate())  # type: ignore[attr-defined]
-            self.prepare(network_of(pl_module))
+            self.prepare_after_others(network_of(pl_module))
+
+    def prepare_after_others(self, network: nn.Module) -> None:
+        """`prepare`, when techniques of earlier stages have prepared `network`, and may have put other layers in."""
+        if self.calls is not None and not self.calls.of >= {name for name, _ in layers(network)}:
+            self.calls = None  # asked before there were these: the first training batch asks again
+        self.prepare(network)
 
     def prepare(self, network: nn.Module) -> None:
         """Registers what the technique needs on `network`, once."""
