@@ -29,7 +29,7 @@ from lcomp.record.interruption import (
 from lcomp.record.result import Result
 from lcomp.run import leave
 from lcomp.search.study import as_sweep_error
-from lcomp.sweeps import sweep, worker_pool
+from lcomp.sweeps import worker_pool
 
 NETWORK = """
 import errno, os, pathlib, signal, sys
