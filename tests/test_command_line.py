@@ -237,3 +237,12 @@ def test_a_slip_is(seen, near):
 
 def test_unforeseen_errors_keep_their_first_line():
     assert explain(ValueError("first\nsecond"), []) == "first"
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lcomp", "--help"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()  # as `head` does
+    assert process.stderr.read() == b"" and process.wait() == 1
+    process.stderr.close()

@@ -40,6 +40,9 @@ def main() -> None:
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         print(terminal(f"lcomp: {explain(error, typed)}"), file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (Exception, Interrupted) as error:
         stop = machine_interruption(error)
         if stop is None:
