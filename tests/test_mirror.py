@@ -330,7 +330,7 @@ def test_online_epochs_are_told_as_they_end_and_latencies_follow(tmp_path, monke
     result = run(folder)
     late = {key: result.metrics.pop(key) for key in wandb_logger.LATENCIES}
     (folder / "wandb").mkdir()
-    live = one.live(folder, OmegaConf.create(CFG), result, "sweep")
+    live = one.follow(folder, OmegaConf.create(CFG), result, "sweep")
     live(1, {"val_accuracy": 0.5})
     live(2, {"val_accuracy": 0.6})
     assert told[0].logged == [{"val_accuracy": 0.5, "epoch": 1}, {"val_accuracy": 0.6, "epoch": 2}]

@@ -28,7 +28,7 @@ from lcomp.report.__main__ import main as report
 from lcomp.runtimes.runtime import make_runtime
 from lcomp.sweeps import broken_files, configuration_files
 from lcomp.tracking import wandb_logger
-from lcomp.tracking.loggers import make_logger
+from lcomp.tracking.loggers import make_tracker
 from lcomp.tracking.wandb_logger import WandbLogger
 from lcomp.training import components
 
@@ -92,7 +92,7 @@ def test_what_its_configurations_name_is_built(run, tmp_path):
     objective, techniques = components.make_techniques(cfg)
     assert (objective is None) == (not cfg.kd) and len(techniques) == bool(cfg.prune) + bool(cfg.quant)
     assert make_runtime(cfg).versions() and run_config.check_settings(cfg) is None
-    logger = make_logger(cfg, tmp_path)
+    logger = make_tracker(cfg, tmp_path)
     if run.startswith("sweep"):
         assert isinstance(build(cfg.robustness, "robustness"), MNISTC)
         assert isinstance(logger, WandbLogger) and logger.mode == "disabled"

@@ -12,7 +12,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lcomp.config import composition, identity, run_config
@@ -36,7 +35,7 @@ from lcomp.runtimes import Runtime
 from lcomp.runtimes.runtime import make_runtime
 from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
-from lcomp.tracking.wandb_logger import WandbLogger, resolved
+from lcomp.tracking.tracker import Tracker
 from lcomp.training import components, devices, teacher_chain
 from lcomp.training.fit import Epochs, NotFinite, Report, fit, save
 
@@ -66,17 +65,16 @@ def run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     result = Result(overrides=overrides, choices=choices or {}, started=time.time())
-    logger, epochs = None, Epochs(report)
+    tracker, epochs = Tracker(), Epochs(report)
     with watch_sigint() as signals:
         try:
             cfg = own(cfg, overrides, folder)
-            logger = loggers.make_logger(cfg, folder)
-            if isinstance(logger, WandbLogger):
-                epochs.live = logger.live(folder, cfg, result, group or folder.name)
+            tracker = loggers.make_tracker(cfg, folder)
+            epochs.live = tracker.follow(folder, cfg, result, group or folder.name)
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
             result.environment = environment(cfg.threads, devices.device(cfg))
             result.params = run_config.technique_params(cfg)
-            carry_out(cfg, folder, result, timed, epochs, equals, logger)
+            carry_out(cfg, folder, result, timed, epochs, equals, tracker)
             result.files, result.status = file_hashes(folder), "ok"
         except TrialPruned as pruned:
             result.status, result.error = "pruned", str(pruned)
@@ -91,10 +89,7 @@ def run(
         finally:
             result.epochs = result.epochs or epochs.curves.columns
             leave(result, folder)
-            if isinstance(logger, WandbLogger) and (timed or logger.mode == "online"):  # else once the record is whole
-                logger.complete(folder, resolved(cfg), result, group or folder.name)
-                if timed:
-                    logger.complete_baseline(folder, resolved(cfg), result, group or folder.name)
+            tracker.end(folder, cfg, result, group or folder.name, is_whole=timed)
     return result
 
 
@@ -149,7 +144,7 @@ def carry_out(
     timed: bool,
     epochs: Epochs,
     equals: Path | None,
-    logger: Logger | WandbLogger | None,
+    tracker: Tracker,
 ) -> None:
     """The way of one run; fills `result` as it goes."""
     run_config.check_settings(cfg)
@@ -182,10 +177,8 @@ def carry_out(
         module = components.make_module(cfg, data, network, teacher, objective, techniques)
         with timing(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
-                loggers = [logger] if isinstance(logger, Logger) else []
-                result.steps = fit(
-                    module, data, cfg.trainer.max_epochs, cfg.seed, cfg.progress, epochs, devices.device(cfg), loggers
-                )
+                asked, device = (cfg.trainer.max_epochs, cfg.seed, cfg.progress), devices.device(cfg)
+                result.steps = fit(module, data, *asked, epochs, device, tracker.loggers)
             else:
                 warn_of_unused(overrides=result.overrides)
                 for technique in techniques:

@@ -135,9 +135,9 @@ def of_network(network: nn.Module, *example: Tensor) -> dict[str, float]:
     own = [parameter.detach() for parameter in network.parameters() if id(parameter) in used]
     stored = [module.integers for module in coded.values()] + own
     matrices = [module() for module in coded.values()] + [parameter for parameter in own if parameter.dim() > 1]
-    return {
+    found = {"pq_index": pq_index(torch.cat([one.detach().float().flatten() for one in matrices]))} if matrices else {}
+    return found | {
         "parameters": sum(t.numel() for t in stored),
         "nonzero_parameters": sum(int(t.count_nonzero()) for t in stored),
-        "pq_index": pq_index(torch.cat([weight.detach().float().flatten() for weight in matrices])),
         "stream_bytes": len(state_codec.encode(network.state_dict())),
     }

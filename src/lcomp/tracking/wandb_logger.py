@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from lcomp.record.result import LATENCIES, Result, baseline_curves
 from lcomp.record.run_folders import RecordedRun, recorded_runs
 from lcomp.record.untrusted import read_json
 from lcomp.tracking import wandb_environment
+from lcomp.tracking.tracker import OnEpoch, Tracker
 from lcomp.tracking.wandb_contents import baseline_of, described, log_artifact, log_pictures, rows, summary
 from lcomp.tracking.wandb_isolation import files_inside, no_arguments, without_errors
 
@@ -42,7 +43,7 @@ INIT_TIMEOUT = 20.0  # seconds that a server may take to answer
 broken = False  # whether a W&B run could not be begun in this process; none is tried again
 
 
-class WandbLogger:
+class WandbLogger(Tracker):
     """What `logger=wandb` is.
 
     Args:
@@ -65,10 +66,7 @@ class WandbLogger:
         self.run: Any = None  # W&B's, while this process carries the run out online
         self.told = 0  # epochs that it was told of
 
-    def live(
-        self, folder: Path, cfg: DictConfig, result: Result, group: str
-    ) -> Callable[[int, Mapping[str, float]], None] | None:
-        """What is told of each epoch while the run learns; None where nobody watches."""
+    def follow(self, folder: Path, cfg: DictConfig, result: Result, group: str) -> OnEpoch | None:
         if self.mode != "online" or broken:
             return None
 
@@ -81,6 +79,12 @@ class WandbLogger:
                     self.told = epoch
 
         return tell
+
+    def end(self, folder: Path, cfg: DictConfig, result: Result, group: str, is_whole: bool) -> None:
+        if is_whole or self.mode == "online":  # else once the record is whole
+            self.complete(folder, resolved(cfg), result, group)
+            if is_whole:
+                self.complete_baseline(folder, resolved(cfg), result, group)
 
     def complete(self, folder: Path, cfg: Mapping[str, Any], result: Result, group: str) -> None:
         """Writes what the record in `folder` says to its W&B run, unless it is there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from lcomp.config import identity, run_config
-from lcomp.config.instantiation import build, find
+from lcomp.config.instantiation import build, find, names_of
 from lcomp.data import content_hash, loaders
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
@@ -75,7 +74,7 @@ def make_task(node: DictConfig, data: Data, name: str) -> Task:
     Args:
         name: of the data in messages.
     """
-    wanted = set(inspect.signature(find(node._target_, "task._target_")).parameters) & SAID_BY_DATA.keys()
+    wanted = set(names_of(find(node._target_, "task._target_"))) & SAID_BY_DATA.keys()
     made = build(node, "task", **{key: said_by(data, key, name) for key in sorted(wanted) if key not in node})
     if not isinstance(made, Task):
         raise UserError(f"task._target_={node._target_}: not a Task of lcomp.tasks")

@@ -1,0 +1,50 @@
+"""What a run tells of itself beside its record, and to whom: nobody, unless a subclass listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+from pytorch_lightning.loggers import Logger
+
+from lcomp.record.result import Result
+
+OnEpoch = Callable[[int, Mapping[str, float]], None]  # is given the epoch, from 1, and what was logged of it
+
+
+class Tracker:
+    """Is told of one run."""
+
+    @property
+    def loggers(self) -> Sequence[Logger]:
+        """Lightning's, for the fit."""
+        return ()
+
+    def follow(self, folder: Path, cfg: DictConfig, result: Result, group: str) -> OnEpoch | None:
+        """What is told of each epoch while the run learns; None where nobody watches.
+
+        Args:
+            folder: the run's.
+            result: its record so far.
+            group: the sweep's name, or the run's own.
+        """
+        return None
+
+    def end(self, folder: Path, cfg: DictConfig, result: Result, group: str, is_whole: bool) -> None:
+        """Is told that the run has ended, its record written.
+
+        Args:
+            is_whole: whether the record is complete; a sweep measures latencies later, and tells then.
+        """
+
+
+class LightningTracker(Tracker):
+    """A logger of Lightning's."""
+
+    def __init__(self, logger: Logger):
+        self.logger = logger
+
+    @property
+    def loggers(self) -> Sequence[Logger]:
+        return [self.logger]

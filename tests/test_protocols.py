@@ -1,0 +1,121 @@
+"""Each protocol of the core, by a double that a user could have written."""
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch.utils.data import DataLoader, TensorDataset
+
+from lcomp.config.composition import compose
+from lcomp.data import loaders
+from lcomp.errors import UserError
+from lcomp.evaluation import measurement
+from lcomp.record.metric import Metric
+from lcomp.record.result import Result
+from lcomp.tasks import ImageClassification, Task
+from lcomp.tracking.loggers import make_tracker
+from lcomp.tracking.tracker import LightningTracker, Tracker
+from lcomp.training import components
+
+
+class TwoInputs(Task):
+    """The sum of two numbers: two named inputs of different kinds."""
+
+    metric = Metric("distance", higher_is_better=False, percent=False)
+    output_size = 1
+    output = "sum"
+
+    def inputs(self, batch):
+        return {"whole": batch["n"], "real": batch["x"]}
+
+    def labels(self, batch):
+        return batch["sum"]
+
+    def loss(self, outputs, labels):
+        return (outputs - labels).square().mean()
+
+    def metrics(self, outputs, labels):
+        return {"distance": (outputs - labels).abs().mean()}
+
+    def example_inputs(self, n):
+        return {"whole": torch.zeros(n, 1, dtype=torch.int64), "real": torch.zeros(n, 1)}
+
+
+class Sum(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, whole, real):
+        return self.weight * (whole + real)
+
+
+class Pairs:
+    """Data with three loaders and nothing else."""
+
+    def prepare_data(self):
+        pass
+
+    def setup(self, stage):
+        self.n = torch.arange(300)[:, None]
+
+    def loader(self):
+        rows = TensorDataset(self.n, self.n / 7)
+        return DataLoader(rows, 100, collate_fn=lambda given: self.batch(*map(torch.stack, zip(*given, strict=True))))
+
+    def batch(self, n, x):
+        return {"n": n, "x": x, "sum": n + x}
+
+    train_dataloader = val_dataloader = test_dataloader = loader
+
+
+def test_data_of_three_loaders_are_completed_by_what_the_core_asks():
+    data = Pairs()
+    loaders.begin(data, "data._target_=mine.Pairs")
+    ready = loaders.set_up(data, "data._target_=mine.Pairs", TwoInputs())
+    assert ready.eval_perturbations == {} and ready.mnist_c_root is None and ready.carry_outputs(None) is False
+    assert isinstance(ready.task, TwoInputs) and len(ready.train_dataloader()) == 3
+    splits = measurement.splits_of(ready)
+    assert {name: values.shape for name, values in splits.test.inputs.items()} == {"whole": (300, 1), "real": (300, 1)}
+    assert splits.test.inputs["whole"].dtype.kind == "i" and splits.test.labels[7, 0] == 8
+
+
+def test_a_network_of_two_inputs_is_exported_by_their_names_and_measured(tmp_path):
+    from lcomp.evaluation import size
+    from lcomp.export import export
+    from lcomp.runtimes import ONNXRuntime
+
+    task, network = TwoInputs(), Sum().eval()
+    export(network, tmp_path / "artifact.onnx", task)
+    session = ONNXRuntime().session(tmp_path / "artifact.onnx")
+    inputs = {"whole": torch.arange(600)[:, None].numpy(), "real": torch.full((600, 1), 0.5).numpy()}
+    own, expected = measurement.outputs(session, inputs), measurement.answers(network, inputs)
+    assert own.shape == (600, 1) and abs(own - expected).max() == 0 and own[3, 0] == 3.5
+    labels = expected + 2
+    assert task.figures(own, labels, "test") == {"test_distance": 2.0, "test_loss": 4.0}
+    assert task.fidelity(own, expected) == {"output_difference": 0.0}
+    assert size.of_graph(tmp_path / "artifact.onnx")["memory_bytes"] > 0
+    assert size.of_network(network, *map(torch.from_numpy, inputs.values()))["parameters"] == 1
+    [latency] = measurement.latencies([session], inputs, 3)
+    assert latency["latency_us_p50"] > 0
+
+
+def test_a_tracker_that_listens_to_nothing_is_the_rule(tmp_path):
+    cfg = compose(["logger=none"])
+    tracker = make_tracker(cfg, tmp_path)
+    assert type(tracker) is Tracker and list(tracker.loggers) == []
+    assert tracker.follow(tmp_path, cfg, Result(), "sweep") is None
+    assert tracker.end(tmp_path, cfg, Result(), "sweep", is_whole=True) is None
+    lightning = make_tracker(compose(["logger=csv"]), tmp_path)
+    assert isinstance(lightning, LightningTracker) and len(lightning.loggers) == 1
+    with pytest.raises(UserError, match=r"logger._target_=builtins.dict: not a logger of pytorch_lightning.loggers"):
+        make_tracker(OmegaConf.create({"logger": {"_target_": "builtins.dict"}}), tmp_path)
+
+
+def test_a_task_is_given_what_it_asks_of_the_data_and_nothing_else():
+    class Said:
+        num_classes, input_shape = 3, [1, 4, 4]
+
+    task = components.make_task(compose([]).task, Said(), "data._target_=mine.Said")
+    assert isinstance(task, ImageClassification) and task.arguments == {"num_classes": 3, "input_shape": [1, 4, 4]}
+    with pytest.raises(UserError, match=r"task._target_=builtins.dict: not a Task of lcomp.tasks"):
+        components.make_task(OmegaConf.create({"_target_": "builtins.dict"}), Said(), "x")
