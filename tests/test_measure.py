@@ -95,7 +95,7 @@ def test_an_artifact_agrees_with_its_own_network(tmp_path):
 
 def test_latencies_are_measured_for_each_artifact(artifact):
     pixels = np.zeros((300, 1, 28, 28), np.float32)
-    [one, other] = measurement.latencies([ONNXRuntime().session(artifact)] * 2, pixels, 5)
+    [one, other] = measurement.latencies([ONNXRuntime().session(artifact)] * 2, {"pixels": pixels}, 5)
     for seen in (one, other):
         assert 0 < seen["latency_us_p50"] <= seen["latency_us_p90"] and seen["test_set_seconds"] > 0
 

@@ -80,8 +80,8 @@ def test_carried_logits_give_the_loss_of_asking_the_teacher(digits, trained):
     reading = DistillationModule(asking.network, trained, LogitDistillation(4, 0.3), outputs_in_batch=True)
     images, labels = digits.train.images[:50].float() / 255, digits.train.labels[:50]
     asked = asking.loss((images, labels))
-    assert torch.allclose(asked, reading.loss(images, labels, trained(images)))
-    assert torch.equal(asked, asking.loss(images, labels, torch.zeros(50)))  # a third tensor of somebody's own
+    assert torch.allclose(asked, reading.loss((images, labels, trained(images))))
+    assert torch.equal(asked, asking.loss((images, labels, torch.zeros(50))))  # a third tensor of somebody's own
 
 
 def test_teacher_is_asked_once_unless_the_images_are_perturbed(trained):
@@ -121,7 +121,7 @@ def test_a_second_fit_goes_on_with_the_same_masks(digits):
 
 def test_the_logged_training_loss_is_the_mean_over_the_epochs_images(digits):
     module, seen = BaselineModule(SmallCNN()), []
-    module.loss = lambda x, labels: seen.append((len(x), BaselineModule.loss(module, x, labels))) or seen[-1][1]
+    module.loss = lambda batch: seen.append((len(batch[0]), BaselineModule.loss(module, batch))) or seen[-1][1]
     trainer = pl.Trainer(**QUIET, max_epochs=1)
     trainer.fit(module, DataLoader(TensorDataset(digits.train.images[:150] / 255, digits.train.labels[:150]), 64))
     mean = sum(count * float(loss.detach()) for count, loss in seen) / 150

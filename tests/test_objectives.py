@@ -190,7 +190,7 @@ def test_no_hook_is_left_and_networks_can_be_copied(digits, trained):
     train(module, digits, steps=2)
     module.loss(images())
     with pytest.raises(RuntimeError):
-        module.loss(torch.zeros(1, 3, 28, 28), torch.zeros(1, dtype=torch.int64))
+        module.loss((torch.zeros(1, 3, 28, 28), torch.zeros(1, dtype=torch.int64)))
     for network in (module.network, trained):
         assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in network.modules())
     copy.deepcopy(module.network)

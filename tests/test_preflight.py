@@ -69,7 +69,10 @@ class Digits(pl.LightningDataModule):
 
 
 def set_up(data):
-    return loaders.set_up(data, "data._target_=mine.Data")
+    name = "data._target_=mine.Data"
+    loaders.begin(data, name)
+    task = components.make_task(OmegaConf.create({"_target_": "lcomp.tasks.ImageClassification"}), data, name)
+    return loaders.set_up(data, name, task)
 
 
 def refused(call, *arguments):
@@ -131,7 +134,7 @@ def test_a_batch_that_is_right_is_passed_on_as_it_is(digits):
 
 
 def test_lcomps_own_data_are_not_wrapped(digits):
-    assert loaders.set_up(digits, "data") is digits
+    assert loaders.set_up(digits, "data", digits.task) is digits
     assert type(digits.train_dataloader()) is DataLoader and "val_dataloader" not in vars(digits)
 
 
@@ -250,7 +253,7 @@ def test_a_method_that_lightning_leaves_empty_is_missing(digits):
 def test_images_that_are_measured_in_another_order_each_time_are_refused(digits):
     data = Digits(digits)
     data.test_dataloader = partial(DataLoader, TensorDataset(*data.parts["test"]), 32, shuffle=True)
-    assert "test_dataloader gives other images each time it is read" in refused(set_up, data)
+    assert "test_dataloader gives other examples each time it is read" in refused(set_up, data)
 
 
 class Net(nn.Module):
@@ -333,7 +336,7 @@ def test_a_harmless_network_gives_its_logits_learns_and_exports(digits, tmp_path
     assert all(torch.equal(one, other) for one, other in zip(before, again.parameters(), strict=True))
     fit(components.BaselineModule(network), data, 1, 0, progress=False)
     export(network, tmp_path / "a.onnx", data.task)
-    logits = torch.from_numpy(ONNXRuntime().session(tmp_path / "a.onnx")(x.numpy()))
+    logits = torch.from_numpy(ONNXRuntime().session(tmp_path / "a.onnx")({"pixels": x.numpy()}))
     torch.testing.assert_close(logits, network.eval()(x).detach(), rtol=1e-4, atol=1e-5)
 
 
@@ -383,11 +386,14 @@ WRONG = {
     "no output": (lambda: Net.of(lambda self, x: None), "gives NoneType; give logits (N, 10)"),
     "draws": (lambda: Net.of(lambda self, x: F.dropout(plain(self, x), 0.5)), "it draws at random, or keeps something"),
     "in place": (lambda: Net.of(changed), "changes the pixels that it is given"),
-    "the batch's largest": (lambda: Net.of(lambda self, x: plain(self, x / x.max())), "depend on the images beside it"),
-    "squeezed": (lambda: Net.of(lambda self, x: plain(self, x).squeeze()), "gives (10,) for a single image"),
+    "the batch's largest": (
+        lambda: Net.of(lambda self, x: plain(self, x / x.max())),
+        "depend on the examples beside",
+    ),
+    "squeezed": (lambda: Net.of(lambda self, x: plain(self, x).squeeze()), "gives (10,) for a single example"),
     "another on one": (
         lambda: Net.of(lambda self, x: plain(self, x) * (2 if len(x) == 1 else 1)),
-        "depend on the images beside it",
+        "depend on the examples beside",
     ),
     "a minimum": (
         lambda: Net.of(lambda self, x: plain(self, x.view(-1, 2, 784)[:, 0].repeat_interleave(2, 0))),
@@ -436,7 +442,7 @@ def test_a_training_batch_of_one_image_is_refused_where_the_network_cannot_take_
         return
     message = refused(preflight.accept, Normed(), "model", data)
     assert "Expected more than 1 value per channel when training" in message
-    assert message.endswith("a training batch has one image: choose another batch size, or drop_last=True")
+    assert message.endswith("a training batch has one example: choose another batch size, or drop_last=True")
 
 
 def forward(self, x):

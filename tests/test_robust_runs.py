@@ -15,6 +15,7 @@ from lcomp.record import predictions
 from lcomp.record.result import Result
 from lcomp.run import describe, run
 from lcomp.runtimes import ONNXRuntime
+from lcomp.tasks import ImageClassification
 from lcomp.tasks.split import Split, Splits
 from lcomp.training import components
 
@@ -141,7 +142,7 @@ def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tm
     assert from_files.accuracies(session, splits) == figures
 
     cfg, _ = compose("robustness=mnist_c")
-    made = mnist_c.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
+    made = mnist_c.make_robustness(cfg, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path))
     assert made.setting == from_files.setting != MNISTC().setting
     np.save(tmp_path / "rotate" / "test_images.npy", np.load(tmp_path / "impulse_noise" / "test_images.npy"))
     other = MNISTC(files=tmp_path)
@@ -205,12 +206,12 @@ def test_images_of_other_shapes_are_measured_where_the_corruptions_can_be_drawn(
 def test_missing_files_are_refused_before_the_run(tmp_path):
     cfg, _ = compose("robustness=mnist_c")
     with pytest.raises(UserError, match="shot_noise"):
-        mnist_c.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28), mnist_c_root=tmp_path))
+        mnist_c.make_robustness(cfg, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path))
 
 
 def test_a_data_module_of_the_users_own_needs_no_folder_of_files():
     cfg, _ = compose("robustness=mnist_c")
-    assert mnist_c.make_robustness(cfg, SimpleNamespace(input_shape=(1, 28, 28))).files is None
+    assert mnist_c.make_robustness(cfg, SimpleNamespace(task=ImageClassification(), mnist_c_root=None)).files is None
     assert mnist_c.make_robustness(compose()[0], SimpleNamespace()) is None
 
 

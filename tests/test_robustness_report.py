@@ -71,7 +71,7 @@ def test_nothing_run_is_no_table(tmp_path):
 def test_fifteen_corruptions_are_one_figure_in_a_line(folder):
     result = read_result(folder / "robustness_prune_95-0-none" / FILE_NAME)
     result.metrics |= {"accuracy/rotation": 0.5, "class_drop/3": 0.1, "latency_us_p50": 1.0, "latency_ratio": 1.0}
-    assert perturbation_figures(result.metrics) == ["accuracy/rotation"]
+    assert perturbation_figures(result.metrics, result.chosen_by) == ["accuracy/rotation"]
     said = summary_line(result)
     assert "rotation 50.00%" in said and said.endswith("mean corruption error 9.00x the baseline's")
     assert "fog" not in said and "class_drop" not in said

@@ -95,7 +95,7 @@ def test_every_engine_gives_the_logits_of_the_network(exported, digits, engine, 
     step = CLOSE.get(technique, 1e-4)
     assert np.abs(own - expected).max() < step * np.abs(expected).max()
     assert (own.argmax(1) == expected.argmax(1)).mean() >= (1 if step < 0.01 else 0.98)
-    one = session(pixels[7:8])
+    one = session({"pixels": pixels[7:8]})
     assert np.abs(one - own[7:8]).max() < step * np.abs(expected).max()
 
 
@@ -129,9 +129,9 @@ def test_answers_do_not_change_with_the_next_question(exported, digits):
         if importlib.util.find_spec(ENGINES[engine]) is None:
             continue
         session = made(engine).session(made(engine).file(exported["fp32"][1]))
-        first = session(pixels[:1])
+        first = session({"pixels": pixels[:1]})
         kept = first.copy()
-        session(pixels[1:2])
+        session({"pixels": pixels[1:2]})
         assert np.array_equal(first, kept), engine
 
 

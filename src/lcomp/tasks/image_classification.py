@@ -44,6 +44,12 @@ class ImageClassification(Task):
     def arguments(self) -> dict[str, Any]:
         return {"num_classes": self.num_classes, "input_shape": list(self.input_shape)}
 
+    def advice(self, seen: int) -> str:
+        give = f"(N, {self.num_classes})"
+        if seen == 1:
+            return f"one logit; lcomp learns by cross-entropy: give one for each class, {give}"
+        return f"the data have {self.num_classes} classes: give {give}"
+
     def inputs(self, batch: Any) -> Inputs:
         return {"pixels": batch[0]}
 

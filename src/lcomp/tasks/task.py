@@ -39,6 +39,10 @@ class Task(ABC):
         """What a model's constructor is given, where it names it: `num_classes`, as outputs are called there, ..."""
         return {"num_classes": self.output_size}
 
+    def advice(self, seen: int) -> str:
+        """What to do with a network that has `seen` outputs, for a message."""
+        return f"the task has {self.output_size} {self.output}: give (N, {self.output_size})"
+
     @abstractmethod
     def inputs(self, batch: Any) -> Inputs:
         """What the network is given of a batch."""

@@ -151,13 +151,12 @@ def wanted(parts: dict[Keys, Any], outputs: dict[Keys, Tensor], examples: int, t
     """What a network should give, where it gives `parts`."""
     if outputs:
         return f"more than one of these may be the {task.output}; name one '{task.output}', or return it alone"
-    size = task.output_size
     found = [tuple(part.shape) for part in parts.values() if isinstance(part, Tensor)]
     if found in ([(examples,)], [(examples, 1)]):
-        return f"one value; the task has {size} {task.output}: give (N, {size})"
+        return task.advice(1)
     if len(found) == 1 and len(found[0]) == 2:
-        return f"the task has {size} {task.output}: give (N, {size}), as many as its argument num_classes says"
-    return f"give {task.output} (N, {size})"
+        return f"{task.advice(found[0][1])}, as many as its argument num_classes says"
+    return f"give {task.output} (N, {task.output_size})"
 
 
 def learns(network: nn.Module, name: str, inputs: Inputs, labels: Tensor, task: Task, last: int | None) -> None:
