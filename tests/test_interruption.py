@@ -203,7 +203,7 @@ def test_a_command_whose_folder_cannot_be_written_says_so(lcomp, tmp_path, monke
     """A file no longer than a few bytes: the disk's quota of the process."""
     code = (
         "import resource, signal, runpy, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "import pathlib, os, errno; from lcomp import sweep\n"
+        "import pathlib, os, errno; from lcomp.sweeps import sweep\n"
         "def full(*_): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'sweep.json')\n"
         "sweep.write_atomically = full\n"
         "sys.argv[1:] = ['-m', 'seed=0,1', 'launcher=serial']; runpy.run_module('lcomp', run_name='__main__')"

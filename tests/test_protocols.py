@@ -8,12 +8,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from lcomp.config.composition import compose
 from lcomp.data import loaders
 from lcomp.errors import UserError
-from lcomp.evaluation import measurement
+from lcomp.evaluation import measurement, size
+from lcomp.export import export
 from lcomp.record.metric import Metric
 from lcomp.record.result import Result
+from lcomp.runtimes import ONNXRuntime
 from lcomp.tasks import ImageClassification, Task
-from lcomp.tracking.loggers import make_tracker
-from lcomp.tracking.tracker import LightningTracker, Tracker
+from lcomp.tracking.loggers import LightningTracker, make_tracker
+from lcomp.tracking.tracker import Tracker
 from lcomp.training import components
 
 
@@ -80,9 +82,6 @@ def test_data_of_three_loaders_are_completed_by_what_the_core_asks():
 
 
 def test_a_network_of_two_inputs_is_exported_by_their_names_and_measured(tmp_path):
-    from lcomp.evaluation import size
-    from lcomp.export import export
-    from lcomp.runtimes import ONNXRuntime
 
     task, network = TwoInputs(), Sum().eval()
     export(network, tmp_path / "artifact.onnx", task)

@@ -102,7 +102,7 @@ function drawFilters() {
     place.append(chip);
   }
   if (!finished(DATA.runs).length) return;
-  const split = make("select", { id: "split", ariaLabel: "Examples of" });
+  const split = make("select", { id: "split", ariaLabel: `${METRIC.words} of` });
   split.append(make("option", { value: "val", textContent: `validation ${METRIC.words}` }), make("option", { value: "test", textContent: `test ${METRIC.words}` }));
   split.onchange = () => { state.split = split.value; draw(); };
   place.append(split);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -9,7 +10,18 @@ from pytorch_lightning.loggers import Logger
 
 from lcomp.config.instantiation import build
 from lcomp.errors import UserError
-from lcomp.tracking.tracker import LightningTracker, Tracker
+from lcomp.tracking.tracker import Tracker
+
+
+class LightningTracker(Tracker):
+    """A logger of Lightning's."""
+
+    def __init__(self, logger: Logger):
+        self.logger = logger
+
+    @property
+    def loggers(self) -> Sequence[Logger]:
+        return [self.logger]
 
 
 def make_tracker(cfg: DictConfig, folder: Path) -> Tracker:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import Logger
 
 from lcomp.record.result import Result
+
+if TYPE_CHECKING:  # which takes seconds, and a sweep's end needs none of it
+    from pytorch_lightning.loggers import Logger
 
 OnEpoch = Callable[[int, Mapping[str, float]], None]  # is given the epoch, from 1, and what was logged of it
 
@@ -37,14 +40,3 @@ class Tracker:
         Args:
             is_whole: whether the record is complete; a sweep measures latencies later, and tells then.
         """
-
-
-class LightningTracker(Tracker):
-    """A logger of Lightning's."""
-
-    def __init__(self, logger: Logger):
-        self.logger = logger
-
-    @property
-    def loggers(self) -> Sequence[Logger]:
-        return [self.logger]
