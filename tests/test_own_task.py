@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 
 from lcomp.config.composition import compose
+from lcomp.config.run_config import metric_of_task
 from lcomp.errors import UserError
 from lcomp.tasks import ImageClassification, Metric
-from lcomp.tasks.task import metric_of_task
 from lcomp.training import components
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_task"

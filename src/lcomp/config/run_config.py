@@ -16,6 +16,7 @@ from lcomp.config.composition import CHOSEN, GROUPS, KD_RUN_KEYS, folder
 from lcomp.config.instantiation import find
 from lcomp.config.renamed import renewed
 from lcomp.errors import UserError, suggestion
+from lcomp.record.metric import Metric
 
 __all__ = ["CHOSEN", "GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
@@ -227,3 +228,17 @@ def starts_from_baseline(cfg: DictConfig) -> bool:
 def without(node: DictConfig, *keys: str) -> dict[str, Any]:
     """`node` as a plain dictionary less `keys`."""
     return {key: value for key, value in plain_dict(node).items() if key not in keys}
+
+
+def metric_of_task(node: Any) -> Metric:
+    """The metric of the task that a configuration names, without making it.
+
+    Raises:
+        UserError: it names none.
+    """
+    target = str(node.get("_target_")) if node else "none"
+    made = find(target, "task._target_")
+    metric = getattr(made, "metric", None)
+    if not isinstance(metric, Metric):
+        raise UserError(f"task._target_={target}: not a Task of lcomp.tasks: it has no metric")
+    return metric

@@ -36,7 +36,6 @@ from lcomp.search.study_settings import add_finished_runs, claim_study, retry_lo
 from lcomp.search.worker import SearchWorker, point_attributes, requested_points
 from lcomp.sweeps import broken_files, composition_check, configuration_files, deferred_latency, sweep
 from lcomp.sweeps.progress import ProgressView
-from lcomp.tasks.task import metric_of_task
 
 log = logging.getLogger("lcomp")
 STUDY = "study.db"  # in the folder, where no storage is named: a folder may be renamed
@@ -56,7 +55,7 @@ def run_search(
     custom = custom_function(options.custom_search_space)
     if not space.sampled and custom is None:
         raise UserError("nothing to search: give a key several values, as in 'kd.temperature=interval(1,10)'")
-    settings = make_settings(options, folder, metric_of_task(cfg.task))
+    settings = make_settings(options, folder, run_config.metric_of_task(cfg.task))
     check_measured(settings, space, cfg)
     settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
     settings.try_out(lambda trial: space.point(suggest(trial)))

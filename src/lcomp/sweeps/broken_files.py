@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from lcomp.errors import UserError
 from lcomp.record import schema
+from lcomp.record.interruption import machine_interruption
 from lcomp.record.limits import Refused
 from lcomp.record.result import FILE_NAME, UnknownVersion, read_result
 from lcomp.record.untrusted import read_json, read_yaml
@@ -21,10 +22,13 @@ log = logging.getLogger("lcomp")
 
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
-    """What the system refuses there as one line that names the folder, raised as UserError."""
+    """What the system refuses there as one line that names the folder, raised as UserError; a machine that cannot go on
+    as that."""
     try:
         yield
     except OSError as error:
+        if stop := machine_interruption(error):
+            raise stop from error
         raise UserError(
             f"{folder}: cannot be written ({error.strerror or error}); mend that, or name another, hydra.sweep.dir=..."
         ) from error

@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcomp.config.instantiation import find
-from lcomp.errors import UserError
 from lcomp.record.metric import Metric as Metric
 from lcomp.record.predictions import Predictions
 from lcomp.tasks.split import Split
@@ -92,17 +90,3 @@ class Task(ABC):
         return {f"{prefix}_{name}": value for name, value in found.items()} | {
             f"{prefix}_loss": float(self.loss(wide, right))
         }
-
-
-def metric_of_task(node: Any) -> Metric:
-    """The metric of the task that a configuration names, without making it.
-
-    Raises:
-        UserError: it names none.
-    """
-    target = str(node.get("_target_")) if node else "none"
-    made = find(target, "task._target_")
-    metric = getattr(made, "metric", None)
-    if not isinstance(metric, Metric):
-        raise UserError(f"task._target_={target}: not a Task of lcomp.tasks: it has no metric")
-    return metric
