@@ -56,7 +56,7 @@ def test_distillation_pruning_and_quantization_of_numbers(lcomp, tmp_path, angle
 
 @pytest.mark.slow
 def test_sweeps_searches_and_the_report_speak_of_the_tasks_metric(lcomp, tmp_path, angles):
-    quick = (*ASKED, "data.examples=400", "logger=none", "measure.latency_runs=20", "launcher.workers=1")
+    quick = (*ASKED, "data.examples=400", "logger=none", "report=true", "measure.latency_runs=20", "launcher.workers=1")
     done = lcomp("--config-dir", "conf", "-m", *quick, "prune.sparsity=0.5,0.9")
     assert done.returncode == 0, done.stderr
     assert "val angle error" in done.stdout and "acc %" not in done.stdout
