@@ -41,7 +41,7 @@ class Ignored(nn.Module):
 @pytest.fixture
 def split():
     random = np.random.default_rng(0)
-    return Split(random.random((300, 1, 3, 3), dtype=np.float32), random.integers(0, 4, 300))
+    return Split({"pixels": random.random((300, 1, 3, 3), dtype=np.float32)}, random.integers(0, 4, 300))
 
 
 @pytest.fixture

@@ -75,9 +75,9 @@ def test_a_latency_is_of_the_data_and_the_file_that_the_record_names(swept, tmp_
             folders.artifact_file(folder / "0", {"path": path})
     found.dataset["sha256"] = "of another"
     found.write(folder / "0")
-    monkeypatch.setattr(comparison.parts, "make_data", lambda cfg: None)
-    monkeypatch.setattr(comparison.identity, "dataset", lambda data: {"sha256": "this"})
-    with pytest.raises(UserError, match=r"data\.root=here: holds other data"):
+    monkeypatch.setattr(comparison.components, "make_data", lambda cfg: None)
+    monkeypatch.setattr(comparison.content_hash, "dataset_record", lambda data: {"sha256": "this"})
+    with pytest.raises(UserError, match="measured on another data set"):
         comparison.clock(OmegaConf.create({"threads": 1, "data": {"root": "here"}}), folder / "0")
 
 

@@ -71,8 +71,7 @@ def test_accuracies_under_perturbation_are_columns(capsys):
 
 def test_a_narrow_terminal_gets_the_essential_columns_whole(capsys):
     made = dataset_table([result("kd.temperature=1")], [], narrow=True)
-    assert [column.header for column in made.columns] == ["run", *ESSENTIAL]
-    assert ESSENTIAL[:2] == ("val acc %", "test acc %")
+    assert [column.header for column in made.columns] == ["run", "val acc %", "test acc %", *ESSENTIAL]
     Console(width=80, markup=False).print(made)
     assert "kd.temperature=1" in capsys.readouterr().out
 
