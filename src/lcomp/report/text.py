@@ -111,7 +111,7 @@ def seed_table(groups: Sequence[SeedGroup]) -> TextTable:
         )
     notes = [
         "us/image: of different moments; x baseline: over the own baseline's, timed in turns with it. "
-        "Over baseline: points of test accuracy, 95 % interval of a bootstrap paired by test image."
+        f"Over baseline: points of test {metric.words}, 95 % interval of a bootstrap paired by test image."
     ]
     headings = [
         "run",
