@@ -80,7 +80,7 @@ def main():
     asked = sessions(folders, names)
     test = measurement.split_of(MNISTDataModule(root=os.environ.get("LCOMP_DATA", "data")).test_dataloader())
     one, batches = test.pixels[:1].copy(), measurement.batches_of(test.pixels)
-    answers = [measurement.outputs(session, test.inputs) for *_, session in asked]
+    answers = [measurement.artifact_outputs(session, test.inputs) for *_, session in asked]
 
     single = [[] for _ in asked]
     order = list(range(len(asked)))

@@ -38,4 +38,4 @@ def logits(path: Path, pixels):
     from lcomp.evaluation import measurement
     from lcomp.runtimes import ONNXRuntime
 
-    return measurement.outputs(ONNXRuntime().session(path), {"pixels": pixels})
+    return measurement.artifact_outputs(ONNXRuntime().session(path), {"pixels": pixels})

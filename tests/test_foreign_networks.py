@@ -184,7 +184,7 @@ def after(technique, network, pixels):
 
 def artifact(network, path, pixels):
     export(network, path, ImageClassification())
-    return measurement.outputs(ONNXRuntime().session(path), {"pixels": pixels.numpy()})
+    return measurement.artifact_outputs(ONNXRuntime().session(path), {"pixels": pixels.numpy()})
 
 
 @pytest.mark.parametrize("technique", POST_TRAINING, ids=["dynamic", "hybrid", "shared"])

@@ -148,6 +148,6 @@ def test_after_training_more_levels_cost_less_accuracy(digits, trained, tmp_path
         network = technique.finalize(network, (batch[0] for batch in digits.train_dataloader()))
         export(network, tmp_path / f"{name}.onnx", ImageClassification())
         session, splits = ONNXRuntime().session(tmp_path / f"{name}.onnx"), measurement.splits_of(digits)
-        own = measurement.outputs(session, splits.test.inputs)
+        own = measurement.artifact_outputs(session, splits.test.inputs)
         found[name] = accuracy_and_loss(own, splits.test.labels)[0]
     assert found["uniform"] >= found["apot"] > found["binary"]

@@ -27,7 +27,7 @@ from lcomp.record.interruption import (
     watch_sigint,
 )
 from lcomp.record.result import Result
-from lcomp.run import leave
+from lcomp.run import write_record
 from lcomp.search.study import as_sweep_error
 from lcomp.sweeps import worker_pool
 
@@ -301,7 +301,7 @@ def test_a_record_that_finds_no_room_takes_that_of_what_the_run_left(tmp_path, m
 
     monkeypatch.setattr(Result, "write", once_there_is_room)
     with pytest.raises(Interrupted):
-        leave(Result("ok", metrics={"val_accuracy": 0.9}), tmp_path)
+        write_record(Result("ok", metrics={"val_accuracy": 0.9}), tmp_path)
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["status"] == "failed" and record["error"].startswith(BY_MACHINE) and record["files"] == {}
 

@@ -38,7 +38,7 @@ def chain(monkeypatch, digits, tmp_path):
         cfg = compose(f"baseline.cache={tmp_path}", *overrides)
         run_config.check_settings(cfg)
         objective, _ = components.make_techniques(cfg)
-        return teacher_chain.make_links(cfg, digits, teacher or nn.Identity(), known, objective)
+        return teacher_chain.make_chain(cfg, digits, teacher or nn.Identity(), known, objective)
 
     make.trainings = trainings
     return make

@@ -77,7 +77,10 @@ def agreement(path, network):
     pixels = np.random.default_rng(0).random((300, 1, 28, 28), np.float32)
     split = Split({"pixels": pixels}, np.zeros(300, np.int64))
     session = ONNXRuntime().session(path)
-    own, expected = measurement.outputs(session, {"pixels": pixels}), measurement.answers(network, {"pixels": pixels})
+    own, expected = (
+        measurement.artifact_outputs(session, {"pixels": pixels}),
+        measurement.predict_outputs(network, {"pixels": pixels}),
+    )
     return measurement.quality(ImageClassification(), session, Splits(split, split), own, expected)
 
 

@@ -79,5 +79,5 @@ def test_latencies_are_never_of_other_data(tmp_path):
     )
     record.write(tmp_path)
     with pytest.raises(UserError, match=r"measured on another data set than this command's \(mnist\)"):
-        comparison.clock(compose(["data=mnist5k"]), tmp_path)
+        comparison.complete_latencies(compose(["data=mnist5k"]), tmp_path)
     assert json.loads((tmp_path / FILE_NAME).read_text())["metrics"] == {"val_accuracy": 0.5}

@@ -81,13 +81,21 @@ def test_data_of_three_loaders_are_completed_by_what_the_core_asks():
     assert splits.test.inputs["whole"].dtype.kind == "i" and splits.test.labels[7, 0] == 8
 
 
+def test_perturbations_of_images_are_refused_where_there_are_none():
+    data = Pairs()
+    data.eval_perturbations = {"rotation": {"rotation": 3}}
+    loaders.begin(data, "data._target_=mine.Pairs")
+    with pytest.raises(UserError, match="its eval_perturbations change images; the task's inputs are whole, real"):
+        loaders.set_up(data, "data._target_=mine.Pairs", TwoInputs())
+
+
 def test_a_network_of_two_inputs_is_exported_by_their_names_and_measured(tmp_path):
 
     task, network = TwoInputs(), Sum().eval()
     export(network, tmp_path / "artifact.onnx", task)
     session = ONNXRuntime().session(tmp_path / "artifact.onnx")
     inputs = {"whole": torch.arange(600)[:, None].numpy(), "real": torch.full((600, 1), 0.5).numpy()}
-    own, expected = measurement.outputs(session, inputs), measurement.answers(network, inputs)
+    own, expected = measurement.artifact_outputs(session, inputs), measurement.predict_outputs(network, inputs)
     assert own.shape == (600, 1) and abs(own - expected).max() == 0 and own[3, 0] == 3.5
     labels = expected + 2
     assert task.figures(own, labels, "test") == {"test_distance": 2.0, "test_loss": 4.0}

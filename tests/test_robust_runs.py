@@ -83,7 +83,7 @@ def test_corruption_costs_accuracy_as_a_fresh_draw_of_it_does(first, digits):
     result, folder = first
     pixels = measurement.split_of(digits.test_dataloader(), digits.task).pixels
     changed = corrupted_images.corrupted(corrupted_images.hashed_images(pixels), "stripe", PUBLISHED["stripe"])
-    logits = measurement.outputs(
+    logits = measurement.artifact_outputs(
         ONNXRuntime().session(folder / "artifact.onnx"), {"pixels": changed.astype(np.float32) / 255}
     )
     seen = (logits.argmax(1) == digits.test.labels.numpy()).mean()
@@ -165,7 +165,7 @@ def test_severities_are_measured_each_and_mce_is_over_them(first, few, digits):
     one = dict(figures=own, logits=np.eye(10, dtype=np.float32), attributions=None)
     measured = mnist_c.Measured(**one), mnist_c.Measured(**one | {"figures": base})
     test = Split({"pixels": both.test.pixels[:10]}, np.arange(10))
-    found = asked.beside(*measured, test)
+    found = asked.compared_to_baseline(*measured, test)
     assert found["mce"] == 1.5 and found["relative_mce"] == 2 and found["val_mce"] == 1
     assert "attribution_correlation" not in found
 

@@ -72,13 +72,13 @@ def test_drops_differences_and_exemplars_by_hand():
     labels, base, own = np.array([0, 0, 1, 1, 4]), np.array([0, 0, 1, 0, 1]), np.array([0, 1, 1, 1, 2])
     assert robustness.class_drops(own, base, labels) == {0: 0.5, 1: -0.5, 4: 0.0}
     assert robustness.differing(own, base) == 3 / 5
-    assert robustness.exemplars(own, base, labels) == 1 / 5
+    assert robustness.exemplar_fraction(own, base, labels) == 1 / 5
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 3)] * 3), min_size=1, max_size=50))
 def test_what_is_lost_less_what_is_won_is_the_accuracys_fall(rows):
     own, base, labels = np.array(rows).T
-    lost, won = robustness.exemplars(own, base, labels), robustness.exemplars(base, own, labels)
+    lost, won = robustness.exemplar_fraction(own, base, labels), robustness.exemplar_fraction(base, own, labels)
     fall = (base == labels).mean() - (own == labels).mean()
     drops = robustness.class_drops(own, base, labels)
     assert lost - won == pytest.approx(fall)

@@ -90,7 +90,10 @@ def test_every_engine_gives_the_logits_of_the_network(exported, digits, engine, 
     file = runtime.file(artifact)
     assert file.suffix == SUFFIXES.get(engine, ".onnx") and file.is_file()
     session = runtime.session(file)
-    own, expected = measurement.outputs(session, {"pixels": pixels}), measurement.answers(network, {"pixels": pixels})
+    own, expected = (
+        measurement.artifact_outputs(session, {"pixels": pixels}),
+        measurement.predict_outputs(network, {"pixels": pixels}),
+    )
     assert own.shape == (300, 10) and own.dtype == np.float32
     step = CLOSE.get(technique, 1e-4)
     assert np.abs(own - expected).max() < step * np.abs(expected).max()
@@ -115,7 +118,7 @@ def test_a_rewritten_artifact_gives_the_logits_of_the_artifact(exported, digits,
     file = rewriting.file(artifact)
     assert file.name == "artifact.space_to_depth" + SUFFIXES.get(engine, ".onnx") and file != plain.file(artifact)
     own, expected = (
-        measurement.outputs(runtime.session(runtime.file(artifact)), {"pixels": pixels})
+        measurement.artifact_outputs(runtime.session(runtime.file(artifact)), {"pixels": pixels})
         for runtime in (rewriting, plain)
     )
     if technique == "int8" and engine != "openvino":  # which chooses kernels by processor and shape
@@ -232,5 +235,5 @@ def test_a_network_with_branches_runs_in_every_engine(engine, tmp_path):
     runtime, network = made(engine), resnet18()
     export(network.eval(), tmp_path / "artifact.onnx", ImageClassification())
     pixels = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
-    own = measurement.outputs(runtime.session(runtime.file(tmp_path / "artifact.onnx")), {"pixels": pixels})
-    assert np.abs(own - measurement.answers(network, {"pixels": pixels})).max() < 1e-3
+    own = measurement.artifact_outputs(runtime.session(runtime.file(tmp_path / "artifact.onnx")), {"pixels": pixels})
+    assert np.abs(own - measurement.predict_outputs(network, {"pixels": pixels})).max() < 1e-3

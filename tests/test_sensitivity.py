@@ -87,7 +87,7 @@ def test_all_layers_together_have_each_layers_own_change(split, scores):
     with torch.no_grad():
         for layer in (network.conv, *network.body.values(), network.last):
             layer.weight.copy_(quantized(layer.weight, 2))
-    own = measurement.answers(network, split.inputs)
+    own = measurement.predict_outputs(network, split.inputs)
     assert of(scores, ALL)[3].accuracy == pytest.approx((own.argmax(1) == split.labels).mean())
 
 
@@ -151,7 +151,7 @@ def test_only_the_validation_split_is_read(digits, trained, tmp_path, monkeypatc
         ("conv1", "0.5"), ("conv1", "0.9"), ("conv1", "4"), ("conv2", "0.5"),
     ]  # fmt: skip
     split = measurement.split_of(digits.val_dataloader(), digits.task)
-    unchanged = float((measurement.answers(trained, split.inputs).argmax(1) == split.labels).mean())
+    unchanged = float((measurement.predict_outputs(trained, split.inputs).argmax(1) == split.labels).mean())
     assert {round(float(row["accuracy"]) - float(row["change"]), 9) for row in rows} == {round(unchanged, 9)}
     assert f"Unchanged: {unchanged:.2%}" in said and "fc1" in said and "69.5%" in said
 

@@ -99,9 +99,9 @@ def test_a_file_holds_a_byte_for_each_weight_and_answers_as_the_network(trained,
     floats = sum(a.size for a in initializers(path).values() if a.dtype == np.float32)
     assert floats <= 236 + 2 * 256 + 3 * 16 + 4
     pixels = digits.test.images.float().numpy() / 255
-    own, expected = logits(path, pixels), measurement.answers(network, {"pixels": pixels})
+    own, expected = logits(path, pixels), measurement.predict_outputs(network, {"pixels": pixels})
     assert np.abs(own - expected).max() < 1e-3
-    assert (own.argmax(1) == measurement.answers(trained, {"pixels": pixels}).argmax(1)).mean() > 0.5
+    assert (own.argmax(1) == measurement.predict_outputs(trained, {"pixels": pixels}).argmax(1)).mean() > 0.5
 
 
 def test_figures_count_indices_as_weights(trained, tmp_path):

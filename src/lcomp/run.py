@@ -22,7 +22,7 @@ from lcomp.evaluation import measurement, mnist_c
 from lcomp.evaluation.comparison import compare, measure_latencies
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.export.onnx_export import export
-from lcomp.modules.baseline import only
+from lcomp.modules.baseline import single_input
 from lcomp.packed.rounding import round_network
 from lcomp.record import log as log_names
 from lcomp.record import result_cache
@@ -68,13 +68,13 @@ def run(
     tracker, epochs = Tracker(), Epochs(report)
     with watch_sigint() as signals:
         try:
-            cfg = own(cfg, overrides, folder)
+            cfg = own_config(cfg, overrides, folder)
             tracker = loggers.make_tracker(cfg, folder)
             epochs.live = tracker.follow(folder, cfg, result, group or folder.name)
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
             result.environment = environment(cfg.threads, devices.device(cfg))
             result.params = run_config.technique_params(cfg)
-            carry_out(cfg, folder, result, timed, epochs, equals, tracker)
+            execute(cfg, folder, result, timed, epochs, equals, tracker)
             result.files, result.status = file_hashes(folder), "ok"
         except TrialPruned as pruned:
             result.status, result.error = "pruned", str(pruned)
@@ -88,7 +88,7 @@ def run(
             log.debug("the run failed", exc_info=True)
         finally:
             result.epochs = result.epochs or epochs.curves.columns
-            leave(result, folder)
+            write_record(result, folder)
             tracker.end(folder, cfg, result, group or folder.name, is_whole=timed)
     return result
 
@@ -100,7 +100,7 @@ def stopped_by(error: BaseException, signals: SigintState) -> BaseException | No
     return machine_interruption(error)
 
 
-def leave(result: Result, folder: Path) -> None:
+def write_record(result: Result, folder: Path) -> None:
     """Writes the record; of a run that the machine interrupted, when what it left has made room.
 
     Raises:
@@ -127,7 +127,7 @@ def make_room(folder: Path) -> None:
         (folder / name).unlink()
 
 
-def own(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
+def own_config(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
     """What the run is of `cfg`: less what a replaced class left behind, its paths absolute; so in the note of it in
     `folder` too."""
     settled, note = composition.without_leftovers(cfg, overrides), folder / ".hydra" / "config.yaml"
@@ -137,7 +137,7 @@ def own(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
     return settled
 
 
-def carry_out(
+def execute(
     cfg: DictConfig,
     folder: Path,
     result: Result,
@@ -161,7 +161,7 @@ def carry_out(
         describe(cfg, data, robustness, runtime, result)
         if equals and result_cache.adopt_equal_run(equals, folder, result, data.eval_perturbations):
             return
-        example = only(measurement.example_of(data))
+        example = single_input(measurement.example_of(data))
         for technique in techniques:
             technique.check(student, example)
         components.check_later_training(cfg, data, student)
@@ -187,7 +187,7 @@ def carry_out(
         trained = None  # the outputs of a network that learned with rounded weights, before these become integers
         if all(technique.trains for technique in techniques):
             test = measurement.split_of(data.test_dataloader(), data.task)
-            trained = measurement.answers(module.network, test.inputs)
+            trained = measurement.predict_outputs(module.network, test.inputs)
         pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration examples again
         network = round_network(module.finalize(module.calibration(data)), **cfg.pack)
 

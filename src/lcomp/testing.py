@@ -93,7 +93,10 @@ class TechniqueContract:
         path = self.folder / "artifact.onnx"
         export(network, path, task)
         session, test = ONNXRuntime().session(path), measurement.split_of(self.data.test_dataloader(), task)
-        own, expected = measurement.outputs(session, test.inputs), measurement.answers(network, test.inputs)
+        own, expected = (
+            measurement.artifact_outputs(session, test.inputs),
+            measurement.predict_outputs(network, test.inputs),
+        )
         agreement = task.fidelity(own, expected)["agreement"]
         assert agreement >= AGREEMENT, f"the artifact agrees with the network on {agreement:.2%}"
         seven = {name: values.numpy() for name, values in task.example_inputs(7).items()}

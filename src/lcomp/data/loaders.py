@@ -57,6 +57,8 @@ def set_up(data: Any, name: str, task: Task) -> Data:
     for attribute, absent in (("eval_perturbations", {}), ("mnist_c_root", None), ("carry_outputs", lambda _: False)):
         if not hasattr(data, attribute):
             setattr(data, attribute, absent)
+    if data.eval_perturbations and "pixels" not in (named := task.example_inputs(1)):
+        raise UserError(f"{name}: its eval_perturbations change images; the task's inputs are {', '.join(named)}")
     for hook in HOOKS:
         if defines(data, hook):
             raise UserError(f"{name}: lcomp does not call its {hook}; do that in the data set, for each image")

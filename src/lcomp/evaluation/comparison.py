@@ -53,10 +53,10 @@ def compare(
     ) -> dict[str, float]:
         file = runtime.file(path)
         session = runtime.session(file)
-        own = measurement.outputs(session, splits.test.inputs)
+        own = measurement.artifact_outputs(session, splits.test.inputs)
         if kept := task.predictions(own, splits.test, beside):
             write_atomically(path.parent / predictions.FILE, kept.packed())
-        expected = measurement.answers(network, splits.test.inputs) if trained is None else trained
+        expected = measurement.predict_outputs(network, splits.test.inputs) if trained is None else trained
         found = measurement.quality(task, session, splits, own, expected) | size.of_file(file) | size.of_packed(path)
         found |= (
             size.of_graph(path) | size.of_network(network, *example) | measurement.robustness(task, session, perturbed)
@@ -79,8 +79,8 @@ def compare(
     if robustness:
         base = robustness.measured(result.baseline, runtime.session(deployed), baseline.network, splits.test)
         own = robustness.measured(result.metrics, runtime.session(own_file), network, splits.test)
-        result.baseline |= robustness.beside(base, base, splits.test)
-        result.metrics |= robustness.beside(own, base, splits.test)
+        result.baseline |= robustness.compared_to_baseline(base, base, splits.test)
+        result.metrics |= robustness.compared_to_baseline(own, base, splits.test)
 
 
 def measure_latencies(cfg: DictConfig, runtime: Runtime, splits: Splits, folder: Path, result: Result) -> None:
@@ -93,7 +93,7 @@ def measure_latencies(cfg: DictConfig, runtime: Runtime, splits: Splits, folder:
     result.metrics |= found | {"latency_ratio": found["latency_us_p50"] / base["latency_us_p50"]}
 
 
-def clock(cfg: DictConfig, folder: Path) -> None:
+def complete_latencies(cfg: DictConfig, folder: Path) -> None:
     """Measures the latencies that a run beside others left out, and completes its record.
 
     Raises:

@@ -42,7 +42,7 @@ def split_of(loader: Iterable[Any], task: Task) -> Split:
     return Split(inputs, np.concatenate([labels for _, labels in batches]))
 
 
-def outputs(artifact: Session, inputs: Arrays) -> Outputs:
+def artifact_outputs(artifact: Session, inputs: Arrays) -> Outputs:
     """What the artifact says of every example."""
     return np.concatenate([artifact(batch) for batch in batches_of(inputs)])
 
@@ -82,7 +82,7 @@ def latencies(artifacts: Sequence[Session], inputs: Arrays, runs: int) -> list[d
 
 
 @torch.no_grad()
-def answers(network: nn.Module, inputs: Arrays) -> Outputs:
+def predict_outputs(network: nn.Module, inputs: Arrays) -> Outputs:
     """The network's own outputs, in the batches in which the artifact is asked."""
     network.eval()
     asked = [network(*map(torch.from_numpy, batch.values())) for batch in batches_of(inputs)]
@@ -92,7 +92,7 @@ def answers(network: nn.Module, inputs: Arrays) -> Outputs:
 def quality(task: Task, artifact: Session, splits: Splits, own: Outputs, expected: Outputs) -> dict[str, float]:
     """The task's figures on both splits, its loss on the test split alone, and how well the artifact's `own` outputs
     there match the `expected` ones."""
-    validation = task.figures(outputs(artifact, splits.validation.inputs), splits.validation.labels, "val")
+    validation = task.figures(artifact_outputs(artifact, splits.validation.inputs), splits.validation.labels, "val")
     del validation["val_loss"]
     return validation | task.figures(own, splits.test.labels, "test") | task.fidelity(own, expected)
 
@@ -101,7 +101,7 @@ def robustness(task: Task, artifact: Session, perturbed: Mapping[str, Split]) ->
     """The task's own metric on each perturbed split, as `accuracy/<key>`."""
     name = task.metric.name
     return {
-        f"{name}/{key}": task.figures(outputs(artifact, split.inputs), split.labels, "test")[f"test_{name}"]
+        f"{name}/{key}": task.figures(artifact_outputs(artifact, split.inputs), split.labels, "test")[f"test_{name}"]
         for key, split in perturbed.items()
     }
 

@@ -120,7 +120,7 @@ class MNISTC:
 
     def measured(self, figures: Mapping[str, float], artifact: Session, network: nn.Module, test: Split) -> Measured:
         """An artifact and the network that it was exported from, ready to be compared."""
-        logits = measurement.outputs(artifact, test.inputs)
+        logits = measurement.artifact_outputs(artifact, test.inputs)
         images, labels = self.looked_at(test)
         looks = attributions.integrated_gradients(network, images, labels) if self.attributions else None
         return Measured(figures, logits, looks)
@@ -130,7 +130,7 @@ class MNISTC:
         some = np.linspace(0, len(test.labels) - 1, min(self.attributions, len(test.labels))).round().astype(int)
         return torch.from_numpy(test.pixels[some]), torch.from_numpy(test.labels[some])
 
-    def beside(self, own: Measured, base: Measured, test: Split) -> dict[str, float]:
+    def compared_to_baseline(self, own: Measured, base: Measured, test: Split) -> dict[str, float]:
         """The figures of `own` that are over or beside the baseline's; see docs/record.md."""
         predicted, expected = own.logits.argmax(1), base.logits.argmax(1)
         errors, reference = (self.errors(one.figures) for one in (own, base))
@@ -142,7 +142,7 @@ class MNISTC:
             "val_mce": robustness.mean_corruption_error(validation, val_reference),
             "ece": robustness.calibration_error(own.logits, test.labels),
             "differing": robustness.differing(predicted, expected),
-            "pies": robustness.exemplars(predicted, expected, test.labels),
+            "pies": robustness.exemplar_fraction(predicted, expected, test.labels),
         }
         drops = robustness.class_drops(predicted, expected, test.labels)
         found |= {f"class_drop/{label}": drop for label, drop in drops.items()}
@@ -164,7 +164,7 @@ def errors_of(figures: Mapping[str, float], kind: str, marks: Sequence[str]) -> 
 def accuracy(artifact: Session, images: Bytes, labels: Labels) -> float:
     """Share of right answers (0 to 1) on images given as bytes."""
     pixels = {"pixels": np.divide(images, 255, dtype=np.float32)}
-    return accuracy_and_loss(measurement.outputs(artifact, pixels), labels)[0]
+    return accuracy_and_loss(measurement.artifact_outputs(artifact, pixels), labels)[0]
 
 
 def make_robustness(cfg: DictConfig, data: Data) -> MNISTC | None:

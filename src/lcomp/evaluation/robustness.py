@@ -61,7 +61,7 @@ def differing(own: Labels, base: Labels) -> float:
     return float((own != base).mean())
 
 
-def exemplars(own: Labels, base: Labels, labels: Labels) -> float:
+def exemplar_fraction(own: Labels, base: Labels, labels: Labels) -> float:
     """Share of images that the predictions `base` get right and `own` wrong: the pruning-identified exemplars (PIEs) of
     one pair of networks; Hooker et al. 2019 compare the modal predictions of several of each."""
     return float(((base == labels) & (own != labels)).mean())

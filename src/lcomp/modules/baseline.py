@@ -19,7 +19,7 @@ from lcomp.techniques.schedule import Window, total_steps, warn_of_short
 from lcomp.techniques.technique import Technique, finalize
 
 
-def only(inputs: Inputs) -> Tensor:
+def single_input(inputs: Inputs) -> Tensor:
     """The single input of a network that has one."""
     [tensor] = inputs.values()
     return tensor
@@ -89,7 +89,7 @@ class BaselineModule(pl.LightningModule):
 
     def calibration(self, data: Any) -> Iterable[Tensor]:
         """Inputs of the training batches, for `finalize`."""
-        return (only(self.inputs(batch)) for batch in self.batches(data))
+        return (single_input(self.inputs(batch)) for batch in self.batches(data))
 
     def inputs(self, batch: Any) -> Inputs:
         """What the network sees of a training batch."""
@@ -145,10 +145,8 @@ class BaselineModule(pl.LightningModule):
         return self.task.loss(self.outputs(batch), self.task.labels(batch))
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss = self.loss(batch)
-        self._losses.append(
-            (loss.detach(), len(self.task.labels(batch)))
-        )  # logging each step takes a tenth of a small network's
+        loss, examples = self.loss(batch), len(self.task.labels(batch))
+        self._losses.append((loss.detach(), examples))  # logging each step takes a tenth of a small network's
         return loss
 
     def on_train_epoch_start(self) -> None:

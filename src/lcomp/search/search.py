@@ -118,7 +118,7 @@ def run_search(
                 fail_orphaned_trials(
                     worker, study, sweep.interruption_cause(known) if stopped else run_folders.INTERRUPTED
                 )
-            except Exception:  # a storage that is full: resuming settles them
+            except studies.STORAGE_ERRORS:  # such as a full one: resuming settles them
                 log.debug("the study is left as it is", exc_info=True)
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise

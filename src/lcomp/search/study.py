@@ -20,6 +20,7 @@ from lcomp.search.settings import Retry, Settings, without_warnings
 from lcomp.sweeps import sweep
 
 log = logging.getLogger("lcomp")
+STORAGE_ERRORS = (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, OSError)
 DISCARDED = "withdrawn"  # why a trial does not count: a duplicate, one too many, one that was tried again
 
 RUN = "run"  # where a trial's run lies: the identity of its sweep, the number of its folder
@@ -82,7 +83,7 @@ def as_sweep_error(folder: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
+    except STORAGE_ERRORS as error:
         inner = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else None
         raise sweep.infrastructure_error(inner if isinstance(inner, Exception) else error, folder) from error
 

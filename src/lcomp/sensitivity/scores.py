@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lcomp.evaluation.measurement import answers
+from lcomp.evaluation.measurement import predict_outputs
 from lcomp.tasks.split import Split
 from lcomp.techniques.pruning.criteria import magnitude
 from lcomp.techniques.pruning.mask import prune_masks
@@ -91,7 +91,7 @@ def layer_sensitivities(
         advance: called after each score, for a progress bar.
     """
     network = copy.deepcopy(network)
-    named_layers, unchanged = dict(layers(network)), answers(network, split.inputs)
+    named_layers, unchanged = dict(layers(network)), predict_outputs(network, split.inputs)
     base, total = accuracy_of(unchanged, split.labels), sum(layer.weight.numel() for layer in named_layers.values())
     groups: Mapping[str, list[Layer]] = {name: [layer] for name, layer in named_layers.items()} | {
         ALL: list(named_layers.values())
@@ -101,7 +101,7 @@ def layer_sensitivities(
         fraction = sum(layer.weight.numel() for layer in group) / total
         for kind, value, change in weight_changes(sparsities, bits):
             with changed(group, change):
-                changed_logits = answers(network, split.inputs)
+                changed_logits = predict_outputs(network, split.inputs)
             changed_accuracy = accuracy_of(changed_logits, split.labels)
             scores.append(
                 Score(

@@ -60,4 +60,4 @@ def measure_run(cfg: DictConfig, folder: Path) -> None:
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
         del cfg["hydra"]
-    comparison.clock(cfg, folder)
+    comparison.complete_latencies(cfg, folder)

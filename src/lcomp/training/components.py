@@ -30,7 +30,7 @@ from lcomp.training.baseline_cache import Baseline
 from lcomp.training.fit import Epochs, fit, load_checkpoint
 
 log = logging.getLogger(__name__)
-SAID_BY_DATA = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
+DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
 
 
 def example_shape(task: Task) -> tuple[int, ...]:
@@ -38,14 +38,14 @@ def example_shape(task: Task) -> tuple[int, ...]:
     return tuple(next(iter(task.example_inputs(1).values())).shape[1:])
 
 
-def said_by(data: Data, key: str, name: str) -> Any:
+def data_attribute(data: Data, key: str, name: str) -> Any:
     """What the data say of themselves.
 
     Raises:
         UserError: they do not, or it cannot be.
     """
     if not hasattr(data, key):
-        raise UserError(f"{name}: give it an attribute {key}, such as {SAID_BY_DATA[key]}")
+        raise UserError(f"{name}: give it an attribute {key}, such as {DATA_ATTRIBUTES[key]}")
     value = getattr(data, key)
     return loaders.number_of_classes(value, name) if key == "num_classes" else loaders.image_shape(value, name)
 
@@ -74,8 +74,8 @@ def make_task(node: DictConfig, data: Data, name: str) -> Task:
     Args:
         name: of the data in messages.
     """
-    wanted = set(names_of(find(node._target_, "task._target_"))) & SAID_BY_DATA.keys()
-    made = build(node, "task", **{key: said_by(data, key, name) for key in sorted(wanted) if key not in node})
+    wanted = set(names_of(find(node._target_, "task._target_"))) & DATA_ATTRIBUTES.keys()
+    made = build(node, "task", **{key: data_attribute(data, key, name) for key in sorted(wanted) if key not in node})
     if not isinstance(made, Task):
         raise UserError(f"task._target_={node._target_}: not a Task of lcomp.tasks")
     return made

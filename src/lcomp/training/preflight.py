@@ -62,7 +62,7 @@ def accept(network: nn.Module, name: str, data: Data) -> nn.Module:
         keep_outputs(network, name, inputs, task)
         trial = copied(network, name)
         learns(trial, name, inputs, labels, task, last_batch(data.train_dataloader()))
-        answers(trial, name, inputs)
+        check_deterministic(trial, name, inputs)
         copied(trial, name)
     return network
 
@@ -82,7 +82,7 @@ def shapes(inputs: Inputs) -> str:
     return ", ".join(f"{name} {tuple(values.shape)}" for name, values in inputs.items())
 
 
-def ask(network: nn.Module, inputs: Inputs) -> Any:
+def call_network(network: nn.Module, inputs: Inputs) -> Any:
     return network(*inputs.values())
 
 
@@ -93,7 +93,7 @@ def initialize(network: nn.Module, name: str, inputs: Inputs) -> None:
         return
     modes = {module: module.training for module in network.modules()}
     with as_user_error(f"{name}: forward on {shapes(inputs)}"):
-        ask(network.eval(), inputs)
+        call_network(network.eval(), inputs)
     for module in network.modules():
         module.training = modes.get(module, True)
 
@@ -109,13 +109,13 @@ def keep_outputs(network: nn.Module, name: str, inputs: Inputs, task: Task) -> N
     cast = False
     for training in (True, False):
         with as_user_error(f"{name}: forward on {shapes(inputs)}"), torch.no_grad():
-            output = ask(trial.train(training), rows(inputs, slice(None)))
+            output = call_network(trial.train(training), rows(inputs, slice(None)))
         parts = leaves(output)
         shape = (count(inputs), task.output_size)
         outputs = {k: v for k, v in parts.items() if isinstance(v, Tensor) and v.shape == shape}
         found = choose(outputs, OUTPUTS)
         if found is None:
-            raise UserError(f"{name}: gives {described(parts)}; {wanted(parts, outputs, count(inputs), task)}")
+            raise UserError(f"{name}: gives {described(parts)}; {output_advice(parts, outputs, count(inputs), task)}")
         if found and not keys:
             say(f"{name}: gives {described(parts)}; '{found[-1]}' is taken for the {task.output}, the rest is left out")
         if not outputs[found].is_floating_point():
@@ -126,7 +126,7 @@ def keep_outputs(network: nn.Module, name: str, inputs: Inputs, task: Task) -> N
     kind = type(network)
 
     def chosen(output: Any) -> Tensor:
-        found: Tensor = at(output, keys)
+        found: Tensor = value_at(output, keys)
         return found.float() if cast else found
 
     def forward_of_one(self: nn.Module, given: Tensor) -> Tensor:  # which can be traced
@@ -139,7 +139,7 @@ def keep_outputs(network: nn.Module, name: str, inputs: Inputs, task: Task) -> N
     network.__class__ = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
 
 
-def at(value: Any, keys: Keys) -> Any:
+def value_at(value: Any, keys: Keys) -> Any:
     """The part of `value` that `keys` lead to, or `value` where it has no parts."""
     for key in keys:
         parts = children(value)
@@ -147,7 +147,7 @@ def at(value: Any, keys: Keys) -> Any:
     return value
 
 
-def wanted(parts: dict[Keys, Any], outputs: dict[Keys, Tensor], examples: int, task: Task) -> str:
+def output_advice(parts: dict[Keys, Any], outputs: dict[Keys, Tensor], examples: int, task: Task) -> str:
     """What a network should give, where it gives `parts`."""
     if outputs:
         return f"more than one of these may be the {task.output}; name one '{task.output}', or return it alone"
@@ -167,7 +167,7 @@ def learns(network: nn.Module, name: str, inputs: Inputs, labels: Tensor, task: 
         few = rows(inputs, slice(size))
         advice = "; a training batch has one example: choose another batch size, or drop_last=True" if size == 1 else ""
         with as_user_error(f"{name}: a training step on {shapes(few)}", advice), torch.enable_grad():
-            outputs = ask(network, few)
+            outputs = call_network(network, few)
             loss = task.loss(outputs, labels[:size])
             if not loss.requires_grad:
                 raise UserError(f"{name}: nothing in it learns: no weight of its {task.output} requires a gradient")
@@ -177,14 +177,14 @@ def learns(network: nn.Module, name: str, inputs: Inputs, labels: Tensor, task: 
 
 
 @torch.no_grad()
-def answers(network: nn.Module, name: str, inputs: Inputs) -> None:
+def check_deterministic(network: nn.Module, name: str, inputs: Inputs) -> None:
     """Raises UserError unless each example has one answer in evaluation: the same at each call, whatever stands beside
     it in the batch."""
     network.eval()
     examples = {key: varied(values) for key, values in inputs.items()}
     size, given = count(examples), rows(examples, slice(None))
     with as_user_error(f"{name}: forward on {shapes(given)}"):
-        outputs, again = ask(network, given), ask(network, rows(examples, slice(None)))
+        outputs, again = call_network(network, given), call_network(network, rows(examples, slice(None)))
     if not all(torch.equal(given[key], values) for key, values in examples.items()):
         raise UserError(
             f"{name}: changes the {', '.join(inputs)} that it is given; compute new ones (x = x - 1, not x -= 1)"
@@ -197,7 +197,7 @@ def answers(network: nn.Module, name: str, inputs: Inputs) -> None:
     for place in (0, size - 1):
         single = rows(examples, slice(place, place + 1))
         with as_user_error(f"{name}: forward on a single example, {shapes(single)}", "; any number may come"):
-            alone = ask(network, single)
+            alone = call_network(network, single)
         if alone.shape != outputs[:1].shape:
             raise UserError(f"{name}: gives {tuple(alone.shape)} for a single example; give {tuple(outputs[:1].shape)}")
         if not alike(alone, outputs[place : place + 1]):
@@ -252,7 +252,7 @@ def try_export(network: nn.Module, model: DictConfig, data: Data) -> None:
             session = ONNXRuntime().session(path)
             some = [inputs, rows(inputs, slice(1))]
             given = [torch.from_numpy(session({k: v.numpy() for k, v in few.items()})) for few in some]
-        if not all(alike(ask(trial, few), outputs) for few, outputs in zip(some, given, strict=True)):
+        if not all(alike(call_network(trial, few), outputs) for few, outputs in zip(some, given, strict=True)):
             raise UserError(
                 f"{name}: its exported network gives other {task.output} than itself; something in forward is decided "
                 "once, while it is exported: a branch on a value or on the number of examples, self.training, a random "

@@ -35,11 +35,11 @@ def make_teacher(
         first, known = loaded, components.teacher_identity(cfg)
     else:
         first, known = components.make_ensemble(cfg, data, baseline, objective)
-    chain = make_links(cfg, data, first, known, objective) if objective is not None else []
+    chain = make_chain(cfg, data, first, known, objective) if objective is not None else []
     return chain[-1].network if chain else first, chain
 
 
-def make_links(cfg: DictConfig, data: Data, teacher: nn.Module, known: Any, objective: Objective) -> list[Baseline]:
+def make_chain(cfg: DictConfig, data: Data, teacher: nn.Module, known: Any, objective: Objective) -> list[Baseline]:
     """The networks between `teacher` and the student, in their order (Mirzadeh et al. 2020; Furlanello et al. 2018).
 
     Each learns from the one before under the run's objective, with the run's trainer and without `prune` and `quant`,
@@ -52,12 +52,12 @@ def make_links(cfg: DictConfig, data: Data, teacher: nn.Module, known: Any, obje
     """
     links: list[Baseline] = []
     for place, model in enumerate(run_config.intermediate_models(cfg)):
-        links.append(make_link(cfg, data, model, first_seed(cfg) + place, teacher, known, objective))
+        links.append(make_intermediate(cfg, data, model, first_seed(cfg) + place, teacher, known, objective))
         teacher, known = links[-1].network, links[-1].folder.name
     return links
 
 
-def make_link(
+def make_intermediate(
     cfg: DictConfig, data: Data, model: DictConfig, seed: int, teacher: nn.Module, known: Any, objective: Objective
 ) -> Baseline:
     """The cached network of `model` that learned from `teacher`, trained now if there is none."""
