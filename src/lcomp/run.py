@@ -20,7 +20,7 @@ from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import TrialPruned
 from lcomp.evaluation import measurement, mnist_c
-from lcomp.evaluation.comparison import compare, measure_latencies
+from lcomp.evaluation.comparison import Evaluator, measure_latencies
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.export.onnx_export import export
 from lcomp.modules.baseline import single_input
@@ -197,10 +197,13 @@ def execute(
         with timing(result, "export"):
             export(network, folder / ARTIFACT, data.task, result.config_hash or "")
         with timing(result, "measure"):
-            splits = measurement.splits_of(data)
-            compare(data, splits, robustness, runtime, baseline, network, trained, folder, result)
+            evaluator = Evaluator(data, robustness, runtime)
+            found = evaluator.compare(baseline, network, trained, folder)
+            found.enter(result)
+            if not found.is_finite:
+                raise NotFinite("the artifact's outputs are not finite")
             if timed:
-                measure_latencies(spec.measure.latency_runs, runtime, splits, folder, result)
+                measure_latencies(spec.measure.latency_runs, runtime, evaluator.splits, folder, result)
 
 
 def warn_of_unused(overrides: list[str]) -> None:
