@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 BLOCK = 2  # pixels of a block's side, and of the pooling's
 MONOTONE = ("Relu", "Clip", "QuantizeLinear")  # a maximum may as well be taken after them
 FUSED = (["MaxPool", "QuantizeLinear"], ["Relu", "MaxPool", "QuantizeLinear"])  # into one kernel for integers
+
+Settings = dict[str, Any]  # of a node, as ONNX gives them
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,11 @@ class FoldCandidate:
         padding: of height and width.
     """
 
-    convolution: Any
-    reader: Any
-    stored: tuple[Any, int]
-    per_channel: tuple[tuple[Any, int], ...]
-    followers: tuple[Any, ...]
+    convolution: NodeProto
+    reader: NodeProto
+    stored: tuple[NodeProto, int]
+    per_channel: tuple[tuple[NodeProto, int], ...]
+    followers: tuple[NodeProto, ...]
     padding: tuple[int, int]
 
 
@@ -57,7 +60,7 @@ class IndexedGraph:
         )
         return next((candidate for candidate in candidates if candidate), None)
 
-    def is_supported(self, node: Any) -> bool:
+    def is_supported(self, node: NodeProto) -> bool:
         """Whether a convolution reads one channel, at stride 1, and has even sizes on both sides."""
         given = settings(node)
         sizes = [size for name in (node.input[0], node.output[0]) for size in self.shapes.get(name, [])[2:]]
@@ -71,7 +74,7 @@ class IndexedGraph:
             and pads[:2] == pads[2:]
         )
 
-    def candidate(self, node: Any, exactly: bool) -> FoldCandidate | None:
+    def candidate(self, node: NodeProto, exactly: bool) -> FoldCandidate | None:
         """What has to be known to rewrite a convolution that fits; None where that cannot be."""
         before, decode = (self.producers.get(node.input[slot]) for slot in (0, 1))
         integers = before is not None and before.op_type == "DequantizeLinear" and self.uses[before.output[0]] == 1
@@ -89,9 +92,10 @@ class IndexedGraph:
         if "MaxPool" not in kinds or not held or (exactly and not exact):
             return None
         pads = settings(node).get("pads", [0] * 4)
-        return FoldCandidate(node, before if integers else node, stored, tuple(per_channel), behind, (pads[0], pads[1]))
+        reader = before if before is not None and integers else node
+        return FoldCandidate(node, reader, stored, tuple(per_channel), behind, (pads[0], pads[1]))
 
-    def followers(self, node: Any) -> Iterator[Any]:
+    def followers(self, node: NodeProto) -> Iterator[NodeProto]:
         """The nodes that follow one another behind `node`: monotone ones, one pooling, up to a quantizer."""
         pooled = False
         while self.uses[node.output[0]] == 1 and node.output[0] in self.readers:
@@ -108,15 +112,15 @@ class IndexedGraph:
         return name in self.constants and self.constants[name].size == 1
 
 
-def constants(graph: Any) -> dict[str, NDArray[Any]]:
+def constants(graph: GraphProto) -> dict[str, NDArray[np.generic]]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
-def settings(node: Any) -> dict[str, Any]:
+def settings(node: NodeProto) -> Settings:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def is_pool(given: dict[str, Any]) -> bool:
+def is_pool(given: Settings) -> bool:
     """Whether a pooling is over blocks that do not overlap."""
     return (
         given["kernel_shape"] == given.get("strides") == [BLOCK, BLOCK]
