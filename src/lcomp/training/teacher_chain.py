@@ -13,8 +13,8 @@ from lcomp.config import identity, run_config
 from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.export import export
-from lcomp.modules.distillation import Objective
 from lcomp.record.result import Curves
+from lcomp.techniques.distillation.objective import Objective
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import components, devices
 from lcomp.training.baseline_cache import Baseline
