@@ -34,9 +34,8 @@ from lcomp.evaluation import measurement
 from lcomp.export.onnx_export import export
 from lcomp.modules import BaselineModule
 from lcomp.runtimes import ONNXRuntime
-from lcomp.tasks import Batch
 from lcomp.techniques.short_training import ShortTraining, short_training
-from lcomp.techniques.technique import StoredWeight
+from lcomp.techniques.technique import Batch, StoredWeight
 from lcomp.training import components
 
 AGREEMENT = 0.99  # of the artifact's predictions with the network's; the tests of each technique ask for more

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -19,22 +19,29 @@ FUSED = (["MaxPool", "QuantizeLinear"], ["Relu", "MaxPool", "QuantizeLinear"])  
 Settings = dict[str, Any]  # of a node, as ONNX gives them
 
 
+class Slot(NamedTuple):
+    """An input of a node, by its place."""
+
+    node: NodeProto
+    place: int
+
+
 @dataclass(frozen=True)
 class FoldCandidate:
     """A convolution that can be rewritten, with what is around it.
 
     Attributes:
         reader: what reads its input first: a DequantizeLinear of its own, or itself.
-        stored: the node and the input of it that hold the weight: its floats, integers, or indices of shared values.
-        per_channel: the nodes and inputs that hold a number for each output channel.
+        stored: what holds the weight: its floats, integers, or indices of shared values.
+        per_channel: what holds a number for each output channel.
         behind: the nodes that follow it one after another, monotone ones and its pooling.
         padding: of height and width.
     """
 
     convolution: NodeProto
     reader: NodeProto
-    stored: tuple[NodeProto, int]
-    per_channel: tuple[tuple[NodeProto, int], ...]
+    stored: Slot
+    per_channel: tuple[Slot, ...]
     followers: tuple[NodeProto, ...]
     padding: tuple[int, int]
 
@@ -78,17 +85,17 @@ class IndexedGraph:
         """What has to be known to rewrite a convolution that fits; None where that cannot be."""
         before, decode = (self.producers.get(node.input[slot]) for slot in (0, 1))
         integers = before is not None and before.op_type == "DequantizeLinear" and self.uses[before.output[0]] == 1
-        stored, per_channel = (node, 1), [(node, 2)] if len(node.input) > 2 else []
+        stored, per_channel = Slot(node, 1), [Slot(node, 2)] if len(node.input) > 2 else []
         if decode is not None and self.uses[decode.output[0]] == 1:
             if decode.op_type == "DequantizeLinear" and not self.constants[decode.input[2]].any():
-                stored = (decode, 0)
-                per_channel += [(decode, 1), (decode, 2)]
+                stored = Slot(decode, 0)
+                per_channel += [Slot(decode, 1), Slot(decode, 2)]
             elif decode.op_type == "Gather":  # by a Cast of indices, the first of which stands for a zero
-                stored = (self.producers[decode.input[1]], 0)
+                stored = Slot(self.producers[decode.input[1]], 0)
         behind = tuple(self.followers(node))
         kinds = [follower.op_type for follower in behind]
         held = all(follower.input[slot] in self.constants for follower, slot in (stored, *per_channel))
-        exact = integers and stored[0].op_type == "DequantizeLinear" and kinds in FUSED
+        exact = integers and stored.node.op_type == "DequantizeLinear" and kinds in FUSED
         if "MaxPool" not in kinds or not held or (exactly and not exact):
             return None
         pads = settings(node).get("pads", [0] * 4)

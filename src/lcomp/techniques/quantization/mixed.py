@@ -4,6 +4,7 @@ Dong et al. 2019, HAWQ)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -69,6 +70,14 @@ class SelectableWeight(WeightQuantizer):
         self.register_buffer("steps", torch.tensor(0))
         self.squares: Tensor
         self.steps: Tensor
+
+
+class QuantizedLayer(NamedTuple):
+    """A layer, its name in the network and what rounds its weight."""
+
+    name: str
+    layer: Layer
+    quantizer: SelectableWeight
 
 
 class MixedPrecision(QuantizationAwareTraining):
@@ -140,10 +149,10 @@ class MixedPrecision(QuantizationAwareTraining):
         assert isinstance(grid, SelectableGrid)
         return SelectableWeight(weight, grid, self.granularity, self.weight_range)
 
-    def quantized_layers(self, network: nn.Module) -> list[tuple[str, Layer, SelectableWeight]]:
-        """Name, layer and quantizer of each layer that is quantized."""
+    def quantized_layers(self, network: nn.Module) -> list[QuantizedLayer]:
+        """Each layer that is quantized."""
         return [
-            (name, layer, quantizer)
+            QuantizedLayer(name, layer, quantizer)
             for name, layer in layers(network, self.exclude)
             if (quantizer := parametrization(layer, SelectableWeight)) is not None
         ]
