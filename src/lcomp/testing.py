@@ -19,7 +19,6 @@ from typing import Any
 import onnx
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from onnx import numpy_helper
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.types import STEP_OUTPUT
@@ -29,6 +28,7 @@ from torch.nn.utils import parametrize
 from lcomp.config.composition import compose
 from lcomp.config.instantiation import build, find
 from lcomp.config.run_config import FAMILIES
+from lcomp.config.run_spec import RunSpec, parse
 from lcomp.data.protocol import Data
 from lcomp.evaluation import measurement
 from lcomp.export.onnx_export import export
@@ -109,7 +109,7 @@ class TechniqueContract:
         return network, path
 
     @cached_property
-    def cfg(self) -> DictConfig:
+    def spec(self) -> RunSpec:
         """What the overrides compose to, with what the techniques' classes need to act within 40 steps, unless an
         override says otherwise."""
         cfg = compose(self.overrides, self.config_dir)
@@ -118,7 +118,7 @@ class TechniqueContract:
             for key, value in short_training(made).settings.items():
                 if key in cfg[family] and f"{family}.{key}" not in stated:
                     cfg[family][key] = value
-        return cfg
+        return parse(cfg)
 
     @property
     def lowest(self) -> float:
@@ -126,13 +126,14 @@ class TechniqueContract:
         if self.least is not None:
             return self.least
         return min(
-            (short_training(made).least for made in self.classes(self.cfg).values()), default=ShortTraining.least
+            (short_training(made).least for made in self.classes(self.spec.config).values()),
+            default=ShortTraining.least,
         )
 
     @staticmethod
-    def classes(cfg: DictConfig) -> dict[str, Any]:
+    def classes(config: Mapping[str, Any]) -> dict[str, Any]:
         """The class of each family that is chosen."""
-        return {family: find(cfg[family]._target_, f"{family}._target_") for family in FAMILIES if cfg[family]}
+        return {family: find(config[family]["_target_"], f"{family}._target_") for family in FAMILIES if config[family]}
 
     def network(self) -> nn.Module:
         """A small student, untrained; its layers are conv, relu, fc1 and fc2."""
@@ -142,8 +143,8 @@ class TechniqueContract:
 
     def module(self) -> BaselineModule:
         """A small student with what the overrides choose."""
-        objective, techniques = components.make_techniques(self.cfg)
-        return components.make_module(self.cfg, self.data, self.network(), self.teacher, objective, techniques)
+        objective, techniques = components.make_techniques(self.spec)
+        return components.make_module(self.spec, self.data, self.network(), self.teacher, objective, techniques)
 
     def fit(
         self,

@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 from torch import nn
 
+from lcomp.config.run_spec import RunSpec
 from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.evaluation import measurement, size
+from lcomp.evaluation.figures import Figures, known
 from lcomp.evaluation.measurement import Outputs
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.record import folders, predictions
@@ -57,11 +58,16 @@ def compare(
         if kept := task.predictions(own, splits.test, beside):
             write_atomically(path.parent / predictions.FILE, kept.packed())
         expected = measurement.predict_outputs(network, splits.test.inputs) if trained is None else trained
-        found = measurement.quality(task, session, splits, own, expected) | size.of_file(file) | size.of_packed(path)
-        found |= (
-            size.of_graph(path) | size.of_network(network, *example) | measurement.robustness(task, session, perturbed)
-        )
-        return found | (robustness.accuracies(runtime.session_for_many(file), splits) if robustness else {})
+        changed = measurement.robustness(task, session, perturbed)
+        if robustness:
+            changed |= robustness.accuracies(runtime.session_for_many(file), splits)
+        return Figures(
+            quality=measurement.quality(task, session, splits, own, expected),
+            file=size.of_file(file, size.of_packed(path)),
+            graph=size.of_graph(path),
+            network=size.of_network(network, *example),
+            robustness=changed,
+        ).flat()
 
     artifact = baseline.artifact
     engine = runtime.versions() | {"space_to_depth": runtime.space_to_depth}
@@ -83,28 +89,33 @@ def compare(
         result.metrics |= robustness.compared_to_baseline(own, base, splits.test)
 
 
-def measure_latencies(cfg: DictConfig, runtime: Runtime, splits: Splits, folder: Path, result: Result) -> None:
-    """Measures latencies of the run's artifact and its baseline's, in turns, in this process."""
+def measure_latencies(calls: int, runtime: Runtime, splits: Splits, folder: Path, result: Result) -> None:
+    """Measures latencies of the run's artifact and its baseline's, in turns, in this process.
+
+    Args:
+        calls: at batch 1, of each.
+    """
     own = folders.verified_file(folders.artifact_file(folder, result.artifact), result.artifact.get("sha256"))
     base_file = folders.baseline_file(folder, result.baseline_artifact, folder.parent)
     sessions = [runtime.session(path) for path in (base_file, own)]
-    base, found = measurement.latencies(sessions, splits.test.inputs, cfg.measure.latency_runs)
-    result.baseline |= base | {"latency_ratio": 1.0}
-    result.metrics |= found | {"latency_ratio": found["latency_us_p50"] / base["latency_us_p50"]}
+    base, found = measurement.latencies(sessions, splits.test.inputs, calls)
+    result.baseline |= known(base) | {"latency_ratio": 1.0}
+    result.metrics |= known(found) | {"latency_ratio": found.latency_us_p50 / base.latency_us_p50}
 
 
-def complete_latencies(cfg: DictConfig, folder: Path) -> None:
+def complete_latencies(spec: RunSpec, folder: Path) -> None:
     """Measures the latencies that a run beside others left out, and completes its record.
 
     Raises:
         UserError: the data is no longer what the run was measured on.
     """
-    torch.set_num_threads(cfg.threads)
+    torch.set_num_threads(spec.threads)
     result = read_result(folder / FILE_NAME)
-    data = components.make_data(cfg)
+    data = components.make_data(spec)
     if content_hash.dataset_record(data)["sha256"] != result.dataset["sha256"]:
         raise UserError(f"{folder}: measured on another data set than this command's ({result.dataset['name']})")
     with timing(result, "latency"):
-        measure_latencies(cfg, make_runtime(cfg), measurement.splits_of(data), folder, result)
+        calls, runtime = spec.measure.latency_runs, make_runtime(spec.runtime)
+        measure_latencies(calls, runtime, measurement.splits_of(data), folder, result)
     result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)
