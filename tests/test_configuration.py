@@ -1,6 +1,7 @@
 """Every configuration composes and builds; sweeps drop what makes no difference; identities agree where they must."""
 
 import inspect
+import typing
 from functools import cache
 
 import hydra
@@ -11,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra_plugins.lcomp_grid.grid import GridSweeper
 from lcomp.cli import shorthand
 from lcomp.config import identity, run_config
-from lcomp.config.instantiation import build
+from lcomp.config.instantiation import build, find
 from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.training import components
@@ -74,6 +75,24 @@ def assert_defaults(parts):
             if key != "_target_" and "${" not in str(value):  # the run gives its seed
                 default = parameters[key].default
                 assert value == (list(default) if isinstance(default, tuple) else default), key
+
+
+def targets(value):
+    """Whatever a YAML names to be made, at any depth."""
+    if isinstance(value, dict):
+        yield from [value["_target_"]] if "_target_" in value else []
+        for inside in value.values():
+            yield from targets(inside)
+
+
+def test_the_annotations_that_refuse_values_can_be_read_at_run_time():
+    texts = [(run_config.folder() / f"{path}.yaml").read_text() for path in FILES]
+    named = {target for text in texts for target in targets(yaml.safe_load(text))}
+    own = sorted(target for target in named if target.startswith("lcomp."))
+    assert len(own) > 50
+    for target in own:
+        made = find(target, "_target_")
+        assert typing.get_type_hints(made.__init__ if inspect.isclass(made) else made) is not None
 
 
 def test_default_run_is_the_baseline():

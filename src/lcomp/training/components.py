@@ -20,11 +20,11 @@ from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.modules import BaselineModule, DistillationModule
-from lcomp.modules.distillation import Objective
 from lcomp.record.files import sha256
 from lcomp.record.result import Curves
 from lcomp.tasks import Task
 from lcomp.techniques.distillation import Ensemble
+from lcomp.techniques.distillation.objective import Objective, needs_of
 from lcomp.techniques.technique import Technique
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import devices, preflight
@@ -127,7 +127,7 @@ def check_objective(spec: RunSpec, objective: Objective | None) -> None:
     task = f"task._target_={target(spec.task)}"
     if objective is None or getattr(find(target(spec.task), "task._target_"), "output", None) == "logits":
         return
-    if getattr(objective, "reads", None) == "logits":
+    if needs_of(objective).reads == "logits":
         raise UserError(
             f"kd._target_={target(spec.distillation.objective)}: learns from logits of classes; {task} has "
             "other outputs: name an objective for these (kd._target_=package.Class)"
@@ -200,12 +200,12 @@ def make_module(
     optimization = make_optimization(spec.trainer, spec.optimizer) | {"task": data.task}
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
-    if target := getattr(objective, "module", None):  # of an objective that needs a LightningModule of its own
+    if target := needs_of(objective).module:  # of an objective that needs a LightningModule of its own
         settings = optimization | {"input_shape": example_shape(data.task), "seed": spec.seed}
         own: BaselineModule = find(target, "kd.module")(network, teacher, objective, techniques, **settings)
         return own
     carried = False
-    if not getattr(objective, "reads_features", False):
+    if not needs_of(objective).reads_features:
         with torch.no_grad():
             carried = data.carry_outputs(teacher.eval())
     settings = optimization | {"outputs_in_batch": carried, "input_shape": example_shape(data.task), "seed": spec.seed}
@@ -220,7 +220,7 @@ def load_teacher(spec: RunSpec, data: Data, objective: Objective | None) -> nn.M
     except UserError as error:
         raise UserError(f"kd.teacher: {error}") from error
     if len(networks) > 1:
-        return Ensemble(networks, getattr(objective, "temperature", 1.0))
+        return Ensemble(networks, needs_of(objective).temperature)
     return networks[0] if networks else None
 
 
@@ -233,7 +233,7 @@ def make_ensemble(
     names = [member.folder.name for member in members]
     if not others:
         return baseline.network, names
-    return Ensemble([member.network for member in members], getattr(objective, "temperature", 1.0)), names
+    return Ensemble([member.network for member in members], needs_of(objective).temperature), names
 
 
 def teacher_identity(paths: Sequence[Path]) -> str | list[str] | None:

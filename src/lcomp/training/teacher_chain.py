@@ -12,8 +12,8 @@ from lcomp.config import identity
 from lcomp.config.run_spec import RunSpec, Settings
 from lcomp.data.protocol import Data
 from lcomp.export import export
-from lcomp.modules.distillation import Objective
 from lcomp.record.result import Curves
+from lcomp.techniques.distillation.objective import Objective
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import components, devices
 from lcomp.training.baseline_cache import Baseline
