@@ -164,6 +164,8 @@ def execute(
         example = single_input(measurement.example_of(data))
         for technique in techniques:
             technique.check(student, example)
+        if objective is not None and hasattr(objective, "check"):
+            objective.check(data.task)
         components.check_later_training(cfg, data, student)
 
         loaded = components.load_teacher(cfg, data, objective)

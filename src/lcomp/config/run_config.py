@@ -170,7 +170,7 @@ def technique_params(cfg: DictConfig) -> dict[str, Any]:
 
 
 def training_data_settings(cfg: DictConfig) -> dict[str, Any]:
-    """What of `data` a network's weights depend on beside the images themselves: neither where these lie nor what the
+    """What of `data` a network's weights depend on beside the examples themselves: neither where these lie nor what the
     network is measured on."""
     return without(cfg.data, "root", "download", "dataset", "eval_perturbations", "mnist_c_root")
 

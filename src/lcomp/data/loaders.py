@@ -17,7 +17,7 @@ from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.record.causes import as_user_error
 from lcomp.tasks import Task
-from lcomp.tasks.image_batches import children
+from lcomp.tasks.batch_parts import children
 from lcomp.tasks.task import Inputs
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def first(loader: Batches) -> Any:
     return batch
 
 
-def image_shape(given: Any, name: str) -> tuple[int, ...]:
+def input_shape(given: Any, name: str) -> tuple[int, ...]:
     try:
         shape = tuple(operator.index(size) for size in given)
     except TypeError:

@@ -46,7 +46,7 @@ def of_packed(path: Path) -> dict[str, int]:
 
 
 def of_graph(path: Path) -> dict[str, float]:
-    """Operations and memory of one image, from the graph: multiply-accumulates, see `lcomp.evaluation.macs`, left out
+    """Operations and memory of one example, from the graph: multiply-accumulates, see `lcomp.evaluation.macs`, left out
     (with a line in the log) where they cannot be told; weights plus the largest set of live activations, in bytes. And
     the share of zeros among the weights of layers as the file has them, each counted once."""
     model = onnx.load(path)

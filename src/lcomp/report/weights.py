@@ -15,7 +15,7 @@ from lcomp.record.untrusted import read_onnx
 
 Weights = dict[str, NDArray[np.float32]]
 BINS = 61
-WIDEST = 512  # pixels of a mask's picture; a wider one is folded into rows
+WIDEST = 512  # of a mask's picture; a wider one is folded into rows
 
 
 def weights(path: Path) -> Weights:

@@ -47,7 +47,7 @@ def data_attribute(data: Data, key: str, name: str) -> Any:
     if not hasattr(data, key):
         raise UserError(f"{name}: give it an attribute {key}, such as {DATA_ATTRIBUTES[key]}")
     value = getattr(data, key)
-    return loaders.number_of_classes(value, name) if key == "num_classes" else loaders.image_shape(value, name)
+    return loaders.number_of_classes(value, name) if key == "num_classes" else loaders.input_shape(value, name)
 
 
 def make_techniques(cfg: DictConfig) -> tuple[Objective | None, list[Technique]]:
@@ -60,7 +60,7 @@ def make_data(cfg: DictConfig) -> Data:
     """The DataModule, set up, with its task.
 
     Raises:
-        UserError: a user's own does not say what the task asks of it (of images: classes and shape), or cannot be read.
+        UserError: a user's own does not say what the task asks of it (such as classes and a shape), or cannot be read.
     """
     data, name = build(cfg.data, "data"), f"data._target_={cfg.data._target_}"
     loaders.begin(data, name)
@@ -172,8 +172,8 @@ def make_baseline(cfg: DictConfig, data: Data, member: int = 0) -> Baseline:
         log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
         optimization = make_optimization(cfg.baseline, "baseline.")
         module, epochs = BaselineModule(network, **optimization, task=data.task), Epochs()
-        images = make_data(cfg) if perturbed else data
-        fit(module, images, settings.max_epochs, seed, cfg.progress, epochs, devices.device(cfg))
+        source = make_data(cfg) if perturbed else data
+        fit(module, source, settings.max_epochs, seed, cfg.progress, epochs, devices.device(cfg))
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
