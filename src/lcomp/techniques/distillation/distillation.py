@@ -18,8 +18,8 @@ Watched = tuple[dict[str, FeatureObjective], dict[str, Tensor], dict[str, Tensor
 
 
 class Distillation(nn.Module):
-    """alpha loss + (1 - alpha) T^2 KL + the sum of weight_i objective_i: what `LogitDistillation` has, and objectives
-    on features beside it.
+    """alpha labels_loss + (1 - alpha) T^2 KL + the sum of weight_i objective_i: what `LogitDistillation` has, and
+    objectives on features beside it.
 
     Args:
         temperature, alpha: as in `LogitDistillation`.
