@@ -92,7 +92,7 @@ def test_a_memory_keeps_all_while_there_is_room():
     for number in range(2):
         memory.write(torch.full((2, 1, 2, 2), (1 + number) / 255), torch.full((2, 3), 1.0 + number), torch.zeros(2))
     assert memory.seen == 4 and memory.logits[:, 0].tolist() == [1, 1, 2, 2, 0]
-    assert (memory.examples[:, 0, 0, 0]).tolist() == [1, 1, 2, 2, 0]
+    assert (memory.images[:, 0, 0, 0]).tolist() == [1, 1, 2, 2, 0]
     memory.write(torch.full((2, 1, 2, 2), 9 / 255), torch.full((2, 3), 9.0), torch.tensor([0.3, 0.99]))
     assert memory.logits[:, 0].tolist() == [1, 9, 2, 9, 0]
     images, logits = memory.sample(torch.tensor([0.0, 0.3, 0.999]))

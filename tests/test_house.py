@@ -48,6 +48,7 @@ LATE = {
 ABOUT_IMAGES = {
     "lcomp/evaluation/mnist_c.py": "MNIST-C corrupts images; a task of others is refused",
     "lcomp/techniques/distillation/data_free.py": "its generator draws images of classes; a task of others is refused",
+    "lcomp/modules/data_free.py": "a key of its checkpoints",
     "lcomp/record/predictions.py": "the file holds pixels of mistakes, of a task that gives some",
     "lcomp/record/secret_names.py": "words of names that are no secret's, such as image_token_id",
 }

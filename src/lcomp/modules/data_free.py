@@ -44,30 +44,30 @@ class ReplayBuffer(nn.Module):
         classes: logits.
     """
 
-    examples: Tensor
+    images: Tensor  # named so in checkpoints
     logits: Tensor
     seen: Tensor
 
     def __init__(self, size: int, shape: Sequence[int], classes: int):
         super().__init__()
-        self.register_buffer("examples", torch.zeros(size, *shape, dtype=torch.uint8))
+        self.register_buffer("images", torch.zeros(size, *shape, dtype=torch.uint8))
         self.register_buffer("logits", torch.zeros(size, classes))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # examples that came, to `size`
 
     def sample(self, shares: Tensor) -> tuple[Tensor, Tensor]:
         """Examples and logits at `shares` (N,) in [0, 1) of what is kept."""
         places = (shares * self.seen).long()
-        return self.examples[places].float().div_(255), self.logits[places]
+        return self.images[places].float().div_(255), self.logits[places]
 
     def write(self, examples: Tensor, logits: Tensor, shares: Tensor) -> None:
         """Keeps `examples`: behind the others while there is room, then at `shares` (N,) of the memory."""
-        size, count = len(self.examples), len(examples)
+        size, count = len(self.images), len(examples)
         if self.seen + count <= size:
             places = self.seen + torch.arange(count, device=examples.device)
             self.seen += count
         else:
             places = (shares * self.seen).long()
-        self.examples[places] = (examples * 255).round().to(torch.uint8)
+        self.images[places] = (examples * 255).round().to(torch.uint8)
         self.logits[places] = logits
 
 

@@ -26,7 +26,7 @@ from lcomp.techniques.technique import Layer, Technique, acted_on, check_pattern
 log = logging.getLogger(__name__)
 V = TypeVar("V")
 MOST_BIAS = 2**30  # of an integer bias, half of what 32 bits hold: runtimes add the products to it
-INPUT_BITS = 8  # what a sensor gives are bytes: eight bits lose nothing, fewer would blind the network
+INPUT_BITS = 8  # a sensor gives bytes: eight bits lose nothing, fewer would blind the network
 
 
 class Quantization(Technique):
