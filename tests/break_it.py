@@ -212,10 +212,10 @@ BREAKS = [
         "test_training.py::test_a_network_that_flattens_by_view_trains",
     ),
     Break(
-        "the mean of the training loss over an epoch's images",
+        "the mean of the training loss over an epoch's examples",
         "BaselineModule.on_train_epoch_end",
         replaced("_a / sum(_b)", "_a / len(_b) / _b[0]"),
-        "test_modules.py::test_the_logged_training_loss_is_the_mean_over_the_epochs_images",
+        "test_modules.py::test_the_logged_training_loss_is_the_mean_over_the_epochs_examples",
     ),
     Break(
         "T^2 of the distillation loss",
@@ -228,6 +228,18 @@ BREAKS = [
         "logit_distillation",
         constant("batchmean", "sum"),
         "test_distillation.py::test_loss_is_the_formula",
+    ),
+    Break(
+        "under a teacher the labels' loss is the task's",
+        "DistillationModule.__init__",
+        replaced("isinstance(_a, LogitDistillation)", "False"),
+        "test_modules.py::test_under_a_teacher_the_labels_loss_is_the_tasks",
+    ),
+    Break(
+        "data-free distillation of a task without pixels is refused before training",
+        "run:execute",
+        replaced("hasattr(_a, 'check')", "False"),
+        "test_data_free.py::test_a_task_without_pixels_is_refused_before_the_baseline_trains",
     ),
     Break(
         "the frozen teacher outside the checkpoint",
@@ -344,7 +356,7 @@ BREAKS = [
         "test_preflight.py::test_what_cannot_be_exported_is_refused_with_its_line_before_training",
     ),
     Break(
-        "an image's logits are its own",
+        "an example's logits are its own",
         "check_deterministic",
         never(4),
         "test_preflight.py::test_a_network_that_cannot_be_trained_or_measured_is_refused_by_name",
@@ -494,7 +506,7 @@ BREAKS = [
         "test_robustness_page.py::test_the_map_holds_means_over_seeds_with_baselines_first_and_the_hardest_last",
     ),
     Break(
-        "an image is lost when most baselines get it right",
+        "an example is lost when most baselines get it right",
         "exemplars:exemplar_indices",
         replaced("_a & (np.mean(_b, axis=0) > 0.5)", "_a"),
         "test_predictions.py::test_exemplars_are_what_most_baselines_get_right_and_most_networks_wrong",
@@ -740,7 +752,7 @@ BREAKS = [
         "test_links.py::test_a_link_is_its_teachers_too",
     ),
     Break(
-        "data-free calibration is on generated images",
+        "data-free calibration is on generated examples",
         "DataFreeModule.inputs",
         renamed("unused", "self, batch"),
         "test_data_free.py::test_no_training_image_is_read_once_the_baseline_is_there",
@@ -758,7 +770,7 @@ BREAKS = [
         "test_report.py::test_records_show_the_worst_seed_and_the_largest_file",
     ),
     Break(
-        "pixels of a block are in the channels that the widened weight expects",
+        "positions of a block are in the channels that the widened weight expects",
         "widened",
         replaced("BLOCK * _a + _b", "BLOCK * _b + _a"),
         "test_space_to_depth.py::test_a_rewritten_convolution_gives_the_same_outputs",

@@ -118,7 +118,7 @@ def test_values_that_a_network_keeps_while_it_runs_are_counted():
     values = 200
     joins = [part for number in range(values) for part in (step(Join), add, lambda io, n=number: io.number(2 * n + 1))]
     kept = crafted(*[RELU] * values, *joins, FLATTEN, shape=(1, 1024, 1024))
-    with pytest.raises(Refused, match=r"running it on an image asks for 8[0-9]{2},[0-9,]* bytes"):
+    with pytest.raises(Refused, match=r"running it on an example asks for 8[0-9]{2},[0-9,]* bytes"):
         read_network(kept)
     passing = read_network(crafted(*[RELU] * values, FLATTEN, shape=(1, 1024, 1024)))  # each is read once, by the next
     assert len(passing.steps) == values + 1

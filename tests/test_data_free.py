@@ -14,6 +14,7 @@ from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import DataFreeModule
 from lcomp.modules.data_free import ReplayBuffer
 from lcomp.run import run
+from lcomp.tasks import ImageClassification
 from lcomp.techniques.distillation import DataFreeDistillation, Ensemble
 from lcomp.techniques.distillation.data_free import (
     Generator,
@@ -194,6 +195,23 @@ def test_a_checkpoint_is_a_teacher_without_its_generator(tmp_path):
 def test_impossible_settings_are_refused_by_name(settings):
     with pytest.raises(UserError, match=f"kd.{next(iter(settings))}="):
         DataFreeDistillation(**settings)
+
+
+class Signals(ImageClassification):
+    def example_inputs(self, n):
+        return {"signal": torch.zeros(n, 1, 28, 28)}
+
+
+def test_a_task_without_pixels_is_refused_before_the_baseline_trains(monkeypatch, tmp_path):
+    with pytest.raises(UserError, match="kd=data_free: draws images; the task's inputs are signal"):
+        DataFreeModule(SmallCNN(), LeNet5(), DataFreeDistillation(), task=Signals())
+    monkeypatch.setattr(ImageClassification, "example_inputs", Signals.example_inputs)
+    monkeypatch.setattr(ImageClassification, "inputs", lambda self, batch: {"signal": batch[0]})
+    with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
+        cfg = hydra.compose("config", ["kd=data_free", "data=mnist5k", f"baseline.cache={tmp_path / 'cache'}"])
+    result = run(cfg, tmp_path, [])
+    assert result.status == "failed" and "kd=data_free: draws images" in result.error
+    assert not list(tmp_path.rglob("entry.json"))
 
 
 def test_no_training_image_is_read_once_the_baseline_is_there(monkeypatch, tmp_path):

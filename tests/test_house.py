@@ -2,6 +2,7 @@
 `[tool.importlinter]`."""
 
 import ast
+import re
 import runpy
 import shutil
 import subprocess
@@ -41,6 +42,26 @@ LATE = {
     ("lcomp.unpack", "lcomp.packed"),
     ("lcomp.unpack", "lcomp.tasks"),
 }
+
+
+# Who says pixel, image or cross-entropy outside tasks/ and data/, and why: elsewhere a task says what its examples are.
+ABOUT_IMAGES = {
+    "lcomp/evaluation/mnist_c.py": "MNIST-C corrupts images; a task of others is refused",
+    "lcomp/techniques/distillation/data_free.py": "its generator draws images of classes; a task of others is refused",
+    "lcomp/modules/data_free.py": "a key of its checkpoints",
+    "lcomp/record/predictions.py": "the file holds pixels of mistakes, of a task that gives some",
+    "lcomp/record/secret_names.py": "words of names that are no secret's, such as image_token_id",
+}
+IMAGE_WORDS = re.compile(r"(?<![a-z])(?:pixel|image)s?(?![a-z])|cross.?entropy", re.IGNORECASE)
+NAMES = (
+    re.compile(  # of Pillow, W&B, MIME and CSS; a key of conf/quant/static.yaml and an experiment, as users type them
+        r"import Image\b|\bImage\.\w+|\bwandb\.Image\b|image/png|image-rendering|calibration_images|why_kd_t8_pixels"
+    )
+)
+
+
+def speaks_of_images(text):
+    return IMAGE_WORDS.search(NAMES.sub("", text)) is not None
 
 
 def lint(source):
@@ -126,6 +147,30 @@ def test_an_import_inside_a_function_is_there_for_start_up_time_alone():
     assert not [(a, b) for a, b in LATE if graph.chain_exists(importer=b, imported=a)]  # as at the module's top
     text = "def f():\n    import lcomp.run\n    from lcomp.data import sources, load\n    import torch\n"
     assert list(late_imports(text, "x")) == [("x", "lcomp.run"), ("x", "lcomp.data.sources"), ("x", "lcomp.data")]
+
+
+def test_images_are_spoken_of_by_tasks_data_and_what_acts_on_images_alone():
+    files = (path for path in SOURCE.rglob("*") if path.suffix in (".py", ".js", ".html", ".css"))
+    found = {path.relative_to(SOURCE).as_posix() for path in files if speaks_of_images(path.read_text())}
+    assert {path for path in found if not path.startswith(("lcomp/tasks/", "lcomp/data/"))} == ABOUT_IMAGES.keys()
+    for text in (
+        "# test images",
+        "us/image",
+        "PIXELS = 1",
+        "of_pixels",
+        "image_batch",
+        "F.cross_entropy",
+        "Cross-entropy",
+    ):
+        assert speaks_of_images(text)
+    for text in (
+        "from PIL import Image",
+        "Image.open(path)",
+        "ImageClassification",
+        "image-rendering: pixelated",
+        "imagery",
+    ):
+        assert not speaks_of_images(text)
 
 
 def test_the_picture_shows_the_rooms_as_they_stand():

@@ -104,7 +104,7 @@ def test_in_workers_and_in_turn_a_sweep_gives_the_same_artifacts_and_all_latenci
         (tmp_path / place).mkdir()
         done = lcomp_in(tmp_path / place)(*sweep, launcher)
         assert done.returncode == 0, done.stderr
-        for column in ("us/image", "x baseline"):
+        for column in ("us/example", "x baseline"):
             assert column in done.stdout
     workers, turns = (records(tmp_path / place) for place in ("workers", "turns"))
     assert [r["artifact"]["sha256"] for r in workers] == [r["artifact"]["sha256"] for r in turns]

@@ -70,7 +70,7 @@ def test_a_net_of_convolutions_has_the_layers_that_it_is_asked_for(settings, par
         ({"channels": [8, 0]}, r"model.channels=\[8, 0\], model.kernel=3: whole numbers from 1 up"),
         ({"kernel": 0}, r"model.channels=\[8, 12, 16\], model.kernel=0: whole numbers from 1 up"),
         ({"pools": [4]}, r"model.pools=\[4\]: convolutions are counted from 1 to 3"),
-        ({"pools": [1, 2, 3], "kernel": 5}, "nothing is left of images of shape"),
+        ({"pools": [1, 2, 3], "kernel": 5}, "nothing is left of inputs of shape"),
     ],
 )
 def test_a_net_of_convolutions_that_cannot_be_is_refused(settings, said):

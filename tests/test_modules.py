@@ -17,7 +17,8 @@ from lcomp.data import MNISTDataModule
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, DistillationModule
-from lcomp.techniques.distillation import Ensemble, LogitDistillation
+from lcomp.tasks import ImageClassification
+from lcomp.techniques.distillation import Distillation, Ensemble, LogitDistillation
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import QuantizationAwareTraining
 
@@ -84,6 +85,19 @@ def test_carried_logits_give_the_loss_of_asking_the_teacher(digits, trained):
     assert torch.equal(asked, asking.loss((images, labels, torch.zeros(50))))  # a third tensor of somebody's own
 
 
+@pytest.mark.parametrize("objective", [LogitDistillation, Distillation])
+def test_under_a_teacher_the_labels_loss_is_the_tasks(objective):
+    class Doubled(ImageClassification):
+        def loss(self, outputs, labels):
+            return 2 * super().loss(outputs, labels)
+
+    network, batch = SmallCNN(), (torch.rand(5, 1, 28, 28), torch.arange(5))
+    plain = DistillationModule(network, network, objective(4, 0.3)).loss(batch)  # what its own teacher teaches is 0
+    doubled = DistillationModule(network, network, objective(4, 0.3), task=Doubled()).loss(batch)
+    expected = 0.3 * float(torch.nn.functional.cross_entropy(network(batch[0]), batch[1]))
+    assert (float(plain), float(doubled)) == pytest.approx((expected, 2 * expected), abs=1e-6)
+
+
 def test_teacher_is_asked_once_unless_the_images_are_perturbed(trained):
     asked = []
 
@@ -119,7 +133,7 @@ def test_a_second_fit_goes_on_with_the_same_masks(digits):
     assert all(torch.equal(first[name], weight == 0) for name, weight in weights(module.network).items())
 
 
-def test_the_logged_training_loss_is_the_mean_over_the_epochs_images(digits):
+def test_the_logged_training_loss_is_the_mean_over_the_epochs_examples(digits):
     module, seen = BaselineModule(SmallCNN()), []
     module.loss = lambda batch: seen.append((len(batch[0]), BaselineModule.loss(module, batch))) or seen[-1][1]
     trainer = pl.Trainer(**QUIET, max_epochs=1)

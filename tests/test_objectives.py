@@ -253,8 +253,8 @@ def test_what_cannot_be_is_refused_by_name(kind, arguments, message):
     ("layer", "message"),
     [
         (None, r"student_layer=null: NoMaps has no Conv2d; the layers are unused, rows, last"),
-        ("rows", r"student_layer=rows: gives \(1, 1, 784\) for an image"),
-        ("unused", r"student_layer=unused: gives NoneType for an image"),
+        ("rows", r"student_layer=rows: gives \(1, 1, 784\) for an example"),
+        ("unused", r"student_layer=unused: gives NoneType for an example"),
     ],
 )
 def test_a_layer_without_features_is_refused(layer, message):

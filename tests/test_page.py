@@ -284,7 +284,7 @@ def test_parallel_coordinates_and_perturbed_accuracies_hold_the_figures(left_alo
     axes = {axis["label"]: axis["values"] for axis in lines["dimensions"]}
     assert {"sparsity", "bits", "temperature", "gzip'd KB", "val %"} <= set(axes)
     assert sorted(set(axes["temperature"]))[1:] == [1, 3, 6]  # the lowest stands for runs without one
-    seen.get_by_label("Images").select_option("perturbed as asked for")
+    seen.get_by_label("Examples").select_option("perturbed as asked for")
     [heat] = seen.evaluate("document.getElementById('perturbations').data")
     assert heat["x"] == ["clean", "rotation", "gaussian noise:5", "mean"]
     assert [row[1:] for row in heat["z"]] == [[70, 40, 55]] * 7  # the baseline, three temperatures, three sparsities

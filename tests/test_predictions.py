@@ -28,6 +28,13 @@ def test_pixels_are_kept_of_the_first_mistakes_and_of_the_first_that_the_baselin
     assert not own.correct.any() and base.correct.sum() == 240
 
 
+def test_pictures_are_grey_or_coloured_with_channels_last():
+    for channels, shown in ((1, 1), (2, 1), (3, 3), (4, 1)):
+        pixels = np.arange(2 * channels * 6, dtype=np.uint8).reshape(2, channels, 2, 3)
+        pictures = predictions.Predictions(None, None, np.arange(2), pixels).pictures
+        assert pictures.shape == (2, 2, 3, shown) and pictures[1, 0, 2].tolist() == pixels[1, :shown, 0, 2].tolist()
+
+
 def test_a_file_is_read_as_it_was_written_and_an_older_one_without_pictures(tmp_path):
     own = kept(np.arange(300) % 7 > 0)
     (tmp_path / predictions.FILE).write_bytes(own.packed())
@@ -65,10 +72,10 @@ def test_what_most_groups_lose_comes_first_with_pixels_from_whichever_run_has_th
     assert [image.index for image in images] == [*range(180, 190), *range(160, 180)]
     assert [(a.group, a.wrong, a.seeds) for a in images[0].answers] == [(0, 2, 3), (1, 1, 1)]
     assert images[0].answers[0].says == (images[0].label + 1) % 10
-    assert all(image.pixels.shape == (1, 28, 28) for image in images)
-    assert np.array_equal(images[0].pixels, predictions.read_predictions(tmp_path / "1").pixels[20])
+    assert all(image.picture.shape == (28, 28, 1) for image in images)
+    assert np.array_equal(images[0].picture[..., 0], predictions.read_predictions(tmp_path / "1").pixels[20, 0])
     alone = exemplars.find_exemplars([SeedGroup([two.runs[0]])])
-    assert alone[0] == [30] and all(image.pixels is None for image in alone[1])
+    assert alone[0] == [30] and all(image.picture is None for image in alone[1])
 
 
 def test_seeds_with_test_images_of_their_own_are_not_mixed(tmp_path):
@@ -98,13 +105,13 @@ def test_the_page_gets_each_data_set_s_images_and_some_of_every_group(tmp_path):
     record(tmp_path / "2", "seed=0", accuracy=0.5)  # a baseline loses nothing
     found = exemplars.exemplar_data(seed_groups(load_runs([tmp_path])), {"a" * 64: "a", "b" * 64: "b"})
     assert [(group["data"], group["lost"], group["n"]) for group in found["groups"]] == [("a", 90, 1), ("b", 90, 1)]
-    assert {(image["data"], group) for image in found["images"] for group, *_ in image["answers"]} == {
+    assert {(image["data"], group) for image in found["examples"] for group, *_ in image["answers"]} == {
         ("a", 0),
         ("b", 1),
     }
-    assert len(found["images"]) == 180 and found["images"][0]["picture"].startswith("data:image/png;base64,")
+    assert len(found["examples"]) == 180 and found["examples"][0]["picture"].startswith("data:image/png;base64,")
     many = [
-        exemplars.Exemplar(i, 0, np.zeros((1, 2, 2), np.uint8), [exemplars.WrongAnswer(int(i >= 200), 1, 1, 1)])
+        exemplars.Exemplar(i, 0, np.zeros((2, 2, 1), np.uint8), [exemplars.WrongAnswer(int(i >= 200), 1, 1, 1)])
         for i in range(300)
     ]
     chosen = [image.index for image in exemplars.chosen(many, 2)]
@@ -112,6 +119,6 @@ def test_the_page_gets_each_data_set_s_images_and_some_of_every_group(tmp_path):
 
 
 def test_grey_and_coloured_images_are_pictures_of_a_bounded_size():
-    assert exemplars.to_picture(np.zeros((1, 28, 28), np.uint8)).size == (28, 28)
-    coloured = exemplars.to_picture(np.zeros((3, 224, 224), np.uint8))
+    assert exemplars.thumbnail(np.zeros((28, 28, 1), np.uint8)).size == (28, 28)
+    coloured = exemplars.thumbnail(np.zeros((224, 224, 3), np.uint8))
     assert coloured.mode == "RGB" and coloured.size == (exemplars.SIDE, exemplars.SIDE)

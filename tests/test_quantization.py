@@ -214,7 +214,7 @@ def test_static_8_bits_cost_almost_nothing(digits, trained, pixels):
     assert after >= before - 0.005
 
 
-def test_static_ranges_are_the_extremes_over_the_calibration_images(digits, trained):
+def test_static_ranges_are_the_extremes_over_the_calibration_examples(digits, trained):
     network = copy.deepcopy(trained)
     technique = StaticQuantization(8, calibration_images=300)
     technique.prepare(network)
@@ -357,5 +357,5 @@ def test_a_layer_that_cannot_be_quantized_is_refused():
 def test_static_without_calibration_images_is_refused():
     technique, network = StaticQuantization(), SmallCNN()
     technique.prepare(network)
-    with pytest.raises(UserError, match="needs calibration images"):
+    with pytest.raises(UserError, match="needs calibration examples"):
         technique.finalize(network)

@@ -88,7 +88,7 @@ def test_the_map_takes_a_severity_their_mean_or_what_was_perturbed_by_name(opene
     assert drawn["x"] == ["clean", "fog", "mean"] and rows["model=bits_4"]["fog"] == pytest.approx(60)
     seen.get_by_label("Severity").select_option("mean of 1 to 5")
     assert heat(seen)[0]["model=bits_4"]["fog"] == pytest.approx(70)
-    seen.get_by_label("Images").select_option("perturbed as asked for")
+    seen.get_by_label("Examples").select_option("perturbed as asked for")
     assert heat(seen)[1]["x"] == ["clean", "rotation", "mean"] and not seen.get_by_label("Severity").is_visible()
     seen.get_by_role("button", name="qat", exact=True).click()
     assert set(heat(seen)[0]) == {"baseline of lenet5 mnist5k", "model=plain"}
@@ -141,7 +141,7 @@ def test_lost_images_have_pictures_answers_and_counts(opened):
     )
     seen.get_by_label("Lost by").select_option("model=bits_4 (2)")
     assert shown.count() == 2 and "2 of 2 seeds" in shown.first.inner_text()
-    assert seen.locator("#pies-note").inner_text() == "2 of 2 images"
+    assert seen.locator("#pies-note").inner_text() == "2 of 2 examples"
 
 
 def test_baselines_that_differ_in_their_seed_alone_are_of_one_kind(folder):

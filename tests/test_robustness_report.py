@@ -43,7 +43,7 @@ def rows(tables):
 
 def test_rows_are_held_against_the_plain_baseline_of_their_seed(folder):
     clean, plain, pruned, augmented, quantized = rows(robustness.robustness_tables(runs_by_experiment(folder)))
-    assert clean["row"] == "trained on clean images:" and augmented["row"] == "trained with AugMix:"
+    assert clean["row"] == "trained on clean examples:" and augmented["row"] == "trained with AugMix:"
     assert plain["mCE"] == plain["relative mCE"] == "1.00 ± 0.00" and plain["% of plain"] == "100.0 ± 0.0"
     assert plain["worst corruption"] == "fog 60.0" and plain["breaks most"] == ""
     assert (pruned["row"], pruned["n"], pruned["test acc %"]) == ("95 % pruned", "3", "95.00 ± 0.00")

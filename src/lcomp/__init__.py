@@ -15,7 +15,7 @@ __all__ = ["__getattr__", "__version__", "load"]
 
 
 def load(path: Path | str) -> Network:
-    """The network in a packed file (`.lcomp`): pixels (N, C, H, W) in [0, 1] to logits (N, classes).
+    """The network in a packed file (`.lcomp`): inputs (N, C, H, W) in [0, 1] to logits (N, classes).
 
     Raises:
         UserError: there is no such file, or it is no packed network, or damaged.

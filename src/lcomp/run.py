@@ -35,6 +35,7 @@ from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, Result, file_hashes, timing
 from lcomp.runtimes import Runtime
 from lcomp.runtimes.runtime import make_runtime
+from lcomp.techniques.distillation.objective import check_task
 from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
 from lcomp.tracking.tracker import Tracker
@@ -167,6 +168,7 @@ def execute(
         example = single_input(measurement.example_of(data))
         for technique in techniques:
             technique.check(student, example)
+        check_task(objective, data.task)
         components.check_later_training(spec, data, student)
 
         loaded = components.load_teacher(spec, data, objective)

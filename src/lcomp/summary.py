@@ -31,7 +31,7 @@ Output: TypeAlias = Tensor | Mapping[str, "Output"] | Sequence["Output"]  # of a
 @dataclass(frozen=True)
 class LayerRow:
     """One call of a layer: its name and type, its output's shape without the batch (None: it is never called), its
-    parameters, its multiply-accumulates for one image."""
+    parameters, its multiply-accumulates for one example."""
 
     name: str
     kind: str
@@ -94,9 +94,9 @@ def unfused() -> Iterator[None]:
 
 @torch.no_grad()
 def layer_rows(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]:
-    """The layers of a network in the order in which an image (C, H, W) has passed them, then those with parameters that
-    it does not pass: their weights may be read by a layer around them, as attention reads its projection's. Parameters
-    that were counted once do not count again."""
+    """The layers of a network in the order in which an example (C, H, W) has passed them, then those with parameters
+    that it does not pass: their weights may be read by a layer around them, as attention reads its projection's.
+    Parameters that were counted once do not count again."""
     with unfused(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         recorder = LayerRecorder(network, counter)
         handles = [module.register_forward_pre_hook(recorder.before) for module in network.modules()]
@@ -112,7 +112,7 @@ def layer_rows(network: nn.Module, input_shape: Sequence[int]) -> list[LayerRow]
 
 def layer_table(network: nn.Module, input_shape: Sequence[int]) -> Table:
     """`layer_rows` with their sums."""
-    rendered = Table(title=f"{type(network).__name__} on images of {'x'.join(map(str, input_shape))}", show_footer=True)
+    rendered = Table(title=f"{type(network).__name__} on inputs of {'x'.join(map(str, input_shape))}", show_footer=True)
     layers = layer_rows(network, input_shape)
     total = sum(parameter.numel() for parameter in network.parameters())
     rendered.add_column("layer (type)", "total")

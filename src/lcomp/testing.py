@@ -47,7 +47,7 @@ class TechniqueContract:
 
     Args:
         overrides: as on the command line, such as ["prune=scheduled", "quant=qat"].
-        data: a DataModule whose training loader gives batches of pixels and labels; 20 of them are used an epoch.
+        data: a DataModule whose training loader gives batches of inputs and labels; 20 of them are used an epoch.
         teacher: a trained network for the same data.
         folder: an empty folder for checkpoints and artifacts.
         least: accuracy, 0 to 1, that 40 steps must exceed; None: what the techniques' classes say, 0.3 unless they do.

@@ -186,7 +186,7 @@ def pass_perturb_to_data(cfg: DictConfig) -> None:
     if "perturb" not in names_of(find(cfg.data._target_, "data._target_")):
         names = ",".join(OmegaConf.select(cfg, keys[0]))
         raise UserError(
-            f"{keys[0]}={names}: {cfg.data._target_} takes no `perturb`: its training images would stay as they are; "
+            f"{keys[0]}={names}: {cfg.data._target_} takes no `perturb`: its training examples would stay as they are; "
             "leave it out, or give the class an argument `perturb` (name to settings: "
             "lcomp.data.augmentation.make_augmentations)"
         )

@@ -17,7 +17,7 @@ from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.record.causes import as_user_error
 from lcomp.tasks import Batch, Loader, Task
-from lcomp.tasks.image_batches import children
+from lcomp.tasks.batch_parts import children
 from lcomp.tasks.task import Inputs
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def first(loader: Batches) -> Batch:
     return batch
 
 
-def image_shape(given: Iterable[SupportsIndex], name: str) -> tuple[int, ...]:
+def input_shape(given: Iterable[SupportsIndex], name: str) -> tuple[int, ...]:
     try:
         shape = tuple(operator.index(size) for size in given)
     except TypeError:

@@ -110,7 +110,8 @@ def perturbed(test: Split, evaluated: Mapping[str, Mapping[str, int]]) -> dict[s
     """The test split under what each key evaluates (perturbations to severities), the same draw for every run."""
     found = {}
     for key, severities in evaluated.items():
-        batches = torch.from_numpy(test.pixels).split(1_000)
+        [(name, values)] = test.inputs.items()
+        batches = torch.from_numpy(values).split(1_000)
         changed = [perturb(batch, severities, number) for number, batch in enumerate(batches)]
-        found[key] = Split({"pixels": torch.cat(changed).numpy()}, test.labels)
+        found[key] = Split({name: torch.cat(changed).numpy()}, test.labels)
     return found

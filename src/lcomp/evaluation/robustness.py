@@ -30,7 +30,7 @@ def relative_mean_corruption_error(errors: Errors, clean: float, reference: Erro
     rises the ratio is large and uncertain, and so is then the mean.
 
     Args:
-        clean, reference_clean: the errors on clean images.
+        clean, reference_clean: the errors on clean examples.
     """
     return mean_corruption_error(rises(errors, clean), rises(reference, reference_clean))
 
@@ -41,8 +41,9 @@ def rises(errors: Errors, clean: float) -> dict[str, list[float]]:
 
 
 def calibration_error(logits: NDArray[np.float32], labels: Labels, bins: int = BINS) -> float:
-    """Expected calibration error: |accuracy - confidence| of the images in each of `bins` bins of equal width, weighted
-    by how many these are (Guo et al. 2017, eq. 3); confidence is the largest softmax, and 0.2 lies in (0.133, 0.2]."""
+    """Expected calibration error: |accuracy - confidence| of the examples in each of `bins` bins of equal width,
+    weighted by how many these are (Guo et al. 2017, eq. 3); confidence is the largest softmax, and 0.2 lies in
+    (0.133, 0.2]."""
     confidence, predicted = torch.from_numpy(logits).double().softmax(1).max(1)
     right = (predicted.numpy() == labels).astype(np.float64)
     place = np.ceil(confidence.numpy() * bins).astype(np.int64) - 1
@@ -50,18 +51,18 @@ def calibration_error(logits: NDArray[np.float32], labels: Labels, bins: int = B
 
 
 def class_drops(own: Labels, base: Labels, labels: Labels) -> dict[int, float]:
-    """By how much accuracy (0 to 1) on the images of each class that there are fell from `base` to `own`, both
+    """By how much accuracy (0 to 1) on the examples of each class that there are fell from `base` to `own`, both
     predictions."""
     lost = (base == labels).astype(np.float64) - (own == labels)
     return {int(label): float(lost[labels == label].mean()) for label in np.unique(labels)}
 
 
 def differing(own: Labels, base: Labels) -> float:
-    """Share of images on which the predictions `own` and `base` differ."""
+    """Share of examples on which the predictions `own` and `base` differ."""
     return float((own != base).mean())
 
 
 def exemplar_fraction(own: Labels, base: Labels, labels: Labels) -> float:
-    """Share of images that the predictions `base` get right and `own` wrong: the pruning-identified exemplars (PIEs) of
-    one pair of networks; Hooker et al. 2019 compare the modal predictions of several of each."""
+    """Share of examples that the predictions `base` get right and `own` wrong: the pruning-identified exemplars (PIEs)
+    of one pair of networks; Hooker et al. 2019 compare the modal predictions of several of each."""
     return float(((base == labels) & (own != labels)).mean())

@@ -33,7 +33,7 @@ def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = 
     Args:
         network: finalized, see `Technique.finalize`.
         path: the file, written whole or not at all.
-        task: such as `ImageClassification(10, (1, 28, 28))`: pixels (batch, 1, 28, 28) to logits (batch, 10).
+        task: such as `ImageClassification(10, (1, 28, 28))`: inputs (batch, 1, 28, 28) to logits (batch, 10).
         config_hash: of the run that made the network.
 
     Raises:
@@ -169,7 +169,7 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @torch.no_grad()
 def fold_normalization(network: nn.Module) -> nn.Module:
-    """Folds the `Normalize` that takes the pixels into the layer it feeds, where that is exact."""
+    """Folds the `Normalize` that takes the input into the layer it feeds, where that is exact."""
     for name, source in layer_graph.foldable(network).items():
         layer, normalize = network.get_submodule(name), network.get_submodule(source)
         assert isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(normalize, Normalize)

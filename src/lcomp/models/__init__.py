@@ -1,4 +1,4 @@
-"""Plain networks: pixels in [0, 1] to logits."""
+"""Plain networks: inputs in [0, 1] to logits."""
 
 from lcomp.models.conv_net import ConvNet as ConvNet
 from lcomp.models.lenet5 import LeNet5 as LeNet5

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std, as buffers: a network takes pixels, and so does its artifact."""
+    """(x - mean) / std, as buffers: a network takes what the sensor gives, and so does its artifact."""
 
     def __init__(self, mean: float = 0.1307, std: float = 0.3081):
         super().__init__()

@@ -21,12 +21,12 @@ class ConvNet(nn.Module):
         pools: which convolutions are followed by pooling, counted from 1.
         head: what the linear layer reads: the `mean` of each channel, or every value (`linear`).
         num_classes: logits.
-        input_shape: (channels, height, width) of an image.
-        mean, std: of the training pixels, for the normalization; 0 and 1 leave pixels as they are.
+        input_shape: (channels, height, width) of an example.
+        mean, std: of the training inputs, for the normalization; 0 and 1 leave them as they are.
 
     Raises:
         UserError: another head, no convolution, one without a channel or a row, a pooling after no convolution, or
-            nothing left of the image.
+            nothing left of the input.
     """
 
     memory_format = torch.channels_last  # in training: convolutions and pooling take half the time
@@ -56,13 +56,13 @@ class ConvNet(nn.Module):
             layers[f"relu{number}"] = PooledReLU() if number in pools else nn.ReLU()
             before, side = width, [(n - kernel + 1) // (2 if number in pools else 1) for n in side]
         if min(side) < 1:
-            raise UserError(f"model.channels={list(channels)}: nothing is left of images of shape {tuple(input_shape)}")
+            raise UserError(f"model.channels={list(channels)}: nothing is left of inputs of shape {tuple(input_shape)}")
         self.normalize, self.features = Normalize(mean, std), nn.Sequential(layers)
         self.pool = nn.AdaptiveAvgPool2d(1) if head == "mean" else nn.Identity()
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(before if head == "mean" else before * side[0] * side[1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pixels (N, C, H, W) in [0, 1] to logits (N, num_classes)."""
+        """Inputs (N, C, H, W) in [0, 1] to logits (N, num_classes)."""
         logits: Tensor = self.fc(self.flatten(self.pool(self.features(self.normalize(x)))))
         return logits

@@ -17,8 +17,8 @@ class SmallCNN(nn.Module):
         channels: outputs of the convolution.
         hidden: outputs of the hidden linear layer.
         num_classes: logits.
-        input_shape: (channels, height, width) of an image.
-        mean, std: of the training pixels, for the normalization; 0 and 1 leave pixels as they are.
+        input_shape: (channels, height, width) of an example.
+        mean, std: of the training inputs, for the normalization; 0 and 1 leave them as they are.
     """
 
     memory_format = torch.channels_last  # in training: convolutions and pooling take half the time
@@ -42,7 +42,7 @@ class SmallCNN(nn.Module):
         glorot(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pixels (N, C, H, W) in [0, 1] to logits (N, num_classes)."""
+        """Inputs (N, C, H, W) in [0, 1] to logits (N, num_classes)."""
         x = self.flatten(self.pool(self.conv(self.normalize(x))))
         logits: Tensor = self.fc2(self.relu(self.fc1(x)))
         return logits

@@ -1,4 +1,4 @@
-"""torchvision's networks for small images: their own code and names, another first convolution, fresh weights."""
+"""torchvision's networks for small inputs: their own code and names, another first convolution, fresh weights."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def resnet18(
 
     Args:
         num_classes: logits.
-        input_shape: (channels, height, width) of an image.
-        mean, std: of the training pixels, for the normalization; 0 and 1 leave pixels as they are.
+        input_shape: (channels, height, width) of an example.
+        mean, std: of the training inputs, for the normalization; 0 and 1 leave them as they are.
     """
     network = torchvision.models.resnet18(num_classes=num_classes)
     network.conv1 = nn.Sequential(
@@ -38,7 +38,7 @@ def mobilenet_v3_small(
     excitation.
 
     Its first convolution pads nothing, so that the normalization folds into it exactly, and has stride 1, not 2: a step
-    is cheap either way, and with stride 2 the digits' last blocks saw one pixel and learned far less. Its batch
+    is cheap either way, and with stride 2 the digits' last blocks saw one position and learned far less. Its batch
     norms follow a tenth of each batch, not torchvision's hundredth, which would take thousands of steps to settle.
 
     Args:

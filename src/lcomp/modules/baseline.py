@@ -41,14 +41,14 @@ class BaselineModule(pl.LightningModule):
     """Trains `network` on the loss of `task`; its techniques reach the Trainer as callbacks.
 
     Args:
-        network: the task's inputs to its outputs; of images, pixels (N, C, H, W) to logits (N, classes).
+        network: the task's inputs to its outputs (N, output_size).
         techniques: callbacks that constrain the network while it learns.
         learning_rate: the optimizer's, above 0.
         schedule: of the learning rate, `constant` or `cosine` (falls to 0 over training; Loshchilov & Hutter 2017).
         warmup: share of training, 0 to below 1, over which the rate first rises in a line (Goyal et al. 2017); a rate
             that is high from the first step silences ReLUs for good.
         optimizer: makes it of the parameters.
-        task: what a batch means; None is image classification.
+        task: what a batch means; None is `ImageClassification`.
 
     Raises:
         UserError: another schedule, or a warm-up outside its range.

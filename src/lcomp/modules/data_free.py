@@ -37,15 +37,15 @@ class Latents(Dataset[tuple[Tensor, Tensor]]):
 
 
 class ReplayBuffer(nn.Module):
-    """Images that were drawn before, as bytes, with the teacher's logits; new ones take the places of random ones.
+    """Examples that were drawn before, as bytes, with the teacher's logits; new ones take the places of random ones.
 
     Args:
-        size: images that are kept.
-        shape: (C, H, W) of an image.
+        size: examples that are kept.
+        shape: (C, H, W) of an example.
         classes: logits.
     """
 
-    images: Tensor
+    images: Tensor  # named so in checkpoints
     logits: Tensor
     seen: Tensor
 
@@ -53,22 +53,22 @@ class ReplayBuffer(nn.Module):
         super().__init__()
         self.register_buffer("images", torch.zeros(size, *shape, dtype=torch.uint8))
         self.register_buffer("logits", torch.zeros(size, classes))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # images that came, to `size`
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # examples that came, to `size`
 
     def sample(self, shares: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and logits at `shares` (N,) in [0, 1) of what is kept."""
+        """Examples and logits at `shares` (N,) in [0, 1) of what is kept."""
         places = (shares * self.seen).long()
         return self.images[places].float().div_(255), self.logits[places]
 
-    def write(self, images: Tensor, logits: Tensor, shares: Tensor) -> None:
-        """Keeps `images`: behind the others while there is room, then at `shares` (N,) of the memory."""
-        size, count = len(self.images), len(images)
+    def write(self, examples: Tensor, logits: Tensor, shares: Tensor) -> None:
+        """Keeps `examples`: behind the others while there is room, then at `shares` (N,) of the memory."""
+        size, count = len(self.images), len(examples)
         if self.seen + count <= size:
-            places = self.seen + torch.arange(count, device=images.device)
+            places = self.seen + torch.arange(count, device=examples.device)
             self.seen += count
         else:
             places = (shares * self.seen).long()
-        self.images[places] = (images * 255).round().to(torch.uint8)
+        self.images[places] = (examples * 255).round().to(torch.uint8)
         self.logits[places] = logits
 
 
@@ -96,18 +96,18 @@ class BatchPositionSampler(Sampler[BatchPosition]):
 
 
 class DataFreeModule(DistillationModule):
-    """Trains `network`, the student, and a generator of its images at once: one backward pass of the sum of both
+    """Trains `network`, the student, and a generator of its examples at once: one backward pass of the sum of both
     losses, one optimizer. The generator is part of the checkpoint, and of nothing that is exported.
 
     Args:
         network, teacher, techniques, learning_rate, schedule, warmup, optimizer, task: as in `DistillationModule`;
             the teacher's features are what its last linear layer reads.
         objective: both losses.
-        input_shape: (C, H, W) of an image.
+        input_shape: (C, H, W) of an example.
         seed: of the generator's first weights, and of the latents.
 
     Raises:
-        UserError: the teacher has no linear layer.
+        UserError: the teacher has no linear layer, or the task's inputs are nothing that the generator draws.
     """
 
     def __init__(
@@ -125,6 +125,7 @@ class DataFreeModule(DistillationModule):
         task: Task | None = None,
     ):
         super().__init__(network, teacher, objective, techniques, learning_rate, schedule, warmup, optimizer, task=task)
+        objective.check(self.task)
         self.free, self.seed = objective, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -141,44 +142,44 @@ class DataFreeModule(DistillationModule):
         return groups
 
     def batches(self, data: Data) -> Loader:
-        """Latents; an epoch has as many steps as one of the data's, of which no image is read."""
+        """Latents; an epoch has as many steps as one of the data's, of which no example is read."""
         latents = Latents(self.free.batch_size, self.free.latent, self.free.replays, self.seed)
         return DataLoader(latents, sampler=BatchPositionSampler(len(data.train_dataloader())), batch_size=None)
 
     @torch.no_grad()
     def inputs(self, batch: Batch) -> Inputs:
-        """The images of a batch of latents, as the generator is; nothing of it changes."""
+        """The examples of a batch of latents, as the generator is; nothing of it changes."""
         mode = self.generator.training
-        images: Tensor = self.generator.eval()(batch[0])
+        examples: Tensor = self.generator.eval()(batch[0])
         self.generator.train(mode)
-        return {"pixels": images}
+        return dict.fromkeys(self.task.example_inputs(1), examples)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images = self.generator(batch[0])
-        logits, features = self.ask(images)
-        seen, answers = (reverse_gradient(x, self.free.adversarial) for x in (images, logits))
+        examples = self.generator(batch[0])
+        logits, features = self.ask(examples)
+        seen, answers = (reverse_gradient(x, self.free.adversarial) for x in (examples, logits))
         loss = self.student_loss(seen, answers, batch[1][1:]) + self.free.generator_loss(logits, features)
         if self.free.replays:
-            self.memory.write(images.detach(), logits.detach(), batch[1][0])
-        self._losses.append((loss.detach(), len(images)))
+            self.memory.write(examples.detach(), logits.detach(), batch[1][0])
+        self._losses.append((loss.detach(), len(examples)))
         return loss
 
-    def student_loss(self, images: Tensor, answers: Tensor, shares: Tensor) -> Tensor:
-        """The student's loss on new images, and on those of the memory at `shares` (replays, N), each replay weighs as
-        the new ones do. It sees all of them at once: quantizers count what they see as one batch."""
+    def student_loss(self, examples: Tensor, answers: Tensor, shares: Tensor) -> Tensor:
+        """The student's loss on new examples, and on those of the memory at `shares` (replays, N), each replay weighs
+        as the new ones do. It sees all of them at once: quantizers count what they see as one batch."""
         if not self.free.replays or not self.memory.seen:
-            return self.objective(self.network(images), answers, answers.argmax(1))
+            return self.objective(self.network(examples), answers, answers.argmax(1))
         earlier, logits = self.memory.sample(shares.flatten())
-        new, old = self.network(torch.cat([images, earlier])).split([len(images), len(earlier)])
+        new, old = self.network(torch.cat([examples, earlier])).split([len(examples), len(earlier)])
         again = self.free.replays * self.objective(old, logits, logits.argmax(1))
         return self.objective(new, answers, answers.argmax(1)) + again
 
-    def ask(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The teacher's logits (N, classes) and features (N, ...), through which gradients reach `images`."""
+    def ask(self, examples: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's logits (N, classes) and features (N, ...), through which gradients reach `examples`."""
         seen: list[Tensor] = []
         hooks = [c.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for c in self._classifiers]
         try:
-            logits = self.teacher.to(images.device)(images)
+            logits = self.teacher.to(examples.device)(examples)
         finally:
             for hook in hooks:
                 hook.remove()

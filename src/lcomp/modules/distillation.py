@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lcomp.modules.baseline import ADAM, BaselineModule, OptimizerFactory
 from lcomp.tasks import Batch, Task
-from lcomp.techniques.distillation import Distillation
+from lcomp.techniques.distillation import Distillation, LogitDistillation
 from lcomp.techniques.distillation.objective import Objective
 from lcomp.techniques.schedule import Window, training_progress
 from lcomp.techniques.technique import Technique
@@ -25,7 +25,7 @@ class DistillationModule(BaselineModule):
         objective: the loss, see `Objective`; a `Distillation` may learn something itself, and read features.
         techniques, learning_rate, schedule, warmup, optimizer, task: as in `BaselineModule`.
         outputs_in_batch: the last tensor of a batch is the teacher's outputs; it is not called then.
-        input_shape: (C, H, W) of an image, which objectives on features need.
+        input_shape: (C, H, W) of an example, which objectives on features need.
         seed: of what the objective draws.
     """
 
@@ -47,6 +47,9 @@ class DistillationModule(BaselineModule):
         super().__init__(network, techniques, learning_rate, schedule, warmup, optimizer, task)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.objective, self.outputs_in_batch, self._progress = objective, outputs_in_batch, 0.0
+        logit = objective.logit if isinstance(objective, Distillation) else objective
+        if isinstance(logit, LogitDistillation):
+            logit.labels_loss = self.task.loss
         if isinstance(objective, Distillation):
             objective.prepare(network, teacher, input_shape, seed)
 

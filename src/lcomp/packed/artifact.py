@@ -17,7 +17,7 @@ from lcomp.record.untrusted import read_onnx
 
 
 def from_onnx(path: Path, rewritten: bool = False) -> Network:
-    """The network of an artifact, from its pixels to its logits.
+    """The network of an artifact, from its input to its logits.
 
     Args:
         rewritten: of what `lcomp.export.space_to_depth` makes of the artifact.

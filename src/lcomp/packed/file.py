@@ -96,12 +96,12 @@ def read_steps(io: Reader) -> Network:
         sources.append(sources_of(io, step, last))
         shapes.append(output_shape(step, [shapes[source] for source in sources[last]]))
     io.end()
-    limits.check("running it on an image", 4 * most_values(shapes, sources), limits.MEMORY, factor=io.times)
+    limits.check("running it on an example", 4 * most_values(shapes, sources), limits.MEMORY, factor=io.times)
     return Network(shapes[0], logit_count(shapes[-1]), steps, sources)
 
 
 def most_values(shapes: Sequence[Shape], sources: Sequence[tuple[int, ...]]) -> int:
-    """How many numbers a network's values have at most at one time, for each image."""
+    """How many numbers a network's values have at most at one time, for each example."""
     last = {source: number for number, step in enumerate(sources) for source in step}
     now = most = prod(shapes[0])
     for number, step in enumerate(sources):
@@ -129,7 +129,7 @@ def code_of(step: nn.Module) -> int:
 
 
 def load(path: Path | str) -> Network:
-    """The network in the file at `path`: pixels (N, C, H, W) in [0, 1] to logits (N, classes).
+    """The network in the file at `path`: inputs (N, C, H, W) in [0, 1] to logits (N, classes).
 
     Raises:
         UserError: there is no such file, it is none of a packed network, or it asks for more memory or work than

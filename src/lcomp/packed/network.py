@@ -13,19 +13,19 @@ from lcomp.errors import UserError
 from lcomp.techniques.quantization.integer_layers import DynamicInput
 
 Shape = tuple[int, ...]  # of a value, without the batch
-MOST_VALUES = 1 << 24  # of an image, between two steps
+MOST_VALUES = 1 << 24  # of an example, between two steps
 MOST_STEPS = 1 << 12
 OPERATORS = ("add", "mul", "sub", "div", "concat")
 
 
 class Network(nn.Module):
-    """Steps that are carried out one after another: pixels (N, C, H, W) in [0, 1] to logits (N, classes).
+    """Steps that are carried out one after another: inputs (N, C, H, W) in [0, 1] to logits (N, classes).
 
     Args:
-        input_shape: (channels, height, width) of an image.
+        input_shape: (channels, height, width) of an example.
         classes: how many logits there are.
         steps: modules of one or two inputs.
-        sources: what each step reads: 0 is the pixels, k the output of the k-th step. No step reads a later one.
+        sources: what each step reads: 0 is the input, k the output of the k-th step. No step reads a later one.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Network(nn.Module):
 
 
 class Blocks(nn.Module):
-    """The four pixels of each 2x2 block as channels: (N, 1, H, W) to (N, 4, H/2, W/2). Not in packed files, nor is
+    """The four values of each 2x2 block as channels: (N, 1, H, W) to (N, 4, H/2, W/2). Not in packed files, nor is
     `GroupMaximum`: see `lcomp.export.space_to_depth`. Both are in steps that LiteRT has kernels for."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Mean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 4:
-            raise ValueError("no image")
+            raise ValueError("no example")
         return x.mean((-1, -2), keepdim=True)
 
 
@@ -121,7 +121,7 @@ class Constant(nn.Module):
 
 @torch.no_grad()
 def output_shape(step: nn.Module, inputs: list[Shape]) -> Shape:
-    """The shape of what a step makes of values of these shapes, found with no image at all."""
+    """The shape of what a step makes of values of these shapes, found with no example at all."""
     if len({len(shape) for shape in inputs}) > 1:
         raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
     if isinstance(step, DynamicInput):  # looks for the range of its values

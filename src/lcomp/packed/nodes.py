@@ -118,7 +118,7 @@ def reshape(to: Translation, node: NodeProto, settings: Settings) -> None:
         return
     shape = to.shapes[to.value(node.input[0])]
     if (node.op_type == "Reshape" and len(to.constant(node.input[1])) != 2) or settings.get("axis", 1) != 1:
-        raise UserError("a change of shape other than the flattening of an image")
+        raise UserError("a change of shape other than the flattening of an example")
     alias(to, node, settings) if len(shape) == 1 else to.add(node, nn.Flatten())
 
 

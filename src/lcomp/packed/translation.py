@@ -24,7 +24,7 @@ class Translation:
         producers: the node behind each name.
         values: which step's output each name is, as in `Network`.
         moves: of integers, by the name of what they make: what they read, and their step.
-        steps, sources: as in `Network`; `shapes` of the pixels and of what each step makes.
+        steps, sources: as in `Network`; `shapes` of the input and of what each step makes.
         levels: of quantizers below 8 bits, by the name of what they read: a Clip that is their bound.
     """
 
@@ -34,15 +34,15 @@ class Translation:
         self.weights: dict[str, Weight] = {}
         self.moves: dict[str, tuple[str, nn.Module]] = {}
         self.producers = {name: node for node in graph.node for name in node.output}
-        [pixels], [self.logits] = graph.input, graph.output
-        self.values = {pixels.name: 0}
+        [given], [self.logits] = graph.input, graph.output
+        self.values = {given.name: 0}
         self.steps: list[nn.Module] = []
         self.sources: list[tuple[int, ...]] = []
-        self.shapes = [checked_shape(tuple(dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim[1:]))]
+        self.shapes = [checked_shape(tuple(dimension.dim_value for dimension in given.type.tensor_type.shape.dim[1:]))]
         self.levels: dict[str, int] = {}
 
     def network(self) -> Network:
-        """What was translated, from the pixels to the logits."""
+        """What was translated, from the input to the logits."""
         self.go_to(self.values[self.logits.name])
         return Network(self.shapes[0], logit_count(self.shapes[-1]), self.steps, self.sources)
 

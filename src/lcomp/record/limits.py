@@ -11,7 +11,7 @@ import os
 from lcomp.errors import UserError
 
 VARIABLE = "LCOMP_LIMITS"
-MEMORY = 1 << 29  # bytes: of a packed network's arrays while they are read, of its values while it runs on one image
+MEMORY = 1 << 29  # bytes: of a packed network's arrays while they are read, of its values while it runs on one example
 WORK = 1 << 28  # steps of decoding a packed network, some 10 ns each
 EXPORTED = 1 << 9  # steps of a packed network that becomes ONNX, which takes the exporter their number squared
 PREDICTIONS = 1 << 26  # bytes of predictions.npz, unpacked

@@ -1,4 +1,4 @@
-"""`predictions.npz` beside a record: what a network says of every test image, and how some of its mistakes look."""
+"""`predictions.npz` beside a record: what a network says of every test example, and how some of its mistakes look."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Predictions:
 
     Attributes:
         predictions, labels: classes (N,).
-        mistakes: ascending indices (M,) of the images whose pixels are kept, all of them got wrong.
+        mistakes: ascending indices (M,) of the examples whose pixels are kept, all of them got wrong.
         pixels: of these, (M, C, H, W) uint8.
     """
 
@@ -34,26 +34,32 @@ class Predictions:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether there is a class and a label for each image, and an index and pixels for each mistake."""
-        images = self.labels.shape
+        """Whether there is a class and a label for each example, and an index and pixels for each mistake."""
+        shape = self.labels.shape
         return (
-            len(images) == 1
-            and images == self.predictions.shape
+            len(shape) == 1
+            and shape == self.predictions.shape
             and min(self.labels.min(initial=0), self.predictions.min(initial=0)) >= 0
             and self.mistakes.ndim == 1
-            and bool(((self.mistakes >= 0) & (self.mistakes < images[0])).all())
+            and bool(((self.mistakes >= 0) & (self.mistakes < shape[0])).all())
             and self.pixels.ndim == 4
             and self.pixels.dtype == np.uint8
             and len(self.pixels) == len(self.mistakes)
         )
 
     @property
+    def pictures(self) -> NDArray[np.uint8]:
+        """The pixels as pictures (M, H, W, 1 or 3): grey of the first channel, or colours."""
+        shown = self.pixels if self.pixels.shape[1] == 3 else self.pixels[:, :1]
+        return shown.transpose(0, 2, 3, 1)
+
+    @property
     def correct(self) -> NDArray[np.bool_]:
-        """For each image (N,), whether the network was right."""
+        """For each example (N,), whether the network was right."""
         return np.asarray(self.predictions == self.labels)
 
     def paired_with(self, other: Predictions | None) -> tuple[Predictions, Predictions] | None:
-        """This and another network's, if they are of the same test images."""
+        """This and another network's, if they are of the same test examples."""
         alike = other is not None and np.array_equal(self.labels, other.labels)
         return (self, other) if other is not None and alike else None
 
@@ -70,8 +76,8 @@ def predictions_of(
     pixels: NDArray[np.float32],
     baseline: Predictions | None = None,
 ) -> Predictions:
-    """What is kept of a network's logits (N, classes) on images (N, C, H, W) in [0, 1]: pixels of its first `MISTAKES`
-    mistakes, and of the first `LOST` of those that its baseline gets right."""
+    """What is kept of a network's logits (N, classes) on examples (N, C, H, W) in [0, 1]: pixels of its first
+    `MISTAKES` mistakes, and of the first `LOST` of those that its baseline gets right."""
     classes = logits.argmax(1).astype(np.int16)
     wrong = classes != labels
     lost = wrong & baseline.correct if baseline is not None else np.zeros_like(wrong)

@@ -21,7 +21,7 @@ from lcomp.record.untrusted import read_json
 
 FILE_NAME = "result.json"
 ARTIFACT = "artifact.onnx"  # the exported network; what an engine makes of it lies beside it
-METRICS = (  # that a search may choose on: of validation images, or of the artifact as it lies there
+METRICS = (  # that a search may choose on: of validation examples, or of the artifact as it lies there
     "val_accuracy",
     "val_mce",
     "gzip_bytes",

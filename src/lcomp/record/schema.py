@@ -128,7 +128,7 @@ RULES = {
     "params": Rule(lambda value: isinstance(value, Mapping) and is_plain(value), "parameters by name"),
     "seed": WHOLE,
     "dataset": dict_with(
-        "name, sha256 and how many images of train, val and test", True,
+        "name, sha256 and how many examples of train, val and test", True,
         name=NAME, sha256=NAME, train=WHOLE, val=WHOLE, test=WHOLE,
     ),
     "environment": dict_with(

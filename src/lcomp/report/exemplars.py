@@ -1,4 +1,4 @@
-"""Images that compression loses: pruning identified exemplars (Hooker et al. 2019), of whatever technique."""
+"""Examples that compression loses: pruning identified exemplars (Hooker et al. 2019), of whatever technique."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from lcomp.report.weights import data_uri
 GROUPS = 60  # that are looked at, the best on validation
 MOST = 96  # pictures of all groups together, the most frequent
 PER_GROUP = 24  # and of each group at least
-SIDE = 64  # pixels of a picture, at most
+SIDE = 64  # of a picture, at most
 
 
 def exemplar_indices(
     correct: Sequence[NDArray[np.bool_]], base_correct: Sequence[NDArray[np.bool_]]
 ) -> NDArray[np.int64]:
-    """The indices of the images that most of the baselines get right and most of the networks wrong.
+    """The indices of the examples that most of the baselines get right and most of the networks wrong.
 
     Hooker et al. compare the most frequent label; a class that more than half of the seeds agree on is that.
 
     Args:
-        own, base: for each seed, whether each test image (N,) was classified rightly.
+        own, base: for each seed, whether each test example (N,) was classified rightly.
     """
     return np.flatnonzero((np.mean(correct, axis=0) < 0.5) & (np.mean(base_correct, axis=0) > 0.5))
 
@@ -39,7 +39,7 @@ Pair = tuple[Predictions, Predictions]  # a network's and its own baseline's
 
 
 def by_split(pairs: Sequence[Pair]) -> list[list[Pair]]:
-    """Those on the same test images together: where the seed draws the test split, a seed's images are its own."""
+    """Those on the same test examples together: where the seed draws the test split, a seed's examples are its own."""
     splits: dict[bytes, list[Pair]] = {}
     for pair in pairs:
         splits.setdefault(pair[0].labels.tobytes(), []).append(pair)
@@ -47,18 +47,18 @@ def by_split(pairs: Sequence[Pair]) -> list[list[Pair]]:
 
 
 def exemplars_over_seeds(pairs: Sequence[Pair]) -> NDArray[np.int64]:
-    """The indices of what seeds on the same test images lose."""
+    """The indices of what seeds on the same test examples lose."""
     return exemplar_indices([predictions.correct for predictions, _ in pairs], [base.correct for _, base in pairs])
 
 
 def count_exemplars(pairs: Sequence[Pair]) -> int:
-    """How many images are lost, over every test split."""
+    """How many examples are lost, over every test split."""
     return sum(len(exemplars_over_seeds(alike)) for alike in by_split(pairs))
 
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """What a group says of an image that it loses: its most frequent wrong class, how many of its seeds are wrong."""
+    """What a group says of an example that it loses: its most frequent wrong class, how many of its seeds are wrong."""
 
     group: int
     says: int
@@ -68,16 +68,16 @@ class WrongAnswer:
 
 @dataclass
 class Exemplar:
-    """An image that some groups lose, and which; its pixels (C, H, W), where a run kept them."""
+    """A test example that some groups lose, and which; its picture (H, W, 1 or 3), where a run kept one."""
 
     index: int
     label: int
-    pixels: NDArray[np.uint8] | None = None
+    picture: NDArray[np.uint8] | None = None
     answers: list[WrongAnswer] = field(default_factory=list)
 
 
 def find_exemplars(groups: Sequence[SeedGroup]) -> tuple[list[int], list[Exemplar]]:
-    """What groups on one data set lose: how many images each, and these, those that most groups lose first."""
+    """What groups on one data set lose: how many examples each, and these, those that most groups lose first."""
     counts, exemplars = [], dict[tuple[bytes, int], Exemplar]()
     for number, group in enumerate(groups):
         pairs = group.pairs()
@@ -85,15 +85,15 @@ def find_exemplars(groups: Sequence[SeedGroup]) -> tuple[list[int], list[Exempla
         for alike in by_split(pairs):
             labels = alike[0][0].labels
             pictures = {
-                int(i): image
+                int(i): picture
                 for predictions, _ in alike
-                for i, image in zip(predictions.mistakes, predictions.pixels, strict=True)
+                for i, picture in zip(predictions.mistakes, predictions.pictures, strict=True)
             }
             for index in exemplars_over_seeds(alike).tolist():
-                image = exemplars.setdefault((labels.tobytes(), index), Exemplar(index, int(labels[index])))
-                image.pixels = pictures.get(index) if image.pixels is None else image.pixels
-                image.answers.append(wrong_answer(number, index, [predictions for predictions, _ in alike]))
-    return counts, sorted(exemplars.values(), key=lambda image: (-len(image.answers), image.index))
+                exemplar = exemplars.setdefault((labels.tobytes(), index), Exemplar(index, int(labels[index])))
+                exemplar.picture = pictures.get(index) if exemplar.picture is None else exemplar.picture
+                exemplar.answers.append(wrong_answer(number, index, [predictions for predictions, _ in alike]))
+    return counts, sorted(exemplars.values(), key=lambda exemplar: (-len(exemplar.answers), exemplar.index))
 
 
 def wrong_answer(group: int, index: int, predictions: Sequence[Predictions]) -> WrongAnswer:
@@ -102,13 +102,13 @@ def wrong_answer(group: int, index: int, predictions: Sequence[Predictions]) -> 
 
 
 def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict[str, Any]:
-    """For the page's script: of compressed groups, each data set's apart, how many images are lost; pictures."""
+    """For the page's script: of compressed groups, each data set's apart, how many examples are lost; pictures."""
     compressed = [group for group in groups if group.runs[0].result.techniques != "baseline"]
     best = by_validation(compressed)[:GROUPS]
-    data: dict[str, Any] = {"groups": [], "images": [], "left_out": len(compressed) > len(best)}
+    data: dict[str, Any] = {"groups": [], "examples": [], "left_out": len(compressed) > len(best)}
     for sha256, name in names.items():
         dataset_groups = [group for group in best if str(group.runs[0].result.dataset.get("sha256")) == sha256]
-        counts, images = find_exemplars(dataset_groups)
+        counts, exemplars = find_exemplars(dataset_groups)
         first = len(data["groups"])
         data["groups"] += [
             {
@@ -120,34 +120,36 @@ def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict
             }
             for group, count in zip(dataset_groups, counts, strict=True)
         ]
-        data["images"] += [image_data(image, name, first) for image in chosen(images, len(dataset_groups))]
+        data["examples"] += [
+            exemplar_entry(exemplar, name, first) for exemplar in chosen(exemplars, len(dataset_groups))
+        ]
     return data
 
 
-def chosen(images: Sequence[Exemplar], groups: int) -> list[Exemplar]:
-    """Those with pixels that most groups lose, and of each group the first."""
-    known = [image for image in images if image.pixels is not None]
-    wanted = {id(image) for image in known[:MOST]}
+def chosen(exemplars: Sequence[Exemplar], groups: int) -> list[Exemplar]:
+    """Those with a picture that most groups lose, and of each group the first."""
+    known = [exemplar for exemplar in exemplars if exemplar.picture is not None]
+    wanted = {id(exemplar) for exemplar in known[:MOST]}
     for number in range(groups):
-        members = [id(image) for image in known if any(answer.group == number for answer in image.answers)]
+        members = [id(exemplar) for exemplar in known if any(answer.group == number for answer in exemplar.answers)]
         wanted.update(members[:PER_GROUP])
-    return [image for image in known if id(image) in wanted]
+    return [exemplar for exemplar in known if id(exemplar) in wanted]
 
 
-def image_data(image: Exemplar, data: str, first: int) -> dict[str, Any]:
-    """An image for the script, its groups counted from `first`."""
-    assert image.pixels is not None
+def exemplar_entry(exemplar: Exemplar, data: str, first: int) -> dict[str, Any]:
+    """An exemplar for the script, its groups counted from `first`."""
+    assert exemplar.picture is not None
     return {
-        "index": image.index,
-        "label": image.label,
+        "index": exemplar.index,
+        "label": exemplar.label,
         "data": data,
-        "picture": data_uri(to_picture(image.pixels)),
-        "answers": [[first + a.group, a.says, a.wrong, a.seeds] for a in image.answers],
+        "picture": data_uri(thumbnail(exemplar.picture)),
+        "answers": [[first + a.group, a.says, a.wrong, a.seeds] for a in exemplar.answers],
     }
 
 
-def to_picture(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Pixels (C, H, W) as a picture: grey of the first channel, or colours."""
-    picture = Image.fromarray(pixels.transpose(1, 2, 0)) if len(pixels) == 3 else Image.fromarray(pixels[0])
-    picture.thumbnail((SIDE, SIDE))
-    return picture
+def thumbnail(picture: NDArray[np.uint8]) -> Image.Image:
+    """A picture (H, W, 1 or 3), grey or in colours, no side longer than `SIDE`."""
+    shown = Image.fromarray(picture if picture.shape[2] == 3 else picture[..., 0])
+    shown.thumbnail((SIDE, SIDE))
+    return shown

@@ -9,7 +9,7 @@ const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 const CURVES = 40; // runs drawn at once
 const SPAN = 10; // points of accuracy below the best run that the front's picture shows at first
 const PAGE = 100; // rows of the table drawn at once
-const PICTURES = 48; // of lost images drawn at once
+const PICTURES = 48; // of lost examples drawn at once
 const state = { off: new Set(), data: "", split: "val", every: false, sort: "val", down: DATA.metric.higher_is_better, search: "", rows: PAGE, pies: PICTURES };
 
 const find = (id) => document.getElementById(id);
@@ -41,7 +41,7 @@ const visible = () => DATA.runs.filter(chosen);
 const finished = (runs) => runs.filter((run) => run.status === "ok");
 const baselines = () => DATA.baselines.filter((one) => state.data === "" || one.data === state.data);
 const ownBase = (run) => ({ ...DATA.baselines[run.baseline]?.metrics, ...run.own }); // of the run's own record
-const images = () => (state.split === "val" ? "validation" : "test");
+const splitName = () => (state.split === "val" ? "validation" : "test");
 const narrow = () => window.innerWidth < 640;
 
 function wrapped(text, width = 48) {
@@ -121,7 +121,7 @@ function front(runs, cost, merit = JUDGED.merit) {
 // A cost that is a ratio compares only runs of one kind of baseline.
 const SIZE = { cost: "gzip", scale: 1e-3, title: "size gzip'd, KB", says: (one) => `${kilobytes(one.gzip)} KB`, kind: () => 0 };
 const LATENCY = { cost: "ratio", scale: 1, title: "latency at batch 1 over the own baseline's", says: timed, kind: (one) => (one.kind ?? DATA.baselines[one.baseline]?.kind) };
-const TITLE = () => `${images()} ${METRIC.words}${UNIT && ","}${UNIT}`;
+const TITLE = () => `${splitName()} ${METRIC.words}${UNIT && ","}${UNIT}`;
 const JUDGED = { title: TITLE, value: (one) => (one[state.split] == null ? null : SCALE * one[state.split]), merit: (run) => meritOf(run.val) };
 
 function timed(one) {
@@ -203,7 +203,7 @@ function drawFronts() {
   find("nothing").textContent = any ? "" : finished(DATA.runs).length ? "No run that is finished is chosen above." : "No run was finished; the table of every run says why.";
   for (const part of document.querySelectorAll("#trade-off > :not(h2, #nothing)")) part.hidden = !any;
   if (!any) return;
-  find("chosen").textContent = state.split === "val" ? "It is chosen on validation images." : "It is chosen on validation images and drawn at its figure on test images, which is why it can fall.";
+  find("chosen").textContent = state.split === "val" ? "It is chosen on validation examples." : "It is chosen on validation examples and drawn at its figure on test examples, which is why it can fall.";
   drawFront("size", SIZE, JUDGED, nearTheBest);
   drawFront("latency", LATENCY, JUDGED, nearTheBest);
   const runs = finished(visible()).filter((run) => run.gzip != null && JUDGED.value(run) != null);
@@ -333,7 +333,7 @@ function drawEffects() {
         type: "scatter", mode: line.joined && line.x.length > 1 ? "lines+markers" : "markers", name: plain(line.labels[0]),
         x: line.x, y: means.map((value) => (value == null ? null : SCALE * value)),
         error_y: several ? { type: "data", array: spreads.map((value) => SCALE * (value || 0)), thickness: 1.2, width: 3, color } : undefined,
-        text: means.map((value, at) => `${wrapped(line.labels[at])}<br>${plain(effect.name)} = ${line.x[at]}<br>${images()} ${figure(value)}${UNIT}${spreads[at] == null ? "" : ` ± ${figure(spreads[at])}`}, n = ${line.n[at]}`),
+        text: means.map((value, at) => `${wrapped(line.labels[at])}<br>${plain(effect.name)} = ${line.x[at]}<br>${splitName()} ${figure(value)}${UNIT}${spreads[at] == null ? "" : ` ± ${figure(spreads[at])}`}, n = ${line.n[at]}`),
         hovertemplate: "%{text}<extra></extra>",
         line: { color, width: 1.4 }, marker: { color, symbol, size: 8, opacity: 0.85 },
       };
@@ -371,7 +371,7 @@ function drawCoordinates() {
   const names = DATA.numbers.filter((name) => runs.some((run) => run.params[name] != null));
   find("parallel").hidden = runs.length < 2 || !names.length;
   if (find("parallel").hidden) return;
-  find("coloured").textContent = `${images()} ${METRIC.words}`;
+  find("coloured").textContent = `${splitName()} ${METRIC.words}`;
   const most = Math.max(1, Math.floor(find("coordinates").clientWidth / 105) - 3);
   const last = (name) => name.split(".").pop();
   const title = (name) => (names.filter((other) => last(other) === last(name)).length > 1 ? name : last(name)).replaceAll("_", " ");

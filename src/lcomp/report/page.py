@@ -73,7 +73,7 @@ def page_summary(runs: Sequence[ReportRun]) -> str:
     statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items(), key=lambda item: -item[1]))
     sets = {d["sha256"]: d for run in runs if (d := run.result.dataset)}
     data = "; ".join(
-        f"{d['name']}: {d['train']:,} training, {d['val']:,} validation, {d['test']:,} test images"
+        f"{d['name']}: {d['train']:,} training, {d['val']:,} validation, {d['test']:,} test examples"
         for d in sets.values()
     )
     note = ""

@@ -21,7 +21,7 @@ from lcomp.report.text_table import TextTable
 
 
 class PaperRun(NamedTuple):
-    """A record, for each test image whether the artifact was right, and what it and its baseline predict, where both
+    """A record, for each test example whether the artifact was right, and what it and its baseline predict, where both
     are there."""
 
     result: Result
@@ -29,7 +29,7 @@ class PaperRun(NamedTuple):
     pair: tuple[Predictions, Predictions] | None = None
 
 
-ON = " on "  # between an experiment's name and the perturbation of its training images
+ON = " on "  # between an experiment's name and the perturbation of its training examples
 HEADINGS = ("row", "n", "test acc %", "gzip KB", "test set s", "training s")
 BESIDE = (
     "row",
@@ -130,12 +130,12 @@ def difference_table(experiments: Mapping[str, Sequence[PaperRun]], pairs: Seque
             continue
         paired = difference([left[seed] for seed in seeds], [right[seed] for seed in seeds])
         rows.append([f"{labels[first]} - {labels[second]}", str(len(seeds)), *paired.cells])
-    note = "Points of test accuracy; a paired bootstrap over test images of the mean over the seeds that both have."
+    note = "Points of test accuracy; a paired bootstrap over test examples of the mean over the seeds that both have."
     return TextTable("Differences", ("one - other", "n", "points", "95 % interval", "verdict"), rows, [note])
 
 
 def perturbed_table(experiments: Mapping[str, Sequence[PaperRun]]) -> TextTable:
-    """What was trained on clean images and on perturbed ones, tested on both."""
+    """What was trained on clean examples and on perturbed ones, tested on both."""
     labels = {row.name: row.label for rows in TABLES.values() for row in rows}
     tested = sorted(
         {
@@ -161,7 +161,7 @@ def perturbed_table(experiments: Mapping[str, Sequence[PaperRun]]) -> TextTable:
 
 
 def runs_by_experiment(folder: Path) -> dict[str, list[PaperRun]]:
-    """The finished runs under `folder`, by the names of their experiments (` on <perturbation>` where training images
+    """The finished runs under `folder`, by the names of their experiments (` on <perturbation>` where training examples
     were perturbed); of two with one name and seed, the later."""
     by_seed: dict[tuple[str, int], PaperRun] = {}
     for path in sorted(folders.find_files(folder, FILE_NAME), key=lambda path: path.stat().st_mtime):

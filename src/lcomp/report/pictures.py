@@ -1,4 +1,4 @@
-"""The pictures of `report.md`: fronts, what each parameter costs, accuracies on corrupted images, what is lost."""
+"""The pictures of `report.md`: fronts, what each parameter costs, accuracies on corrupted examples, what is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lcomp.report.runs import (
 
 SPAN = 10  # points of accuracy below the best run that a front's picture shows
 MAPPED = 40  # rows of the map of accuracies, the best on validation
-LOST = 30  # images that are lost
+LOST = 30  # examples that are lost
 CORRUPTED = "accuracy/mnist_c/"
 
 
@@ -84,13 +84,13 @@ def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
     if rows:
         figure = Figure((12, 1.8 + 0.26 * len(rows)), layout="constrained")
         draw_map(figure.add_subplot(), rows)
-        add("corruptions", "test accuracy on corrupted images", figure)
+        add("corruptions", "test accuracy on corrupted examples", figure)
     compressed = [group for group in seed_groups(runs) if group.runs[0].result.techniques != "baseline"]
-    images = [image for image in exemplars.find_exemplars(compressed)[1] if image.pixels is not None][:LOST]
-    if images and known(runs, "mce"):
-        figure = Figure((10, 0.3 + 1.5 * -(-len(images) // 10)), layout="constrained")
-        draw_exemplars(figure, images, len(compressed))
-        add("lost", "images that most of the compressed networks get wrong, their baselines right", figure)
+    lost = [exemplar for exemplar in exemplars.find_exemplars(compressed)[1] if exemplar.picture is not None][:LOST]
+    if lost and known(runs, "mce"):
+        figure = Figure((10, 0.3 + 1.5 * -(-len(lost) // 10)), layout="constrained")
+        draw_exemplars(figure, lost, len(compressed))
+        add("lost", "examples that most of the compressed networks get wrong, their baselines right", figure)
     return drawn
 
 
@@ -131,8 +131,8 @@ def draw_errors(figure: Any, runs: Sequence[ReportRun]) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
-    images = "validation" if drawn == "val_mce" else "test"
-    axes.set_ylabel(f"mean corruption error on {images} images\n(own baseline: 1)")
+    split = "validation" if drawn == "val_mce" else "test"
+    axes.set_ylabel(f"mean corruption error on {split} examples\n(own baseline: 1)")
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
 
 
@@ -170,7 +170,7 @@ def scatter(
 
 def corruption_rows(runs: Sequence[ReportRun]) -> list[tuple[str, dict[str, float]]]:
     """For each group its label and mean accuracies by corruption, `clean` among them; baselines, then what is most
-    robust on validation images."""
+    robust on validation examples."""
     first, rest = [], []
     for kind in baseline_kinds(known(runs, "mce")):
         compressed = [group for group in kind if group.runs[0].result.techniques != "baseline"]
@@ -185,7 +185,7 @@ def corruption_rows(runs: Sequence[ReportRun]) -> list[tuple[str, dict[str, floa
 
 
 def mean_accuracies(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Over seeds, of the clean test images and of each corruption at its published severity."""
+    """Over seeds, of the clean test examples and of each corruption at its published severity."""
     names = [name for name in metrics[0] if name.startswith(CORRUPTED) and ":" not in name]
     metric_names = {"clean": "test_accuracy"} | {name.removeprefix(CORRUPTED): name for name in names}
     return {
@@ -209,13 +209,13 @@ def draw_map(axes: Any, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None
     axes.figure.colorbar(picture, ax=axes, label="test accuracy, %", pad=0.01)
 
 
-def draw_exemplars(figure: Any, images: Sequence[exemplars.Exemplar], groups: int) -> None:
-    """Lost images, the label and what most of the groups that lose it say instead."""
-    for axes, image in zip(figure.subplots(-(-len(images) // 10), 10, squeeze=False).flat, images, strict=False):
-        assert image.pixels is not None
-        axes.imshow(exemplars.to_picture(image.pixels), cmap="gray", vmin=0, vmax=255)
-        says = Counter(answer.says for answer in image.answers).most_common(1)[0][0]
-        axes.set_title(f"{image.label} as {says}\n{len(image.answers)} of {groups}", fontsize=8)
+def draw_exemplars(figure: Any, lost: Sequence[exemplars.Exemplar], groups: int) -> None:
+    """Lost examples, the label and what most of the groups that lose it say instead."""
+    for axes, exemplar in zip(figure.subplots(-(-len(lost) // 10), 10, squeeze=False).flat, lost, strict=False):
+        assert exemplar.picture is not None
+        axes.imshow(exemplars.thumbnail(exemplar.picture), cmap="gray", vmin=0, vmax=255)
+        says = Counter(answer.says for answer in exemplar.answers).most_common(1)[0][0]
+        axes.set_title(f"{exemplar.label} as {says}\n{len(exemplar.answers)} of {groups}", fontsize=8)
     for axes in figure.axes:
         axes.axis("off")
 

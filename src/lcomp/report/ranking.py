@@ -52,7 +52,7 @@ def validation_merit(figure: Callable[[str], float | None], run: ReportRun) -> f
 
 
 def by_robustness(seed_groups: Sequence[SeedGroup]) -> list[SeedGroup]:
-    """The most robust on validation images first; by the plain metric there, where one lacks `val_mce`."""
+    """The most robust on validation examples first; by the plain metric there, where one lacks `val_mce`."""
     errors = [group.mean("val_mce") for group in seed_groups]
     if None in errors:
         return by_validation(seed_groups)

@@ -1,5 +1,5 @@
 "use strict";
-// Robustness: errors on corrupted images against size, a map of accuracies, the images that are lost. `page.js`, which
+// Robustness: errors on corrupted examples against size, a map of accuracies, the examples that are lost. `page.js`, which
 // follows, has the data, the filters and the charts' common parts.
 
 const MAPPED = 40; // rows of the map, the best on validation
@@ -57,7 +57,7 @@ function choices(id, options) {
 
 // ---- mean corruption error against size
 
-// Of test images, or of validation images where a run has such figures. A corruption under which the baseline makes no
+// Of test examples, or of validation examples where a run has such figures. A corruption under which the baseline makes no
 // error has no ratio.
 function errorOver(one, kind, validation = false) {
   if (kind === OWN) return (validation ? one.metrics.val_mce : one.mce) ?? null;
@@ -76,8 +76,8 @@ function drawErrors() {
   const validated = runs.every((run) => errorOver(run, kind, true) != null);
   const drawn = validated && state.split === "val";
   find("judged").textContent = validated
-    ? `The line is the Pareto front, chosen on validation images${drawn ? "" : ", drawn at its error on test images"}.`
-    : "Of test images: there is no such figure of validation images, so there is no front.";
+    ? `The line is the Pareto front, chosen on validation examples${drawn ? "" : ", drawn at its error on test examples"}.`
+    : "Of test examples: there is no such figure of validation examples, so there is no front.";
   const measure = {
     title: () => `mean corruption error, ${drawn ? "validation" : "test"} (baseline: 1)`,
     value: (one) => errorOver(one, kind, drawn),
@@ -148,7 +148,7 @@ function drawPerturbations() {
   const columns = ["clean", ...names.filter((name) => rows.some((row) => row.found[name])).sort((a, b) => ease(b) - ease(a) || a.localeCompare(b))];
   find("perturbed-note").textContent = (ratio
     ? "Test errors over the baseline's: orange is more, blue is less; its scale is logarithmic. "
-    : "Test accuracy in percent. ") + (all.leftOut ? `The best ${MAPPED} of ${all.leftOut + MAPPED} on validation. ` : "") + "Easiest images on the left.";
+    : "Test accuracy in percent. ") + (all.leftOut ? `The best ${MAPPED} of ${all.leftOut + MAPPED} on validation. ` : "") + "Easiest examples on the left.";
   drawMap(rows, columns, value, ratio);
 }
 
@@ -181,7 +181,7 @@ function drawMap(rows, columns, value, ratio) {
   }), CONFIG);
 }
 
-// ---- images that are lost
+// ---- examples that are lost
 
 function drawPies() {
   const groups = DATA.pies.groups.map((group, number) => ({ ...group, number })).filter((group) => chosen(group) && group.lost);
@@ -189,27 +189,27 @@ function drawPies() {
   if (!groups.length) return;
   const one = choices("pies-of", [...(groups.length > 1 ? [["any", `any of ${groups.length} groups`]] : []), ...groups.map((group) => [group.number, `${short(group.label)} (${group.lost})`])]);
   const wanted = new Set(one === "any" ? groups.map((group) => group.number) : [Number(one)]);
-  const images = DATA.pies.images.map((image) => ({
-    ...image,
-    here: image.answers.filter(([group]) => wanted.has(group)),
-    lost: image.answers.filter(([group]) => groups.some((other) => other.number === group)).length,
-  })).filter((image) => image.here.length).sort((a, b) => b.lost - a.lost || a.index - b.index);
+  const examples = DATA.pies.examples.map((example) => ({
+    ...example,
+    here: example.answers.filter(([group]) => wanted.has(group)),
+    lost: example.answers.filter(([group]) => groups.some((other) => other.number === group)).length,
+  })).filter((example) => example.here.length).sort((a, b) => b.lost - a.lost || a.index - b.index);
   const count = one === "any" ? null : groups.find((group) => String(group.number) === one).lost;
-  find("pies-note").textContent = `${Math.min(images.length, state.pies)} of ${one === "any" ? images.length : count} images`
+  find("pies-note").textContent = `${Math.min(examples.length, state.pies)} of ${one === "any" ? examples.length : count} examples`
     + (DATA.pies.left_out ? "; of the groups that are best on validation" : "");
-  find("gallery").replaceChildren(...images.slice(0, state.pies).map((image) => lostImage(image, groups, one !== "any")));
-  find("more-pies").hidden = images.length <= state.pies;
+  find("gallery").replaceChildren(...examples.slice(0, state.pies).map((example) => lostExample(example, groups, one !== "any")));
+  find("more-pies").hidden = examples.length <= state.pies;
 }
 
-function lostImage(image, groups, ofOne) {
+function lostExample(example, groups, ofOne) {
   const answers = new Map();
-  for (const [, says] of image.here) answers.set(says, (answers.get(says) ?? 0) + 1);
+  for (const [, says] of example.here) answers.set(says, (answers.get(says) ?? 0) + 1);
   const most = [...answers].sort((a, b) => b[1] - a[1]).map(([says, times]) => (answers.size > 1 ? `${says} (${times})` : says));
   const said = most.slice(0, 3).join(", ") + (most.length > 3 ? " …" : "");
-  const title = image.here.map(([group, says, wrong, seeds]) => `${short(DATA.pies.groups[group].label)}: ${says}, ${wrong} of ${seeds} seeds wrong`).join("\n");
-  const about = ofOne ? `${image.here[0][2]} of ${image.here[0][3]} seeds` : null;
+  const title = example.here.map(([group, says, wrong, seeds]) => `${short(DATA.pies.groups[group].label)}: ${says}, ${wrong} of ${seeds} seeds wrong`).join("\n");
+  const about = ofOne ? `${example.here[0][2]} of ${example.here[0][3]} seeds` : null;
   return make("figure", { title },
-    make("img", { src: image.picture, alt: `test image ${image.index}, a ${image.label}`, loading: "lazy" }),
-    make("figcaption", {}, `label ${image.label}, baseline ${image.label}`, make("br"), make("strong", { textContent: `compressed ${said}` }), make("br"),
-      ...(about ? [about, make("br")] : []), `lost by ${image.lost} of ${groups.length}`));
+    make("img", { src: example.picture, alt: `test example ${example.index}, a ${example.label}`, loading: "lazy" }),
+    make("figcaption", {}, `label ${example.label}, baseline ${example.label}`, make("br"), make("strong", { textContent: `compressed ${said}` }), make("br"),
+      ...(about ? [about, make("br")] : []), `lost by ${example.lost} of ${groups.length}`));
 }

@@ -1,4 +1,4 @@
-"""The study of robustness: each compression on corrupted images, held against the plain baseline."""
+"""The study of robustness: each compression on corrupted examples, held against the plain baseline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OF_ERRORS = (
 )
 OF_CHANGES = (
     "ECE: expected calibration error. Against the row's own baseline: differing, predictions that are not its; lost, "
-    "test images that most seeds get wrong and most of their baselines right; attributions, rank correlation of "
+    "test examples that most seeds get wrong and most of their baselines right; attributions, rank correlation of "
     "integrated gradients."
 )
 CORRUPTED = "accuracy/mnist_c/"
@@ -45,7 +45,7 @@ LABELS = {
 }
 GROUPS = [
     SurveyGroup(title, [Row(f"robustness_{kind}{name}", label) for name, label in LABELS.items()])
-    for kind, title in (("", "trained on clean images"), ("augmix_", "trained with AugMix"))
+    for kind, title in (("", "trained on clean examples"), ("augmix_", "trained with AugMix"))
 ]
 Errors = dict[str, list[float]]
 
@@ -121,7 +121,7 @@ def corruption_errors(result: Result) -> Errors:
 
 
 def clean_error(result: Result) -> float:
-    """The share of wrong answers on clean test images."""
+    """The share of wrong answers on clean test examples."""
     return 1 - result.metrics["test_accuracy"]
 
 
@@ -153,6 +153,6 @@ def most_harmful(pairs: Sequence[tuple[Result, Result]]) -> str:
 
 
 def exemplar_cell(runs: Sequence[PaperRun]) -> str:
-    """How many test images most seeds get wrong and most of their baselines right."""
+    """How many test examples most seeds get wrong and most of their baselines right."""
     pairs = [run.pair for run in runs if run.pair is not None]
     return str(count_exemplars(pairs)) if pairs else ""

@@ -112,7 +112,7 @@ class SeedGroup:
         return [pair for own, base in loaded if own is not None and (pair := own.paired_with(base))]
 
     def over_baseline(self) -> Difference | None:
-        """Accuracy over that of each run's own baseline, paired by test image; None where predictions are gone."""
+        """Accuracy over that of each run's own baseline, paired by test example; None where predictions are gone."""
         pairs = self.pairs()
         return difference([own.correct for own, _ in pairs], [base.correct for _, base in pairs]) if pairs else None
 
@@ -231,7 +231,7 @@ def by_dataset(runs: Iterable[ReportRun]) -> dict[str, list[ReportRun]]:
 
 
 def selection_metric(runs: Iterable[ReportRun]) -> str:
-    """The metric of robustness that is drawn: `val_mce`, which chooses; where a run lacks it `mce`, of test images."""
+    """The metric of robustness that is drawn: `val_mce`, which chooses; where a run lacks it `mce`, of test ones."""
     return "val_mce" if all(run.result.metrics.get("val_mce") is not None for run in runs) else "mce"
 
 

@@ -1,4 +1,4 @@
-"""Means over seeds, and differences between rows that saw the same test images."""
+"""Means over seeds, and differences between rows that saw the same test examples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mean_and_std(values: Sequence[float], digits: int) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one row is than another: mean difference of accuracy, and its 95 % interval over test images."""
+    """How much better one row is than another: mean difference of accuracy, its 95 % interval over test examples."""
 
     mean: float
     low: float
@@ -41,12 +41,13 @@ class Difference:
 
 
 def difference(first: Sequence[NDArray[np.bool_]], second: Sequence[NDArray[np.bool_]]) -> Difference:
-    """The paired difference between two rows: a bootstrap over test images (Efron 1979), percentile interval.
+    """The paired difference between two rows: a bootstrap over test examples (Efron 1979), percentile interval.
 
-    Images with the same outcome are alike, so a resample is a draw of how many there are of each outcome.
+    Examples with the same outcome are alike, so a resample is a draw of how many there are of each outcome.
 
     Args:
-        first, second: for each seed, whether each test image (N,) was classified rightly; the same seeds and images.
+        first, second: for each seed, whether each test example (N,) was classified rightly; the same seeds and
+            examples.
     """
     paired = np.mean([a.astype(float) - b for a, b in zip(first, second, strict=True)], axis=0)
     outcomes, counts = np.unique(paired, return_counts=True)

@@ -24,8 +24,9 @@ HEADINGS = (
     "verdict",
 )
 NOTE = (
-    "stream KB: entropy-coded weights. MACs and x test set (seconds for all test images): over the baseline's. "
-    "points: of test accuracy above the group's first row; a paired bootstrap over test images of the mean over seeds."
+    "stream KB: entropy-coded weights. MACs and x test set (seconds for all test examples): over the baseline's. "
+    "points: of test accuracy above the group's first row; a paired bootstrap over test examples of the mean "
+    "over seeds."
 )
 
 

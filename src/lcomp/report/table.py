@@ -12,13 +12,13 @@ from lcomp.escaping import terminal
 from lcomp.record.metric import Metric
 from lcomp.record.result import Result, perturbation_figures
 
-HEADINGS = ("params", "sparsity", "KB", "gzip KB", "smaller", "us/image", "x baseline")
+HEADINGS = ("params", "sparsity", "KB", "gzip KB", "smaller", "us/example", "x baseline")
 ESSENTIAL = ("gzip KB", "smaller", "x baseline")  # on a narrow terminal, beside the metric
 NOTES = {
     "prune": "sparsity: zeros neither shorten a dense file nor speed it up; its gzip'd size shows them.",
     "quant": "x baseline: integers can be slower than floats, where a processor's kernels favour floats.",
-    "errors": "mCE: errors on corrupted test images over the own baseline's, mean over the corruptions.",
-    "every": "smaller: the baseline's gzip'd file over this one's. us/image: median at batch 1, one thread;\n"
+    "errors": "mCE: errors on corrupted test examples over the own baseline's, mean over the corruptions.",
+    "every": "smaller: the baseline's gzip'd file over this one's. us/example: median at batch 1, one thread;\n"
     "x baseline: over the baseline's, timed in turns with it run by run, so not over the figure in the baseline's row.",
 }
 

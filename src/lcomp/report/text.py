@@ -20,8 +20,8 @@ from lcomp.report.text_table import TextTable
 
 PICTURES = "report"  # the folder beside report.md
 LOST = (
-    "mCE: errors on corrupted test images over the own baseline's, mean over the corruptions. "
-    "lost: test images that most seeds get wrong and most of their baselines right."
+    "mCE: errors on corrupted test examples over the own baseline's, mean over the corruptions. "
+    "lost: test examples that most seeds get wrong and most of their baselines right."
 )
 CELLS = ("params", "metrics", "baseline", "seconds")  # of a record: a column for each key
 
@@ -110,15 +110,15 @@ def seed_table(groups: Sequence[SeedGroup]) -> TextTable:
             ]
         )
     notes = [
-        "us/image: of different moments; x baseline: over the own baseline's, timed in turns with it. "
-        f"Over baseline: points of test {metric.words}, 95 % interval of a bootstrap paired by test image."
+        "us/example: of different moments; x baseline: over the own baseline's, timed in turns with it. "
+        f"Over baseline: points of test {metric.words}, 95 % interval of a bootstrap paired by test example."
     ]
     headings = [
         "run",
         "n",
         *(f"{split} {metric.heading}" for split in ("val", "test")),
         "gzip KB",
-        "us/image",
+        "us/example",
         "x baseline",
         "over baseline",
     ]

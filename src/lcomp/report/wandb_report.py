@@ -59,14 +59,14 @@ def build_report(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: 
     )
     corrupted = [run for run in runs if run.result.metrics.get("mce") is not None]
     drawn = selection_metric(corrupted)
-    images = "validation" if drawn == "val_mce" else "test"
+    split = "validation" if drawn == "val_mce" else "test"
     errors = wr.ScatterPlot(
-        title=f"Mean corruption error against size, of {images} images: towards the lower left is better",
+        title=f"Mean corruption error against size, of {split} examples: towards the lower left is better",
         x=summary("gzip_bytes"),
         y=summary(drawn),
         log_x=True,
         log_y=True,
-        running_ymin=drawn == "val_mce",  # nothing is chosen on test images
+        running_ymin=drawn == "val_mce",  # nothing is chosen on test examples
         layout=wr.Layout(0, 19, WIDTH, 9),
     )
     names = sorted({name for run in runs for name in run.result.epochs if "/" not in name and name != "seconds"})

@@ -15,7 +15,7 @@ from lcomp.record.untrusted import read_onnx
 
 Weights = dict[str, NDArray[np.float32]]
 BINS = 61
-WIDEST = 512  # pixels of a mask's picture; a wider one is folded into rows
+WIDEST = 512  # of a mask's picture; a wider one is folded into rows
 
 
 def weights(path: Path) -> Weights:
@@ -62,8 +62,8 @@ def mask(weight: NDArray[np.float32]) -> str:
     return data_uri(Image.fromarray(np.where(picture > 0, 30, 225).astype(np.uint8)).convert("P"))
 
 
-def data_uri(image: Image.Image) -> str:
+def data_uri(picture: Image.Image) -> str:
     """A picture as it stands in a page."""
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
+    picture.save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

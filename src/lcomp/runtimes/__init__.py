@@ -1,4 +1,4 @@
-"""Engines that run artifacts: each makes its own file of the ONNX artifact, and answers images on one CPU thread."""
+"""Engines that run artifacts: each makes its own file of the ONNX artifact, and answers examples on one CPU thread."""
 
 from lcomp.runtimes.litert import LiteRT as LiteRT
 from lcomp.runtimes.onnxruntime import ONNXRuntime as ONNXRuntime

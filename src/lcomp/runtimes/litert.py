@@ -23,7 +23,7 @@ LEAST, MOST = -128, 127  # of int8, in which LiteRT has activations: those of ON
 
 
 class LiteRT(Converting):
-    """Converts the artifact with litert-torch; answers one image at a time, the batch that the file is made for.
+    """Converts the artifact with litert-torch; answers one example at a time, the batch that the file is made for.
 
     Args:
         space_to_depth: convert what `lcomp.export.space_to_depth` makes of the artifact.
@@ -97,7 +97,7 @@ def with_decomposed_quantizers(network: Network) -> Network:
         if isinstance(module, DynamicInput):
             raise UserError("runtime=litert: has no activations quantized by their own range; choose quant=static")
         if isinstance(module, Input):
-            network.set_submodule(name, DecomposedInput(module, of_pixels=name == "steps.0"))
+            network.set_submodule(name, DecomposedInput(module, is_first=name == "steps.0"))
         elif isinstance(module, IntegerWeight):
             network.set_submodule(name, DecomposedWeight(module))
         elif isinstance(module, CodedWeight):
@@ -109,17 +109,17 @@ class DecomposedInput(nn.Module):
     """`Input` in quantized_decomposed operators.
 
     Args:
-        of_pixels: a ReLU is before it, which changes no pixel: LiteRT would take int8 pixels otherwise.
+        is_first: a ReLU is before it, which changes no input of 0 or more: LiteRT would take int8 ones otherwise.
     """
 
-    def __init__(self, quantizer: Input, of_pixels: bool):
+    def __init__(self, quantizer: Input, is_first: bool):
         super().__init__()
         self.scale, self.zero_point = float(quantizer.scale), int(quantizer.zero_point) + LEAST
         self.highest = quantizer.highest if quantizer.levels < 255 else None
-        self.of_pixels = of_pixels
+        self.is_first = is_first
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.relu() if self.of_pixels else x
+        x = x.relu() if self.is_first else x
         x = x if self.highest is None else x.clamp(max=self.highest)
         grid = (self.scale, self.zero_point, LEAST, MOST, torch.int8)
         integers = torch.ops.quantized_decomposed.quantize_per_tensor(x, *grid)

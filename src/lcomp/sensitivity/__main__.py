@@ -1,5 +1,5 @@
 """Shows which layers bear compression: each layer of the baseline alone is pruned by magnitude, then quantized, and the
-validation images are asked again; nothing is trained beyond the baseline, and the test images are not read."""
+validation examples are asked again; nothing is trained beyond the baseline, and the test examples are not read."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def show(scores: Sequence[Score]) -> None:
             rendered.add_row(layer, f"{layer_scores[0].share:.1%}", *(points(score.change) for score in layer_scores))
         console.print(rendered)
     base = scores[0].accuracy - scores[0].change
-    console.print(f"Unchanged: {base:.2%} on the validation images. One layer at a time, nothing trained after it.")
+    console.print(f"Unchanged: {base:.2%} on the validation examples. One layer at a time, nothing trained after it.")
 
 
 def points(change: float) -> str:

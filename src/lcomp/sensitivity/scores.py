@@ -37,7 +37,7 @@ class Score:
         value: the choice.
         accuracy: share of right answers, 0 to 1.
         change: accuracy less that of the unchanged network.
-        kl: KL(unchanged || changed) of the softened logits at T = 1, mean over images, in nats.
+        kl: KL(unchanged || changed) of the softened logits at T = 1, mean over examples, in nats.
     """
 
     layer: str

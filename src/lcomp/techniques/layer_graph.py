@@ -13,7 +13,7 @@ from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Argument, Calls
 
 log = logging.getLogger(__name__)
-PIXELS = "pixels"
+INPUT = "input"  # of the network
 
 
 class LayerTracer(fx.Tracer):
@@ -35,7 +35,7 @@ def module_calls(network: nn.Module) -> dict[fx.Node, nn.Module]:
 
 
 def input_sources(network: nn.Module) -> dict[str, str]:
-    """What each convolution or linear layer reads, where that is the network's input (`PIXELS`) or a `Normalize` of the
+    """What each convolution or linear layer reads, where that is the network's input (`INPUT`) or a `Normalize` of the
     network's input that nothing else reads (its name)."""
     traced, sources = module_calls(network), {}
     once = called_once(traced)
@@ -43,7 +43,7 @@ def input_sources(network: nn.Module) -> dict[str, str]:
         source = node.args[0] if node.args else None
         if isinstance(module, nn.Conv2d | nn.Linear) and isinstance(source, fx.Node) and str(node.target) in once:
             if is_input(source):
-                sources[str(node.target)] = PIXELS
+                sources[str(node.target)] = INPUT
             elif (
                 isinstance(traced.get(source), Normalize)
                 and str(source.target) in once
@@ -111,7 +111,7 @@ def foldable(network: nn.Module) -> dict[str, str]:
     return {
         layer: source
         for layer, source in input_sources(network).items()
-        if source != PIXELS
+        if source != INPUT
         and layer in alone
         and not any(padding_amounts(modules[layer]))
         and not inspection.has_other_hooks(modules[source], expected=[quantize_input])

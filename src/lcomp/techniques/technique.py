@@ -69,7 +69,7 @@ class Technique(Scheduled):
 
         Args:
             network: as `prepare` and training left it.
-            calibration: batches of training pixels (N, C, H, W), read only by techniques that need them.
+            calibration: batches of training inputs (N, C, H, W), read only by techniques that need them.
         """
         raise NotImplementedError
 
@@ -92,7 +92,7 @@ class Technique(Scheduled):
         """Raises UserError where the technique cannot act on `network`.
 
         Args:
-            example: a batch of pixels (N, C, H, W) to ask the network with.
+            example: a batch of inputs (N, C, H, W) to ask the network with.
         """
         if example is not None:
             self.calls = inspection.observed_calls(network, example)
@@ -103,7 +103,7 @@ class Technique(Scheduled):
         if self.calls is None:
             try:
                 self.calls = inspection.observed_calls(network_of(pl_module), input_of(pl_module, batch)[:2])
-            except Exception as error:  # whatever a foreign module raises that is not called with pixels alone
+            except Exception as error:  # whatever a foreign module raises that is not called with one tensor alone
                 log.info("%s cannot be asked which layers it uses (%s): all are", type(pl_module).__name__, error)
                 self.calls = Calls.of_all(network_of(pl_module))
             self.observe_network(network_of(pl_module))
@@ -121,7 +121,7 @@ def finalize(network: nn.Module, callbacks: Iterable[pl.Callback], calibration: 
 
     Args:
         callbacks: the techniques, and whatever other callbacks the Trainer added to its list.
-        calibration: batches of training pixels, for techniques that observe ranges after training.
+        calibration: batches of training inputs, for techniques that observe ranges after training.
     """
     techniques = [callback for callback in callbacks if isinstance(callback, Technique)]
     for technique in techniques:

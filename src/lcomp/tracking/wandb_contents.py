@@ -83,12 +83,11 @@ def log_pictures(run: Any, folder: Path) -> None:
     names = [str(number) for number in range(1 + int(max(labels.max(), predicted.max())))]
     matrix = wandb.plot.confusion_matrix(y_true=labels.tolist(), preds=predicted.tolist(), class_names=names)
     run.log({"confusion_matrix": matrix})
-    wrong, pixels = own_predictions.mistakes[: predictions.MISTAKES], own_predictions.pixels[: predictions.MISTAKES]
+    wrong = own_predictions.mistakes[: predictions.MISTAKES]
     if len(wrong):
-        shown = pixels if pixels.shape[1] in (1, 3) else pixels[:, :1]
         captions = [f"{labels[index]} read as {predicted[index]}" for index in wrong]
-        pairs = zip(shown, captions, strict=True)
-        run.log({"mistakes": [wandb.Image(image.transpose(1, 2, 0), caption=caption) for image, caption in pairs]})
+        pairs = zip(own_predictions.pictures[: len(wrong)], captions, strict=True)
+        run.log({"mistakes": [wandb.Image(picture, caption=caption) for picture, caption in pairs]})
 
 
 def log_artifact(run: Any, about: Mapping[str, Any], folder: Path, result: Result) -> None:

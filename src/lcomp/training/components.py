@@ -55,7 +55,7 @@ def data_attribute(data: Data, key: str, name: str) -> Any:
     if not hasattr(data, key):
         raise UserError(f"{name}: give it an attribute {key}, such as {DATA_ATTRIBUTES[key]}")
     value = getattr(data, key)
-    return loaders.number_of_classes(value, name) if key == "num_classes" else loaders.image_shape(value, name)
+    return loaders.number_of_classes(value, name) if key == "num_classes" else loaders.input_shape(value, name)
 
 
 def make_techniques(spec: RunSpec) -> tuple[Objective | None, list[Technique]]:
@@ -69,7 +69,7 @@ def make_data(spec: RunSpec) -> Data:
     """The DataModule, set up, with its task.
 
     Raises:
-        UserError: a user's own does not say what the task asks of it (of images: classes and shape), or cannot be read.
+        UserError: a user's own does not say what the task asks of it (such as classes and a shape), or cannot be read.
     """
     data, name = build(spec.data, "data"), f"data._target_={spec.data['_target_']}"
     loaders.begin(data, name)
@@ -165,8 +165,8 @@ def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
         log.info("training the baseline once (%d epochs); it is cached", trainer.max_epochs)
         optimization = make_optimization(trainer, optimizer, "baseline.optimizer")
         module, epochs = BaselineModule(network, **optimization, task=data.task), Epochs()
-        own = data if trained_on.data == spec.data else make_data(trained_on)
-        fit(module, own, trainer.max_epochs, seed, spec.progress, epochs, devices.device(spec.device))
+        source = data if trained_on.data == spec.data else make_data(trained_on)
+        fit(module, source, trainer.max_epochs, seed, spec.progress, epochs, devices.device(spec.device))
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:

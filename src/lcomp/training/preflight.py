@@ -21,7 +21,7 @@ from lcomp.export import export
 from lcomp.record.causes import as_user_error, error_message
 from lcomp.runtimes import ONNXRuntime
 from lcomp.tasks import Task
-from lcomp.tasks.image_batches import Keys, children, choose, described, leaves, say
+from lcomp.tasks.batch_parts import Keys, children, choose, described, leaves, say
 from lcomp.tasks.task import Inputs
 from lcomp.training.fit import NotFinite
 
@@ -77,7 +77,7 @@ def rows(inputs: Inputs, which: slice) -> Inputs:
 
 
 def shapes(inputs: Inputs) -> str:
-    """Such as `pixels (8, 1, 28, 28)`."""
+    """Such as `inputs (8, 1, 28, 28)`."""
     return ", ".join(f"{name} {tuple(values.shape)}" for name, values in inputs.items())
 
 

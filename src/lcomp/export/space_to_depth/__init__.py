@@ -1,11 +1,11 @@
 """Space-to-depth: a convolution that reads one channel, carried out at half the resolution on four.
 
 Kernels for integers copy what is under a filter together channel by channel, and multiply four channels and more at
-once; of a single one they use a quarter or less. So every 2x2 block of pixels becomes four channels, the four outputs
-under a window of the pooling behind the convolution become four groups of channels, and the pooling becomes the maximum
-over these groups. Each output is the same sum beside products with zero, so integers stay what they are. Makers of
-accelerators advise it ("Use Space-to-depth transformation where possible", Qualcomm's HTP guidelines); the pooling that
-goes into it is ours.
+once; of a single one they use a quarter or less. So every 2x2 block of positions becomes four channels, the four
+outputs under a window of the pooling behind the convolution become four groups of channels, and the pooling becomes the
+maximum over these groups. Each output is the same sum beside products with zero, so integers stay what they are. Makers
+of accelerators advise it ("Use Space-to-depth transformation where possible", Qualcomm's HTP guidelines); the pooling
+that goes into it is ours.
 """
 
 from __future__ import annotations

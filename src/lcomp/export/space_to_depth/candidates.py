@@ -1,4 +1,4 @@
-"""Where in a graph a convolution can work on blocks of pixels."""
+"""Where in a graph a convolution can work on blocks of positions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
-BLOCK = 2  # pixels of a block's side, and of the pooling's
+BLOCK = 2  # positions of a block's side, and of the pooling's
 MONOTONE = ("Relu", "Clip", "QuantizeLinear")  # a maximum may as well be taken after them
 FUSED = (["MaxPool", "QuantizeLinear"], ["Relu", "MaxPool", "QuantizeLinear"])  # into one kernel for integers
 

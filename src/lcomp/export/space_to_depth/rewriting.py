@@ -1,4 +1,4 @@
-"""A convolution becomes an equal one over blocks of pixels."""
+"""A convolution becomes an equal one over blocks of positions."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def rewrite(graph: GraphProto, candidate: FoldCandidate) -> None:
 def widened(weight: NDArray[np.generic], padding: tuple[int, int]) -> tuple[NDArray[np.generic], list[int]]:
     """The weight (outputs, 1, height, width) over blocks: (4 outputs, 4, ...), and the padding as ONNX has it.
 
-    Group 2 i + j of the outputs is that of the convolution's outputs at (2 y + i, 2 x + j), channel 2 i + j the pixels
-    there; a tap a rows below such an output's first pixel lies in the block (i + a - padding) // 2.
+    Group 2 i + j of the outputs is that of the convolution's outputs at (2 y + i, 2 x + j), channel 2 i + j the values
+    there; a tap a rows below such an output's first position lies in the block (i + a - padding) // 2.
     """
     outputs, _, *kernel = weight.shape
     ranges = [((-pad) // BLOCK, (BLOCK + size - 2 - pad) // BLOCK) for size, pad in zip(kernel, padding, strict=True)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from lcomp.errors import UserError
+from lcomp.tasks import Task
 from lcomp.techniques.distillation.logit import logit_distillation
 from lcomp.techniques.short_training import ShortTraining
 
@@ -177,6 +178,11 @@ class DataFreeDistillation:
         self.latent, self.batch_size, self.width, self.strokes = latent, batch_size, width, strokes
         self.replays, self.memory = replays, memory
         self.generator_learning_rate = generator_learning_rate
+
+    def check(self, task: Task) -> None:
+        """Raises UserError for a task whose inputs are no images."""
+        if [*(inputs := task.example_inputs(1))] != ["pixels"]:
+            raise UserError(f"kd=data_free: draws images; the task's inputs are {', '.join(inputs)}")
 
     def __call__(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """The student's loss; nothing is known of labels."""

@@ -25,8 +25,8 @@ class Watched(NamedTuple):
 
 
 class Distillation(nn.Module):
-    """alpha CE + (1 - alpha) T^2 KL + the sum of weight_i objective_i: what `LogitDistillation` has, and objectives on
-    features beside it.
+    """alpha labels_loss + (1 - alpha) T^2 KL + the sum of weight_i objective_i: what `LogitDistillation` has, and
+    objectives on features beside it.
 
     Args:
         temperature, alpha: as in `LogitDistillation`.
@@ -81,7 +81,7 @@ class Distillation(nn.Module):
         """Makes what the objectives learn; before the optimizer exists, and without drawing from global random state.
 
         Args:
-            input_shape: (C, H, W) of an image; only objectives on features need it.
+            input_shape: (C, H, W) of an example; only objectives on features need it.
             seed: of what is drawn.
         """
         if isinstance(self.noise, TeacherNoise):

@@ -42,7 +42,7 @@ class FeatureObjective(nn.Module):
         self.layers = (student_layer, teacher_layer)
 
     def prepare(self, student: nn.Module, teacher: nn.Module, input_shape: Sequence[int]) -> None:
-        """Finds the layers, and makes what is learned, from what the two give for one image."""
+        """Finds the layers, and makes what is learned, from what the two give for one example."""
         names = [
             layer_name(network, name, f"{self.key}.{role}_layer")
             for network, name, role in zip((student, teacher), self.layers, ("student", "teacher"), strict=True)
@@ -101,10 +101,10 @@ def capture_outputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[s
 
 @torch.no_grad()
 def feature_shape(network: nn.Module, name: str, input_shape: Sequence[int], key: str) -> torch.Size:
-    """The shape (1, C, H, W) of what that layer gives for one image; leaves the network as it was.
+    """The shape (1, C, H, W) of what that layer gives for one example; leaves the network as it was.
 
     Raises:
-        UserError: the layer is not called, or gives something else than one map or vector an image.
+        UserError: the layer is not called, or gives something else than one map or vector an example.
     """
     modes = {module: module.training for module in network.modules()}
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -115,7 +115,7 @@ def feature_shape(network: nn.Module, name: str, input_shape: Sequence[int], key
     output = outputs.get(name)
     if not isinstance(output, Tensor) or output.dim() not in (2, 4):
         actual = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise UserError(f"{key}={name}: gives {actual} for an image; name a layer that gives (1, C, H, W) or (1, C)")
+        raise UserError(f"{key}={name}: gives {actual} for an example; name a layer that gives (1, C, H, W) or (1, C)")
     return as_maps(output).shape
 
 

@@ -9,7 +9,7 @@ from lcomp.techniques.distillation.features import FeatureObjective, same_size
 
 
 def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """1/2 (teacher - student)^2 (eq. 3), mean over every element; the paper sums over those of an image.
+    """1/2 (teacher - student)^2 (eq. 3), mean over every element; the paper sums over those of an example.
 
     Args:
         student: the regressor's output, of the teacher's shape.

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.tasks import ImageClassification
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # of outputs and labels: a task's
+LABELS_LOSS: Loss = ImageClassification().loss
 
 
 def logit_distillation(
-    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float, alpha: float
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float,
+    alpha: float,
+    labels_loss: Loss = LABELS_LOSS,
 ) -> Tensor:
-    """alpha CE(student, labels) + (1 - alpha) T^2 KL(teacher_T || student_T), mean over the batch.
+    """alpha labels_loss(student, labels) + (1 - alpha) T^2 KL(teacher_T || student_T), mean over the batch.
 
     T^2 keeps the size of the soft gradient independent of the temperature (section 2 of the paper).
 
@@ -24,6 +33,7 @@ def logit_distillation(
         labels: (N,) int64.
         temperature: T > 0; both softmaxes divide by it.
         alpha: weight of the labels' loss, 0 to 1.
+        labels_loss: the task's.
     """
     soft = F.kl_div(
         F.log_softmax(student_logits / temperature, 1),
@@ -31,7 +41,7 @@ def logit_distillation(
         reduction="batchmean",
         log_target=True,
     )
-    return alpha * F.cross_entropy(student_logits, labels) + (1 - alpha) * temperature**2 * soft
+    return alpha * labels_loss(student_logits, labels) + (1 - alpha) * temperature**2 * soft
 
 
 class Ensemble(nn.Module):
@@ -52,7 +62,7 @@ class Ensemble(nn.Module):
 
 
 class LogitDistillation:
-    """`logit_distillation` at one temperature and alpha.
+    """`logit_distillation` at one temperature and alpha; `DistillationModule` sets its `labels_loss` to the task's.
 
     Raises:
         UserError: temperature not above 0, or alpha outside 0 to 1.
@@ -63,7 +73,8 @@ class LogitDistillation:
             raise UserError(f"kd.temperature={temperature}: must be above 0; 1 to 10 is usual")
         if not 0 <= alpha <= 1:
             raise UserError(f"kd.alpha={alpha}: must lie between 0 and 1; it is the weight of the labels' loss")
-        self.temperature, self.alpha = temperature, alpha
+        self.temperature, self.alpha, self.labels_loss = temperature, alpha, LABELS_LOSS
 
     def __call__(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        return logit_distillation(student_logits, teacher_logits, labels, self.temperature, self.alpha)
+        settings = self.temperature, self.alpha, self.labels_loss
+        return logit_distillation(student_logits, teacher_logits, labels, *settings)

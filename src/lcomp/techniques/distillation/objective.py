@@ -7,12 +7,15 @@ from typing import Protocol
 
 from torch import Tensor
 
+from lcomp.tasks import Task
+
 
 class Objective(Protocol):
     """What a student learns from: its own outputs, the teacher's (both as the task has them) and labels, to a scalar.
 
     A function will do, or an `nn.Module`. What else it needs it declares as attributes of these names, see
-    `ObjectiveNeeds`; what it does not declare has the default there.
+    `ObjectiveNeeds`; what it does not declare has the default there. A method `check` may refuse a task, see
+    `check_task`.
     """
 
     def __call__(self, student_outputs: Tensor, teacher_outputs: Tensor, labels: Tensor, /) -> Tensor: ...
@@ -41,3 +44,10 @@ def needs_of(objective: Objective | None) -> ObjectiveNeeds:
     declared = ObjectiveNeeds(**{name: getattr(objective, name) for name in names})
     # A layer of an nn.Module's own may have that name.
     return declared if isinstance(declared.module, str) else replace(declared, module=None)
+
+
+def check_task(objective: Objective | None, task: Task) -> None:
+    """Has an objective with a method `check` look at the task: it raises UserError for one that it cannot teach."""
+    check = getattr(objective, "check", None)
+    if callable(check):
+        check(task)

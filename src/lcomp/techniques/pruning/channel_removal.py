@@ -29,7 +29,7 @@ class ChannelRemoval:
 
     Args:
         network: evaluating, on the CPU, without parametrizations; hooks are left to act.
-        example: images (N, C, H, W); two are tried, and two random ones.
+        example: inputs (N, C, H, W); two are tried, and two random ones.
 
     Raises:
         UserError: the network does not compute one tensor of finite numbers.
@@ -37,8 +37,8 @@ class ChannelRemoval:
 
     def __init__(self, network: nn.Module, example: Tensor):
         draw = torch.Generator().manual_seed(0)
-        images = torch.cat([example[:2].cpu(), torch.rand(2, *example.shape[1:], generator=draw)])
-        self.network, self.images = perturbed_copy(network, images)
+        inputs = torch.cat([example[:2].cpu(), torch.rand(2, *example.shape[1:], generator=draw)])
+        self.network, self.inputs = perturbed_copy(network, inputs)
         self.weights = {name: layer.weight.detach().clone() for name, layer in layers(self.network)}
         self.shared_memory = {id(t): t for t in (*self.network.parameters(), *self.network.buffers())}
 
@@ -98,10 +98,10 @@ class ChannelRemoval:
             for group, keeps in zip(groups, kept, strict=True):
                 close_masks(masks, group, keeps)
             cut_channels(smaller, groups, kept)
-            actual = evaluated_logits(smaller, self.images)
+            actual = evaluated_logits(smaller, self.inputs)
             for name, layer in layers(self.network):
                 layer.weight.mul_(masks[name])  # one weight of several layers takes the masks of all
-            return same_logits(evaluated_logits(self.network, self.images), actual)
+            return same_logits(evaluated_logits(self.network, self.inputs), actual)
         except Exception:  # whatever a user's forward raises when channels are missing
             return False
         finally:
@@ -123,14 +123,14 @@ def repeatable() -> Iterator[None]:
 
 
 @torch.no_grad()
-def evaluated_logits(network: nn.Module, images: Tensor) -> Tensor:
-    """What an evaluating `network` gives for `images`.
+def evaluated_logits(network: nn.Module, inputs: Tensor) -> Tensor:
+    """What an evaluating `network` gives for `inputs`.
 
     Raises:
         UserError: that is no tensor.
     """
     with repeatable():
-        output = network(images)
+        output = network(inputs)
     if not isinstance(output, Tensor):
         raise UserError(
             f"prune: {type(network).__name__} gives a {type(output).__name__}; it has to give a tensor of logits"
@@ -147,36 +147,36 @@ def same_logits(first: Tensor, second: Tensor) -> bool:
 
 
 @torch.no_grad()
-def perturbed_copy(network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
-    """A copy of `network`, and the images, in double precision if it computes so; its parameters are moved at random,
+def perturbed_copy(network: nn.Module, inputs: Tensor) -> tuple[nn.Module, Tensor]:
+    """A copy of `network`, and the inputs, in double precision if it computes so; its parameters are moved at random,
     so that none hides what depends on it behind a zero (a residual branch that begins as nothing, a scale of 1e-6)."""
-    for dtype, moved in ((torch.float64, True), (torch.float64, False), (images.dtype, True), (images.dtype, False)):
+    for dtype, moved in ((torch.float64, True), (torch.float64, False), (inputs.dtype, True), (inputs.dtype, False)):
         trial = copy.deepcopy(network).to(dtype)
         draw = torch.Generator().manual_seed(0)
         for parameter in (p for p in trial.parameters() if moved and p.is_floating_point()):
             step = 0.5 if parameter.dim() < 2 else (parameter.numel() / len(parameter)) ** -0.5
             parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter) * step)
         try:
-            output = evaluated_logits(trial, images.to(dtype))
+            output = evaluated_logits(trial, inputs.to(dtype))
         except UserError:
             raise
         except Exception as error:  # whatever a user's forward raises in another precision than its constants'
             cause = first_line(error)
             continue
         if output.isfinite().all():
-            return trial, images.to(dtype)
+            return trial, inputs.to(dtype)
         cause = "it gives numbers that are not finite"
     raise UserError(f"prune=filter: {type(network).__name__} cannot be tried out ({cause})")
 
 
-def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
+def predict_logits(network: nn.Module, inputs: Tensor) -> Tensor:
     """The logits of a copy of `network` that evaluates on the CPU, in double precision if it computes so, so that what
     rounds activations rounds alike where sums are merely added up in another order."""
     evaluated = copy.deepcopy(network).cpu().eval()
     try:
-        return evaluated_logits(copy.deepcopy(evaluated).double(), images.double())
+        return evaluated_logits(copy.deepcopy(evaluated).double(), inputs.double())
     except Exception:  # whatever a user's forward raises in another precision than its constants'
-        return evaluated_logits(evaluated, images)
+        return evaluated_logits(evaluated, inputs)
 
 
 def first_line(error: Exception) -> str:

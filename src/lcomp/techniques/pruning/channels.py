@@ -28,7 +28,7 @@ def find_groups(
 
     Args:
         network: may carry parametrizations and hooks; it is not changed.
-        example: images as a batch (N, C, H, W); the first is traced, and each group is tried out on all of them.
+        example: a batch of inputs (N, C, H, W); the first is traced, and each group is tried out on all of them.
         exclude: names of layers whose outputs stay.
 
     Raises:

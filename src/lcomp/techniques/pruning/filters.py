@@ -24,7 +24,7 @@ from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.technique import Batch, Layer, StoredWeight, input_of, layers, network_of, warn_of_others
 
 log = logging.getLogger(__name__)
-IMAGES = 8  # on which the network without filters is held against the one with them zeroed
+EXAMPLES = 8  # on which the network without filters is held against the one with them zeroed
 
 
 class FilterPruning(Pruning):
@@ -44,9 +44,9 @@ class FilterPruning(Pruning):
         others: as in `Pruning`.
 
     Raises:
-        UserError: what `Pruning` refuses; in `check` with images, or else with the first batch: a network that cannot
-            be traced or cut, or a name in `sparsities` of a layer whose outputs must stay; in `finalize`: a network
-            that computes something else without its filters than with them zeroed.
+        UserError: what `Pruning` refuses; in `check` with an example, or else with the first batch: a network that
+            cannot be traced or cut, or a name in `sparsities` of a layer whose outputs must stay; in `finalize`: a
+            network that computes something else without its filters than with them zeroed.
     """
 
     narrows = True
@@ -67,13 +67,13 @@ class FilterPruning(Pruning):
         super().__init__(
             sparsity, initial_sparsity, begin, end, interval, schedule, criterion, scope, sparsities, exclude
         )
-        self.groups: list[ChannelGroup] | None = None  # known with the first image
+        self.groups: list[ChannelGroup] | None = None  # known with the first example
         self.example = torch.empty(0)
         self.named_whole: set[str] = set()
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
-        """Raises UserError where the technique cannot act on `network`; with images (N, C, H, W) it prunes, cuts and
-        compares a copy."""
+        """Raises UserError where the technique cannot act on `network`; with an example (N, C, H, W) it prunes, cuts
+        and compares a copy."""
         super().check(network, example)
         for name, layer in layers(network):
             if not stored_tensors(layer):
@@ -121,8 +121,8 @@ class FilterPruning(Pruning):
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
     def find_groups(self, network: nn.Module, example: Tensor) -> None:
-        """Learns from images (N, C, H, W) which channels can only go together."""
-        self.example = example[:IMAGES].detach().cpu().clone()
+        """Learns from inputs (N, C, H, W) which channels can only go together."""
+        self.example = example[:EXAMPLES].detach().cpu().clone()
         self.groups, whole = channels.find_groups(network, self.example, self.exclude)
         reason = f"{', '.join(whole)}: something mixes their channels"
         if not self.groups:
@@ -219,7 +219,7 @@ class FilterPruning(Pruning):
         if self.groups is None:
             example = next(iter(calibration), None)
             if example is None:
-                raise UserError("prune=filter needs an image to trace: finalize(calibration=batches of pixels)")
+                raise UserError("prune=filter needs an example to trace: finalize(calibration=batches of inputs)")
             self.find_groups(network, example)
         assert self.groups is not None
         kept = [self.kept_channels(group) for group in self.groups]

@@ -30,7 +30,7 @@ class GatedPruning(Pruning):
     def __init__(self, tolerance: float = 0.005, monitor: str = "val_accuracy", **pruning: Unpack[AllPruningSettings]):
         super().__init__(**pruning)
         if not 0 <= tolerance <= 1:
-            raise UserError(f"prune.tolerance={tolerance}: a share of the validation images, 0 to 1")
+            raise UserError(f"prune.tolerance={tolerance}: a share of the validation examples, 0 to 1")
         self.tolerance, self.monitor = tolerance, monitor
         self.reached, self.best, self.is_open, self.last_step = self.initial_sparsity, 0.0, True, -1
 

@@ -26,9 +26,9 @@ class LayerPruning(Technique):
             `layer1.1`.
 
     Raises:
-        UserError: a name of no submodule, of one inside another, or of one that holds hooks; in `check` with images, or
-            else with the first batch: a submodule that does not give one tensor of the shape that it takes; in `check`
-            also a network that fails without it.
+        UserError: a name of no submodule, of one inside another, or of one that holds hooks; in `check` with inputs,
+            or else with the first batch: a submodule that does not give one tensor of the shape that it takes; in
+            `check` also a network that fails without it.
     """
 
     stage = 1
@@ -42,7 +42,7 @@ class LayerPruning(Technique):
         return f"{', '.join(left)} are still there" if left else ""
 
     def check(self, network: nn.Module, example: Tensor | None = None) -> None:
-        """Raises UserError where the technique cannot act on `network`; with images (N, C, H, W) it tries a copy."""
+        """Raises UserError where the technique cannot act on `network`; with inputs (N, C, H, W) it tries a copy."""
         names = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
         for layer in self.layers:
             if layer not in names:

@@ -24,7 +24,7 @@ class DynamicQuantization(Quantization):
     export_ready_from = 1.0  # validation sees none of its rounding
     activation_widths = (8,)
 
-    def attach_input(self, module: nn.Module, pixels: bool) -> None:
+    def attach_input(self, module: nn.Module, is_first: bool) -> None:
         """Nothing acts before `finalize`."""
         module.input_quantizer = DynamicInput()
 

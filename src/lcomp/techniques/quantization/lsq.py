@@ -131,8 +131,8 @@ class LearnedActivation(ActivationQuantizer):
 
 
 class LearnedStepQuantization(QuantizationAwareTraining):
-    """Trains the network with rounded weights and activations whose steps it learns; pixels keep 8 bits in a range that
-    follows a moving average.
+    """Trains the network with rounded weights and activations whose steps it learns; the network's input keeps
+    8 bits in a range that follows a moving average.
 
     Args:
         bits: width of a weight, 2 to 8, on the uniform grid.

@@ -27,18 +27,18 @@ log = logging.getLogger(__name__)
 V = TypeVar("V")
 Q = TypeVar("Q", bound=nn.Module)
 MOST_BIAS = 2**30  # of an integer bias, half of what 32 bits hold: runtimes add the products to it
-PIXEL_BITS = 8  # pixels are bytes: eight bits lose nothing, fewer would blind the network
+INPUT_BITS = 8  # a sensor gives bytes: eight bits lose nothing, fewer would blind the network
 
 
 class Quantization(Technique):
     """Quantizes weights and the inputs of convolutions and linear layers per tensor.
 
-    Where a `Normalize` feeds the first layer its input is quantized before the normalization, on the grid of the pixels
-    themselves, and the normalization is folded into the integer layer.
+    Where a `Normalize` feeds the first layer its input is quantized before the normalization, on the grid of the
+    network's input itself, and the normalization is folded into the integer layer.
 
     Args:
         bits: width of a weight, 2 to 8 on the uniform grid.
-        activation_bits: width of an activation, 1 to 8, or None: activations stay float; pixels keep 8.
+        activation_bits: width of an activation, 1 to 8, or None: activations stay float; the network's input keeps 8.
         grid: the weights' levels, made from the width, see `grids`.
         granularity: of the weights' scales, `channel` (one per output channel) or `tensor` (one per layer).
         exclude: names of layers (`fc3`, `conv*`) that stay float.
@@ -121,8 +121,8 @@ class Quantization(Technique):
             if id(last) not in quantizers:
                 quantizers[id(last)] = self.weight_quantizer(layer.weight, self.grid_of(name))
             parametrize.register_parametrization(layer, "weight", quantizers[id(last)], unsafe=True)
-            pixels = name in foldable or sources.get(name) == layer_graph.PIXELS
-            self.attach_input(network.get_submodule(foldable.get(name, name)), pixels)
+            is_first = name in foldable or sources.get(name) == layer_graph.INPUT
+            self.attach_input(network.get_submodule(foldable.get(name, name)), is_first)
 
     def grid_of(self, name: str) -> Grid:
         """The grid of the layer of that name."""
@@ -133,16 +133,16 @@ class Quantization(Technique):
         return WeightQuantizer(weight, grid, self.granularity, self.weight_range)
 
     def activation_quantizer(self, bits: int) -> ActivationQuantizer:
-        """What rounds an input that is not the pixels, off until it is enabled."""
+        """What rounds an input that is not the network's, off until it is enabled."""
         return ActivationQuantizer(bits, self.range)
 
-    def attach_input(self, module: nn.Module, pixels: bool) -> None:
-        """Puts a quantizer in front of `module`, whose input may be the pixels."""
+    def attach_input(self, module: nn.Module, is_first: bool) -> None:
+        """Puts a quantizer in front of `module`, whose input may be the network's (`is_first`)."""
         if self.activation_bits is None:
             module.input_quantizer = nn.Identity()
             return
         module.input_quantizer = (
-            ActivationQuantizer(PIXEL_BITS, self.range) if pixels else self.activation_quantizer(self.activation_bits)
+            ActivationQuantizer(INPUT_BITS, self.range) if is_first else self.activation_quantizer(self.activation_bits)
         )
         module.register_forward_pre_hook(layer_graph.quantize_input, with_kwargs=True)
 

@@ -1,4 +1,4 @@
-"""Static post-training quantization: ranges from calibration images, no training (Krishnamoorthi 2018, section 3)."""
+"""Static post-training quantization: ranges from calibration examples, no training (Krishnamoorthi 2018, section 3)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StaticQuantization(Quantization):
 
     Args:
         bits, activation_bits, granularity, exclude, grid, weight_range, range, bits_of: as in `Quantization`.
-        calibration_images: how many training images are looked at, 1 or more.
+        calibration_images: how many training examples are looked at, 1 or more.
     """
 
     trains = False
@@ -52,13 +52,13 @@ class StaticQuantization(Quantization):
             quantizer.observing.fill_(True)
         network.eval()
         left = self.calibration_images
-        for pixels in calibration:
+        for inputs in calibration:
             if left <= 0:
                 break
-            network(pixels[:left])
-            left -= len(pixels)
+            network(inputs[:left])
+            left -= len(inputs)
         if left == self.calibration_images:
-            raise UserError("quant=static needs calibration images: finalize(calibration=batches of pixels)")
+            raise UserError("quant=static needs calibration examples: finalize(calibration=batches of inputs)")
         for quantizer in activations:
             quantizer.observing.fill_(False)
             quantizer.enabled.fill_(True)
