@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +208,8 @@ def warn_of_unused(overrides: list[str]) -> None:
 
 def describe(cfg: DictConfig, data: Data, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
-    result.dataset, result.metric = content_hash.dataset_record(data), asdict(data.task.metric)
-    log_names.dataset = result.dataset["name"]
+    result.dataset, result.metric = content_hash.dataset_record(data), data.task.metric.record
+    log_names.name_dataset(result.dataset["name"])
     defining = run_config.without(cfg, "logger") | {
         "student": run_config.plain_dict(run_config.student_config(cfg)),
         "links": [run_config.plain_dict(link) for link in run_config.intermediate_models(cfg)],

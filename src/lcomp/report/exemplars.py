@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lcomp.record.files import Jsonable
 from lcomp.record.predictions import Predictions
 from lcomp.report.ranking import by_validation
 from lcomp.report.runs import SeedGroup
@@ -101,16 +101,17 @@ def wrong_answer(group: int, index: int, predictions: Sequence[Predictions]) -> 
     return WrongAnswer(group, says.most_common(1)[0][0], says.total(), len(predictions))
 
 
-def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict[str, Any]:
+def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict[str, Jsonable]:
     """For the page's script: of compressed groups, each data set's apart, how many images are lost; pictures."""
     compressed = [group for group in groups if group.runs[0].result.techniques != "baseline"]
     best = by_validation(compressed)[:GROUPS]
-    data: dict[str, Any] = {"groups": [], "images": [], "left_out": len(compressed) > len(best)}
+    shown: list[dict[str, Jsonable]] = []
+    pictures: list[dict[str, Jsonable]] = []
     for sha256, name in names.items():
         dataset_groups = [group for group in best if str(group.runs[0].result.dataset.get("sha256")) == sha256]
         counts, images = find_exemplars(dataset_groups)
-        first = len(data["groups"])
-        data["groups"] += [
+        first = len(shown)
+        shown += [
             {
                 "label": group.label,
                 "technique": group.runs[0].result.techniques,
@@ -120,8 +121,8 @@ def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict
             }
             for group, count in zip(dataset_groups, counts, strict=True)
         ]
-        data["images"] += [image_data(image, name, first) for image in chosen(images, len(dataset_groups))]
-    return data
+        pictures += [image_data(image, name, first) for image in chosen(images, len(dataset_groups))]
+    return {"groups": shown, "images": pictures, "left_out": len(compressed) > len(best)}
 
 
 def chosen(images: Sequence[Exemplar], groups: int) -> list[Exemplar]:
@@ -134,7 +135,7 @@ def chosen(images: Sequence[Exemplar], groups: int) -> list[Exemplar]:
     return [image for image in known if id(image) in wanted]
 
 
-def image_data(image: Exemplar, data: str, first: int) -> dict[str, Any]:
+def image_data(image: Exemplar, data: str, first: int) -> dict[str, Jsonable]:
     """An image for the script, its groups counted from `first`."""
     assert image.pixels is not None
     return {
