@@ -128,6 +128,7 @@ def need_it(folder, number):
     baseline_cache.cached(folder, "one", nn.Linear(2, 2), train, lambda network, path: write_atomically(path, b"a"))
 
 
+@pytest.mark.slow
 def test_processes_that_need_it_at_once_train_it_once(tmp_path):
     forked.start()
     context = multiprocessing.get_context("forkserver")

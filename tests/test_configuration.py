@@ -1,6 +1,7 @@
 """Every configuration composes and builds; sweeps drop what makes no difference; identities agree where they must."""
 
 import inspect
+import typing
 from functools import cache
 
 import hydra
@@ -11,7 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra_plugins.lcomp_grid.grid import GridSweeper
 from lcomp.cli import shorthand
 from lcomp.config import identity, run_config
-from lcomp.config.instantiation import build
+from lcomp.config.instantiation import build, find
+from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.training import components
 
@@ -41,9 +43,7 @@ def test_every_choice_composes_and_builds(choice):
     overrides = [f"{'/'.join(group)}={name}"]
     if len(group) > 1:
         overrides.insert(0, f"{group[0]}={run_config.FAMILIES[group[0]]}")
-    cfg = compose(*overrides)
-    run_config.check_settings(cfg)
-    objective, techniques = components.make_techniques(cfg)
+    objective, techniques = components.make_techniques(parse(compose(*overrides)))
     if group[0] in run_config.FAMILIES:
         assert (objective is not None) + len(techniques) == (name != "none")
 
@@ -75,6 +75,24 @@ def assert_defaults(parts):
             if key != "_target_" and "${" not in str(value):  # the run gives its seed
                 default = parameters[key].default
                 assert value == (list(default) if isinstance(default, tuple) else default), key
+
+
+def targets(value):
+    """Whatever a YAML names to be made, at any depth."""
+    if isinstance(value, dict):
+        yield from [value["_target_"]] if "_target_" in value else []
+        for inside in value.values():
+            yield from targets(inside)
+
+
+def test_the_annotations_that_refuse_values_can_be_read_at_run_time():
+    texts = [(run_config.folder() / f"{path}.yaml").read_text() for path in FILES]
+    named = {target for text in texts for target in targets(yaml.safe_load(text))}
+    own = sorted(target for target in named if target.startswith("lcomp."))
+    assert len(own) > 50
+    for target in own:
+        made = find(target, "_target_")
+        assert typing.get_type_hints(made.__init__ if inspect.isclass(made) else made) is not None
 
 
 def test_default_run_is_the_baseline():
@@ -115,7 +133,7 @@ def test_inactive_keys_are_dropped_and_equal_points_run_once():
 )
 def test_a_setting_of_the_run_that_cannot_be_is_refused_by_name(key, value, words):
     with pytest.raises(UserError, match=f"{key}={value}: must be .*{words}"):
-        run_config.check_settings(compose(f"{key}={value}"))
+        parse(compose(f"{key}={value}"))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +146,7 @@ def test_a_setting_of_the_run_that_cannot_be_is_refused_by_name(key, value, word
 )
 def test_an_impossible_ensemble_is_refused(overrides, words):
     with pytest.raises(UserError, match=words):
-        run_config.check_settings(compose("kd=logit", *overrides))
+        parse(compose("kd=logit", *overrides))
 
 
 @pytest.mark.parametrize(
@@ -146,12 +164,12 @@ def test_an_impossible_ensemble_is_refused(overrides, words):
 )
 def test_a_value_that_a_technique_cannot_take_is_refused_by_name(overrides, message):
     with pytest.raises(UserError, match=message):
-        components.make_techniques(compose(*overrides))
+        components.make_techniques(parse(compose(*overrides)))
 
 
 def test_unknown_student_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"kd.student=smallcnn: .*package.Class; did you mean small_cnn"):
-        run_config.student_config(compose("kd=logit", "kd.student=smallcnn"))
+        parse(compose("kd=logit", "kd.student=smallcnn"))
 
 
 def test_a_constructor_that_raises_is_answered_with_its_cause():

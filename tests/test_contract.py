@@ -82,7 +82,7 @@ def test_all_three_families_keep_their_promises_together(contract, row):
 def packs(network, path):
     """The packed form is smaller than the artifact under gzip, and rebuilds the network's logits to the bit."""
     pack(path, path.with_suffix(".lcomp"))
-    assert path.with_suffix(".lcomp").stat().st_size < 0.92 * of_file(path)["gzip_bytes"]
+    assert path.with_suffix(".lcomp").stat().st_size < 0.92 * of_file(path).gzip_bytes
     pixels = torch.rand(20, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(
@@ -98,10 +98,10 @@ def keeps_its_promises(contract, *choices):
     filters, hidden, classes = outputs = [len(getattr(network, name).bias) for name in ("conv", "fc1", "fc2")]
     if not any(technique.narrows for technique in made.module().techniques):  # the student still the student
         assert outputs == [4, 16, 10]
-    assert isinstance(network.relu, nn.Identity) == ("relu" in made.cfg.prune.get("layers", ()))
+    assert isinstance(network.relu, nn.Identity) == ("relu" in made.spec.prune.get("layers", ()))
     weights = filters * 9 + hidden * filters * 169 + classes * hidden
     assert sum(array.size for array in stored_weights(network, path)) == weights
-    assert of_graph(path)["macs"] == filters * 9 * 26**2 + hidden * filters * 169 + classes * hidden
+    assert of_graph(path).macs == filters * 9 * 26**2 + hidden * filters * 169 + classes * hidden
     if "quant" in dict(choices):  # integers still integers
         assert sum(array.size for array in integer_weights(path)) == weights
     else:

@@ -124,6 +124,7 @@ def test_a_later_run_reads_the_cached_baseline_and_gives_the_same_artifact_seria
     assert artifacts(folder) == artifacts(elsewhere[0]) == artifacts(elsewhere[1])
 
 
+@pytest.mark.slow
 def test_a_fresh_and_a_cached_baseline_lead_to_the_same_artifacts(lcomp_in, tmp_path_factory):
     fresh, cached = tmp_path_factory.mktemp("fresh"), tmp_path_factory.mktemp("cached")
     sweep = ["-m", "quant=static,qat", "prune.sparsity=0.5", "launcher=serial"]
@@ -133,6 +134,7 @@ def test_a_fresh_and_a_cached_baseline_lead_to_the_same_artifacts(lcomp_in, tmp_
     assert one == other and len(set(one)) == 2
 
 
+@pytest.mark.slow
 def test_teacher_by_path(sweep, lcomp, tmp_path):
     _, folder = sweep
     wrong = next(iter(folder.glob("multirun/sweep-*/0/checkpoint.ckpt")))
@@ -177,6 +179,7 @@ def test_post_training_quantization_trains_nothing_and_keeps_integers(lcomp, tmp
     assert "integers can be slower" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_baselines_is_drawn_from_seeds_in_a_row_and_cached(lcomp, tmp_path):
     done = lcomp("kd.ensemble=2", "seed=5", "baseline.cache=own")
     assert done.returncode == 0, done.stderr
@@ -190,6 +193,7 @@ def test_an_ensemble_of_baselines_is_drawn_from_seeds_in_a_row_and_cached(lcomp,
     assert len({r["artifact"]["sha256"] for r in records(tmp_path)}) == 1
 
 
+@pytest.mark.slow
 def test_a_baseline_can_learn_from_perturbed_images_and_its_student_from_clean_ones(lcomp, tmp_path):
     plain, perturbed = ["baseline.cache=own"], ["baseline.cache=own", "baseline.perturb={rotation:{severity:2}}"]
     for settings in (plain, perturbed):

@@ -274,7 +274,7 @@ def test_the_artifacts_zeros_are_those_that_were_asked_for(kind, pixels, tmp_pat
     acted_on = sum(layer.weight.numel() for layer in technique.masked)
     model = onnx.load(tmp_path / "a.onnx")
     stored = sum(int((onnx.numpy_helper.to_array(tensor) == 0).sum()) for tensor in model.graph.initializer)
-    counted = size.of_graph(tmp_path / "a.onnx")["sparsity"]
+    counted = size.of_graph(tmp_path / "a.onnx").sparsity
     assert stored >= round(0.75 * acted_on)
     weights = sum(np.prod(t.dims) for t in model.graph.initializer if len(t.dims) > 1)
     assert counted * weights == pytest.approx(round(0.75 * acted_on), abs=weights * 0.02)
@@ -290,7 +290,7 @@ def test_what_forward_does_not_use_neither_counts_nor_is_ranked(pixels):
     _, _, baked = pruned(made(NeverCalled, pixels), pixels)
     zeros = int((baked.c1.weight == 0).sum() + (baked.fc.weight == 0).sum())
     assert zeros == round(0.75 * (144 + 160)) and (baked.old_head.weight != 0).all()
-    assert size.of_network(baked, pixels[:2])["parameters"] == 144 + 16 + 160 + 10
+    assert size.of_network(baked, pixels[:2]).parameters == 144 + 16 + 160 + 10
 
 
 def test_a_shared_weight_has_one_mask_one_set_of_integers_and_counts_once(pixels, tmp_path):
@@ -301,10 +301,10 @@ def test_a_shared_weight_has_one_mask_one_set_of_integers_and_counts_once(pixels
     assert zeros == round(0.75 * weights)
     rounded = after(StaticQuantization(), baked, pixels)
     assert rounded.a.coded is rounded.b.coded
-    assert size.of_network(rounded, pixels[:2])["parameters"] == weights + 3 * 64 + 10
+    assert size.of_network(rounded, pixels[:2]).parameters == weights + 3 * 64 + 10
     export(rounded, tmp_path / "a.onnx", ImageClassification())
     assert (tmp_path / "a.onnx").stat().st_size < weights + 6_000
-    assert size.of_graph(tmp_path / "a.onnx")["sparsity"] >= zeros / weights
+    assert size.of_graph(tmp_path / "a.onnx").sparsity >= zeros / weights
 
 
 @pytest.mark.parametrize("kind", [Tied, CalledTwice])

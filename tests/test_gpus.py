@@ -3,7 +3,6 @@
 import multiprocessing
 
 import pytest
-from omegaconf import OmegaConf
 
 from lcomp.errors import UserError
 from lcomp.training import devices
@@ -12,7 +11,7 @@ from lcomp.training import devices
 def worker(folder, available, answers, release):
     devices.count = lambda: available
     devices.take(folder)
-    answers.put(devices.device(OmegaConf.create({"device": "gpu"})))
+    answers.put(devices.device("gpu"))
     release.wait()
 
 
@@ -36,6 +35,6 @@ def test_a_gpu_is_asked_for_where_there_is_none(lcomp):
 
 
 def test_the_processor_is_the_default():
-    assert devices.device(OmegaConf.create({"device": "cpu"})) == "cpu"
+    assert devices.device("cpu") == "cpu"
     with pytest.raises(UserError, match="device=gpu"):
-        devices.device(OmegaConf.create({"device": "gpu"}))
+        devices.device("gpu")

@@ -88,6 +88,7 @@ def test_a_network_that_exits_is_a_failed_run_with_its_line(faulty, tmp_path, fa
     assert is_interruption(first["error"]) is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [0, 3])
 @pytest.mark.parametrize("arguments", [GRID, SEARCH, ["model._target_=faulty.Net", "+model.point=1"]])
 def test_a_network_that_ends_the_sweeps_own_process_is_told_and_recorded(faulty, tmp_path, status, arguments):

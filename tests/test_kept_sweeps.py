@@ -398,6 +398,7 @@ def test_a_key_that_the_command_fixes_leaves_its_family_searched_and_is_said(cap
     assert "chooses kd=logit" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_printed_commands_run_as_they_are_printed(lcomp_in, tmp_path):
     experiment_in(tmp_path / "my conf", "quant: {bits: 6}")
     folder = "multirun/mein Ordner [1]=ü"

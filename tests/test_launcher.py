@@ -41,6 +41,7 @@ def seconds_of_processor(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_run_alone(lcomp_in, tmp_path):
     lcomp_in(tmp_path)("trainer.max_epochs=1")  # the baseline is cached
     process = lcomp_in(tmp_path, wait=False)("-m", "kd.temperature=1,2,3", *FEW)
@@ -56,6 +57,7 @@ def test_a_worker_that_is_killed_costs_its_run_alone(lcomp_in, tmp_path):
     assert out.count("test accuracy") == 2
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_sweep(lcomp_in, tmp_path):
     """Else they would go on in a folder that a resumed sweep works in."""
     process = lcomp_in(tmp_path, wait=False)("-m", "kd.temperature=1,2", "trainer.max_epochs=50", FEW[1])
@@ -95,6 +97,7 @@ def wait_for(look, seconds=120):
     return found
 
 
+@pytest.mark.slow
 def test_in_workers_and_in_turn_a_sweep_gives_the_same_artifacts_and_all_latencies(lcomp_in, tmp_path):
     sweep = ["-m", "prune.sparsity=0.5,0.7", "trainer.max_epochs=1"]
     for place, launcher in (("workers", "launcher.workers=2"), ("turns", "launcher=serial")):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lcomp.config import run_config
+from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
@@ -35,10 +36,9 @@ def chain(monkeypatch, digits, tmp_path):
     monkeypatch.setattr(digits, "carry_outputs", lambda teacher: False)
 
     def make(*overrides, known="baseline", teacher=None):
-        cfg = compose(f"baseline.cache={tmp_path}", *overrides)
-        run_config.check_settings(cfg)
-        objective, _ = components.make_techniques(cfg)
-        return teacher_chain.make_chain(cfg, digits, teacher or nn.Identity(), known, objective)
+        spec = parse(compose(f"baseline.cache={tmp_path}", *overrides))
+        objective, _ = components.make_techniques(spec)
+        return teacher_chain.make_chain(spec, digits, teacher or nn.Identity(), known, objective)
 
     make.trainings = trainings
     return make
@@ -131,21 +131,20 @@ def test_generations_are_of_the_students_kind_and_begin_differently(chain):
     made = chain("kd=self_distillation", "kd.generations=3")
     assert [type(link.network) for link in made] == [LeNet5, LeNet5]
     assert not torch.equal(made[0].network.fc1.weight, made[1].network.fc1.weight)
-    seeds = [
-        teacher_chain.student_seed(compose("kd=self_distillation", f"kd.generations={n}", "seed=4")) for n in (1, 2, 3)
-    ]
+
+    def seed_of(*overrides):
+        return parse(compose(*overrides, "seed=4")).distillation.student_seed
+
+    seeds = [seed_of("kd=self_distillation", f"kd.generations={n}") for n in (1, 2, 3)]
     assert seeds == [5, 6, 7]  # the baseline's is 4, a link's one of those before
-    assert teacher_chain.student_seed(compose("kd=self_distillation", "kd.ensemble=3", "seed=4")) == 7
-    assert (
-        teacher_chain.student_seed(compose("kd=teacher_assistant", "seed=4")) == 4
-    )  # as under kd=logit: only the teacher differs
-    assert teacher_chain.student_seed(compose("seed=4")) == 4
+    assert seed_of("kd=self_distillation", "kd.ensemble=3") == 7
+    assert seed_of("kd=teacher_assistant") == seed_of() == 4  # as under kd=logit: only the teacher differs
 
 
 def test_a_fresh_student_is_no_copy_of_the_baseline():
-    fresh = compose("kd=self_distillation")
-    assert run_config.student_config(fresh) == fresh.model and not run_config.starts_from_baseline(fresh)
-    assert run_config.starts_from_baseline(compose("kd=logit", "kd.student=same"))
+    fresh = parse(compose("kd=self_distillation"))
+    assert fresh.distillation.student == fresh.model and not fresh.distillation.starts_from_baseline
+    assert parse(compose("kd=logit", "kd.student=same")).distillation.starts_from_baseline
 
 
 @pytest.mark.parametrize(
@@ -163,12 +162,12 @@ def test_a_fresh_student_is_no_copy_of_the_baseline():
 )
 def test_a_chain_that_cannot_be_is_refused(overrides, words):
     with pytest.raises(UserError, match=words):
-        run_config.check_settings(compose(*overrides))
+        parse(compose(*overrides))
 
 
 def test_an_unknown_assistant_is_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"kd.assistants=lenet5_20k: .*did you mean lenet5_20kb"):
-        run_config.intermediate_models(compose("kd=teacher_assistant", "kd.assistants=[lenet5_20k]"))
+        parse(compose("kd=teacher_assistant", "kd.assistants=[lenet5_20k]"))
 
 
 def test_several_checkpoints_teach_together(tmp_path, digits):
@@ -177,13 +176,13 @@ def test_several_checkpoints_teach_together(tmp_path, digits):
         (tmp_path / str(number)).mkdir()
         paths.append(save(BaselineModule(LeNet5()), tmp_path / str(number)))
     data = digits
-    cfg = compose("kd=logit", f"kd.teacher=[{paths[0]},{paths[1]}]")
+    spec = parse(compose("kd=logit", f"kd.teacher=[{paths[0]},{paths[1]}]"))
     x = torch.rand(3, 1, 28, 28)
     members = [load_checkpoint(path, LeNet5()) for path in paths]
-    teacher = components.load_teacher(cfg, data, LogitDistillation(temperature=4))
+    teacher = components.load_teacher(spec, data, LogitDistillation(temperature=4))
     assert torch.equal(teacher(x), Ensemble(members, 4)(x))
-    assert components.teacher_identity(cfg) == [sha256(path) for path in paths]
-    one = [compose("kd=logit", f"kd.teacher={named}") for named in (paths[0], f"[{paths[0]}]")]
-    assert [components.teacher_identity(cfg) for cfg in one] == [sha256(paths[0])] * 2
+    assert components.teacher_identity(spec.distillation.checkpoints) == [sha256(path) for path in paths]
+    one = [parse(compose("kd=logit", f"kd.teacher={named}")) for named in (paths[0], f"[{paths[0]}]")]
+    assert [components.teacher_identity(spec.distillation.checkpoints) for spec in one] == [sha256(paths[0])] * 2
     assert torch.equal(components.load_teacher(one[1], data, LogitDistillation())(x), members[0](x))
-    assert components.load_teacher(compose("kd=logit", "kd.teacher=[]"), data, LogitDistillation()) is None
+    assert components.load_teacher(parse(compose("kd=logit", "kd.teacher=[]")), data, LogitDistillation()) is None

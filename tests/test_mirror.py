@@ -34,7 +34,7 @@ STUDENT = {"kd": "logit"}
 def as_new(monkeypatch, tmp_path):
     """Nothing said yet; a home and a working folder that must stay empty."""
     wandb_isolation.said.clear()
-    monkeypatch.setattr(wandb_logger, "broken", False)
+    monkeypatch.setattr(WandbLogger, "can_begin", True)
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     (tmp_path / "home").mkdir()

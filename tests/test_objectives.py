@@ -13,6 +13,7 @@ from torch import nn
 from training import Watch, train
 
 from lcomp.config import run_config
+from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import DistillationModule
@@ -269,24 +270,24 @@ def test_a_bare_module_must_know_the_shape_of_images_only_for_features():
 
 def test_a_list_of_names_is_answered_with_the_slash():
     with pytest.raises(UserError, match=r"kd.objectives=\['vid'\]: .*write a slash, as in kd/objectives=\[vid\]"):
-        components.make_techniques(compose("kd=logit", "+kd.objectives=[vid]"))
+        components.make_techniques(parse(compose("kd=logit", "+kd.objectives=[vid]")))
 
 
 def test_objectives_are_chosen_together_and_recorded_by_their_keys():
-    cfg = compose("kd=noisy_teacher", "kd/objectives=[attention,vid]", "kd.objectives.vid.weight=2")
-    objective, _ = components.make_techniques(cfg)
+    spec = parse(compose("kd=noisy_teacher", "kd/objectives=[attention,vid]", "kd.objectives.vid.weight=2"))
+    objective, _ = components.make_techniques(spec)
     assert list(objective.parts) == ["attention", "vid"] and objective.parts["vid"].weight == 2
-    recorded = run_config.technique_params(cfg)
+    recorded = run_config.technique_params(spec.config)
     assert recorded["kd.objectives.vid.weight"] == 2 and recorded["kd.objectives.vid"] == "VID"
     assert recorded["kd.noise.variance"] == 0.1 and not any("_target_" in key for key in recorded)
 
 
 @pytest.mark.parametrize(("choice", "carried"), [("logit", True), ("noisy_teacher", True), ("attention", False)])
 def test_the_teachers_logits_are_cached_unless_its_features_are_read(choice, carried, digits, trained):
-    cfg = compose(f"kd={choice}")
+    spec = parse(compose(f"kd={choice}"))
     try:
-        objective, techniques = components.make_techniques(cfg)
-        module = components.make_module(cfg, digits, SmallCNN(), trained, objective, techniques)
+        objective, techniques = components.make_techniques(spec)
+        module = components.make_module(spec, digits, SmallCNN(), trained, objective, techniques)
         assert module.outputs_in_batch == carried == bool(digits.train.extra)
     finally:
         digits.train.extra = ()

@@ -19,6 +19,7 @@ from lcomp.config import identity, run_config
 from lcomp.config.composition import compose, config_loader
 from lcomp.config.instantiation import build, find
 from lcomp.config.renamed import FIRST, RENAMED, current, original, renewed
+from lcomp.config.run_spec import parse
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.record.files import Damaged, with_checksum
 from lcomp.record.limits import Refused
@@ -89,10 +90,10 @@ def test_what_its_configurations_name_is_built(run, tmp_path):
     cfg = configuration(run)
     network = build(cfg.model, "model", num_classes=10, input_shape=[1, 28, 28])
     assert tuple(network(torch.zeros(2, 1, 28, 28)).shape) == (2, 10)
-    objective, techniques = components.make_techniques(cfg)
+    objective, techniques = components.make_techniques(parse(cfg))
     assert (objective is None) == (not cfg.kd) and len(techniques) == bool(cfg.prune) + bool(cfg.quant)
-    assert make_runtime(cfg).versions() and run_config.check_settings(cfg) is None
-    logger = make_tracker(cfg, tmp_path)
+    assert make_runtime(parse(cfg).runtime).versions()
+    logger = make_tracker(run_config.plain_dict(cfg.logger), tmp_path)
     if run.startswith("sweep"):
         assert isinstance(build(cfg.robustness, "robustness"), MNISTC)
         assert isinstance(logger, WandbLogger) and logger.mode == "disabled"
@@ -127,7 +128,7 @@ def test_a_users_own_file_may_go_on_naming_them(tmp_path):
     now, own = compose(["robustness=mnist_c"]), compose(["robustness=mine"], tmp_path)
     stated = compose(["robustness=mnist_c", "robustness._target_=lcomp.mnist_c.MNISTC", "robustness.attributions=7"])
     assert [build(cfg.robustness, "robustness").attributions for cfg in (now, own, stated)] == [100, 100, 7]
-    assert run_config.technique_params(own) == run_config.technique_params(now)
+    assert run_config.technique_params(parse(own).config) == run_config.technique_params(parse(now).config)
     same = compose(["robustness=mnist_c", "robustness._target_=lcomp.mnist_c.MNISTC"])
     hashes = [identity.config_hash(run_config.plain_dict(cfg), "") for cfg in (now, own, same, stated)]
     assert hashes[0] == hashes[1] == hashes[2] != hashes[3]

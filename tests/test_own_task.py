@@ -10,6 +10,7 @@ import pytest
 
 from lcomp.config.composition import compose
 from lcomp.config.run_config import metric_of_task
+from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.tasks import ImageClassification, Metric
 from lcomp.training import components
@@ -48,7 +49,7 @@ def test_distillation_pruning_and_quantization_of_numbers(lcomp, tmp_path, angle
     session = onnxruntime.InferenceSession(folder / "artifact.onnx", providers=["CPUExecutionProvider"])
     [given], [answered] = session.get_inputs(), session.get_outputs()
     assert (given.name, answered.name) == ("image", "angle")
-    test = components.make_data(angles()).parts["test"]
+    test = components.make_data(parse(angles())).parts["test"]
     images, angle = (tensor.numpy() for tensor in test.tensors)
     outputs = np.concatenate([session.run(None, {"image": images[n : n + 100]})[0] for n in range(0, len(images), 100)])
     assert 45 * np.abs(outputs - angle).mean() == pytest.approx(metrics["test_angle_error"], rel=1e-4)
@@ -77,12 +78,13 @@ def test_what_is_for_classes_is_refused_by_name_before_anything_trains(angles):
     with pytest.raises(
         UserError, match=r"Distillation: learns from logits of classes; task._target_=angles.AngleRegression"
     ):
-        components.check_objective(angles("kd=logit"), components.make_techniques(angles("kd=logit"))[0])
+        spec = parse(angles("kd=logit"))
+        components.check_objective(spec, components.make_techniques(spec)[0])
     with pytest.raises(UserError, match=r"kd.ensemble=3: .*task._target_=angles.AngleRegression"):
-        cfg = angles("kd=squared_error", "kd.ensemble=3")
-        components.check_objective(cfg, components.make_techniques(cfg)[0])
-    cfg = compose(["kd=logit", "kd.ensemble=3"])
-    assert components.check_objective(cfg, components.make_techniques(cfg)[0]) is None
+        spec = parse(angles("kd=squared_error", "kd.ensemble=3"))
+        components.check_objective(spec, components.make_techniques(spec)[0])
+    spec = parse(compose(["kd=logit", "kd.ensemble=3"]))
+    assert components.check_objective(spec, components.make_techniques(spec)[0]) is None
 
 
 def test_the_metric_is_known_before_the_data_are_read(angles):
@@ -98,4 +100,4 @@ def test_data_that_lack_what_a_task_asks_of_them_are_named(angles):
     with pytest.raises(
         UserError, match=r"data._target_=angles.TurnedDigits: give it an attribute num_classes, such as 10"
     ):
-        components.make_data(cfg)
+        components.make_data(parse(cfg))

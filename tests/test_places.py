@@ -11,6 +11,7 @@ from test_launcher import records
 from lcomp.cli.task import write_note
 from lcomp.config import identity, run_config
 from lcomp.config.composition import compose
+from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.evaluation import comparison
 from lcomp.record.result import FILE_NAME, Result
@@ -79,5 +80,5 @@ def test_latencies_are_never_of_other_data(tmp_path):
     )
     record.write(tmp_path)
     with pytest.raises(UserError, match=r"measured on another data set than this command's \(mnist\)"):
-        comparison.complete_latencies(compose(["data=mnist5k"]), tmp_path)
+        comparison.complete_latencies(parse(compose(["data=mnist5k"])), tmp_path)
     assert json.loads((tmp_path / FILE_NAME).read_text())["metrics"] == {"val_accuracy": 0.5}

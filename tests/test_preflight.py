@@ -71,7 +71,7 @@ class Digits(pl.LightningDataModule):
 def set_up(data):
     name = "data._target_=mine.Data"
     loaders.begin(data, name)
-    task = components.make_task(OmegaConf.create({"_target_": "lcomp.tasks.ImageClassification"}), data, name)
+    task = components.make_task({"_target_": "lcomp.tasks.ImageClassification"}, data, name)
     return loaders.set_up(data, name, task)
 
 

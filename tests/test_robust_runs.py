@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from training import compose
 
+from lcomp.config.run_spec import parse
 from lcomp.data import corrupted_images
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
 from lcomp.errors import UserError
@@ -141,8 +142,8 @@ def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tm
     figures = MNISTC().accuracies(session, splits)
     assert from_files.accuracies(session, splits) == figures
 
-    cfg, _ = compose("robustness=mnist_c")
-    made = mnist_c.make_robustness(cfg, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path))
+    spec = parse(compose("robustness=mnist_c")[0])
+    made = mnist_c.make_robustness(spec.robustness, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path))
     assert made.setting == from_files.setting != MNISTC().setting
     np.save(tmp_path / "rotate" / "test_images.npy", np.load(tmp_path / "impulse_noise" / "test_images.npy"))
     other = MNISTC(files=tmp_path)
@@ -204,15 +205,16 @@ def test_images_of_other_shapes_are_measured_where_the_corruptions_can_be_drawn(
 
 
 def test_missing_files_are_refused_before_the_run(tmp_path):
-    cfg, _ = compose("robustness=mnist_c")
+    settings = parse(compose("robustness=mnist_c")[0]).robustness
     with pytest.raises(UserError, match="shot_noise"):
-        mnist_c.make_robustness(cfg, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path))
+        mnist_c.make_robustness(settings, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path))
 
 
 def test_a_data_module_of_the_users_own_needs_no_folder_of_files():
-    cfg, _ = compose("robustness=mnist_c")
-    assert mnist_c.make_robustness(cfg, SimpleNamespace(task=ImageClassification(), mnist_c_root=None)).files is None
-    assert mnist_c.make_robustness(compose()[0], SimpleNamespace()) is None
+    settings = parse(compose("robustness=mnist_c")[0]).robustness
+    made = mnist_c.make_robustness(settings, SimpleNamespace(task=ImageClassification(), mnist_c_root=None))
+    assert made.files is None
+    assert mnist_c.make_robustness(parse(compose()[0]).robustness, SimpleNamespace()) is None
 
 
 def test_the_files_content_is_part_of_the_experiment(digits):
@@ -220,7 +222,7 @@ def test_the_files_content_is_part_of_the_experiment(digits):
     for content in (None, "a", "b"):
         result = Result()
         asked = SimpleNamespace(content=content)
-        describe(compose("robustness=mnist_c")[0], digits, asked, ONNXRuntime(), result)
+        describe(parse(compose("robustness=mnist_c")[0]), digits, asked, ONNXRuntime(), result)
         hashes.append(result.config_hash)
     assert len(set(hashes)) == 3
 

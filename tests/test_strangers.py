@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from types import SimpleNamespace
 
 import hostile
 import optuna
@@ -78,7 +79,7 @@ def test_a_latency_is_of_the_data_and_the_file_that_the_record_names(swept, tmp_
     monkeypatch.setattr(comparison.components, "make_data", lambda cfg: None)
     monkeypatch.setattr(comparison.content_hash, "dataset_record", lambda data: {"sha256": "this"})
     with pytest.raises(UserError, match="measured on another data set"):
-        comparison.complete_latencies(OmegaConf.create({"threads": 1, "data": {"root": "here"}}), folder / "0")
+        comparison.complete_latencies(SimpleNamespace(threads=1), folder / "0")
 
 
 def test_a_baseline_is_read_from_the_report_s_folder_or_by_its_hash(tmp_path):

@@ -75,7 +75,7 @@ def test_every_kind_of_layer_comes_back_bit_for_bit(techniques):
     same_bits(network.state_dict(), decoded)
     other.load_state_dict(decoded)
     assert torch.equal(network(pixels), other(pixels))
-    assert size.of_network(network, pixels)["stream_bytes"] == len(content)
+    assert size.of_network(network, pixels).stream_bytes == len(content)
 
 
 TENSORS = st.one_of(

@@ -48,6 +48,7 @@ def kill_all(process):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_a_grid_goes_on_where_it_was_killed(lcomp_in, tmp_path):
     grid = ["-m", "kd.temperature=1,2,3", "trainer.max_epochs=1"]
     process = lcomp_in(tmp_path, wait=False)(*grid, "launcher.workers=1")
@@ -123,6 +124,7 @@ def test_an_equal_result_is_taken_unless_it_is_not_to_be(lcomp_in, tmp_path):
             assert (folder / path).is_file()
 
 
+@pytest.mark.slow
 def test_a_search_keeps_its_study_and_resumes_to_the_total(lcomp_in, tmp_path):
     command = [*SEARCH, "kd.temperature=tag(log,interval(1,10))"]
     process = lcomp_in(tmp_path, wait=False)(*command, "n_trials=4", WORKERS)
@@ -172,6 +174,7 @@ def test_a_finite_space_is_a_grid_and_a_failing_point_a_failed_trial(lcomp_in, t
     assert "quant.bits=99" in cause and "1 of 3 runs failed" in done.stderr and done.returncode == 0
 
 
+@pytest.mark.slow
 def test_two_objectives_end_with_a_front(lcomp_in, tmp_path):
     both = ["objective=[val_accuracy,gzip_bytes]", "direction=[maximize,minimize]"]
     done = lcomp_in(tmp_path)(*SEARCH, *both, "quant=static", "quant.bits=2,4,8", "n_trials=5", SERIAL)
@@ -272,6 +275,7 @@ def test_the_searches_that_are_ready(lcomp_in, tmp_path, search):
     assert all({o.partition("=")[0] for o in point} >= {"kd", "prune", "quant"} for point in points)
 
 
+@pytest.mark.slow
 def test_no_value_leaves_the_sweep_s_folder(lcomp, tmp_path):
     values = "'../../out',\"a 'b' c\",'/tmp/x'"
     done = lcomp("-m", f"name={values}", "quant=static", "launcher=serial")

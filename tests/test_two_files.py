@@ -8,6 +8,7 @@ import torch
 from test_command_line import ask_each
 
 from lcomp.config.composition import compose
+from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.testing import TechniqueContract
 from lcomp.training import components
@@ -218,11 +219,16 @@ def test_the_default_optimizer_is_adam_with_the_trainers_rate_and_a_rate_of_its_
         (["optimizer=sgd", "trainer.learning_rate=0.2"], 0.2, torch.optim.SGD),
         (["optimizer=adamw", "+optimizer.lr=0.5"], 0.5, torch.optim.AdamW),
     ):
-        made = components.make_optimization(compose(overrides))
+        made = optimization(*overrides)
         optimizer = made["optimizer"]([weight], lr=made["learning_rate"])
         assert type(optimizer) is kind and optimizer.defaults["lr"] == rate
-    default = components.make_optimization(compose([]))["optimizer"]([weight], lr=0.1)
+    default = optimization()["optimizer"]([weight], lr=0.1)
     assert default.defaults == torch.optim.Adam([weight], lr=0.1, fused=True).defaults
+
+
+def optimization(*overrides):
+    spec = parse(compose(list(overrides)))
+    return components.make_optimization(spec.trainer, spec.optimizer)
 
 
 def no_optimizer(params, lr):
@@ -242,7 +248,7 @@ def no_optimizer(params, lr):
 )
 def test_what_is_no_optimizer_is_refused(target, words):
     with pytest.raises(UserError, match=words):
-        components.make_optimization(compose([f"optimizer._target_={target}"]))
+        optimization(f"optimizer._target_={target}")
 
 
 def test_a_value_that_an_optimizer_refuses_is_said_before_the_baseline_trains(mine, tmp_path):
@@ -266,7 +272,7 @@ def test_each_is_listed_named_where_another_is_meant_and_composed(site, tmp_path
 def test_the_technique_keeps_the_contract(site, digits, trained, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(site))
     contract = TechniqueContract(["prune=last_outputs"], digits, trained, tmp_path, config_dir=site / "conf")
-    assert contract.cfg.prune.begin == 5  # what its class says it needs within 40 steps
+    assert contract.spec.prune["begin"] == 5  # what its class says it needs within 40 steps
     contract.resumes()
     contract.exports()
     late = TechniqueContract(

@@ -14,6 +14,7 @@ from torch import nn
 from lcomp.config import identity, run_config
 from lcomp.config.composition import compose, without_leftovers
 from lcomp.config.instantiation import build
+from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.training import components
 
@@ -123,9 +124,8 @@ def test_a_part_that_was_chosen_arrives_and_its_own_replaced_class_leaves_nothin
     replaced = given("kd", "kd=noisy_teacher", "kd.noise._target_=own_things.Bare", "+kd.noise.width=2")
     assert replaced["noise"] == {"_target_": "own_things.Bare", "width": 2}
     with pytest.raises(UserError, match=r"prune.schedule.powr=3: own_things.power takes share, .*"):
-        components.make_techniques(
-            compose([*own[:1], "prune.schedule._target_=own_things.power", "+prune.schedule.powr=3"])
-        )
+        asked = [*own[:1], "prune.schedule._target_=own_things.power", "+prune.schedule.powr=3"]
+        components.make_techniques(parse(compose(asked)))
 
 
 def test_what_an_experiment_or_a_file_of_the_users_states_arrives(mine):
@@ -182,13 +182,12 @@ def test_the_record_and_the_identity_say_what_arrives():
 )
 def test_an_added_key_that_nothing_reads_is_refused(key, words):
     with pytest.raises(UserError, match=words):
-        run_config.check_settings(compose([key]))
+        parse(compose([key]))
 
 
 def test_an_added_key_that_another_one_names_is_a_value_of_the_users():
     cfg = compose([NET, "+foo=3", "+model.kernel=${foo}"])
-    run_config.check_settings(cfg)
-    assert build(cfg.model, "model").kernel == 3
+    assert build(parse(cfg).model, "model").kernel == 3
 
 
 @pytest.mark.parametrize(
@@ -240,12 +239,13 @@ def test_students_and_assistants_come_from_the_users_folder_and_from_his_package
         places = GlobalHydra.instance().config_loader().get_search_path().get_path()
         places.insert(-1, SearchPathElement("command-line", f"file://{mine}/conf"))  # as --config-dir does
         cfg = hydra.compose("config", chosen)
-        narrow, tiny = run_config.intermediate_models(cfg)
-    assert run_config.plain_dict(narrow) == {"_target_": "lcomp.models.LeNet5", "channels": [6, 16], "hidden": [8, 8]}
-    assert run_config.plain_dict(tiny) == {"_target_": "own_things.Net", "kernel": 4}
-    assert isinstance(build(run_config.student_config(cfg), "model"), nn.Module)
+        distillation = parse(cfg).distillation
+    narrow, tiny = distillation.chain
+    assert narrow == {"_target_": "lcomp.models.LeNet5", "channels": [6, 16], "hidden": [8, 8]}
+    assert tiny == {"_target_": "own_things.Net", "kernel": 4}
+    assert isinstance(build(distillation.student, "model"), nn.Module)
     with pytest.raises(UserError, match=r"kd.student=own_things.Tiny: .*has no Tiny; it has Net"):
-        run_config.student_config(compose(["kd=logit", "kd.student=own_things.Tiny"]))
+        parse(compose(["kd=logit", "kd.student=own_things.Tiny"]))
 
 
 @pytest.mark.parametrize(
@@ -257,5 +257,5 @@ def test_a_perturbation_of_the_users_own_changes_the_training_images(mine, text)
     data, plain = build(cfg.data, "data"), build(compose(["data=mnist5k"]).data, "data")
     batch = torch.arange(4)
     assert torch.equal(data.train[batch][0], 2 - plain.train[batch][0])
-    assert [value for key, value in run_config.technique_params(cfg).items() if key.endswith("top")] == [2.0]
-    assert json.dumps(run_config.technique_params(cfg))
+    params = run_config.technique_params(run_config.plain_dict(cfg))
+    assert [value for key, value in params.items() if key.endswith("top")] == [2.0] and json.dumps(params)

@@ -125,6 +125,7 @@ def record(folder):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_a_users_network_is_pruned_and_quantized_in_one_fit(lcomp_in, tmp_path, site, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(site))
     lcomp = lcomp_in(tmp_path, fresh=True)

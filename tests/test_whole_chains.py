@@ -9,6 +9,7 @@ import torch
 
 from lcomp import run
 from lcomp.config import run_config
+from lcomp.config.run_spec import parse
 from lcomp.run import run as carry_out
 from lcomp.training import components
 
@@ -44,5 +45,5 @@ def test_a_lottery_ticket_starts_from_the_weights_that_the_seed_draws(tmp_path, 
     monkeypatch.setattr(run, "fit", noting)
     cfg = compose(tmp_path, f"prune={choice}", "seed=3")
     assert carry_out(cfg, tmp_path / "run", []).status == "ok"
-    drawn = components.make_network(cfg.model, components.make_data(cfg), 3).state_dict()
+    drawn = components.make_network(parse(cfg).model, components.make_data(parse(cfg)), 3).state_dict()
     assert all(torch.equal(begun[0][key], drawn[key]) for key in drawn) == fresh

@@ -6,7 +6,7 @@ import html
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import quote
 
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -14,6 +14,8 @@ BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 SIGNS = re.compile(r"[\\|*_`\[\]~$]")  # of Markdown
 NUMBER = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?%?")
 FORMULA = re.compile(r"\s*[=+@-]|[\t\n]")  # what a spreadsheet computes
+
+V = TypeVar("V")
 
 
 def terminal(text: object) -> str:
@@ -32,7 +34,7 @@ def markdown(text: object) -> str:
     return SIGNS.sub(lambda match: "\\" + match[0], escaped)
 
 
-def csv_cell(value: Any) -> Any:
+def csv_cell(value: V) -> V | str:
     """A value in a CSV file: a text that a spreadsheet would compute begins with an apostrophe, numbers do not."""
     if not isinstance(value, str):
         return value

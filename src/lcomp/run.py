@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lcomp.config import composition, identity, run_config
+from lcomp.config.run_spec import RunSpec, parse, section
 from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import TrialPruned
 from lcomp.evaluation import measurement, mnist_c
-from lcomp.evaluation.comparison import compare, measure_latencies
+from lcomp.evaluation.comparison import Evaluator, measure_latencies
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.export.onnx_export import export
 from lcomp.modules.baseline import single_input
@@ -28,6 +29,7 @@ from lcomp.record import result_cache
 from lcomp.record.causes import error_message
 from lcomp.record.environment import environment
 from lcomp.record.interruption import BY_MACHINE, BY_USER, SigintState, machine_interruption, watch_sigint
+from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, Result, file_hashes, timing
 from lcomp.runtimes import Runtime
@@ -64,16 +66,18 @@ def run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     result = Result(overrides=overrides, choices=choices or {}, started=time.time())
-    tracker, epochs = Tracker(), Epochs(report)
+    tracker, epochs, config = Tracker(), Epochs(report), dict[str, PlainValue]()
     with watch_sigint() as signals:
         try:
             cfg = own_config(cfg, overrides, folder)
-            tracker = loggers.make_tracker(cfg, folder)
-            epochs.live = tracker.follow(folder, cfg, result, group or folder.name)
+            config = run_config.shown(cfg)
+            tracker = loggers.make_tracker(section(config, "logger"), folder)
+            epochs.live = tracker.follow(folder, config, result, group or folder.name)
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
-            result.environment = environment(cfg.threads, devices.device(cfg))
-            result.params = run_config.technique_params(cfg)
-            execute(cfg, folder, result, timed, epochs, equals, tracker)
+            result.params = run_config.technique_params(config)
+            spec = parse(cfg)
+            result.environment = environment(spec.threads, devices.device(spec.device))
+            execute(spec, folder, result, timed, epochs, equals, tracker)
             result.files, result.status = file_hashes(folder), "ok"
         except TrialPruned as pruned:
             result.status, result.error = "pruned", str(pruned)
@@ -88,7 +92,7 @@ def run(
         finally:
             result.epochs = result.epochs or epochs.curves.columns
             write_record(result, folder)
-            tracker.end(folder, cfg, result, group or folder.name, is_whole=timed)
+            tracker.end(folder, config, result, group or folder.name, is_whole=timed)
     return result
 
 
@@ -137,7 +141,7 @@ def own_config(cfg: DictConfig, overrides: list[str], folder: Path) -> DictConfi
 
 
 def execute(
-    cfg: DictConfig,
+    spec: RunSpec,
     folder: Path,
     result: Result,
     timed: bool,
@@ -146,37 +150,36 @@ def execute(
     tracker: Tracker,
 ) -> None:
     """The way of one run; fills `result` as it goes."""
-    run_config.check_settings(cfg)
-    torch.set_num_threads(cfg.threads)
-    pl.seed_everything(cfg.seed, verbose=False)
+    torch.set_num_threads(spec.threads)
+    pl.seed_everything(spec.seed, verbose=False)
     with timing(result, "total"):
-        objective, techniques = components.make_techniques(cfg)
-        components.check_objective(cfg, objective)
-        data = components.make_data(cfg)
-        student = components.make_network(run_config.student_config(cfg), data, teacher_chain.student_seed(cfg))
-        robustness = mnist_c.make_robustness(cfg, data)
-        runtime = make_runtime(cfg)
+        objective, techniques = components.make_techniques(spec)
+        components.check_objective(spec, objective)
+        data = components.make_data(spec)
+        student = components.make_network(spec.distillation.student, data, spec.distillation.student_seed)
+        robustness = mnist_c.make_robustness(spec.robustness, data)
+        runtime = make_runtime(spec.runtime)
         result.environment["versions"] |= runtime.versions()
-        describe(cfg, data, robustness, runtime, result)
+        describe(spec, data, robustness, runtime, result)
         if equals and result_cache.adopt_equal_run(equals, folder, result, data.eval_perturbations):
             return
         example = single_input(measurement.example_of(data))
         for technique in techniques:
             technique.check(student, example)
-        components.check_later_training(cfg, data, student)
+        components.check_later_training(spec, data, student)
 
-        loaded = components.load_teacher(cfg, data, objective)
-        baseline = components.make_baseline(cfg, data)
+        loaded = components.load_teacher(spec, data, objective)
+        baseline = components.make_baseline(spec, data)
         result.seconds["baseline"] = baseline.seconds
-        teacher, chain = teacher_chain.make_teacher(cfg, data, baseline, loaded, objective)
+        teacher, chain = teacher_chain.make_teacher(spec, data, baseline, loaded, objective)
         if chain:
             result.seconds["assistants"] = sum(link.seconds for link in chain)
-        fresh = not run_config.starts_from_baseline(cfg) or any(technique.starts_fresh for technique in techniques)
+        fresh = not spec.distillation.starts_from_baseline or any(technique.starts_fresh for technique in techniques)
         network = student if fresh else independent_copy(baseline.network)
-        module = components.make_module(cfg, data, network, teacher, objective, techniques)
+        module = components.make_module(spec, data, network, teacher, objective, techniques)
         with timing(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
-                asked, device = (cfg.trainer.max_epochs, cfg.seed, cfg.progress), devices.device(cfg)
+                asked, device = (spec.trainer.max_epochs, spec.seed, spec.progress), devices.device(spec.device)
                 result.steps = fit(module, data, *asked, epochs, device, tracker.loggers)
             else:
                 warn_of_unused(overrides=result.overrides)
@@ -187,16 +190,19 @@ def execute(
         if all(technique.trains for technique in techniques):
             test = measurement.split_of(data.test_dataloader(), data.task)
             trained = measurement.predict_outputs(module.network, test.inputs)
-        pl.seed_everything(cfg.seed, verbose=False)  # a loader that shuffles gives the same calibration examples again
-        network = round_network(module.finalize(module.calibration(data)), **cfg.pack)
+        pl.seed_everything(spec.seed, verbose=False)  # a loader that shuffles gives the same calibration examples again
+        network = round_network(module.finalize(module.calibration(data)), **vars(spec.pack))
 
         with timing(result, "export"):
             export(network, folder / ARTIFACT, data.task, result.config_hash or "")
         with timing(result, "measure"):
-            splits = measurement.splits_of(data)
-            compare(data, splits, robustness, runtime, baseline, network, trained, folder, result)
+            evaluator = Evaluator(data, robustness, runtime)
+            found = evaluator.compare(baseline, network, trained, folder)
+            found.enter(result)
+            if not found.is_finite:
+                raise NotFinite("the artifact's outputs are not finite")
             if timed:
-                measure_latencies(cfg, runtime, splits, folder, result)
+                measure_latencies(spec.measure.latency_runs, runtime, evaluator.splits, folder, result)
 
 
 def warn_of_unused(overrides: list[str]) -> None:
@@ -206,14 +212,14 @@ def warn_of_unused(overrides: list[str]) -> None:
         log.warning("nothing trains in this run: %s has no effect (the baseline has its own under baseline)", unused[0])
 
 
-def describe(cfg: DictConfig, data: Data, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
+def describe(spec: RunSpec, data: Data, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
     result.dataset, result.metric = content_hash.dataset_record(data), data.task.metric.record
     log_names.name_dataset(result.dataset["name"])
-    defining = run_config.without(cfg, "logger") | {
-        "student": run_config.plain_dict(run_config.student_config(cfg)),
-        "links": [run_config.plain_dict(link) for link in run_config.intermediate_models(cfg)],
-        "teacher": components.teacher_identity(cfg),
+    defining = run_config.without(spec.config, "logger") | {
+        "student": spec.distillation.student,
+        "links": list(spec.distillation.chain),
+        "teacher": components.teacher_identity(spec.distillation.checkpoints),
         "runtime_versions": runtime.versions(),
         "mnist_c": robustness.content if robustness else None,
     }

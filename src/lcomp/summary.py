@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from hydra.errors import HydraException
@@ -24,6 +24,8 @@ from lcomp.config import run_config
 from lcomp.config.composition import compose
 from lcomp.config.instantiation import build, find
 from lcomp.errors import UserError
+
+Output: TypeAlias = Tensor | Mapping[str, "Output"] | Sequence["Output"]  # of a module
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ class LayerRecorder:
         self.called: set[nn.Module] = set()
         self.open: list[tuple[int, int]] = []  # of each module that is running: MACs before it, MACs inside its parts
 
-    def before(self, module: nn.Module, inputs: Any) -> None:
+    def before(self, module: nn.Module, inputs: tuple[Output, ...]) -> None:
         self.open.append((self.counter.get_total_flops() // 2, 0))
 
-    def after(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def after(self, module: nn.Module, inputs: tuple[Output, ...], output: Output) -> None:
         start, inside = self.open.pop()
         whole = self.counter.get_total_flops() // 2 - start
         if self.open:
@@ -71,7 +73,7 @@ class LayerRecorder:
         self.rows.append(LayerRow(self.names[module], type(module).__name__, output, parameters, macs))
 
 
-def first_tensor(output: Any) -> Tensor:
+def first_tensor(output: Output) -> Tensor:
     """The first tensor of what a module gave."""
     while not isinstance(output, Tensor):
         output = next(iter(output.values() if isinstance(output, Mapping) else output))

@@ -16,25 +16,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from onnx import numpy_helper
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import nn
 from torch.nn.utils import parametrize
 
 from lcomp.config.composition import compose
-from lcomp.config.instantiation import find
+from lcomp.config.instantiation import build, find
 from lcomp.config.run_config import FAMILIES
+from lcomp.config.run_spec import RunSpec, parse
+from lcomp.data.protocol import Data
 from lcomp.evaluation import measurement
 from lcomp.export.onnx_export import export
-from lcomp.models import SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.runtimes import ONNXRuntime
 from lcomp.techniques.short_training import ShortTraining, short_training
+from lcomp.techniques.technique import Batch, StoredWeight
 from lcomp.training import components
 
 AGREEMENT = 0.99  # of the artifact's predictions with the network's; the tests of each technique ask for more
@@ -54,7 +55,7 @@ class TechniqueContract:
     """
 
     overrides: Sequence[str]
-    data: Any
+    data: Data
     teacher: nn.Module
     folder: Path
     least: float | None = None
@@ -108,7 +109,7 @@ class TechniqueContract:
         return network, path
 
     @cached_property
-    def cfg(self) -> DictConfig:
+    def spec(self) -> RunSpec:
         """What the overrides compose to, with what the techniques' classes need to act within 40 steps, unless an
         override says otherwise."""
         cfg = compose(self.overrides, self.config_dir)
@@ -117,7 +118,7 @@ class TechniqueContract:
             for key, value in short_training(made).settings.items():
                 if key in cfg[family] and f"{family}.{key}" not in stated:
                     cfg[family][key] = value
-        return cfg
+        return parse(cfg)
 
     @property
     def lowest(self) -> float:
@@ -125,30 +126,38 @@ class TechniqueContract:
         if self.least is not None:
             return self.least
         return min(
-            (short_training(made).least for made in self.classes(self.cfg).values()), default=ShortTraining.least
+            (short_training(made).least for made in self.classes(self.spec.config).values()),
+            default=ShortTraining.least,
         )
 
     @staticmethod
-    def classes(cfg: DictConfig) -> dict[str, Any]:
+    def classes(config: Mapping[str, Any]) -> dict[str, Any]:
         """The class of each family that is chosen."""
-        return {family: find(cfg[family]._target_, f"{family}._target_") for family in FAMILIES if cfg[family]}
+        return {family: find(config[family]["_target_"], f"{family}._target_") for family in FAMILIES if config[family]}
 
     def network(self) -> nn.Module:
         """A small student, untrained; its layers are conv, relu, fc1 and fc2."""
         torch.manual_seed(0)
-        return SmallCNN(num_classes=self.data.num_classes, input_shape=self.data.input_shape)
+        network: nn.Module = build({"_target_": "lcomp.models.SmallCNN"}, "model", **self.data.task.arguments)
+        return network
 
     def module(self) -> BaselineModule:
         """A small student with what the overrides choose."""
-        objective, techniques = components.make_techniques(self.cfg)
-        return components.make_module(self.cfg, self.data, self.network(), self.teacher, objective, techniques)
+        objective, techniques = components.make_techniques(self.spec)
+        return components.make_module(self.spec, self.data, self.network(), self.teacher, objective, techniques)
 
     def fit(
-        self, module: BaselineModule, *callbacks: pl.Callback, ckpt_path: Path | None = None, **settings: Any
-    ) -> Any:
-        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        self,
+        module: BaselineModule,
+        *callbacks: pl.Callback,
+        ckpt_path: Path | None = None,
+        enable_checkpointing: bool = False,
+    ) -> pl.Trainer:
         trainer = pl.Trainer(
-            **(quiet | {"enable_checkpointing": False} | settings),
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=enable_checkpointing,
             max_epochs=2,
             limit_train_batches=20,
             num_sanity_val_steps=0,
@@ -166,7 +175,7 @@ class TechniqueContract:
             return float((network.eval()(batch[0]).argmax(1) == batch[1]).float().mean())
 
 
-def stored_weights(network: nn.Module, path: Path) -> list[np.ndarray[Any, Any]]:
+def stored_weights(network: nn.Module, path: Path) -> list[StoredWeight]:
     """The weights of a finalized network's layers: integers as its artifact at `path` holds them, others as floats."""
     constants = [numpy_helper.to_array(constant) for constant in onnx.load(path).graph.initializer]
     integers = [array for array in constants if array.dtype.itemsize == 1 and array.ndim > 1]
@@ -193,7 +202,9 @@ class KeysOfEachStep(pl.Callback):
         self.first: list[str] | None = None
         self.same = True
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
         keys = list(pl_module.state_dict())
         self.first = self.first or keys
         self.same = self.same and keys == self.first

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.config import composition
 from lcomp.config.composition import CHOSEN, GROUPS, KD_RUN_KEYS, folder
@@ -17,13 +18,13 @@ from lcomp.config.instantiation import find
 from lcomp.config.renamed import renewed
 from lcomp.errors import UserError, suggestion
 from lcomp.record.metric import Metric
+from lcomp.record.plain import PlainValue
 
 __all__ = ["CHOSEN", "GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 HEADED = ("experiment", "hparams_search")  # groups whose files state keys of the whole run
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
 PATHS = ("data.root", "data.mnist_c_root", "baseline.cache")
-Rule = tuple[str, Any, Callable[[Any], bool], str]  # key, type, what is allowed, and in words
 
 
 def choices(cfg: Any) -> dict[str, Any]:
@@ -39,48 +40,6 @@ def overrides(cfg: Any) -> list[str]:
 def shows_progress(cfg: Any) -> bool | str:
     """What `progress` is for a sweep, whose runs check their own."""
     return cfg.progress if cfg.progress in (True, False) else "auto"
-
-
-def check_settings(cfg: DictConfig) -> None:
-    """Raises UserError for a setting of the run itself that cannot be; groups check their own keys."""
-    check_keys(cfg)
-    fits: list[Rule] = [
-        ("max_epochs", int, lambda v: v >= 1, "a whole number, 1 or more"),
-        ("learning_rate", (int, float), lambda v: v > 0, "a number above 0; 0.001 is usual"),
-        ("schedule", str, lambda v: v in ("constant", "cosine"), "constant or cosine"),
-        ("warmup", (int, float), lambda v: 0 <= v < 1, "a share of training, from 0 to below 1"),
-    ]
-    rules: list[Rule] = [
-        *((f"{prefix}.{key}", *rule) for prefix in ("trainer", "baseline.trainer") for key, *rule in fits),
-        ("seed", int, lambda v: 0 <= v < 2**32, "a whole number, 0 to 4294967295"),
-        ("threads", int, lambda v: v >= 1, "a whole number, 1 or more"),
-        ("device", str, lambda v: v in ("cpu", "gpu"), "cpu or gpu"),
-        ("reuse", bool, lambda v: True, "true or false"),
-        ("report", bool, lambda v: True, "true or false"),
-        ("progress", (bool, str), lambda v: v in (True, False, "auto"), "true, false or auto"),
-        (
-            "pack.bias_bits",
-            (int, type(None)),
-            lambda v: v is None or 2 <= v <= 12,
-            "a width, 2 to 12, or null: float32",
-        ),
-        (
-            "pack.scale_bits",
-            (int, type(None)),
-            lambda v: v is None or 1 <= v <= 16,
-            "a width, 1 to 16, or null: float32",
-        ),
-        ("measure.latency_runs", int, lambda v: v >= 1, "a whole number of calls, 1 or more"),
-    ]
-    if "ensemble" in cfg.kd:
-        hint = " (kd.teacher names the teachers)" if cfg.kd.get("teacher") else ""
-        rules.append(("kd.ensemble", int, lambda v: v == 1 or (v > 1 and not hint), f"a whole number, 1 or more{hint}"))
-    for key, kind, allowed, words in rules:
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, kind) or not allowed(value):
-            raise UserError(f"{key}={value}: must be {words}")
-    if cfg.kd:
-        check_teacher_chain(cfg.kd)
 
 
 def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -123,71 +82,42 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def check_teacher_chain(kd: DictConfig) -> None:
-    """Raises UserError for teachers that are no paths, and for a chain of teachers that cannot be."""
-    teacher, assistants, generations = kd.get("teacher"), kd.get("assistants", []), kd.get("generations", 1)
-    if not isinstance(teacher, str | None) and not (
-        isinstance(teacher, ListConfig) and all(isinstance(path, str) for path in teacher)
-    ):
-        raise UserError(f"kd.teacher={teacher}: must be the path of a checkpoint, or a list of them, such as [a,b]")
-    if not isinstance(assistants, list | ListConfig):
-        raise UserError(f"kd.assistants={assistants}: must be a list of models, such as [lenet5_half]")
-    if not isinstance(generations, int) or isinstance(generations, bool) or generations < 1:
-        raise UserError(f"kd.generations={generations}: must be a whole number, 1 or more")
-    if kd.get("student") == "same":
-        for key, value, idle in (("assistants", assistants, []), ("generations", generations, 1)):
-            if value != idle:
-                raise UserError(
-                    f"kd.{key}={value}: kd.student=same starts from the baseline's weights, and has nothing to learn "
-                    "from smaller or later teachers; name a student with fresh ones (kd.student=fresh, small_cnn ...)"
-                )
-
-
-def plain_dict(cfg: DictConfig) -> dict[str, Any]:
+def plain_dict(cfg: DictConfig) -> dict[str, PlainValue]:
     """The resolved configuration as a dictionary, classes by their present names."""
-    resolved: dict[str, Any] = renewed(OmegaConf.to_container(cfg, resolve=True))
+    resolved: dict[str, PlainValue] = renewed(OmegaConf.to_container(cfg, resolve=True))
     return resolved
 
 
-def technique_params(cfg: DictConfig) -> dict[str, Any]:
-    """The technique parameters in force, flat: `{"kd.temperature": 3, "prune.schedule": "cubic", ...}`."""
-    params: dict[str, Any] = {}
+def shown(cfg: DictConfig) -> dict[str, PlainValue]:
+    """The configuration as a dictionary; as it is written, where it cannot be resolved."""
+    try:
+        return plain_dict(cfg)
+    except OmegaConfBaseException:
+        written: dict[str, PlainValue] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
+        return written
 
-    def flatten(node: dict[str, Any], prefix: str) -> None:
-        for key, value in node.items():
+
+def technique_params(config: Mapping[str, PlainValue]) -> dict[str, PlainValue]:
+    """The technique parameters in force, flat: `{"kd.temperature": 3, "prune.schedule": "cubic", ...}`."""
+    params: dict[str, PlainValue] = {}
+
+    def flatten(node: PlainValue, prefix: str) -> None:
+        for key, value in node.items() if isinstance(node, dict) else ():
             if isinstance(value, dict):
                 if "_target_" in value:
-                    params[f"{prefix}.{key}"] = value["_target_"].rpartition(".")[2]
+                    params[f"{prefix}.{key}"] = str(value["_target_"]).rpartition(".")[2]
                 flatten(value, f"{prefix}.{key}")
             elif not key.startswith("_"):
                 params[f"{prefix}.{key}"] = value
 
-    for family in FAMILIES:
-        flatten(plain_dict(cfg)[family], family)
-    for group in ("robustness", "pack", "runtime", "perturb"):
-        flatten(plain_dict(cfg)[group], group)
+    for group in (*FAMILIES, "robustness", "pack", "runtime", "perturb"):
+        flatten(config.get(group), group)
     return params
 
 
-def training_data_settings(cfg: DictConfig) -> dict[str, Any]:
-    """What of `data` a network's weights depend on beside the images themselves: neither where these lie nor what the
-    network is measured on."""
-    return without(cfg.data, "root", "download", "dataset", "eval_perturbations", "mnist_c_root")
-
-
-def student_config(cfg: DictConfig) -> DictConfig:
-    """The model to train: the one that `kd.student` names, or the baseline's own."""
-    name = cfg.kd.get("student", "same")
-    if name in ("same", "fresh"):
-        node = cfg.model
-        assert isinstance(node, DictConfig)
-        return node
-    return model_config(cfg, "kd.student", name, "same", "fresh")
-
-
-def model_config(cfg: DictConfig, key: str, name: str, *words: str) -> DictConfig:
-    """The model that `key` names, as a part of `cfg`: a file model/NAME.yaml wherever Hydra looks for one, or a class,
-    package.Class, with its own defaults.
+def model_settings(cfg: DictConfig, key: str, name: PlainValue, *words: str) -> dict[str, PlainValue]:
+    """The model that `key` names, resolved as a part of `cfg`: a file model/NAME.yaml wherever Hydra looks for one, or
+    a class, package.Class, with its own defaults.
 
     Raises:
         UserError: there is none (`words` are what else is allowed).
@@ -211,23 +141,12 @@ def model_config(cfg: DictConfig, key: str, name: str, *words: str) -> DictConfi
         )
     assert isinstance(node, DictConfig)
     node._set_parent(cfg)  # what it interpolates is this run's
-    return node
+    return plain_dict(node)
 
 
-def intermediate_models(cfg: DictConfig) -> list[DictConfig]:
-    """The models between the first teacher and the student: assistants, then the student's earlier generations."""
-    assistants = [model_config(cfg, "kd.assistants", name) for name in cfg.kd.get("assistants", [])]
-    return assistants + [student_config(cfg)] * (cfg.kd.get("generations", 1) - 1)
-
-
-def starts_from_baseline(cfg: DictConfig) -> bool:
-    """Whether the network to compress is a copy of the trained baseline, not a student with fresh weights."""
-    return bool(cfg.kd.get("student", "same") == "same")
-
-
-def without(node: DictConfig, *keys: str) -> dict[str, Any]:
-    """`node` as a plain dictionary less `keys`."""
-    return {key: value for key, value in plain_dict(node).items() if key not in keys}
+def without(settings: Mapping[str, PlainValue], *keys: str) -> dict[str, PlainValue]:
+    """`settings` less `keys`."""
+    return {key: value for key, value in settings.items() if key not in keys}
 
 
 def metric_of_task(node: Any) -> Metric:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from torch import Generator, Tensor
 
 from lcomp.config.instantiation import build
-from lcomp.data.perturbations import PERTURBATIONS, Perturbation, find_perturbation
+from lcomp.data.perturbations import PERTURBATIONS, Perturbation, Setting, find_perturbation
 from lcomp.errors import UserError, validate_choice
 
 Augmentation = Callable[[Tensor, Generator], Tensor]  # float32 (N, C, H, W) in [0, 1] -> same
+Settings = Mapping[str, Setting]
 RANDOM_AUGMENTATIONS = {"augmix": "lcomp.data.augmix.AugMix", "leave_one_out": "lcomp.data.leave_one_out.LeaveOneOut"}
 
 
-def make_augmentations(perturb: Mapping[str, Mapping[str, Any] | Augmentation] | Augmentation) -> list[Augmentation]:
+def make_augmentations(perturb: Mapping[str, Settings | Augmentation] | Augmentation) -> list[Augmentation]:
     """The changes that `perturb` names, in the order of `PERTURBATIONS` and `RANDOM_AUGMENTATIONS`, whatever its own;
     then the user's.
 
@@ -40,7 +40,7 @@ def make_augmentations(perturb: Mapping[str, Mapping[str, Any] | Augmentation] |
     return [make_augmentation(name, known[name]) for name in names if name in known] + custom
 
 
-def make_augmentation(name: str, settings: Mapping[str, Any]) -> Augmentation:
+def make_augmentation(name: str, settings: Settings) -> Augmentation:
     """The change of that name; without settings a perturbation has severity 3."""
     key = f"perturb.{name}"
     if name in RANDOM_AUGMENTATIONS:
@@ -50,7 +50,9 @@ def make_augmentation(name: str, settings: Mapping[str, Any]) -> Augmentation:
     if unknown:
         raise UserError(f"{key}.{unknown[0]}: no such key; allowed is severity")
     severity = settings.get("severity", 3)
-    return partial(at_severity, find_perturbation(name, severity, f"{key}.severity"), severity)
+    perturbation = find_perturbation(name, severity, f"{key}.severity")
+    assert isinstance(severity, int)
+    return partial(at_severity, perturbation, severity)
 
 
 def at_severity(perturbation: Perturbation, severity: int, images: Tensor, generator: Generator) -> Tensor:

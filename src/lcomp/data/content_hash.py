@@ -17,15 +17,17 @@ from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDatas
 
 from lcomp.data import MNISTDataModule, content_hash
 from lcomp.data.datamodule import Examples
+from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.record.result import DatasetRecord
+from lcomp.tasks import Loader
 
 CACHE_ATTRIBUTE = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
 
 PROBED = 16  # examples that are read twice, to see whether they stay the same
 
 
-def split_hash(loader: Any, split: str) -> tuple[str, int]:
+def split_hash(loader: Loader, split: str) -> tuple[str, int]:
     """SHA-256 and number of the examples behind a loader; batches, shuffling and random draws do not enter.
 
     What can be indexed is read in its own order, whatever the loader draws; tensors in memory are taken whole, and
@@ -38,7 +40,7 @@ def split_hash(loader: Any, split: str) -> tuple[str, int]:
     Raises:
         UserError: examples differ from one reading to the next, or hold what cannot be hashed.
     """
-    dataset = getattr(loader, "dataset", loader)
+    dataset: Any = getattr(loader, "dataset", loader)
     indexed = not isinstance(dataset, IterableDataset) and hasattr(dataset, "__getitem__")
     readable = isinstance(dataset, Examples) or (indexed and getattr(loader, "batch_sampler", ...) is not None)
     if readable:
@@ -103,7 +105,7 @@ def unordered_hash(values: Iterable[Any], split: str) -> tuple[str, int]:
     return f"{total % 2**256:064x}", count
 
 
-def update_hash(hasher: Any, value: Any, split: str) -> None:
+def update_hash(hasher: hashlib._Hash, value: Any, split: str) -> None:
     """Gives a value to a hash: its type, its shape and its bytes.
 
     Raises:
@@ -147,7 +149,7 @@ def fixed_seed() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def dataset_record(data: Any) -> DatasetRecord:
+def dataset_record(data: Data) -> DatasetRecord:
     """The record's `dataset`: name, SHA-256 and the sizes of the splits.
 
     A user's DataModule may state `name` and `sha256`, a text that changes with its examples; otherwise its class names
@@ -169,5 +171,5 @@ def dataset_record(data: Any) -> DatasetRecord:
             sha256, sizes = declared, {part: len(loader.dataset) for part, loader in loaders.items()}
         name = getattr(data, "name", None) or type(data).__name__
         record = {"name": name, "sha256": sha256, "train": sizes["train"], "val": sizes["val"], "test": sizes["test"]}
-        vars(data)[CACHE_ATTRIBUTE] = record
+        data.__dict__[CACHE_ATTRIBUTE] = record
     return record.copy()

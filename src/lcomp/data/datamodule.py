@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lcomp.data import augmentation, mnist_c_files, perturbations, sources
-from lcomp.data.augmentation import Augmentation
+from lcomp.data.augmentation import Augmentation, Settings
 from lcomp.errors import UserError
 from lcomp.tasks import ImageClassification, Task
 
@@ -96,7 +95,7 @@ class MNISTDataModule(pl.LightningDataModule):
         batch_size: int = 256,
         epoch_examples: int = EPOCH,
         seed: int = 0,
-        perturb: Mapping[str, Mapping[str, Any]] | None = None,
+        perturb: Mapping[str, Settings | Augmentation] | None = None,
         eval_perturbations: Sequence[str] = (),
         mnist_c_root: str | Path | None = None,
     ):

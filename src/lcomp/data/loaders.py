@@ -6,8 +6,8 @@ import functools
 import logging
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, SupportsIndex
 
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
@@ -16,7 +16,7 @@ from torch import Tensor
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.record.causes import as_user_error
-from lcomp.tasks import Task
+from lcomp.tasks import Batch, Loader, Task
 from lcomp.tasks.image_batches import children
 from lcomp.tasks.task import Inputs
 
@@ -27,12 +27,20 @@ MOST = 10_000_000  # images that are read to count those of a loader without a l
 FEW = 8  # images that a network is tried on
 
 
-def is_own(data: Any) -> bool:
+class DataModule(Protocol):
+    """What Lightning asks of data before they can be read."""
+
+    def prepare_data(self) -> None: ...
+
+    def setup(self, stage: str) -> None: ...
+
+
+def is_own(data: DataModule | Data) -> bool:
     """Whether `data` is lcomp's own DataModule, not even a subclass of it."""
     return type(data).__module__.partition(".")[0] == "lcomp"
 
 
-def begin(data: Any, name: str) -> None:
+def begin(data: DataModule, name: str) -> None:
     """Calls what a DataModule of Lightning's does before it can be read.
 
     Args:
@@ -85,31 +93,31 @@ def first_inputs(data: Data) -> Inputs:
     return {name: values[:FEW].clone() for name, values in data.task.inputs(first_batch(data)).items()}
 
 
-def first_batch(data: Any) -> Any:
+def first_batch(data: Data) -> Batch:
     """The first training batch; of a user's data the same one each time."""
-    found = getattr(data, "_first_batch", None)
+    found: Batch | None = getattr(data, "_first_batch", None)
     if found is None:
         with isolate_rng():
             found = next(iter(data.train_dataloader()))
     return found
 
 
-def alike(batch: Any, again: Any, task: Task) -> bool:
+def alike(batch: Batch, again: Batch, task: Task) -> bool:
     """Whether two batches have the same inputs and labels."""
     one, other = ([*task.inputs(of).values(), task.labels(of)] for of in (batch, again))
     return all(map(torch.equal, one, other))
 
 
-def last_batch(loader: Any) -> int | None:
+def last_batch(loader: Loader) -> int | None:
     """How many images the last batch of an epoch has, where a DataLoader says so."""
-    size: Any = getattr(loader, "batch_size", None)
-    sampler: Any = getattr(loader, "sampler", None)
+    size = getattr(loader, "batch_size", None)
+    sampler = getattr(loader, "sampler", None)
     if not isinstance(size, int) or sampler is None or not hasattr(sampler, "__len__"):
         return None
-    return size if loader.drop_last else len(sampler) % size or size
+    return size if getattr(loader, "drop_last", False) else len(sampler) % size or size
 
 
-def first(loader: Batches) -> Any:
+def first(loader: Batches) -> Batch:
     """Its first batch."""
     with as_user_error(f"{loader.where}: reading a batch"):
         batch = next(iter(loader), None)
@@ -118,7 +126,7 @@ def first(loader: Batches) -> Any:
     return batch
 
 
-def image_shape(given: Any, name: str) -> tuple[int, ...]:
+def image_shape(given: Iterable[SupportsIndex], name: str) -> tuple[int, ...]:
     try:
         shape = tuple(operator.index(size) for size in given)
     except TypeError:
@@ -128,7 +136,7 @@ def image_shape(given: Any, name: str) -> tuple[int, ...]:
     return shape
 
 
-def number_of_classes(given: Any, name: str) -> int:
+def number_of_classes(given: SupportsIndex, name: str) -> int:
     try:
         classes = operator.index(given)
     except TypeError:
@@ -138,7 +146,7 @@ def number_of_classes(given: Any, name: str) -> int:
     return classes
 
 
-def defines(data: Any, method: str) -> bool:
+def defines(data: DataModule | Data, method: str) -> bool:
     """Whether `data` has a method that is not the empty one of Lightning's DataModule."""
     found = getattr(data, method, None)
     return found is not None and not str(getattr(found, "__module__", "")).startswith(
@@ -146,7 +154,7 @@ def defines(data: Any, method: str) -> bool:
     )
 
 
-def batches(make: Callable[[], Any], where: str, task: Task, counts: dict[str, int]) -> Batches:
+def batches(make: Callable[[], Iterable[Any]], where: str, task: Task, counts: dict[str, int]) -> Batches:
     """What the user's `make` returns, as `Batches`.
 
     Raises:
@@ -184,7 +192,7 @@ class Batches:
     def __init__(self, loader: Any, where: str, task: Task, counts: dict[str, int]):
         self.loader, self.where, self.task, self.counts = loader, where, task, counts
 
-    def __iter__(self) -> Iterator[Sequence[Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         return map(self.task.reader(self.where), self.loader)
 
     def __len__(self) -> int:

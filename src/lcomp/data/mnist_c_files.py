@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from lcomp.data.mnist_c import CORRUPTIONS
 from lcomp.errors import UserError
 
+D = TypeVar("D", bound=np.generic)
 IMAGES, LABELS = (10_000, 28, 28, 1), (10_000,)
 
 
@@ -58,7 +59,7 @@ def labels_file(root: Path, name: str) -> NDArray[np.int64]:
     return map_array(root / name / "test_labels.npy", np.int64, LABELS)
 
 
-def map_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+def map_array(path: Path, dtype: type[D], shape: tuple[int, ...]) -> NDArray[D]:
     """The array in `path`, of that type and shape, mapped into memory."""
     allowed = f"allowed is an array of {np.dtype(dtype)} {shape}"
     mend = "Unpack mnist_c.zip of zenodo.org/record/3239543 there, or set data.mnist_c_root=null."

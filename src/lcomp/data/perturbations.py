@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from lcomp.data.operations import clutter, elastic, erasing, random_convolution, thickness, wave
 from lcomp.errors import UserError, suggestion
 
+Setting = float | str | Sequence[str] | None  # as a YAML has it
 Perturbation = Callable[[Tensor, int, Generator], Tensor]
 
 NOISE_STD = (0.2, 0.3, 0.4, 0.55, 0.7)
@@ -155,7 +156,7 @@ PERTURBATIONS: Mapping[str, Perturbation] = {
 
 
 def find_perturbation(
-    name: str, severity: int, key: str, among: Mapping[str, Perturbation] = PERTURBATIONS
+    name: str, severity: Setting, key: str, among: Mapping[str, Perturbation] = PERTURBATIONS
 ) -> Perturbation:
     """The perturbation of that name.
 

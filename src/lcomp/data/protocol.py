@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
-from lcomp.tasks import Task
+from lcomp.tasks import Loader, Task
 
 
 class Data(Protocol):
@@ -22,13 +23,13 @@ class Data(Protocol):
 
     task: Task
     eval_perturbations: Mapping[str, Mapping[str, int]]
-    mnist_c_root: Any
+    mnist_c_root: Path | None
 
-    def train_dataloader(self) -> Iterable[Any]: ...
+    def train_dataloader(self) -> Loader: ...
 
-    def val_dataloader(self) -> Iterable[Any]: ...
+    def val_dataloader(self) -> Loader: ...
 
-    def test_dataloader(self) -> Iterable[Any]: ...
+    def test_dataloader(self) -> Loader: ...
 
     def carry_outputs(self, teacher: Callable[[Tensor], Tensor]) -> bool:
         """Makes each training batch carry the teacher's outputs as its last tensor; False where it cannot, and must

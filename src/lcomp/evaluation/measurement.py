@@ -13,6 +13,7 @@ from torch import nn
 
 from lcomp.data.perturbations import perturb
 from lcomp.data.protocol import Data
+from lcomp.evaluation.figures import Latency
 from lcomp.runtimes import Session
 from lcomp.tasks import Task
 from lcomp.tasks.split import Arrays, Split, Splits, part
@@ -52,9 +53,12 @@ def batches_of(inputs: Arrays) -> list[Arrays]:
     return [part(inputs, slice(start, start + BATCH)) for start in range(0, count, BATCH)]
 
 
-def latencies(artifacts: Sequence[Session], inputs: Arrays, runs: int) -> list[dict[str, float]]:
-    """Latency of each artifact, their calls interleaved: batch 1 (median and 90th percentile, microseconds) and the
-    whole set in batches of 250 (median of three passes, seconds)."""
+def latencies(artifacts: Sequence[Session], inputs: Arrays, runs: int) -> list[Latency]:
+    """Latency of each artifact, their calls interleaved.
+
+    Args:
+        runs: calls at batch 1, of each.
+    """
     one = part(inputs, slice(1))
     single: list[list[float]] = [[] for _ in artifacts]
     for turn in range(WARM_UP + runs):
@@ -72,11 +76,7 @@ def latencies(artifacts: Sequence[Session], inputs: Arrays, runs: int) -> list[d
                 artifact(batch)
             seen.append((time.perf_counter_ns() - start) / 1e9)
     return [
-        {
-            "latency_us_p50": float(np.percentile(first, 50)),
-            "latency_us_p90": float(np.percentile(first, 90)),
-            "test_set_seconds": float(np.median(second)),
-        }
+        Latency(float(np.percentile(first, 50)), float(np.percentile(first, 90)), float(np.median(second)))
         for first, second in zip(single, whole, strict=True)
     ]
 

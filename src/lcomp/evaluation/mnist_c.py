@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from lcomp.config.instantiation import build
+from lcomp.config.run_spec import Settings
 from lcomp.data.corrupted_images import Bytes, HashedImages, corrupted, hashed_images, published
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED, corrupt
 from lcomp.data.mnist_c_files import load_corruption
@@ -167,16 +167,16 @@ def accuracy(artifact: Session, images: Bytes, labels: Labels) -> float:
     return accuracy_and_loss(measurement.artifact_outputs(artifact, pixels), labels)[0]
 
 
-def make_robustness(cfg: DictConfig, data: Data) -> MNISTC | None:
+def make_robustness(settings: Settings, data: Data) -> MNISTC | None:
     """What the artifact is measured on beside clean images, if that was asked for.
 
     Raises:
         UserError: it cannot be measured on this data.
     """
-    if not cfg.robustness:
+    if not settings:
         return None
     if not isinstance(data.task, ImageClassification):
-        raise UserError(f"robustness=mnist_c: corrupts images of classes; task._target_={cfg.task._target_} has others")
-    made: MNISTC = build(cfg.robustness, "robustness", files=data.mnist_c_root)
+        raise UserError(f"robustness=mnist_c: corrupts images of classes; {type(data.task).__name__} has others")
+    made: MNISTC = build(settings, "robustness", files=data.mnist_c_root)
     made.check(data.task.input_shape)
     return made

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lcomp import packed
 from lcomp.errors import UserError
 from lcomp.evaluation import macs
+from lcomp.evaluation.figures import FileSize, GraphSize, NetworkSize
 from lcomp.packed import state_codec
 from lcomp.techniques.inspection import used_tensors
 from lcomp.techniques.pruning.adaptive import pq_index
@@ -27,28 +28,27 @@ log = logging.getLogger(__name__)
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # operators whose second input may be a weight
 
 
-def of_file(path: Path) -> dict[str, int]:
-    """Bytes of the file, and of the file gzip'd at level 9 with mtime 0."""
+def of_file(path: Path, packed_bytes: int | None = None) -> FileSize:
+    """The file's size, beside that of its packed form."""
     content = path.read_bytes()
-    return {"file_bytes": len(content), "gzip_bytes": len(gzip.compress(content, 9, mtime=0))}
+    return FileSize(len(content), len(gzip.compress(content, 9, mtime=0)), packed_bytes)
 
 
-def of_packed(path: Path) -> dict[str, int]:
-    """Bytes of the artifact's packed form, which this leaves beside it; nothing, and a line in the log, where it has an
+def of_packed(path: Path) -> int | None:
+    """Bytes of the artifact's packed form, which this leaves beside it; None, and a line in the log, where it has an
     operator without a place in one."""
     target = path.with_suffix(packed.SUFFIX)
     try:
         packed.pack(path, target)
     except UserError as error:
         log.warning("no packed_bytes: %s", error)
-        return {}
-    return {"packed_bytes": target.stat().st_size}
+        return None
+    return target.stat().st_size
 
 
-def of_graph(path: Path) -> dict[str, float]:
-    """Operations and memory of one image, from the graph: multiply-accumulates, see `lcomp.evaluation.macs`, left out
-    (with a line in the log) where they cannot be told; weights plus the largest set of live activations, in bytes. And
-    the share of zeros among the weights of layers as the file has them, each counted once."""
+def of_graph(path: Path) -> GraphSize:
+    """Operations and memory of one example, and the share of zeros, from the graph; a line in the log where operations
+    cannot be told."""
     model = onnx.load(path)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 1
@@ -69,9 +69,9 @@ def of_graph(path: Path) -> dict[str, float]:
     def shape(name: str) -> Sequence[int]:
         return constants[name].dims if name in constants else values[name][0]
 
-    found: dict[str, float] = {}
+    operations = None
     try:
-        found["macs"] = sum(macs.of_node(node, shape) for node in graph.node)
+        operations = sum(macs.of_node(node, shape) for node in graph.node)
     except macs.Unknown as error:
         log.warning("no macs: %s", error)
 
@@ -87,7 +87,7 @@ def of_graph(path: Path) -> dict[str, float]:
     held = sum(weight.nbytes for weight in weights.values()) + sum(weights[name].nbytes for name in copied)
     zeros = sum(weight.size - int(np.count_nonzero(weight)) for weight in layers.values())
     sparsity = zeros / max(1, sum(weight.size for weight in layers.values()))
-    return found | {"memory_bytes": held + largest, "sparsity": sparsity}
+    return GraphSize(operations, held + largest, sparsity)
 
 
 Values = dict[str, tuple[tuple[int, ...], int]]  # of a graph, by name: its shape, the bytes of one number
@@ -123,9 +123,8 @@ def observed(model: onnx.ModelProto) -> Values:
     return {name: (array.shape, array.itemsize) for name, array in zip(names, arrays, strict=True)}
 
 
-def of_network(network: nn.Module, *example: Tensor) -> dict[str, float]:
-    """Parameters (integer weights too), those that are not zero, the PQ Index of the weights of layers, and the bytes
-    of its entropy-coded state; of what the network's forward uses, what layers share counted once.
+def of_network(network: nn.Module, *example: Tensor) -> NetworkSize:
+    """What the network's forward uses, in numbers and in bytes.
 
     Args:
         example: a batch to ask it with, input by input.
@@ -135,9 +134,9 @@ def of_network(network: nn.Module, *example: Tensor) -> dict[str, float]:
     own = [parameter.detach() for parameter in network.parameters() if id(parameter) in used]
     stored = [module.integers for module in coded.values()] + own
     matrices = [module() for module in coded.values()] + [parameter for parameter in own if parameter.dim() > 1]
-    found = {"pq_index": pq_index(torch.cat([one.detach().float().flatten() for one in matrices]))} if matrices else {}
-    return found | {
-        "parameters": sum(t.numel() for t in stored),
-        "nonzero_parameters": sum(int(t.count_nonzero()) for t in stored),
-        "stream_bytes": len(state_codec.encode(network.state_dict())),
-    }
+    return NetworkSize(
+        parameters=sum(t.numel() for t in stored),
+        nonzero_parameters=sum(int(t.count_nonzero()) for t in stored),
+        stream_bytes=len(state_codec.encode(network.state_dict())),
+        pq_index=pq_index(torch.cat([one.detach().float().flatten() for one in matrices])) if matrices else None,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torchvision
 from torch import nn
@@ -24,7 +23,7 @@ def resnet18(
         input_shape: (channels, height, width) of an image.
         mean, std: of the training pixels, for the normalization; 0 and 1 leave pixels as they are.
     """
-    network: Any = torchvision.models.resnet18(num_classes=num_classes)
+    network = torchvision.models.resnet18(num_classes=num_classes)
     network.conv1 = nn.Sequential(
         Normalize(mean, std), first_convolution(input_shape[0], network.conv1.out_channels, stride=2)
     )
@@ -45,7 +44,7 @@ def mobilenet_v3_small(
     Args:
         num_classes, input_shape, mean, std: as in `resnet18`.
     """
-    network: Any = torchvision.models.mobilenet_v3_small(num_classes=num_classes)
+    network = torchvision.models.mobilenet_v3_small(num_classes=num_classes)
     stem = network.features[0]
     stem[0] = nn.Sequential(Normalize(mean, std), first_convolution(input_shape[0], stem[0].out_channels, stride=1))
     for module in network.modules():

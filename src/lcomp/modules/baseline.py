@@ -6,14 +6,17 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 
+from lcomp.data.protocol import Data
 from lcomp.errors import UserError, validate_choice
-from lcomp.tasks import ImageClassification, Task
+from lcomp.tasks import Batch, ImageClassification, Loader, Task
 from lcomp.tasks.task import Inputs
 from lcomp.techniques.schedule import Window, total_steps, warn_of_short
 from lcomp.techniques.technique import Technique, finalize
@@ -28,7 +31,7 @@ def single_input(inputs: Inputs) -> Tensor:
 class OptimizerFactory(Protocol):
     """Parameters, or groups of them, and a learning rate to an optimizer: `torch.optim.SGD`, or a partial of it."""
 
-    def __call__(self, params: Any, *, lr: float) -> torch.optim.Optimizer: ...
+    def __call__(self, params: ParamsT, *, lr: float) -> torch.optim.Optimizer: ...
 
 
 ADAM: OptimizerFactory = partial(torch.optim.Adam, fused=True)
@@ -83,23 +86,23 @@ class BaselineModule(pl.LightningModule):
         self.network = finalize(self.network, self.techniques, calibration)
         return self.network
 
-    def batches(self, data: Any) -> Iterable[Any]:
+    def batches(self, data: Data) -> Loader:
         """The batches of one epoch of training: those of the DataModule, unless a subclass makes its own."""
-        return data.train_dataloader()  # type: ignore[no-any-return]
+        return data.train_dataloader()
 
-    def calibration(self, data: Any) -> Iterable[Tensor]:
+    def calibration(self, data: Data) -> Iterable[Tensor]:
         """Inputs of the training batches, for `finalize`."""
         return (single_input(self.inputs(batch)) for batch in self.batches(data))
 
-    def inputs(self, batch: Any) -> Inputs:
+    def inputs(self, batch: Batch) -> Inputs:
         """What the network sees of a training batch."""
         return self.task.inputs(batch)
 
-    def parameter_groups(self) -> Any:
+    def parameter_groups(self) -> ParamsT:
         """What the optimizer moves: parameters, or groups of them with learning rates of their own."""
         return self.parameters()
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.parameter_groups(), lr=self.learning_rate)
         if self.schedule == "constant" and not self.warmup:
             return optimizer
@@ -135,16 +138,16 @@ class BaselineModule(pl.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)  # type: ignore[no-any-return]
 
-    def outputs(self, batch: Any) -> Tensor:
+    def outputs(self, batch: Batch) -> Tensor:
         """What the network says of a batch."""
         outputs: Tensor = self.network(*self.inputs(batch).values())
         return outputs
 
-    def loss(self, batch: Any) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """The training loss of one batch."""
         return self.task.loss(self.outputs(batch), self.task.labels(batch))
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, examples = self.loss(batch), len(self.task.labels(batch))
         self._losses.append((loss.detach(), examples))  # logging each step takes a tenth of a small network's
         return loss
@@ -159,7 +162,7 @@ class BaselineModule(pl.LightningModule):
         weights = torch.tensor(examples, device=losses[0].device) / sum(examples)
         self.log("train_loss", torch.stack(losses) @ weights)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         labels = self.task.labels(batch)
         outputs: Tensor = self.network(*self.task.inputs(batch).values())
         for name, value in self.task.metrics(outputs, labels).items():

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.modules.baseline import ADAM, OptimizerFactory
 from lcomp.modules.distillation import DistillationModule
-from lcomp.tasks import Task
+from lcomp.tasks import Batch, Loader, Task
 from lcomp.tasks.task import Inputs
 from lcomp.techniques.distillation.data_free import DataFreeDistillation, Generator, reverse_gradient
 from lcomp.techniques.technique import Technique
@@ -132,27 +133,27 @@ class DataFreeModule(DistillationModule):
         self.memory = ReplayBuffer(objective.memory if objective.replays else 0, input_shape, classes)
         self._classifiers = [last_linear(one) for one in getattr(teacher, "members", [teacher])]
 
-    def parameter_groups(self) -> Any:
+    def parameter_groups(self) -> ParamsT:
         own = set(self.generator.parameters())
-        return [
-            {"params": [p for p in self.parameters() if p not in own]},
-            {"params": list(self.generator.parameters()), "lr": self.free.generator_learning_rate},
-        ]
+        others = [parameter for parameter in self.parameters() if parameter not in own]
+        rate, params = self.free.generator_learning_rate, list(self.generator.parameters())
+        groups: list[dict[str, list[nn.Parameter] | float]] = [{"params": others}, {"params": params, "lr": rate}]
+        return groups
 
-    def batches(self, data: Any) -> Iterable[Any]:
+    def batches(self, data: Data) -> Loader:
         """Latents; an epoch has as many steps as one of the data's, of which no image is read."""
         latents = Latents(self.free.batch_size, self.free.latent, self.free.replays, self.seed)
         return DataLoader(latents, sampler=BatchPositionSampler(len(data.train_dataloader())), batch_size=None)
 
     @torch.no_grad()
-    def inputs(self, batch: Any) -> Inputs:
+    def inputs(self, batch: Batch) -> Inputs:
         """The images of a batch of latents, as the generator is; nothing of it changes."""
         mode = self.generator.training
         images: Tensor = self.generator.eval()(batch[0])
         self.generator.train(mode)
         return {"pixels": images}
 
-    def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images = self.generator(batch[0])
         logits, features = self.ask(images)
         seen, answers = (reverse_gradient(x, self.free.adversarial) for x in (images, logits))

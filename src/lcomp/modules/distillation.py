@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lcomp.modules.baseline import ADAM, BaselineModule, OptimizerFactory
-from lcomp.tasks import Task
+from lcomp.tasks import Batch, Task
 from lcomp.techniques.distillation import Distillation
+from lcomp.techniques.distillation.objective import Objective
 from lcomp.techniques.schedule import Window, training_progress
 from lcomp.techniques.technique import Technique
-
-
-class Objective(Protocol):
-    """What a student learns from: its own outputs, the teacher's (both as the task has them) and labels, to a scalar.
-
-    It may say more of itself, as class attributes: `module`, the dotted name of the LightningModule that it needs;
-    `reads_features`, that the teacher must see every batch itself; `reads`, the kind of outputs that it is for.
-    """
-
-    def __call__(self, student_outputs: Tensor, teacher_outputs: Tensor, labels: Tensor, /) -> Tensor: ...
 
 
 class DistillationModule(BaselineModule):
@@ -73,7 +63,7 @@ class DistillationModule(BaselineModule):
     def teacher(self) -> nn.Module:
         return self._teacher[0]
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if isinstance(self.objective, Distillation) and self.objective.ends:
             self._progress = training_progress(self.trainer)
 
@@ -81,7 +71,7 @@ class DistillationModule(BaselineModule):
         ending = self.objective.windows if isinstance(self.objective, Distillation) else []
         return [*super().windows(), *ending]
 
-    def loss(self, batch: Any) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         labels = self.task.labels(batch)
         with self.watching():
             if self.outputs_in_batch:

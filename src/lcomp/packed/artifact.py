@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -36,7 +35,7 @@ def from_onnx(path: Path, rewritten: bool = False) -> Network:
         raise UserError(f"{path}: has no place in a packed network: {error}; docs/format.md lists what has") from None
 
 
-def translate_graph(graph: Any) -> Network:
+def translate_graph(graph: onnx.GraphProto) -> Network:
     """The network of a graph, translated node by node."""
     to = Translation(graph)
     to.levels = bounded(to.nodes, to.producers, to.constants)

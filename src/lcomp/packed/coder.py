@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from typing import Any
+from collections.abc import Sequence
 
 import constriction
 import numpy as np
@@ -36,7 +36,7 @@ class FrequencyTable:
         weights: of the symbols (two or more), whole numbers from 0 up.
     """
 
-    def __init__(self, weights: Any):
+    def __init__(self, weights: Sequence[int] | Integers):
         weights = np.asarray(weights, np.int64)
         free = 2**PRECISION - len(weights)  # every symbol has one, the rest is shared out by weight
         starts = np.concatenate([[0], weights.cumsum()]) * free // weights.sum() + np.arange(len(weights) + 1)
@@ -141,7 +141,7 @@ class Writer(Coder):
     """
 
     def __init__(self) -> None:
-        self.coded: list[tuple[NDArray[np.int32], Any]] = []
+        self.coded: list[tuple[NDArray[np.int32], constriction.stream.model.Model]] = []
         self.part = "structure"
         self.spent: dict[str, float] = defaultdict(float)
 
@@ -226,7 +226,7 @@ def number_bits(value: int) -> float:
     return float(PRECISION - np.log2(NUMBER.frequencies[width])) + max(0, width - 1)
 
 
-def adaptive_bits(counts: Any) -> float:
+def adaptive_bits(counts: Sequence[int] | Integers) -> float:
     """What `Coder.sequence` takes for symbols that occur so often, up to the slowness of its tables."""
     counts = np.asarray(counts, np.int64)
     n, levels = int(counts.sum()), len(counts)

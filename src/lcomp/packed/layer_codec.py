@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.coder import FOUR, Coder, FrequencyTable, Integers, Reader, Writer
-from lcomp.packed.tensors import integer_bits, kernels, read_floats, read_integers, write_floats, write_integers
+from lcomp.packed.tensors import Floats, integer_bits, kernels, read_floats, read_integers, write_floats, write_integers
 from lcomp.techniques.quantization.integer_layers import (
     CodedWeight,
     IntegerWeight,
@@ -38,12 +37,13 @@ def code_pair(io: Coder, values: Sequence[int] = (0, 0), least: int = 0) -> Pair
     return first, io.number(values[1] - least, MOST_FAR) + least if differ else first
 
 
-def as_pair(value: Any) -> Pair:
+def as_pair(value: int | Sequence[int]) -> Pair:
     """A setting of torch's, one number for both directions or one for each."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
-def write_convolution(io: Writer, layer: Any) -> None:
+def write_convolution(io: Writer, layer: Convolution) -> None:
+    assert not isinstance(layer.padding, str)
     outputs, _, *kernel = shape_of(layer.weight)
     io.number(outputs - 1, MOST_CHANNELS)
     code_pair(io, kernel, 1)
@@ -69,7 +69,7 @@ def read_convolution(io: Reader, shape: Sequence[int]) -> Convolution:
     return make_convolution(weight, bias, stride, padding, dilation, groups)
 
 
-def write_linear(io: Writer, layer: Any) -> None:
+def write_linear(io: Writer, layer: Linear) -> None:
     io.number(shape_of(layer.weight)[0] - 1, MOST_CHANNELS)
     write_parameters(io, layer)
 
@@ -110,7 +110,7 @@ def shape_of(weight: Weight) -> tuple[int, ...]:
     return tuple((weight.integers if isinstance(weight, CodedWeight) else weight).shape)
 
 
-def write_parameters(io: Writer, layer: Any) -> None:
+def write_parameters(io: Writer, layer: Convolution | Linear) -> None:
     """A weight: its form, then floats; or whole numbers and the scales; or the values and which each weight takes. A
     bias, if there is one."""
     weight: Weight = getattr(layer, "coded", layer.weight)
@@ -126,7 +126,8 @@ def write_parameters(io: Writer, layer: Any) -> None:
     else:
         assert isinstance(weight, Tensor)
         write_floats(io.on("weights"), float_array(weight))
-    if io.on("structure").flag(layer.bias is not None):
+    io.on("structure").flag(layer.bias is not None)
+    if layer.bias is not None:
         write_floats(io.on("biases"), float_array(layer.bias))
     io.on("structure")
 
@@ -175,7 +176,7 @@ def read_tensor(io: Reader, count: int) -> Tensor:
     return torch.from_numpy(read_floats(io, count))
 
 
-def float_array(tensor: Tensor) -> Any:
+def float_array(tensor: Tensor) -> Floats:
     return tensor.detach().flatten().numpy()
 
 

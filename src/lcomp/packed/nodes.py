@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
+from onnx import NodeProto
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
@@ -16,13 +16,13 @@ from lcomp.packed.layer_codec import as_pair, make_convolution, make_linear
 from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean
 from lcomp.packed.operations import as_typed, batch_norm
 from lcomp.packed.stateless_operators import Settings, symmetric_padding
-from lcomp.packed.translation import Translation
+from lcomp.packed.translation import Arrays, Translation
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
 JOINS = {"Add": "add", "Mul": "mul", "Sub": "sub", "Div": "div", "Concat": "concat"}
 
 
-def conv(to: Translation, node: Any, settings: Settings) -> None:
+def conv(to: Translation, node: NodeProto, settings: Settings) -> None:
     stride, dilation = settings["strides"], settings["dilations"]
     if len(stride) != 2:
         raise UserError("a convolution that is not two-dimensional")
@@ -32,13 +32,13 @@ def conv(to: Translation, node: Any, settings: Settings) -> None:
     to.add(node, layer)
 
 
-def gemm(to: Translation, node: Any, settings: Settings) -> None:
+def gemm(to: Translation, node: NodeProto, settings: Settings) -> None:
     if [settings.get(key, 1) for key in ("alpha", "beta", "transB")] != [1, 1, 1] or settings.get("transA", 0):
         raise UserError(f"a Gemm of settings {settings}")
     to.add(node, make_linear(*to.parameters(node)))
 
 
-def join(to: Translation, node: Any, settings: Settings) -> None:
+def join(to: Translation, node: NodeProto, settings: Settings) -> None:
     operator, names = JOINS[node.op_type], list(node.input)
     if len(names) != 2 or settings.get("axis", 1) != 1:
         raise UserError(f"a {node.op_type} of {len(names)} values along axis {settings.get('axis')}")
@@ -63,7 +63,7 @@ def per_channel(to: Translation, value: str, name: str) -> Tensor:
     return torch.from_numpy(array.astype(np.float32).reshape(-1))
 
 
-def decoded_integers(to: Translation, node: Any, settings: Settings) -> None:
+def decoded_integers(to: Translation, node: NodeProto, settings: Settings) -> None:
     """DequantizeLinear: of a constant a weight, else the end of what quantizes a layer's input."""
     stored, scale, zero_point = node.input
     if stored in to.constants:
@@ -86,14 +86,14 @@ def decoded_integers(to: Translation, node: Any, settings: Settings) -> None:
     to.add(node, make(), *moves, *again, reads=quantize.input[0])
 
 
-def gather(to: Translation, node: Any, settings: Settings) -> None:
+def gather(to: Translation, node: NodeProto, settings: Settings) -> None:
     """A weight of shared values; those that it does not use are left out."""
     codebook, indices = to.tensor(node.input[0]), to.tensor(to.producers[node.input[1]].input[0])
     used, places = torch.cat([torch.zeros(1, dtype=torch.uint8), indices.flatten()]).unique(return_inverse=True)
     to.weights[node.output[0]] = SharedWeight(places[1:].to(torch.uint8).view(indices.shape), codebook[used.int()])
 
 
-def clip(to: Translation, node: Any, settings: Settings) -> None:
+def clip(to: Translation, node: NodeProto, settings: Settings) -> None:
     low, high = bounds(node, to.constants)
     if node.output[0] not in to.levels:
         to.add(node, Clip(as_typed(low), as_typed(high)))
@@ -103,16 +103,16 @@ def clip(to: Translation, node: Any, settings: Settings) -> None:
         alias(to, node, settings)
 
 
-def alias(to: Translation, node: Any, settings: Settings) -> None:
+def alias(to: Translation, node: NodeProto, settings: Settings) -> None:
     """The node's output is what it reads."""
     to.values[node.output[0]] = to.value(node.input[0])
 
 
-def skip(to: Translation, node: Any, settings: Settings) -> None:
+def skip(to: Translation, node: NodeProto, settings: Settings) -> None:
     """The node that reads its output sees to it."""
 
 
-def reshape(to: Translation, node: Any, settings: Settings) -> None:
+def reshape(to: Translation, node: NodeProto, settings: Settings) -> None:
     if node.input[0] in to.constants:
         to.constants[node.output[0]] = to.constant(node.input[0]).reshape(to.constant(node.input[1]))
         return
@@ -122,13 +122,13 @@ def reshape(to: Translation, node: Any, settings: Settings) -> None:
     alias(to, node, settings) if len(shape) == 1 else to.add(node, nn.Flatten())
 
 
-def blocks(to: Translation, node: Any, settings: Settings) -> None:
+def blocks(to: Translation, node: NodeProto, settings: Settings) -> None:
     if settings["blocksize"] != 2:
         raise UserError(f"a SpaceToDepth of blocks of {settings['blocksize']}")
     move(to, node, Blocks(), node.input[0])
 
 
-def maximum(to: Translation, node: Any, settings: Settings) -> None:
+def maximum(to: Translation, node: NodeProto, settings: Settings) -> None:
     """Over four groups of channels, and over nothing else."""
     split = to.producers.get(node.input[0])
     if split is None or split.op_type != "Split" or len(node.input) != 4 or node.input != split.output:
@@ -136,13 +136,13 @@ def maximum(to: Translation, node: Any, settings: Settings) -> None:
     move(to, node, GroupMaximum(), split.input[0])
 
 
-def split(to: Translation, node: Any, settings: Settings) -> None:
+def split(to: Translation, node: NodeProto, settings: Settings) -> None:
     """The maximum over its groups sees to it."""
     if not any(consumer.op_type == "Max" and consumer.input == node.output for consumer in to.nodes):
         raise UserError("the operator Split")
 
 
-def move(to: Translation, node: Any, step: nn.Module, source: str) -> None:
+def move(to: Translation, node: NodeProto, step: nn.Module, source: str) -> None:
     """A step of `lcomp.export.space_to_depth`: of floats one like others, of integers one that
     `decoded_integers` adds."""
     if source in to.values:
@@ -151,7 +151,7 @@ def move(to: Translation, node: Any, step: nn.Module, source: str) -> None:
         to.moves[node.output[0]] = source, step
 
 
-def mean(to: Translation, node: Any, settings: Settings) -> None:
+def mean(to: Translation, node: NodeProto, settings: Settings) -> None:
     axes = to.constant(node.input[1]).tolist() if len(node.input) > 1 else settings.get("axes", [2, 3])
     dimensions = len(to.shapes[to.value(node.input[0])]) + 1
     if dimensions != 4 or sorted(axis % dimensions for axis in axes) != [2, 3]:
@@ -159,19 +159,19 @@ def mean(to: Translation, node: Any, settings: Settings) -> None:
     to.add(node, Mean(), *([] if settings.get("keepdims", 1) else [nn.Flatten()]))
 
 
-def norm(to: Translation, node: Any, settings: Settings) -> None:
+def norm(to: Translation, node: NodeProto, settings: Settings) -> None:
     weight, bias, mean, variance = (to.tensor(name) for name in node.input[1:])
     shape = to.shapes[to.value(node.input[0])]
     to.add(node, batch_norm(shape, as_typed(settings["epsilon"]), mean, variance, weight, bias))
 
 
-def bounds(node: Any, constants: dict[str, Any]) -> tuple[float, float]:
+def bounds(node: NodeProto, constants: Arrays) -> tuple[float, float]:
     """What a Clip clips to."""
     low, high = [*node.input[1:], "", ""][:2]
     return float(constants[low]) if low else -np.inf, float(constants[high]) if high else np.inf
 
 
-def bounded(nodes: Any, producers: dict[str, Any], constants: dict[str, Any]) -> dict[str, int]:
+def bounded(nodes: Sequence[NodeProto], producers: Mapping[str, NodeProto], constants: Arrays) -> dict[str, int]:
     """The levels of quantizers with less than 8 bits, by the name of the Clip that bounds what they read: it alone is
     before each, from zero up or from nowhere, and to the value of the highest level."""
     uses, bounded_by = Counter(name for node in nodes for name in node.input), {}
@@ -182,12 +182,14 @@ def bounded(nodes: Any, producers: dict[str, Any], constants: dict[str, Any]) ->
         scale, zero_point = (constants[name] for name in node.input[1:])
         low, high = bounds(clip, constants)
         for levels in (2**bits - 1 for bits in range(1, 8)):
-            if low in (0, -np.inf) and np.float32(levels - int(zero_point)) * scale == np.float32(high):
+            if low in (0, -np.inf) and np.float32(levels - int(zero_point)) * scale.astype(np.float32) == np.float32(
+                high
+            ):
                 bounded_by[clip.output[0]] = levels
     return bounded_by
 
 
-NODES: dict[str, Callable[[Translation, Any, Settings], None]] = {
+NODES: dict[str, Callable[[Translation, NodeProto, Settings], None]] = {
     **dict.fromkeys(JOINS, join),
     "Conv": conv,
     "Gemm": gemm,

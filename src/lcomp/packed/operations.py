@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lcomp.errors import UserError
 from lcomp.packed.coder import Coder, FrequencyTable, Reader, Writer
 from lcomp.packed.layer_codec import (
+    Pair,
     as_pair,
     code_pair,
     float_array,
@@ -29,7 +30,17 @@ from lcomp.packed.network import OPERATORS, Clip, Constant, Join, Mean, Shape
 from lcomp.packed.tensors import read_floats, write_floats
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, QuantizedConv2d, QuantizedLinear
 
+Size = int | tuple[int, ...]  # of a window, for both directions or one for each
 POOL = ((2, 2), (2, 2), (0, 0), False)  # the usual one: kernel, stride, padding, ceil_mode
+
+
+class Window(TypedDict):
+    """The geometry of a pooling, as torch's arguments."""
+
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+    ceil_mode: bool
 
 
 @dataclass(frozen=True)
@@ -72,17 +83,17 @@ def read_scalars(io: Reader, count: int) -> list[float]:
     return [as_typed(value) for value in read_floats(io, count)]
 
 
-def as_typed(value: Any) -> float:
+def as_typed(value: float) -> float:
     """A setting as it was typed: 0.1, where a float32 has 0.10000000149011612."""
     return float(str(np.float32(value)))
 
 
-def code_window(io: Coder, kernel: Any = 2, stride: Any = 2, padding: Any = 0, ceil: bool = False) -> dict[str, Any]:
+def code_window(io: Coder, kernel: Size = 2, stride: Size = 2, padding: Size = 0, ceil: bool = False) -> Window:
     """The geometry of a pooling, as torch's arguments; one flag where it is 2x2 without overlap."""
     given = (as_pair(kernel), as_pair(stride), as_pair(padding), ceil)
     if io.flag(given != POOL):
         given = (code_pair(io, given[0], 1), code_pair(io, given[1], 1), code_pair(io, given[2]), io.flag(ceil))
-    return dict(zip(("kernel_size", "stride", "padding", "ceil_mode"), given, strict=True))
+    return Window(kernel_size=given[0], stride=given[1], padding=given[2], ceil_mode=given[3])
 
 
 def write_average(io: Writer, step: nn.AvgPool2d) -> None:
@@ -120,7 +131,8 @@ def read_constant(io: Reader, shape: Shape) -> nn.Module:
     return Constant(operator, read_tensor(io, shape[0] if io.flag() else 1))
 
 
-def write_batch_norm(io: Writer, step: Any) -> None:
+def write_batch_norm(io: Writer, step: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    assert step.running_mean is not None and step.running_var is not None
     write_scalars(io, step.eps)
     for values in (step.running_mean, step.running_var, step.weight, step.bias):
         write_floats(io, float_array(values))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from onnx import numpy_helper
+from numpy.typing import NDArray
+from onnx import GraphProto, NodeProto, numpy_helper
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.layer_codec import Weight
 from lcomp.packed.network import MOST_STEPS, Network, checked_shape, logit_count, output_shape
+
+Arrays = dict[str, NDArray[np.generic]]  # the constants of a graph, by name
 
 
 class Translation:
@@ -27,9 +28,9 @@ class Translation:
         levels: of quantizers below 8 bits, by the name of what they read: a Clip that is their bound.
     """
 
-    def __init__(self, graph: Any):
+    def __init__(self, graph: GraphProto):
         self.nodes = graph.node
-        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self.constants: Arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self.weights: dict[str, Weight] = {}
         self.moves: dict[str, tuple[str, nn.Module]] = {}
         self.producers = {name: node for node in graph.node for name in node.output}
@@ -38,14 +39,14 @@ class Translation:
         self.steps: list[nn.Module] = []
         self.sources: list[tuple[int, ...]] = []
         self.shapes = [checked_shape(tuple(dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim[1:]))]
-        self.levels: dict[str, Any] = {}
+        self.levels: dict[str, int] = {}
 
     def network(self) -> Network:
         """What was translated, from the pixels to the logits."""
         self.go_to(self.values[self.logits.name])
         return Network(self.shapes[0], logit_count(self.shapes[-1]), self.steps, self.sources)
 
-    def add(self, node: Any, *steps: nn.Module, reads: str | None = None) -> None:
+    def add(self, node: NodeProto, *steps: nn.Module, reads: str | None = None) -> None:
         """Appends steps, one behind another: the first reads what the node reads first, the last makes its output."""
         self.go_to(self.value(reads or node.input[0]))
         for step in steps:
@@ -69,7 +70,7 @@ class Translation:
             raise UserError(f"{name}, which is a constant where a computed value is expected")
         return self.values[name]
 
-    def constant(self, name: str) -> Any:
+    def constant(self, name: str) -> NDArray[np.generic]:
         if name not in self.constants:
             raise UserError(f"{name}, which is computed where a constant is expected")
         return self.constants[name]
@@ -77,7 +78,7 @@ class Translation:
     def tensor(self, name: str) -> Tensor:
         return torch.from_numpy(np.array(self.constant(name)))
 
-    def parameters(self, node: Any) -> tuple[Weight, Tensor | None]:
+    def parameters(self, node: NodeProto) -> tuple[Weight, Tensor | None]:
         """The weight and the bias of a layer."""
         _, weight, *bias = node.input
         weight_values = self.weights[weight] if weight in self.weights else self.tensor(weight)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,7 @@ class OpenVINO(ReadsONNX):
         import openvino
 
         core = openvino.Core()
-        requests: dict[tuple[tuple[int, ...], ...], tuple[Any, Arrays]] = {}
+        requests: dict[tuple[tuple[int, ...], ...], tuple[openvino.InferRequest, Arrays]] = {}
 
         def answer(inputs: Arrays) -> NDArray[np.float32]:
             shapes = tuple(values.shape for values in inputs.values())

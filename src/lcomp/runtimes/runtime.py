@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from lcomp.config.instantiation import build
+from lcomp.config.run_spec import Settings
 from lcomp.errors import UserError
 from lcomp.export import space_to_depth
 from lcomp.record.files import write_atomically
@@ -101,14 +101,14 @@ class ReadsONNX(Converting):
         write_atomically(path, space_to_depth.rewritten(artifact).SerializeToString(deterministic=True))
 
 
-def make_runtime(cfg: DictConfig) -> Runtime:
+def make_runtime(settings: Settings) -> Runtime:
     """The engine that runs the artifact and the baseline's.
 
     Raises:
         UserError: it is something else, or a package that it needs is missing.
     """
-    made = build(cfg.runtime, "runtime")
+    made = build(settings, "runtime")
     if not isinstance(made, Runtime):
-        raise UserError(f"runtime._target_={cfg.runtime._target_}: not a Runtime of lcomp.runtimes")
+        raise UserError(f"runtime._target_={settings.get('_target_')}: not a Runtime of lcomp.runtimes")
     made.versions()
     return made

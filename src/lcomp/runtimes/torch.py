@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,14 @@ from lcomp.runtimes.runtime import Converting, Session
 from lcomp.tasks.split import Arrays
 from lcomp.techniques.quantization.integer_layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
 
-FLOATS: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")  # outputs as they are: no scale, no zero point
+FLOATS: tuple[float, int, torch.dtype, str, list[float], str] = (
+    1.0,
+    0,
+    torch.float32,
+    "none",
+    [],
+    "",
+)  # outputs as they are: no scale, no zero point
 
 
 class Torch(Converting):

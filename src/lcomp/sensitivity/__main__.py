@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.cli import shorthand
 from lcomp.cli.error_messages import explain
 from lcomp.config import run_config
 from lcomp.config.composition import compose
+from lcomp.config.run_spec import RunSpec, parse
 from lcomp.errors import UserError
 
 Number = TypeVar("Number", int, float)
@@ -67,7 +67,7 @@ def numbers(key: str, text: str, kind: type[Number], allowed: Callable[[Number],
     return values
 
 
-def resolved_config(overrides: Sequence[str]) -> DictConfig:
+def resolved_config(overrides: Sequence[str]) -> RunSpec:
     """The configuration.
 
     Raises:
@@ -79,13 +79,11 @@ def resolved_config(overrides: Sequence[str]) -> DictConfig:
             raise UserError(f"{override}: the baseline alone is looked at; choose with --sparsities and --bits")
         if "=" in override and shorthand.is_sweep(override):
             raise UserError(f"{override}: one value; a call looks at one baseline")
-    cfg = compose(overrides)
-    run_config.check_settings(cfg)
-    return cfg
+    return parse(compose(overrides))
 
 
 def measure_sensitivity(
-    cfg: DictConfig, overrides: Sequence[str], sparsities: Sequence[float], bits: Sequence[int], out: Path
+    spec: RunSpec, overrides: Sequence[str], sparsities: Sequence[float], bits: Sequence[int], out: Path
 ) -> None:
     """Makes the baseline, asks it and leaves the files in `out`."""
     import pytorch_lightning as pl
@@ -100,16 +98,17 @@ def measure_sensitivity(
     from lcomp.training import components
 
     show_log()
-    torch.set_num_threads(cfg.threads)
-    pl.seed_everything(cfg.seed, verbose=False)
-    data = components.make_data(cfg)
+    torch.set_num_threads(spec.threads)
+    pl.seed_everything(spec.seed, verbose=False)
+    data = components.make_data(spec)
     if data.task.output != "logits":
-        raise UserError(f"sensitivity: compares logits of classes; task._target_={cfg.task._target_} has other outputs")
-    network = components.make_baseline(cfg, data).network
+        task = spec.task["_target_"]
+        raise UserError(f"sensitivity: compares logits of classes; task._target_={task} has other outputs")
+    network = components.make_baseline(spec, data).network
     check_patterns(network, (), "sensitivity")
     console = Console(stderr=True)
     columns = (BarColumn(20), TextColumn("{task.completed} of {task.total}"), TimeRemainingColumn())
-    hidden = cfg.progress is False or (cfg.progress == "auto" and not console.is_terminal)
+    hidden = spec.progress is False or (spec.progress == "auto" and not console.is_terminal)
     with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
         scored = (len(list(layers(network))) + 1) * (len(sparsities) + len(bits))
         task = bar.add_task("", total=scored)
@@ -118,7 +117,7 @@ def measure_sensitivity(
         )
     title = " ".join(["Sensitivity of", str(getattr(data, "name", type(data).__name__)), type(network).__name__])
     output.show(scores)
-    print(f"Sensitivity: {output.write(scores, f'{title}, seed {cfg.seed}', ' '.join(overrides), out)}")
+    print(f"Sensitivity: {output.write(scores, f'{title}, seed {spec.seed}', ' '.join(overrides), out)}")
 
 
 def show_log() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from lcomp.config.run_spec import parse
 from lcomp.config.typed_command import TypedCommand
 from lcomp.record.run_folders import RecordedRun, recorded_runs
 from lcomp.sweeps.worker_pool import WorkerPool, open_pool
@@ -61,4 +62,4 @@ def measure_run(cfg: DictConfig, folder: Path) -> None:
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
         del cfg["hydra"]
-    comparison.complete_latencies(cfg, folder)
+    comparison.complete_latencies(parse(cfg), folder)

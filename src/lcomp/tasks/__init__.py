@@ -2,6 +2,6 @@
 
 from lcomp.record.metric import Metric
 from lcomp.tasks.image_classification import ImageClassification
-from lcomp.tasks.task import Task
+from lcomp.tasks.task import Batch, Loader, Task
 
-__all__ = ["ImageClassification", "Metric", "Task"]
+__all__ = ["Batch", "ImageClassification", "Loader", "Metric", "Task"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from lcomp.errors import UserError
+from lcomp.tasks.task import Batch
 
 log = logging.getLogger(__name__)
 PIXELS = ("pixels", "pixel_values", "image", "images", "img", "imgs", "x", "input", "inputs", "data")
 LABELS = ("label", "labels", "target", "targets", "y", "class", "classes")
-Keys = tuple[Any, ...]  # that lead from a batch to one of its parts
+Keys = tuple[Hashable, ...]  # that lead from a batch to one of its parts
 
 
 @functools.cache
@@ -26,14 +27,14 @@ def say(text: str) -> None:
     log.warning("%s", text)
 
 
-def children(value: Any) -> dict[Any, Any] | None:
+def children(value: Any) -> dict[Hashable, Any] | None:
     """The parts of a mapping, a sequence or a dataclass by name; None of whatever else, such as a list of numbers."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, list | tuple):
         if value and all(isinstance(item, int | float) for item in value):
             return None
-        names: Sequence[Any] = getattr(value, "_fields", range(len(value)))
+        names: Sequence[Hashable] = getattr(value, "_fields", range(len(value)))
         return dict(zip(names, value, strict=True))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -80,7 +81,7 @@ class Form:
     shape: tuple[int, ...]
     classes: int
 
-    def read(self, batch: Any) -> Sequence[Any]:
+    def read(self, batch: Any) -> Batch:
         """The batch itself where it is (float32 pixels, int64 labels, ...), else such a one made of it.
 
         Raises:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from lcomp.record import predictions
 from lcomp.record.metric import ACCURACY, Metric
+from lcomp.record.plain import PlainValue
 from lcomp.record.predictions import Predictions
 from lcomp.tasks.image_batches import Form
-from lcomp.tasks.split import Split
-from lcomp.tasks.task import Inputs, Task
+from lcomp.tasks.split import Labels, Split
+from lcomp.tasks.task import Batch, Inputs, Task
 
 
 class ImageClassification(Task):
@@ -41,7 +42,7 @@ class ImageClassification(Task):
         return self.num_classes
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, PlainValue]:
         return {"num_classes": self.num_classes, "input_shape": list(self.input_shape)}
 
     def advice(self, seen: int) -> str:
@@ -50,12 +51,11 @@ class ImageClassification(Task):
             return f"one logit; lcomp learns by cross-entropy: give one for each class, {give}"
         return f"the data have {self.num_classes} classes: give {give}"
 
-    def inputs(self, batch: Any) -> Inputs:
+    def inputs(self, batch: Batch) -> Inputs:
         return {"pixels": batch[0]}
 
-    def labels(self, batch: Any) -> Tensor:
-        labels: Tensor = batch[1]
-        return labels
+    def labels(self, batch: Batch) -> Tensor:
+        return batch[1]
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(outputs, labels)
@@ -72,7 +72,7 @@ class ImageClassification(Task):
             "logit_difference": float(np.abs(outputs - expected).max()),
         }
 
-    def reader(self, where: str) -> Callable[[Any], Any]:
+    def reader(self, where: str) -> Callable[[Any], Batch]:
         return Form(where, self.input_shape, self.num_classes).read
 
     def predictions(
@@ -83,7 +83,7 @@ class ImageClassification(Task):
     def metadata(self) -> Mapping[str, str]:
         return {"classes": json.dumps(self.num_classes)}
 
-    def figures(self, outputs: NDArray[np.float32], labels: NDArray[Any], prefix: str) -> dict[str, float]:
+    def figures(self, outputs: NDArray[np.float32], labels: Labels, prefix: str) -> dict[str, float]:
         accuracy, loss = accuracy_and_loss(outputs, labels)
         return {f"{prefix}_accuracy": accuracy, f"{prefix}_loss": loss}
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]  # by the names of a task's inputs
+Arrays = dict[str, NDArray[Any]]  # by the names of a task's inputs, each of its own type
+Labels = NDArray[Any]  # int64 classes, or what another task has
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Split:
     """Inputs (N, ...) and labels (N, ...) of every example."""
 
     inputs: Arrays
-    labels: NDArray[Any]
+    labels: Labels
 
     @property
     def pixels(self) -> NDArray[np.float32]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -12,10 +12,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lcomp.record.metric import Metric as Metric
+from lcomp.record.plain import PlainValue
 from lcomp.record.predictions import Predictions
-from lcomp.tasks.split import Split
+from lcomp.tasks.split import Labels, Split
 
 Inputs = dict[str, Tensor]  # by their names in the artifact, in the order of the network's arguments
+
+
+class Batch(Protocol):
+    """What a loader gives, a tuple, a list or a dictionary of tensors: its task knows which of them means what."""
+
+    def __getitem__(self, place: Any, /) -> Tensor: ...
+
+
+class Loader(Protocol):
+    """The batches of an epoch, as often as they are asked for; as many examples as `dataset` is long."""
+
+    @property
+    def dataset(self) -> Any: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __len__(self) -> int: ...
 
 
 class Task(ABC):
@@ -33,7 +51,7 @@ class Task(ABC):
         """How many outputs there are of an example: a network gives (N, output_size)."""
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, PlainValue]:
         """What a model's constructor is given, where it names it: `num_classes`, as outputs are called there, ..."""
         return {"num_classes": self.output_size}
 
@@ -42,11 +60,11 @@ class Task(ABC):
         return f"the task has {self.output_size} {self.output}: give (N, {self.output_size})"
 
     @abstractmethod
-    def inputs(self, batch: Any) -> Inputs:
+    def inputs(self, batch: Batch) -> Inputs:
         """What the network is given of a batch."""
 
     @abstractmethod
-    def labels(self, batch: Any) -> Tensor:
+    def labels(self, batch: Batch) -> Tensor:
         """What the outputs should be, (N, ...)."""
 
     @abstractmethod
@@ -65,7 +83,7 @@ class Task(ABC):
         """How well an artifact's outputs match those of the network that it was exported from."""
         return {"output_difference": float(np.abs(outputs - expected).max())}
 
-    def reader(self, where: str) -> Callable[[Any], Any]:
+    def reader(self, where: str) -> Callable[[Any], Batch]:
         """What each batch of a user's loader passes through, to be checked or put in form.
 
         Args:
@@ -83,7 +101,7 @@ class Task(ABC):
         """What an artifact says of it."""
         return {}
 
-    def figures(self, outputs: NDArray[np.float32], labels: NDArray[Any], prefix: str) -> dict[str, float]:
+    def figures(self, outputs: NDArray[np.float32], labels: Labels, prefix: str) -> dict[str, float]:
         """`metrics` over a whole split, and the loss, computed in float64."""
         wide, right = torch.from_numpy(outputs).double(), torch.from_numpy(labels)
         found = {name: float(value) for name, value in self.metrics(wide, right).items()}

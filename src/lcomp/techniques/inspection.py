@@ -7,10 +7,10 @@ may share a weight, and a layer may never be called. A technique acts on a layer
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,10 @@ from torch.overrides import TorchFunctionMode
 
 from lcomp.techniques.layer_kinds import Layer, is_acted_on
 
+Argument: TypeAlias = (  # of a forward, or of a function of torch's
+    Tensor | bool | int | float | str | tuple["Argument", ...] | list["Argument"] | dict[str, "Argument"] | None
+)
+Hook = Callable[..., Any]  # of a module, before or after its forward
 TOLERANCE = 1e-4  # of a layer's output, relative to the largest
 PROBED = 32  # examples that a probe has at most, each for a channel or feature of its own
 
@@ -57,7 +61,7 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
     calls = Calls(of=set(named))
 
     def note(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: tuple[Any, ...], settings: dict[str, Any]) -> None:
+        def hook(module: nn.Module, arguments: tuple[Argument, ...], settings: dict[str, Argument]) -> None:
             given = [value for value in (*arguments, *settings.values()) if isinstance(value, Tensor)]
             calls.ranks.setdefault(name, given[0].dim() if given else 0)
 
@@ -91,7 +95,13 @@ class TensorUse(TorchFunctionMode):
         self.ids: set[int] = set()
         self.kept: list[Tensor] = []  # alive, so that no id is given twice
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., Argument],
+        types: Sequence[type],
+        args: tuple[Argument, ...] = (),
+        kwargs: dict[str, Argument] | None = None,
+    ) -> Argument:
         output = func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") != "__get__" or isinstance(output, Tensor):
             for tensor in tensors((args, kwargs)):
@@ -101,7 +111,7 @@ class TensorUse(TorchFunctionMode):
         return output
 
 
-def tensors(values: Any) -> Iterator[Tensor]:
+def tensors(values: Argument) -> Iterator[Tensor]:
     """The tensors in nested tuples, lists and dictionaries."""
     if isinstance(values, Tensor):
         yield values
@@ -167,7 +177,7 @@ def is_stock(layer: Layer) -> bool:
     return not overridden and all(getattr(type(layer), name) is getattr(kind, name) for name in names)
 
 
-def outputs_agree(layer: Layer, compare: Callable[[Layer, Tensor], tuple[Tensor, Any]]) -> bool:
+def outputs_agree(layer: Layer, compare: Callable[[Layer, Tensor], tuple[Tensor, Tensor]]) -> bool:
     """Whether the two tensors that `compare` makes of the layer, drawn weights in it, and an input are alike; false for
     a layer that takes other inputs than its kind."""
     drawn = torch.Generator().manual_seed(0)
@@ -236,7 +246,7 @@ def reference_output(layer: Layer, x: Tensor, bias: bool = True) -> Tensor:
     return F.conv2d(x, layer.weight, offset, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
-def has_other_hooks(module: nn.Module, expected: Collection[Callable[..., Any]] = ()) -> bool:
+def has_other_hooks(module: nn.Module, expected: Collection[Hook] = ()) -> bool:
     """Whether something is called before or after the module's forward, other than what is in `expected`."""
     hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
     return any(hook not in expected for hook in hooks)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 from torch import fx, nn
 
 from lcomp.models.blocks import Normalize
 from lcomp.techniques import inspection
-from lcomp.techniques.inspection import Calls
+from lcomp.techniques.inspection import Argument, Calls
 
 log = logging.getLogger(__name__)
 PIXELS = "pixels"
@@ -102,7 +101,7 @@ def rescalable_layers(network: nn.Module) -> set[str]:
     }
 
 
-def is_input(node: Any) -> bool:
+def is_input(node: fx.node.Argument) -> bool:
     return isinstance(node, fx.Node) and node.op == "placeholder"
 
 
@@ -131,10 +130,11 @@ def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def quantize_input(
-    module: nn.Module, arguments: tuple[Any, ...], settings: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    module: nn.Module, arguments: tuple[Argument, ...], settings: dict[str, Argument]
+) -> tuple[tuple[Argument, ...], dict[str, Argument]]:
     """A forward pre-hook: the input, given by its place or by its name, goes through `module.input_quantizer`."""
-    quantizer: Any = module.input_quantizer
+    quantizer = module.input_quantizer
+    assert isinstance(quantizer, nn.Module)
     if arguments:
         return (quantizer(arguments[0]), *arguments[1:]), settings
     return arguments, settings | {"input": quantizer(settings["input"])}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from lcomp.record.plain import PlainValue
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class ShortTraining:
         least: accuracy, 0 to 1, that the network must exceed after them; -1 where they are too few to learn anything.
     """
 
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, PlainValue] = field(default_factory=dict)
     least: float = 0.3
 
 

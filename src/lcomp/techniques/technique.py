@@ -8,15 +8,17 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from fnmatch import fnmatch
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, suggestion
 from lcomp.record.untrusted import check_checkpoint
+from lcomp.tasks import Batch as Batch
 from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.layer_kinds import ACTED_ON_NAMES, is_acted_on
@@ -26,6 +28,8 @@ from lcomp.techniques.short_training import ShortTraining
 
 log = logging.getLogger(__name__)
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # of Lightning, whose weights are float32
+
+StoredWeight = NDArray[np.float32] | NDArray[np.int8] | NDArray[np.uint8]  # as an artifact holds it
 
 
 class Technique(Scheduled):
@@ -73,7 +77,7 @@ class Technique(Scheduled):
         """What training has left undone of what was asked, for a warning; empty where nothing."""
         return ""
 
-    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[StoredWeight]) -> str:
         """What the exported network lacks of what the settings ask for, found without the technique's own masks and
         quantizers, for `lcomp.testing.TechniqueContract`; empty where nothing.
 
@@ -94,7 +98,7 @@ class Technique(Scheduled):
             self.calls = inspection.observed_calls(network, example)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         if self.calls is None:
             try:
@@ -190,7 +194,7 @@ def network_of(module: pl.LightningModule) -> nn.Module:
     return network
 
 
-def input_of(module: pl.LightningModule, batch: Any) -> Tensor:
+def input_of(module: pl.LightningModule, batch: Batch) -> Tensor:
     """What the network sees of a training batch: as the module says, or, of a foreign one, the first tensor."""
     inputs = getattr(module, "inputs", None)
     first: Tensor = next(iter(inputs(batch).values())) if inputs is not None else batch[0]

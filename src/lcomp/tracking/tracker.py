@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
+from lcomp.config.run_spec import Settings
 from lcomp.record.result import Result
 
 if TYPE_CHECKING:  # which takes seconds, and a sweep's end needs none of it
@@ -24,17 +23,18 @@ class Tracker:
         """Lightning's, for the fit."""
         return ()
 
-    def follow(self, folder: Path, cfg: DictConfig, result: Result, group: str) -> OnEpoch | None:
+    def follow(self, folder: Path, config: Settings, result: Result, group: str) -> OnEpoch | None:
         """What is told of each epoch while the run learns; None where nobody watches.
 
         Args:
             folder: the run's.
+            config: its configuration, resolved where it can be.
             result: its record so far.
             group: the sweep's name, or the run's own.
         """
         return None
 
-    def end(self, folder: Path, cfg: DictConfig, result: Result, group: str, is_whole: bool) -> None:
+    def end(self, folder: Path, config: Settings, result: Result, group: str, is_whole: bool) -> None:
         """Is told that the run has ended, its record written.
 
         Args:

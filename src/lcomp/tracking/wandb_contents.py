@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.config import run_config
+from lcomp.config.run_spec import Settings
 from lcomp.record import folders, predictions
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Curves, Result
@@ -15,7 +16,7 @@ from lcomp.tracking import wandb_environment
 TAG_LENGTH = 64  # W&B takes no longer ones
 
 
-def described(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
+def described(result: Result, config: Settings) -> dict[str, Any]:
     """What W&B is told of the run before anything is logged."""
     known = {
         key: getattr(result, key)
@@ -26,7 +27,7 @@ def described(result: Result, cfg: Mapping[str, Any]) -> dict[str, Any]:
         "name": str(redacted(f"{result.name} seed={result.seed}" if result.name else name))[:120],
         "job_type": result.techniques,
         "tags": [tag[:TAG_LENGTH] for tag in (*tags(result.choices), *wandb_environment.tags())],
-        "config": redacted({**cfg, "record": known}),
+        "config": redacted({**config, "record": known}),
     }
 
 

@@ -12,15 +12,16 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.config import run_config
 from lcomp.config.instantiation import build
 from lcomp.config.renamed import renewed
+from lcomp.config.run_spec import Settings, section
 from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import validate_choice
 from lcomp.record import folders
@@ -40,7 +41,6 @@ NOTE = "mirrored.json"  # in that: the W&B run's id, its mode, whether latencies
 BASELINE = "baseline-"  # what the folder of a baseline's W&B run is named by, before its hash
 TARGET = "lcomp.tracking.wandb_logger.WandbLogger"
 INIT_TIMEOUT = 20.0  # seconds that a server may take to answer
-broken = False  # whether a W&B run could not be begun in this process; none is tried again
 
 
 class WandbLogger(Tracker):
@@ -56,6 +56,8 @@ class WandbLogger(Tracker):
         UserError: another mode.
     """
 
+    can_begin: ClassVar[bool] = True  # until a W&B run could not be begun in this process: none is tried again
+
     def __init__(self, project: str | None = None, entity: str | None = None, mode: str | None = None):
         if mode is None:
             mode = wandb_environment.mode() or "offline"
@@ -66,40 +68,40 @@ class WandbLogger(Tracker):
         self.run: Any = None  # W&B's, while this process carries the run out online
         self.told = 0  # epochs that it was told of
 
-    def follow(self, folder: Path, cfg: DictConfig, result: Result, group: str) -> OnEpoch | None:
-        if self.mode != "online" or broken:
+    def follow(self, folder: Path, config: Settings, result: Result, group: str) -> OnEpoch | None:
+        if self.mode != "online" or not self.can_begin:
             return None
 
         def tell(epoch: int, scalars: Mapping[str, float]) -> None:
             with without_errors():
                 if epoch == 1:
-                    self.run = self.begin(folder, described(result, resolved(cfg)), group)
+                    self.run = self.begin(folder, described(result, config), group)
                 if self.run is not None:
                     self.run.log({**scalars, "epoch": epoch})
                     self.told = epoch
 
         return tell
 
-    def end(self, folder: Path, cfg: DictConfig, result: Result, group: str, is_whole: bool) -> None:
+    def end(self, folder: Path, config: Settings, result: Result, group: str, is_whole: bool) -> None:
         if is_whole or self.mode == "online":  # else once the record is whole
-            self.complete(folder, resolved(cfg), result, group)
+            self.complete(folder, config, result, group)
             if is_whole:
-                self.complete_baseline(folder, resolved(cfg), result, group)
+                self.complete_baseline(folder, config, result, group)
 
-    def complete(self, folder: Path, cfg: Mapping[str, Any], result: Result, group: str) -> None:
+    def complete(self, folder: Path, config: Settings, result: Result, group: str) -> None:
         """Writes what the record in `folder` says to its W&B run, unless it is there."""
-        if self.mode == "disabled" or broken:
+        if self.mode == "disabled" or not self.can_begin:
             return
         with without_errors():
             before = note(folder)
             if before is None:
-                self.write(folder, described(result, cfg), result, folder, group)
+                self.write(folder, described(result, config), result, folder, group)
             elif before["mode"] == "online" and not before["latencies"] and measured(result.metrics):
                 self.amend(folder, before["id"], result)
 
-    def complete_baseline(self, folder: Path, cfg: Mapping[str, Any], result: Result, group: str) -> None:
+    def complete_baseline(self, folder: Path, config: Settings, result: Result, group: str) -> None:
         """The same for the baseline of the run in `folder`: once in a sweep, in whose folder it then lies."""
-        if self.mode == "disabled" or broken or not result.baseline or result.techniques == "baseline":
+        if self.mode == "disabled" or not self.can_begin or not result.baseline or result.techniques == "baseline":
             return
         with without_errors():
             entry = folders.baseline_file(folder, result.baseline_artifact, folder.parent).parent
@@ -107,17 +109,19 @@ class WandbLogger(Tracker):
             beside = folder.parent if group == folder.parent.name else folder
             place = beside / f"{BASELINE}{own.artifact['sha256'][:8]}"
             if note(place) is None:
-                bare = {**cfg, **{family: {} for family in run_config.FAMILIES}}
-                bare |= {part: cfg.get("baseline", {}).get(part, {}) for part in ("trainer", "optimizer")}
+                bare: Settings = {
+                    **config,
+                    **{family: {} for family in run_config.FAMILIES},
+                    **{part: dict(section(config, "baseline", part)) for part in ("trainer", "optimizer")},
+                }
                 self.write(place, described(own, bare) | {"name": f"baseline seed={own.seed}"}, own, entry, group)
 
     def begin(self, folder: Path, about: Mapping[str, Any], group: str) -> Any:
         """Starts a W&B run, its files under `folder`, beside whatever other W&B runs this process has."""
-        global broken
         try:
             return self.started(folder, about, group)
         except Exception:
-            broken = True
+            WandbLogger.can_begin = False
             raise
 
     def started(self, folder: Path, about: Mapping[str, Any], group: str) -> Any:
@@ -197,7 +201,7 @@ class WandbLogger(Tracker):
         write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
 
 
-def complete(folder: Path, logger: Mapping[str, Any] | None, typed: TypedCommand | None = None) -> None:
+def complete(folder: Path, logger: Settings | None, typed: TypedCommand | None = None) -> None:
     """Mirrors every run of a sweep that is not mirrored yet, then its baselines.
 
     Args:
@@ -211,11 +215,11 @@ def complete(folder: Path, logger: Mapping[str, Any] | None, typed: TypedCommand
         ):
             continue  # without composing it
         with without_errors():
-            cfg = composed(run, logger, typed)
-            chosen = renewed(cfg.get("logger") or {})
+            config = composed(run, logger, typed)
+            chosen = renewed(section(config, "logger"))
             if chosen.get("_target_") == TARGET:
-                build(chosen, "logger").complete(run.folder, cfg, run.result, folder.name)
-                build(chosen, "logger").complete_baseline(run.folder, cfg, run.result, folder.name)
+                build(chosen, "logger").complete(run.folder, config, run.result, folder.name)
+                build(chosen, "logger").complete_baseline(run.folder, config, run.result, folder.name)
 
 
 def is_single(folder: Path, group: str) -> bool:
@@ -223,26 +227,17 @@ def is_single(folder: Path, group: str) -> bool:
     return folder.name == group != folder.parent.name
 
 
-def composed(run: RecordedRun, logger: Mapping[str, Any] | None, typed: TypedCommand | None) -> dict[str, Any]:
+def composed(run: RecordedRun, logger: Settings | None, typed: TypedCommand | None) -> Settings:
     """What the command composes the run to; where it has no such run, the sweep's logger alone."""
     try:
         if typed is not None:
             cfg = typed.configuration(run.result, run.folder)
             with open_dict(cfg):
                 del cfg["hydra"]
-            return resolved(cfg)
+            return run_config.shown(cfg)
     except (Refused, OmegaConfBaseException, HydraException):
         pass
     return {"logger": dict(logger or {})}
-
-
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration, as it stands where it cannot be resolved."""
-    try:
-        return run_config.plain_dict(cfg)
-    except OmegaConfBaseException:
-        found: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
-        return found
 
 
 def note(folder: Path) -> Any:

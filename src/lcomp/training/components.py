@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from lcomp.config import identity, run_config
+from lcomp.config import identity
 from lcomp.config.instantiation import build, find, names_of
+from lcomp.config.run_config import without
+from lcomp.config.run_spec import RunSpec, Settings, TrainerSettings
 from lcomp.data import content_hash, loaders
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.modules import BaselineModule, DistillationModule
-from lcomp.modules.distillation import Objective
 from lcomp.record.files import sha256
 from lcomp.record.result import Curves
 from lcomp.tasks import Task
 from lcomp.techniques.distillation import Ensemble
+from lcomp.techniques.distillation.objective import Objective, needs_of
 from lcomp.techniques.technique import Technique
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import devices, preflight
@@ -30,12 +32,18 @@ from lcomp.training.baseline_cache import Baseline
 from lcomp.training.fit import Epochs, fit, load_checkpoint
 
 log = logging.getLogger(__name__)
+WHERE_AND_WHAT_FOR = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")  # of data, no weight depends
 DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
 
 
 def example_shape(task: Task) -> tuple[int, ...]:
     """Of the first input of one example."""
     return tuple(next(iter(task.example_inputs(1).values())).shape[1:])
+
+
+def target(settings: Settings) -> str:
+    """What the settings make, as the configuration names it."""
+    return str(settings.get("_target_"))
 
 
 def data_attribute(data: Data, key: str, name: str) -> Any:
@@ -50,58 +58,58 @@ def data_attribute(data: Data, key: str, name: str) -> Any:
     return loaders.number_of_classes(value, name) if key == "num_classes" else loaders.image_shape(value, name)
 
 
-def make_techniques(cfg: DictConfig) -> tuple[Objective | None, list[Technique]]:
+def make_techniques(spec: RunSpec) -> tuple[Objective | None, list[Technique]]:
     """The distillation objective, if one was chosen, and the techniques of the other families."""
-    objective = build(run_config.without(cfg.kd, *run_config.KD_RUN_KEYS), "kd") if cfg.kd else None
-    return objective, [build(cfg[family], family) for family in ("prune", "quant") if cfg[family]]
+    families = {"prune": spec.prune, "quant": spec.quant}
+    objective = build(spec.distillation.objective, "kd") if spec.distillation.objective else None
+    return objective, [build(settings, family) for family, settings in families.items() if settings]
 
 
-def make_data(cfg: DictConfig) -> Data:
+def make_data(spec: RunSpec) -> Data:
     """The DataModule, set up, with its task.
 
     Raises:
         UserError: a user's own does not say what the task asks of it (of images: classes and shape), or cannot be read.
     """
-    data, name = build(cfg.data, "data"), f"data._target_={cfg.data._target_}"
+    data, name = build(spec.data, "data"), f"data._target_={spec.data['_target_']}"
     loaders.begin(data, name)
-    task = make_task(cfg.task, data, name)
+    task = make_task(spec.task, data, name)
     return loaders.set_up(data, name, task)
 
 
-def make_task(node: DictConfig, data: Data, name: str) -> Task:
+def make_task(settings: Settings, data: Data, name: str) -> Task:
     """The task, given what it asks of the data.
 
     Args:
         name: of the data in messages.
     """
-    wanted = set(names_of(find(node._target_, "task._target_"))) & DATA_ATTRIBUTES.keys()
-    made = build(node, "task", **{key: data_attribute(data, key, name) for key in sorted(wanted) if key not in node})
+    asked = set(names_of(find(target(settings), "task._target_"))) & DATA_ATTRIBUTES.keys() - settings.keys()
+    made = build(settings, "task", **{key: data_attribute(data, key, name) for key in sorted(asked)})
     if not isinstance(made, Task):
-        raise UserError(f"task._target_={node._target_}: not a Task of lcomp.tasks")
+        raise UserError(f"task._target_={target(settings)}: not a Task of lcomp.tasks")
     return made
 
 
-def make_network(model: DictConfig, data: Data, seed: int) -> nn.Module:
-    """The network of a model's YAML, its weights drawn from `seed`; the task says what its constructor is given."""
+def make_network(model: Settings, data: Data, seed: int) -> nn.Module:
+    """The network of a model's settings, its weights drawn from `seed`; the task says what its constructor is given."""
     torch.manual_seed(seed)
     network: nn.Module = build(model, "model", **data.task.arguments)
     if preflight.is_foreign(model) or not loaders.is_own(data):
-        network = preflight.accept(network, f"model._target_={model._target_}", data)
+        network = preflight.accept(network, f"model._target_={target(model)}", data)
     return network
 
 
-def make_optimization(node: DictConfig, prefix: str = "") -> dict[str, Any]:
-    """What a LightningModule takes of `node.trainer` and `node.optimizer`, whose own `lr` goes before the trainer's.
+def make_optimization(trainer: TrainerSettings, optimizer: Settings, key: str = "optimizer") -> dict[str, Any]:
+    """What a LightningModule takes of how it learns. The optimizer's own `lr` goes before the trainer's.
 
     Args:
-        prefix: of `node` in the configuration, for messages.
+        key: of the optimizer in messages.
 
     Raises:
         UserError: it is no optimizer, or its class refuses a value.
     """
-    settings, key = run_config.without(node.trainer, "max_epochs"), f"{prefix}optimizer"
-    given = {name: value for name, value in run_config.plain_dict(node.optimizer).items() if value is not None}
-    rate = settings["learning_rate"] = given.pop("lr", settings["learning_rate"])
+    given = {name: value for name, value in optimizer.items() if value is not None}
+    rate = given.pop("lr", trainer.learning_rate)
     made = build(given | {"_partial_": True}, key)
     try:
         tried = made([nn.Parameter(torch.zeros(1))], lr=rate)
@@ -111,79 +119,77 @@ def make_optimization(node: DictConfig, prefix: str = "") -> dict[str, Any]:
         raise UserError(
             f"{key}._target_={given['_target_']}: must be a torch.optim.Optimizer with a learning rate, `lr`"
         )
-    return settings | {"optimizer": made}
+    return {"learning_rate": rate, "schedule": trainer.schedule, "warmup": trainer.warmup, "optimizer": made}
 
 
-def check_objective(cfg: DictConfig, objective: Objective | None) -> None:
+def check_objective(spec: RunSpec, objective: Objective | None) -> None:
     """Raises UserError for an objective, or several teachers, for logits of classes, under a task of other outputs."""
-    task = f"task._target_={cfg.task._target_}"
-    if objective is None or getattr(find(cfg.task._target_, "task._target_"), "output", None) == "logits":
+    task = f"task._target_={target(spec.task)}"
+    if objective is None or getattr(find(target(spec.task), "task._target_"), "output", None) == "logits":
         return
-    if getattr(objective, "reads", None) == "logits":
+    if needs_of(objective).reads == "logits":
         raise UserError(
-            f"kd._target_={cfg.kd._target_}: learns from logits of classes; {task} has other outputs: name an "
-            "objective for these (kd._target_=package.Class)"
+            f"kd._target_={target(spec.distillation.objective)}: learns from logits of classes; {task} has "
+            "other outputs: name an objective for these (kd._target_=package.Class)"
         )
-    if cfg.kd.get("ensemble", 1) > 1 or len(teacher_paths(cfg)) > 1:
+    if spec.distillation.ensemble > 1 or len(spec.distillation.checkpoints) > 1:
         raise UserError(
-            f"kd.ensemble={cfg.kd.get('ensemble', 1)}: several teachers are joined by their softened logits; {task} "
+            f"kd.ensemble={spec.distillation.ensemble}: several teachers are joined by their softened logits; {task} "
             "has other outputs: name one teacher"
         )
 
 
-def check_later_training(cfg: DictConfig, data: Data, student: nn.Module) -> None:
+def check_later_training(spec: RunSpec, data: Data, student: nn.Module) -> None:
     """Raises UserError for an optimizer, or a network, that would train after the baseline and cannot, or cannot be
     exported."""
-    make_optimization(cfg)
-    for model in run_config.intermediate_models(cfg):
-        preflight.try_export(make_network(model, data, cfg.seed), model, data)
-    if (model := run_config.student_config(cfg)) != cfg.model:  # else the baseline is tried, before it trains
+    make_optimization(spec.trainer, spec.optimizer)
+    for model in spec.distillation.chain:
+        preflight.try_export(make_network(model, data, spec.seed), model, data)
+    if (model := spec.distillation.student) != spec.model:  # else the baseline is tried, before it trains
         preflight.try_export(student, model, data)
 
 
-def make_baseline(cfg: DictConfig, data: Data, member: int = 0) -> Baseline:
+def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
     """The cached baseline of this model, data, training perturbation and seed, trained now if there is none.
 
     Args:
         member: of an ensemble: drawn from that many seeds further, on the same data.
     """
-    perturbed = cfg.baseline.perturb is not None and cfg.baseline.perturb != cfg.perturb
-    if perturbed:  # otherwise than what it teaches or becomes
-        cfg = copy.deepcopy(cfg)
-        cfg.perturb = cfg.baseline.perturb
-    settings, dataset, seed = cfg.baseline.trainer, content_hash.dataset_record(data), cfg.seed + member
-    defining = {
-        "model": run_config.plain_dict(cfg.model),
-        "trainer": run_config.plain_dict(settings),
-        "optimizer": run_config.plain_dict(cfg.baseline.optimizer),
-        "task": run_config.plain_dict(cfg.task),
-        "data": run_config.training_data_settings(cfg),
-        "dataset": dataset,
-        "seed": seed,
-        "threads": cfg.threads,
-        "code": identity.code_hash([cfg.model, cfg.data, cfg.task, cfg.baseline.optimizer]),
-    }
-    if cfg.device != "cpu":
-        defining["device"] = cfg.device
-    name = identity.digest(defining)
+    trainer, optimizer, seed = spec.baseline.trainer, spec.baseline.optimizer, spec.seed + member
+    trained_on = replace(spec, data=spec.baseline.data)
+    defining = training_identity(trained_on, data, trainer, optimizer) | {"model": spec.model, "seed": seed}
+    name = identity.digest(defining | {"code": identity.code_hash([spec.model, spec.data, spec.task, optimizer])})
 
     def train(network: nn.Module) -> Curves:
-        preflight.try_export(network, cfg.model, data)
-        log.info("training the baseline once (%d epochs); it is cached", settings.max_epochs)
-        optimization = make_optimization(cfg.baseline, "baseline.")
+        preflight.try_export(network, spec.model, data)
+        log.info("training the baseline once (%d epochs); it is cached", trainer.max_epochs)
+        optimization = make_optimization(trainer, optimizer, "baseline.optimizer")
         module, epochs = BaselineModule(network, **optimization, task=data.task), Epochs()
-        images = make_data(cfg) if perturbed else data
-        fit(module, images, settings.max_epochs, seed, cfg.progress, epochs, devices.device(cfg))
+        own = data if trained_on.data == spec.data else make_data(trained_on)
+        fit(module, own, trainer.max_epochs, seed, spec.progress, epochs, devices.device(spec.device))
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
         export(network, path, data.task, name)
 
-    return baselines.cached(Path(cfg.baseline.cache), name, make_network(cfg.model, data, seed), train, write)
+    return baselines.cached(spec.baseline.cache, name, make_network(spec.model, data, seed), train, write)
+
+
+def training_identity(spec: RunSpec, data: Data, trainer: TrainerSettings, optimizer: Settings) -> dict[str, Any]:
+    """What the weights of any network depend on that is trained so, as JSON-like values."""
+    defining = {
+        "trainer": vars(trainer),
+        "optimizer": optimizer,
+        "task": spec.task,
+        "data": without(spec.data, *WHERE_AND_WHAT_FOR),
+        "dataset": content_hash.dataset_record(data),
+        "threads": spec.threads,
+    }
+    return defining if spec.device == "cpu" else defining | {"device": spec.device}
 
 
 def make_module(
-    cfg: DictConfig,
+    spec: RunSpec,
     data: Data,
     network: nn.Module,
     teacher: nn.Module,
@@ -191,52 +197,46 @@ def make_module(
     techniques: list[Technique],
 ) -> BaselineModule:
     """What trains `network`: on the labels, or under a teacher, whose outputs the data then carry where they can."""
-    optimization = make_optimization(cfg) | {"task": data.task}
+    optimization = make_optimization(spec.trainer, spec.optimizer) | {"task": data.task}
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
-    if target := getattr(objective, "module", None):  # of an objective that needs a LightningModule of its own
-        settings = optimization | {"input_shape": example_shape(data.task), "seed": cfg.seed}
+    if target := needs_of(objective).module:  # of an objective that needs a LightningModule of its own
+        settings = optimization | {"input_shape": example_shape(data.task), "seed": spec.seed}
         own: BaselineModule = find(target, "kd.module")(network, teacher, objective, techniques, **settings)
         return own
     carried = False
-    if not getattr(objective, "reads_features", False):
+    if not needs_of(objective).reads_features:
         with torch.no_grad():
             carried = data.carry_outputs(teacher.eval())
-    settings = optimization | {"outputs_in_batch": carried, "input_shape": example_shape(data.task), "seed": cfg.seed}
+    settings = optimization | {"outputs_in_batch": carried, "input_shape": example_shape(data.task), "seed": spec.seed}
     return DistillationModule(network, teacher, objective, techniques, **settings)
 
 
-def teacher_paths(cfg: DictConfig) -> list[Path]:
-    """The checkpoints that `kd.teacher` names: none, one, or a list of them."""
-    named = OmegaConf.select(cfg, "kd.teacher")
-    return [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
-
-
-def load_teacher(cfg: DictConfig, data: Data, objective: Objective | None) -> nn.Module | None:
+def load_teacher(spec: RunSpec, data: Data, objective: Objective | None) -> nn.Module | None:
     """The network of the checkpoint that `kd.teacher` names, several of them as one, or None."""
     try:
-        networks = [load_checkpoint(path, make_network(cfg.model, data, cfg.seed)) for path in teacher_paths(cfg)]
+        paths = spec.distillation.checkpoints
+        networks = [load_checkpoint(path, make_network(spec.model, data, spec.seed)) for path in paths]
     except UserError as error:
         raise UserError(f"kd.teacher: {error}") from error
     if len(networks) > 1:
-        return Ensemble(networks, getattr(objective, "temperature", 1.0))
+        return Ensemble(networks, needs_of(objective).temperature)
     return networks[0] if networks else None
 
 
 def make_ensemble(
-    cfg: DictConfig, data: Data, baseline: Baseline, objective: Objective | None
+    spec: RunSpec, data: Data, baseline: Baseline, objective: Objective | None
 ) -> tuple[nn.Module, list[str]]:
     """The baseline as a teacher, or `kd.ensemble` baselines together; with the identities of what teaches."""
-    others = range(1, cfg.kd.get("ensemble", 1))
-    members = [baseline, *(make_baseline(cfg, data, member) for member in others)]
+    others = range(1, spec.distillation.ensemble)
+    members = [baseline, *(make_baseline(spec, data, member) for member in others)]
     names = [member.folder.name for member in members]
     if not others:
         return baseline.network, names
-    return Ensemble([member.network for member in members], getattr(objective, "temperature", 1.0)), names
+    return Ensemble([member.network for member in members], needs_of(objective).temperature), names
 
 
-def teacher_identity(cfg: DictConfig) -> str | list[str] | None:
-    """The SHA-256 of each checkpoint that `kd.teacher` names, so that two files of one name are two experiments."""
-
-    found = [sha256(path) for path in teacher_paths(cfg) if path.is_file()]
+def teacher_identity(paths: Sequence[Path]) -> str | list[str] | None:
+    """The SHA-256 of each checkpoint of a teacher, so that two files of one name are two experiments."""
+    found = [sha256(path) for path in paths if path.is_file()]
     return found if len(found) > 1 else found[0] if found else None

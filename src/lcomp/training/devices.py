@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -34,13 +33,16 @@ def take(folder: Path) -> None:
         share += 1  # more workers than GPUs
 
 
-def device(cfg: Any) -> str:
+def device(name: str) -> str:
     """`cpu`, or this process's GPU as torch names it.
+
+    Args:
+        name: `cpu` or `gpu`.
 
     Raises:
         UserError: a GPU is asked for where torch sees none.
     """
-    if cfg.device != "gpu":
+    if name != "gpu":
         return "cpu"
     if not count():
         raise UserError("device=gpu: torch sees no GPU here; device=cpu trains on the processor")

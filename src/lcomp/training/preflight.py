@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from lcomp.config import run_config
+from lcomp.config.run_spec import Settings
 from lcomp.data.loaders import first_batch, first_inputs, last_batch
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
@@ -31,8 +30,8 @@ CLOSE = 1e-3  # of the largest output: what two ways of computing the same may d
 tried: set[str] = set()  # the models and shapes whose export this process has tried
 
 
-def is_foreign(model: DictConfig) -> bool:
-    """Whether a model's YAML names a network that is not lcomp's own."""
+def is_foreign(model: Settings) -> bool:
+    """Whether a model's settings name a network that is not lcomp's own."""
     return not str(model.get("_target_")).startswith("lcomp.")
 
 
@@ -234,7 +233,7 @@ def copied(network: nn.Module, name: str) -> nn.Module:
         raise UserError(f"{name}: cannot be copied, as exporting it needs: {what}") from error
 
 
-def try_export(network: nn.Module, model: DictConfig, data: Data) -> None:
+def try_export(network: nn.Module, model: Settings, data: Data) -> None:
     """Raises UserError unless an artifact of the user's network as it is now gives its outputs; once in a process for a
     model, and not for lcomp's own.
 
@@ -242,7 +241,7 @@ def try_export(network: nn.Module, model: DictConfig, data: Data) -> None:
         network: accepted, of `model`.
     """
     task, name = data.task, f"model._target_={model.get('_target_')}"
-    key = json.dumps([run_config.plain_dict(model), type(task).__name__, task.arguments], sort_keys=True, default=str)
+    key = json.dumps([model, type(task).__name__, task.arguments], sort_keys=True, default=str)
     if not is_foreign(model) or key in tried:
         return
     with tempfile.TemporaryDirectory() as folder, isolate_rng(), torch.no_grad():

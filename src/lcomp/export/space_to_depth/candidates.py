@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 BLOCK = 2  # pixels of a block's side, and of the pooling's
 MONOTONE = ("Relu", "Clip", "QuantizeLinear")  # a maximum may as well be taken after them
 FUSED = (["MaxPool", "QuantizeLinear"], ["Relu", "MaxPool", "QuantizeLinear"])  # into one kernel for integers
+
+Settings = dict[str, Any]  # of a node, as ONNX gives them
+
+
+class Slot(NamedTuple):
+    """An input of a node, by its place."""
+
+    node: NodeProto
+    place: int
 
 
 @dataclass(frozen=True)
@@ -22,17 +32,17 @@ class FoldCandidate:
 
     Attributes:
         reader: what reads its input first: a DequantizeLinear of its own, or itself.
-        stored: the node and the input of it that hold the weight: its floats, integers, or indices of shared values.
-        per_channel: the nodes and inputs that hold a number for each output channel.
+        stored: what holds the weight: its floats, integers, or indices of shared values.
+        per_channel: what holds a number for each output channel.
         behind: the nodes that follow it one after another, monotone ones and its pooling.
         padding: of height and width.
     """
 
-    convolution: Any
-    reader: Any
-    stored: tuple[Any, int]
-    per_channel: tuple[tuple[Any, int], ...]
-    followers: tuple[Any, ...]
+    convolution: NodeProto
+    reader: NodeProto
+    stored: Slot
+    per_channel: tuple[Slot, ...]
+    followers: tuple[NodeProto, ...]
     padding: tuple[int, int]
 
 
@@ -57,7 +67,7 @@ class IndexedGraph:
         )
         return next((candidate for candidate in candidates if candidate), None)
 
-    def is_supported(self, node: Any) -> bool:
+    def is_supported(self, node: NodeProto) -> bool:
         """Whether a convolution reads one channel, at stride 1, and has even sizes on both sides."""
         given = settings(node)
         sizes = [size for name in (node.input[0], node.output[0]) for size in self.shapes.get(name, [])[2:]]
@@ -71,27 +81,28 @@ class IndexedGraph:
             and pads[:2] == pads[2:]
         )
 
-    def candidate(self, node: Any, exactly: bool) -> FoldCandidate | None:
+    def candidate(self, node: NodeProto, exactly: bool) -> FoldCandidate | None:
         """What has to be known to rewrite a convolution that fits; None where that cannot be."""
         before, decode = (self.producers.get(node.input[slot]) for slot in (0, 1))
         integers = before is not None and before.op_type == "DequantizeLinear" and self.uses[before.output[0]] == 1
-        stored, per_channel = (node, 1), [(node, 2)] if len(node.input) > 2 else []
+        stored, per_channel = Slot(node, 1), [Slot(node, 2)] if len(node.input) > 2 else []
         if decode is not None and self.uses[decode.output[0]] == 1:
             if decode.op_type == "DequantizeLinear" and not self.constants[decode.input[2]].any():
-                stored = (decode, 0)
-                per_channel += [(decode, 1), (decode, 2)]
+                stored = Slot(decode, 0)
+                per_channel += [Slot(decode, 1), Slot(decode, 2)]
             elif decode.op_type == "Gather":  # by a Cast of indices, the first of which stands for a zero
-                stored = (self.producers[decode.input[1]], 0)
+                stored = Slot(self.producers[decode.input[1]], 0)
         behind = tuple(self.followers(node))
         kinds = [follower.op_type for follower in behind]
         held = all(follower.input[slot] in self.constants for follower, slot in (stored, *per_channel))
-        exact = integers and stored[0].op_type == "DequantizeLinear" and kinds in FUSED
+        exact = integers and stored.node.op_type == "DequantizeLinear" and kinds in FUSED
         if "MaxPool" not in kinds or not held or (exactly and not exact):
             return None
         pads = settings(node).get("pads", [0] * 4)
-        return FoldCandidate(node, before if integers else node, stored, tuple(per_channel), behind, (pads[0], pads[1]))
+        reader = before if before is not None and integers else node
+        return FoldCandidate(node, reader, stored, tuple(per_channel), behind, (pads[0], pads[1]))
 
-    def followers(self, node: Any) -> Iterator[Any]:
+    def followers(self, node: NodeProto) -> Iterator[NodeProto]:
         """The nodes that follow one another behind `node`: monotone ones, one pooling, up to a quantizer."""
         pooled = False
         while self.uses[node.output[0]] == 1 and node.output[0] in self.readers:
@@ -108,15 +119,15 @@ class IndexedGraph:
         return name in self.constants and self.constants[name].size == 1
 
 
-def constants(graph: Any) -> dict[str, NDArray[Any]]:
+def constants(graph: GraphProto) -> dict[str, NDArray[np.generic]]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
-def settings(node: Any) -> dict[str, Any]:
+def settings(node: NodeProto) -> Settings:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def is_pool(given: dict[str, Any]) -> bool:
+def is_pool(given: Settings) -> bool:
     """Whether a pooling is over blocks that do not overlap."""
     return (
         given["kernel_shape"] == given.get("strides") == [BLOCK, BLOCK]

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 from lcomp.export.space_to_depth.candidates import BLOCK, FoldCandidate, constants
 
 GROUPS = BLOCK * BLOCK
 
 
-def rewrite(graph: Any, candidate: FoldCandidate) -> None:
+def rewrite(graph: GraphProto, candidate: FoldCandidate) -> None:
     """Makes `candidate` what the package's first lines describe."""
     arrays, convolution = constants(graph), candidate.convolution
 
-    def give(node: Any, slot: int, array: NDArray[Any]) -> None:
+    def give(node: NodeProto, slot: int, array: NDArray[np.generic]) -> None:
         name = f"{node.output[0]}.{slot}.widened"
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         node.input[slot] = name
@@ -59,7 +58,7 @@ def rewrite(graph: Any, candidate: FoldCandidate) -> None:
     graph.initializer.extend(tensors)
 
 
-def widened(weight: NDArray[Any], padding: tuple[int, int]) -> tuple[NDArray[Any], list[int]]:
+def widened(weight: NDArray[np.generic], padding: tuple[int, int]) -> tuple[NDArray[np.generic], list[int]]:
     """The weight (outputs, 1, height, width) over blocks: (4 outputs, 4, ...), and the padding as ONNX has it.
 
     Group 2 i + j of the outputs is that of the convolution's outputs at (2 y + i, 2 x + j), channel 2 i + j the pixels

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from lcomp.errors import UserError
 from lcomp.techniques.distillation.logit import logit_distillation
@@ -79,16 +79,22 @@ def information_loss(logits: Tensor) -> Tensor:
     return (mean.exp() * mean).sum()
 
 
+class Weighted(FunctionCtx):
+    """What the backward pass of `GradientReversal` knows of the forward pass."""
+
+    weight: float
+
+
 class GradientReversal(torch.autograd.Function):
     """The identity, whose gradient is multiplied by -weight (Ganin & Lempitsky 2015, eq. 6)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: float) -> Tensor:
+    def forward(ctx: Weighted, x: Tensor, weight: float) -> Tensor:
         ctx.weight = weight
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Weighted, *gradients: Tensor) -> tuple[Tensor, None]:
         return -ctx.weight * gradients[0], None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,13 @@ from lcomp.techniques.distillation.logit import LogitDistillation
 from lcomp.techniques.distillation.noisy_teacher import TeacherNoise
 from lcomp.techniques.schedule import Window
 
-Watched = tuple[dict[str, FeatureObjective], dict[str, Tensor], dict[str, Tensor]]  # objectives in force, and features
+
+class Watched(NamedTuple):
+    """Objectives in force by name, and the features that they read, by the names of layers of student and teacher."""
+
+    objectives: dict[str, FeatureObjective]
+    student: dict[str, Tensor]
+    teacher: dict[str, Tensor]
 
 
 class Distillation(nn.Module):
@@ -42,7 +49,7 @@ class Distillation(nn.Module):
         if isinstance(objectives, list | str) and objectives:
             raise UserError(f"kd.objectives={objectives}: a choice of files; write a slash, as in kd/objectives=[vid]")
         self.objectives = nn.ModuleDict(dict(objectives or {}))
-        self._watched: Watched = {}, {}, {}
+        self._watched = Watched({}, {}, {})
         self._values: dict[str, list[Tensor]] = {}  # of this epoch's batches
 
     reads = "logits"
@@ -101,11 +108,11 @@ class Distillation(nn.Module):
             capture_outputs(student, [one.student_layer for one in active.values()]) as own,
             capture_outputs(teacher, [one.teacher_layer for one in active.values()]) as given,
         ):
-            self._watched = active, own, given
+            self._watched = Watched(active, own, given)
             try:
                 yield
             finally:
-                self._watched = {}, {}, {}
+                self._watched = Watched({}, {}, {})
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         if self.noise is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +88,7 @@ def capture_outputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[s
     dictionary; then no hook is left."""
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Any:
+    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         return lambda layer, inputs, output: outputs.update({name: output})
 
     handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in dict.fromkeys(names)]

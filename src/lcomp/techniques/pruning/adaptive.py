@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import pytorch_lightning as pl
 import torch
@@ -12,6 +12,7 @@ from lcomp.errors import UserError
 from lcomp.techniques.parametrizations import weight_before
 from lcomp.techniques.pruning.mask import Mask
 from lcomp.techniques.pruning.pruning import Pruning
+from lcomp.techniques.pruning.settings import PruningSettings
 from lcomp.techniques.schedule import training_progress
 
 
@@ -58,7 +59,7 @@ class AdaptivePruning(Pruning):
         eta: float = 0.001,
         p: float = 0.5,
         q: float = 1.0,
-        **pruning: Any,
+        **pruning: Unpack[PruningSettings],
     ):
         super().__init__(sparsity, **pruning)
         if gamma <= 0 or not 0 < beta < 1 or eta < 0 or not (0 < p <= 1 and p < q):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from typing import Any
 
 import torch
 import torch_pruning
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
+from lcomp.techniques.inspection import Hook
 from lcomp.techniques.pruning.channel_removal import ChannelRemoval, first_line, repeatable
 from lcomp.techniques.pruning.groups import ChannelGroup, ChannelSlice, Shared, clusters, layers_by_weight, merge_groups
 from lcomp.techniques.technique import layers
@@ -81,7 +81,7 @@ def plain_copy(network: nn.Module, hooks: bool = False) -> nn.Module:
         hooks: keep those that are not lcomp's own.
     """
     bare = copy.deepcopy(network).cpu().eval().requires_grad_(True)
-    plain_of: dict[Any, nn.Parameter] = {}  # what several layers share, they still do
+    plain_of: dict[Tensor | nn.Module, nn.Parameter] = {}  # what several layers share, they still do
     for module in bare.modules():
         for held in (module._forward_pre_hooks, module._forward_hooks):
             for key in [key for key, hook in held.items() if not hooks or is_own_hook(hook)]:
@@ -101,12 +101,12 @@ def plain_copy(network: nn.Module, hooks: bool = False) -> nn.Module:
     return bare
 
 
-def is_own_hook(hook: Any) -> bool:
+def is_own_hook(hook: Hook) -> bool:
     """Whether a hook is lcomp's, such as those that round activations."""
     return (getattr(hook, "__module__", None) or "").startswith("lcomp.")
 
 
-def collect(group: ChannelGroup, item: Any, names: dict[nn.Module, str]) -> bool:
+def collect(group: ChannelGroup, item: torch_pruning.dependency.GroupItem, names: dict[nn.Module, str]) -> bool:
     """Adds an item of torch-pruning's to `group`; false where it mixes channels."""
     module = item.dep.target.module
     if module not in names:  # an operation: an addition, a concatenation, a flattening; a parameter is none
@@ -129,14 +129,18 @@ def is_depthwise(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels == layer.out_channels
 
 
-def is_output(dependency: Any) -> bool:
+def is_output(dependency: torch_pruning.dependency.Dependency) -> bool:
     """Whether the network gives these channels to nobody but its caller."""
     reads = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
     return not dependency.target.outputs and dependency.handler not in reads
 
 
 def retied_group(
-    graph: Any, bare: nn.Module, group: ChannelGroup, names: dict[nn.Module, str], shared: Shared
+    graph: torch_pruning.DependencyGraph,
+    bare: nn.Module,
+    group: ChannelGroup,
+    names: dict[nn.Module, str],
+    shared: Shared,
 ) -> ChannelGroup | None:
     """The group as torch-pruning follows its channels one by one, which sees that a product ties halves of it; None
     where that finds something else than channels."""

@@ -6,9 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
-from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -23,7 +21,7 @@ from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
 from lcomp.techniques.pruning.mask import prune_masks
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.technique import Layer, input_of, layers, network_of, warn_of_others
+from lcomp.techniques.technique import Batch, Layer, StoredWeight, input_of, layers, network_of, warn_of_others
 
 log = logging.getLogger(__name__)
 IMAGES = 8  # on which the network without filters is held against the one with them zeroed
@@ -88,7 +86,7 @@ class FilterPruning(Pruning):
             technique.prune(self.sparsity)
             technique.finalize(trial)
 
-    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[StoredWeight]) -> str:
         """Of a chain of layers with biases, in which each channel is one filter or neuron."""
         *names, last = [name for name, _ in layers(before)]
         had, has = ([len(net.get_submodule(name).bias) for name in names] for net in (before, after))  # type: ignore[arg-type]
@@ -116,7 +114,7 @@ class FilterPruning(Pruning):
             self.register_mask(layer)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         if self.groups is None:
             self.find_groups(network_of(pl_module), input_of(pl_module, batch))

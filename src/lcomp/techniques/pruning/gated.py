@@ -4,13 +4,14 @@ not being affected" (the paper, section VI.A)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import pytorch_lightning as pl
 from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.pruning.pruning import Pruning
+from lcomp.techniques.pruning.settings import AllPruningSettings
 from lcomp.techniques.schedule import Window, total_steps, training_progress
 
 STATE = ("reached", "best", "is_open", "last_step")  # in a checkpoint
@@ -26,7 +27,7 @@ class GatedPruning(Pruning):
         others: as in `Pruning`; the steps are those that would take a linear schedule to `sparsity`.
     """
 
-    def __init__(self, tolerance: float = 0.005, monitor: str = "val_accuracy", **pruning: Any):
+    def __init__(self, tolerance: float = 0.005, monitor: str = "val_accuracy", **pruning: Unpack[AllPruningSettings]):
         super().__init__(**pruning)
         if not 0 <= tolerance <= 1:
             raise UserError(f"prune.tolerance={tolerance}: a share of the validation images, 0 to 1")
@@ -71,9 +72,9 @@ class GatedPruning(Pruning):
         self.best = max(self.best, accuracy)
         self.is_open = accuracy >= self.best - self.tolerance
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         return {key: getattr(self, key) for key in STATE}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
         for key in STATE:
             setattr(self, key, state_dict[key])

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+Removal = Callable[[nn.Module, list[int]], nn.Module]  # takes positions out of a module, in place
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ChannelSlice:
     module: str
     positions: Tensor
     channels: Tensor
-    remove: Callable[[nn.Module, list[int]], Any]
+    remove: Removal
 
 
 @dataclass
@@ -134,7 +135,7 @@ def merge_groups(groups: Sequence[ChannelGroup], shared: Shared) -> ChannelGroup
 
 def merge_slices(slices: Iterable[ChannelSlice]) -> list[ChannelSlice]:
     """One place for each module and what is taken out of it, each position once."""
-    by_module: dict[Any, dict[int, int]] = defaultdict(dict)
+    by_module: dict[tuple[str, Removal], dict[int, int]] = defaultdict(dict)
     for channel_slice in slices:
         by_module[channel_slice.module, channel_slice.remove] |= dict(
             zip(channel_slice.positions.tolist(), channel_slice.channels.tolist(), strict=True)
@@ -152,7 +153,7 @@ def cut_channels(network: nn.Module, groups: Sequence[ChannelGroup], kept: Seque
         kept: for each group a boolean tensor (size,); false takes a channel away.
     """
     shared = layers_by_weight(network)
-    gone: dict[Any, set[int]] = defaultdict(set)
+    gone: dict[tuple[str, Removal], set[int]] = defaultdict(set)
     for group, keeps in zip(groups, kept, strict=True):
         for channel_slice in (*group.filters, *group.readers, *group.others):
             gone[channel_slice.module, channel_slice.remove] |= set(

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, suggestion
 from lcomp.techniques import layer_graph
+from lcomp.techniques.inspection import Argument
 from lcomp.techniques.pruning.channel_removal import evaluated_logits, first_line
 from lcomp.techniques.pruning.channels import is_own_hook
 from lcomp.techniques.short_training import ShortTraining
-from lcomp.techniques.technique import Technique
+from lcomp.techniques.technique import StoredWeight, Technique
 
 
 class LayerPruning(Technique):
@@ -38,7 +37,7 @@ class LayerPruning(Technique):
     def __init__(self, layers: Sequence[str] = ()):
         self.layers = tuple(layers)
 
-    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[StoredWeight]) -> str:
         left = [name for name in self.layers if not isinstance(after.get_submodule(name), nn.Identity)]
         return f"{', '.join(left)} are still there" if left else ""
 
@@ -119,7 +118,7 @@ def count_calls(network: nn.Module, names: Sequence[str], example: Tensor) -> tu
     """The logits, and how often each of the named submodules is called for them."""
     calls = dict.fromkeys(names, 0)
 
-    def count(name: str) -> Any:
+    def count(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         return lambda module, arguments, output: calls.update({name: calls[name] + 1})
 
     handles = [network.get_submodule(name).register_forward_hook(count(name)) for name in names]
@@ -136,7 +135,7 @@ class SameShape:
         self.name, self.removed = name, [removed]
 
     @torch.no_grad()
-    def __call__(self, module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def __call__(self, module: nn.Module, arguments: tuple[Argument, ...], named: dict[str, Argument]) -> None:
         if not self.removed:
             return
         removed = self.removed.pop().eval()

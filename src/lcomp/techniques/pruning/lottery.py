@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -17,7 +16,7 @@ from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.schedule import Window, total_steps
 from lcomp.techniques.short_training import ShortTraining
-from lcomp.techniques.technique import network_of
+from lcomp.techniques.technique import Batch, network_of
 
 EARLY = "early/"  # buffers of the network: what each of its parameters and buffers was at `rewind`
 ROUND = "lottery_round"  # buffer of the network: rounds that are over; -1 until the early weights are kept
@@ -72,7 +71,7 @@ class LotteryTicket(Pruning):
         super().prepare(network)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         network, step = network_of(pl_module), trainer.global_step * (self.rounds + 1)
         total, over = total_steps(trainer), network.get_buffer(ROUND)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.optim import Optimizer
 
 from lcomp.errors import UserError, validate_choice
+from lcomp.tasks import Batch
 from lcomp.techniques import inspection
 from lcomp.techniques.gradients import gradient
 from lcomp.techniques.parametrizations import (
@@ -29,7 +30,7 @@ from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.mask import Mask, prune_masks
 from lcomp.techniques.schedule import Window, check_window, first_step_after, total_steps, training_progress
 from lcomp.techniques.short_training import ShortTraining
-from lcomp.techniques.technique import Layer, Technique, acted_on, check_patterns, layers, warn_of_others
+from lcomp.techniques.technique import Layer, StoredWeight, Technique, acted_on, check_patterns, layers, warn_of_others
 
 UPDATES = 10  # where `interval` leaves fewer updates in a window than its schedule needs, it has so many
 
@@ -87,7 +88,7 @@ class Pruning(Technique):
         self.needed = schedules.updates(schedule, initial_sparsity, sparsity)
         self.scope, self.exclude, self.sparsities = scope, tuple(exclude), dict(sparsities or {})
 
-    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[StoredWeight]) -> str:
         zeros, least, most = sum(int((w == 0).sum()) for w in weights), *self.promised_zeros(before)
         rounded = any(w.dtype.itemsize == 1 for w in weights)  # which adds some
         return "" if least <= zeros and (rounded or zeros <= most) else f"{zeros} zeros, not {least} to {most}"
@@ -163,13 +164,15 @@ class Pruning(Technique):
         return next((value for pattern, value in self.sparsities.items() if fnmatch(name, pattern)), None)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if not isinstance(self.criterion, GradientCriterion):
             self.update_masks(trainer)
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
         if not isinstance(self.criterion, GradientCriterion):
             return
         for layer in self.masked:

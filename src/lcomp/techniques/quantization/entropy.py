@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lcomp.errors import UserError
 from lcomp.techniques.gradients import gradient_scale
@@ -87,7 +87,9 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
     def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
         return PricedWeight(weight, grid, self.granularity)
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
         # Here, not after each backward pass: once a step, however many batches it has, and unscaled.
         cost = self.kilobytes(network_of(pl_module))
         if self.rate and cost.requires_grad:

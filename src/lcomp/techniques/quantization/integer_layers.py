@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -162,5 +160,5 @@ class QuantizedLinear(nn.Module):
         return F.linear(self.quantize_input(input), self.coded(), self.bias)
 
 
-def symbolic(op: str, inputs: tuple[Tensor, ...], dtype: torch.dtype, shape: torch.Size, **attributes: Any) -> Tensor:
-    return torch.onnx.ops.symbolic(op, inputs, attrs=attributes, dtype=dtype, shape=shape, version=OPSET)
+def symbolic(op: str, inputs: tuple[Tensor, ...], dtype: torch.dtype, shape: torch.Size, **attributes: int) -> Tensor:
+    return torch.onnx.ops.symbolic(op, inputs, attrs={**attributes}, dtype=dtype, shape=shape, version=OPSET)

@@ -4,12 +4,14 @@ Dong et al. 2019, HAWQ)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lcomp.errors import UserError
 from lcomp.techniques.gradients import gradient
@@ -20,8 +22,9 @@ from lcomp.techniques.quantization.qat import MOVING_AVERAGE, QuantizationAwareT
 from lcomp.techniques.quantization.quantization import first_match
 from lcomp.techniques.quantization.ranges import Estimator
 from lcomp.techniques.schedule import Window, has_reached
-from lcomp.techniques.technique import Layer, layers, network_of
+from lcomp.techniques.technique import Batch, Layer, layers, network_of
 
+Places = NDArray[np.intp]
 MEAN_BITS = 4  # what a budget of null comes to
 
 
@@ -51,6 +54,30 @@ class SelectableGrid(nn.Module):
 
     def nearest(self, x: Tensor, threshold: Tensor) -> Tensor:
         return self.grid.nearest(x, threshold)
+
+
+class SelectableWeight(WeightQuantizer):
+    """A weight quantizer whose width is to be chosen, and what that needs to know of gradients.
+
+    Buffers: those of `WeightQuantizer`; `squares` (the weight's shape), the mean of squared gradients, over `steps`.
+    """
+
+    grid: SelectableGrid
+
+    def __init__(self, weight: Tensor, grid: SelectableGrid, granularity: str, range: str):
+        super().__init__(weight, grid, granularity, range)
+        self.register_buffer("squares", torch.zeros_like(weight))
+        self.register_buffer("steps", torch.tensor(0))
+        self.squares: Tensor
+        self.steps: Tensor
+
+
+class QuantizedLayer(NamedTuple):
+    """A layer, its name in the network and what rounds its weight."""
+
+    name: str
+    layer: Layer
+    quantizer: SelectableWeight
 
 
 class MixedPrecision(QuantizationAwareTraining):
@@ -118,22 +145,22 @@ class MixedPrecision(QuantizationAwareTraining):
         if self.budget is not None and self.budget < least:
             raise UserError(f"quant.budget={self.budget:g}: the least that these widths allow is {least:g} bytes")
 
-    def prepare(self, network: nn.Module) -> None:
-        super().prepare(network)
-        for _, layer, quantizer in self.quantized_layers(network):
-            if "squares" not in dict(quantizer.named_buffers()):
-                quantizer.register_buffer("squares", torch.zeros_like(layer.weight))
-                quantizer.register_buffer("steps", torch.tensor(0))
+    def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
+        assert isinstance(grid, SelectableGrid)
+        return SelectableWeight(weight, grid, self.granularity, self.weight_range)
 
-    def quantized_layers(self, network: nn.Module) -> list[tuple[str, Layer, Any]]:
-        """Name, layer and quantizer of each layer that is quantized."""
-        quantized = [
-            (name, layer, parametrization(layer, WeightQuantizer)) for name, layer in layers(network, self.exclude)
+    def quantized_layers(self, network: nn.Module) -> list[QuantizedLayer]:
+        """Each layer that is quantized."""
+        return [
+            QuantizedLayer(name, layer, quantizer)
+            for name, layer in layers(network, self.exclude)
+            if (quantizer := parametrization(layer, SelectableWeight)) is not None
         ]
-        return [part for part in quantized if part[2] is not None]
 
     @torch.no_grad()
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
         for _, layer, quantizer in self.quantized_layers(network_of(pl_module)):
             grad = gradient(layer, trainer, optimizer)
             if grad is not None and not quantizer.enabled:
@@ -141,7 +168,7 @@ class MixedPrecision(QuantizationAwareTraining):
                 quantizer.squares.lerp_(grad.square(), 1 / float(quantizer.steps))
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         network = network_of(pl_module)
         parts = self.quantized_layers(network)
@@ -178,7 +205,7 @@ class MixedPrecision(QuantizationAwareTraining):
         }
 
 
-def rounding_sensitivity(quantizer: Any, weight: Tensor, bits: int) -> float:
+def rounding_sensitivity(quantizer: SelectableWeight, weight: Tensor, bits: int) -> float:
     """sum E[g^2] (Q_b(w) - w)^2, of a layer's weight at `bits` bits; leaves the quantizer at that width."""
     quantizer.grid.bits.fill_(bits)
     quantizer.observe(weight)
@@ -193,7 +220,7 @@ def cheapest(costs: Sequence[Sequence[int]], scores: Sequence[Sequence[float]], 
     score together. Of equal scores the cheaper one is taken; None where nothing fits.
     """
     cost, score = np.zeros(1, np.int64), np.zeros(1)
-    steps: list[tuple[Any, Any]] = []  # for each row: which partial choice each one came from, and its option
+    steps: list[tuple[Places, Places]] = []  # for each row: which partial choice each one came from, and its option
     for own_costs, own_scores in zip(costs, scores, strict=True):
         all_costs = np.concatenate([cost + own for own in own_costs])
         all_scores = np.concatenate([score + own for own in own_scores])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -15,7 +14,7 @@ from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.qat import MOVING_AVERAGE, QuantizationAwareTraining
 from lcomp.techniques.quantization.quantization import quantizers
 from lcomp.techniques.quantization.ranges import Estimator
-from lcomp.techniques.technique import network_of
+from lcomp.techniques.technique import Batch, network_of
 
 
 class NoisyWeight(WeightQuantizer):
@@ -103,7 +102,7 @@ class QuantizationNoise(QuantizationAwareTraining):
         )
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         for weight in quantizers(network_of(pl_module), NoisyWeight):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
@@ -14,9 +14,23 @@ from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
 from lcomp.techniques.quantization.ranges import Estimator, MovingAverage
 from lcomp.techniques.schedule import Window, check_window, has_reached, training_progress
-from lcomp.techniques.technique import network_of
+from lcomp.techniques.technique import Batch, network_of
 
 MOVING_AVERAGE = MovingAverage()
+
+
+class QATSettings(TypedDict, total=False):
+    """Arguments of `QuantizationAwareTraining` but its bits, for a class that hands them on."""
+
+    activation_bits: int | None
+    begin: float
+    freeze: float
+    granularity: str
+    exclude: Sequence[str]
+    grid: Callable[[int], Grid]
+    weight_range: str
+    range: Estimator
+    bits_of: Mapping[str, int] | None
 
 
 class QuantizationAwareTraining(Quantization):
@@ -50,7 +64,7 @@ class QuantizationAwareTraining(Quantization):
         self.export_ready_from = begin
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         network, enabled = network_of(pl_module), has_reached(trainer, self.begin)
@@ -103,6 +117,6 @@ class QuantizationAwareTraining(Quantization):
         return ranges
 
     @staticmethod
-    def observe(network: Any, observing: bool) -> None:
+    def observe(network: nn.Module, observing: bool) -> None:
         for activation in quantizers(network, ActivationQuantizer):
             activation.observing.fill_(observing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,10 +21,11 @@ from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuanti
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.integer_layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
 from lcomp.techniques.quantization.ranges import Estimator, MeanSquaredError, min_max
-from lcomp.techniques.technique import Layer, Technique, acted_on, check_patterns, layers, warn_of_others
+from lcomp.techniques.technique import Layer, StoredWeight, Technique, acted_on, check_patterns, layers, warn_of_others
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")
+Q = TypeVar("Q", bound=nn.Module)
 MOST_BIAS = 2**30  # of an integer bias, half of what 32 bits hold: runtimes add the products to it
 PIXEL_BITS = 8  # pixels are bytes: eight bits lose nothing, fewer would blind the network
 
@@ -84,7 +85,7 @@ class Quantization(Technique):
         self.bits, self.activation_bits, self.granularity = bits, activation_bits, granularity
         self.exclude = tuple(exclude)
 
-    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[StoredWeight]) -> str:
         integers, levels = [w for w in weights if w.dtype.itemsize == 1], self.largest_levels()
         largest = max((int(np.abs(w).max()) for w in integers), default=0)
         return "" if largest in levels else f"{largest} is the largest integer, not one of {[*levels]}"
@@ -183,7 +184,7 @@ def reason_against(name: str, layer: Layer, calls: Calls | None) -> str | None:
     return None
 
 
-def check_own_widths(widths: Mapping[str, Any], left_alone: Mapping[str, str]) -> None:
+def check_own_widths(widths: Mapping[str, int], left_alone: Mapping[str, str]) -> None:
     """Raises UserError where a width is asked for a layer that stays float."""
     for pattern in widths:
         for name, reason in left_alone.items():
@@ -199,7 +200,7 @@ def layer_grid(grid: Callable[[int], Grid], pattern: str, bits: int) -> Grid:
         raise UserError(str(error).replace("quant.bits=", f"quant.bits_of.{pattern}=", 1)) from None
 
 
-def check_layers(network: nn.Module, exclude: Sequence[str], bits_of: Mapping[str, Any]) -> None:
+def check_layers(network: nn.Module, exclude: Sequence[str], bits_of: Mapping[str, int]) -> None:
     """Raises UserError for a pattern that matches no layer, or a layer that cannot be quantized."""
     check_patterns(network, exclude, "quant.exclude")
     check_patterns(network, list(bits_of), "quant.bits_of")
@@ -266,6 +267,6 @@ def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -
     layer.bias = nn.Parameter(bias * gain + (0.0 if norm.bias is None else norm.bias))
 
 
-def quantizers(network: nn.Module, kind: type[nn.Module]) -> list[Any]:
+def quantizers(network: nn.Module, kind: type[Q]) -> list[Q]:
     """Every quantizer of that kind in the network."""
     return [module for module in network.modules() if isinstance(module, kind)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,7 +18,16 @@ from lcomp.techniques.parametrizations import Parametrization, parametrization
 from lcomp.techniques.quantization.integer_layers import QuantizedConv2d, QuantizedLinear, SharedWeight
 from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_match, reason_against
 from lcomp.techniques.schedule import Window, has_reached
-from lcomp.techniques.technique import Layer, Technique, acted_on, layers, network_of, warn_of_others
+from lcomp.techniques.technique import (
+    Batch,
+    Layer,
+    StoredWeight,
+    Technique,
+    acted_on,
+    layers,
+    network_of,
+    warn_of_others,
+)
 
 ITERATIONS = 300  # of Lloyd's algorithm at most; LeNet-5's layers need fewer
 
@@ -110,7 +118,7 @@ class WeightSharing(Technique):
         self.bits, self.begin, self.exclude, self.bits_of = bits, begin, tuple(exclude), dict(bits_of or {})
         self.export_ready_from, self.trains = begin, begin < 1
 
-    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[np.ndarray[Any, Any]]) -> str:
+    def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[StoredWeight]) -> str:
         largest, most = max(int(w.max()) for w in weights), 2 ** max(self.bits, *self.bits_of.values(), 1)
         indices = all(w.dtype == np.uint8 for w in weights) and most // 2 <= largest < most
         return "" if indices else f"{largest} is the largest index, not one of {most // 2} to {most - 1}"
@@ -138,7 +146,7 @@ class WeightSharing(Technique):
                 parametrize.register_parametrization(layer, "weight", codebooks[id(last)], unsafe=True)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if self.trains and has_reached(trainer, self.begin):

@@ -1,0 +1,265 @@
+"""The specification of a run: parsed once, frozen, from what Hydra composed; errors first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeGuard, TypeVar, get_args, get_type_hints
+
+from omegaconf import DictConfig
+
+from lcomp.config.composition import KD_RUN_KEYS
+from lcomp.config.run_config import check_keys, model_settings, plain_dict
+from lcomp.errors import UserError
+from lcomp.record.plain import PlainValue
+
+Settings: TypeAlias = Mapping[str, PlainValue]  # of what its `_target_` makes; empty where nothing was chosen
+Section = TypeVar("Section")
+
+
+class Rule(NamedTuple):
+    """What a setting may be, in words and as a test of a value of its type."""
+
+    words: str
+    allows: Callable[[Any], bool] = lambda value: True
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How long and how fast a network learns."""
+
+    max_epochs: Annotated[int, Rule("a whole number, 1 or more", lambda v: v >= 1)]
+    learning_rate: Annotated[float, Rule("a number above 0; 0.001 is usual", lambda v: v > 0)]
+    schedule: Annotated[str, Rule("constant or cosine", lambda v: v in ("constant", "cosine"))]
+    warmup: Annotated[float, Rule("a share of training, from 0 to below 1", lambda v: 0 <= v < 1)]
+
+
+@dataclass(frozen=True)
+class PackSettings:
+    """What is rounded after training, so that the packed file is smaller; None: nothing."""
+
+    bias_bits: Annotated[int | None, Rule("a width, 2 to 12, or null: float32", lambda v: v is None or 2 <= v <= 12)]
+    scale_bits: Annotated[int | None, Rule("a width, 1 to 16, or null: float32", lambda v: v is None or 1 <= v <= 16)]
+
+
+@dataclass(frozen=True)
+class MeasureSettings:
+    """How an artifact is measured."""
+
+    latency_runs: Annotated[int, Rule("a whole number of calls, 1 or more", lambda v: v >= 1)]
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What holds for the whole run."""
+
+    seed: Annotated[int, Rule("a whole number, 0 to 4294967295", lambda v: 0 <= v < 2**32)]
+    threads: Annotated[int, Rule("a whole number, 1 or more", lambda v: v >= 1)]
+    device: Annotated[str, Rule("cpu or gpu", lambda v: v in ("cpu", "gpu"))]
+    reuse: Annotated[bool, Rule("true or false")]
+    report: Annotated[bool, Rule("true or false")]
+    progress: Annotated[bool | str, Rule("true, false or auto", lambda v: v in (True, False, "auto"))]
+
+
+@dataclass(frozen=True)
+class BaselineSpec:
+    """The network that is compressed, or teaches.
+
+    Attributes:
+        cache: the folder of trained baselines.
+        data: what it is trained on; the training examples may be perturbed otherwise than the run's.
+    """
+
+    cache: Path
+    data: Settings
+    trainer: TrainerSettings
+    optimizer: Settings
+
+
+@dataclass(frozen=True)
+class DistillationSpec:
+    """Who learns what from whom.
+
+    Attributes:
+        objective: empty where there is no distillation.
+        student: the model to train; the baseline's own where none is named.
+        starts_from_baseline: whether the student is a copy of the trained baseline, not one with fresh weights.
+        student_seed: of the student's fresh weights.
+        checkpoints: of the teachers; none: the baseline teaches.
+        ensemble: baselines that teach together.
+        chain: the models between the first teacher and the student: assistants, then the student's earlier generations.
+        chain_seed: of the first of these; each later one has the next.
+    """
+
+    objective: Settings
+    student: Settings
+    starts_from_baseline: bool
+    student_seed: int
+    checkpoints: tuple[Path, ...]
+    ensemble: int
+    chain: tuple[Settings, ...]
+    chain_seed: int
+
+
+@dataclass(frozen=True)
+class RunSpec(RunSettings):
+    """One run.
+
+    Attributes:
+        config: the whole configuration, resolved: what identifies the run.
+    """
+
+    data: Settings
+    task: Settings
+    model: Settings
+    baseline: BaselineSpec
+    distillation: DistillationSpec
+    prune: Settings
+    quant: Settings
+    trainer: TrainerSettings
+    optimizer: Settings
+    pack: PackSettings
+    runtime: Settings
+    robustness: Settings
+    measure: MeasureSettings
+    config: Settings
+
+
+def parse(cfg: DictConfig) -> RunSpec:
+    """The run that a composed configuration describes.
+
+    Raises:
+        UserError: a key that nothing reads, or a setting of the run itself that cannot be. What a group's `_target_`
+            takes is checked when it is made.
+    """
+    check_keys(cfg)
+    config = plain_dict(cfg)
+    run = checked(RunSettings, config, "")
+    baseline = BaselineSpec(
+        Path(cfg.baseline.cache),
+        plain_dict(trained_for_baseline(cfg).data),
+        checked(TrainerSettings, section(config, "baseline", "trainer"), "baseline.trainer."),
+        section(config, "baseline", "optimizer"),
+    )
+    return RunSpec(
+        **vars(run),
+        baseline=baseline,
+        distillation=parse_distillation(cfg, section(config, "kd"), run.seed),
+        trainer=checked(TrainerSettings, section(config, "trainer"), "trainer."),
+        pack=checked(PackSettings, section(config, "pack"), "pack."),
+        measure=checked(MeasureSettings, section(config, "measure"), "measure."),
+        data=section(config, "data"),
+        task=section(config, "task"),
+        model=section(config, "model"),
+        prune=section(config, "prune"),
+        quant=section(config, "quant"),
+        optimizer=section(config, "optimizer"),
+        runtime=section(config, "runtime"),
+        robustness=section(config, "robustness"),
+        config=config,
+    )
+
+
+def section(config: Settings, *path: str) -> Settings:
+    """The settings under a path of keys; none where nothing was chosen.
+
+    Raises:
+        UserError: something else stands there.
+    """
+    found: PlainValue | Settings = config
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else found
+    if found is not None and not isinstance(found, Mapping):
+        raise UserError(f"{'.'.join(path)}={found}: must be a choice of a file, or settings under it")
+    return found or {}
+
+
+def checked(kind: type[Section], values: Settings, prefix: str) -> Section:
+    """The section of that kind.
+
+    Args:
+        prefix: of its keys in messages.
+
+    Raises:
+        UserError: a value of another type, or one that its rule does not allow.
+    """
+    found = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        allowed, rule = get_args(hint)
+        value = found[name] = values.get(name)
+        if not is_of(value, allowed) or not rule.allows(value):
+            raise UserError(f"{prefix}{name}={value}: must be {rule.words}")
+    return kind(**found)
+
+
+def is_of(value: PlainValue, hint: Any) -> bool:
+    """Whether a value has a field's type; a whole number is a number, and true or false are neither."""
+    kinds = get_args(hint) or (hint,)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, (*kinds, int) if float in kinds else kinds)
+
+
+def is_count(value: PlainValue) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_texts(value: PlainValue) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def trained_for_baseline(cfg: DictConfig) -> DictConfig:
+    """`cfg` with the perturbation of training examples that `baseline.perturb` names."""
+    if cfg.baseline.perturb is None:
+        return cfg
+    perturbed = copy.deepcopy(cfg)
+    perturbed.perturb = cfg.baseline.perturb
+    return perturbed
+
+
+def parse_distillation(cfg: DictConfig, kd: Settings, seed: int) -> DistillationSpec:
+    """What `kd` says, with the models that it names.
+
+    Raises:
+        UserError: teachers, models or numbers that cannot be.
+    """
+    objective = {key: value for key, value in kd.items() if key not in KD_RUN_KEYS}
+    if kd and not objective:
+        raise UserError(f"kd.{next(iter(kd))}: set, but kd=none takes nothing; choose another kd, or leave it out")
+    teacher, ensemble = kd.get("teacher"), kd.get("ensemble", 1)
+    hint = " (kd.teacher names the teachers)" if teacher else ""
+    if not is_count(ensemble) or (ensemble > 1 and hint):
+        raise UserError(f"kd.ensemble={ensemble}: must be a whole number, 1 or more{hint}")
+    if not isinstance(teacher, str | None) and not is_texts(teacher):
+        raise UserError(f"kd.teacher={teacher}: must be the path of a checkpoint, or a list of them, such as [a,b]")
+    paths = [teacher] if isinstance(teacher, str) else teacher or []
+    assistants, generations = kd.get("assistants", []), kd.get("generations", 1)
+    if not isinstance(assistants, list):
+        raise UserError(f"kd.assistants={assistants}: must be a list of models, such as [lenet5_half]")
+    if not is_count(generations):
+        raise UserError(f"kd.generations={generations}: must be a whole number, 1 or more")
+    name = kd.get("student", "same")
+    if name == "same":
+        for key, value, idle in (("assistants", assistants, []), ("generations", generations, 1)):
+            if value != idle:
+                raise UserError(
+                    f"kd.{key}={value}: kd.student=same starts from the baseline's weights, and has nothing to learn "
+                    "from smaller or later teachers; name a student with fresh ones (kd.student=fresh, small_cnn ...)"
+                )
+    own = name in ("same", "fresh")
+    student = plain_dict(cfg.model) if own else model_settings(cfg, "kd.student", name, "same", "fresh")
+    chain = [model_settings(cfg, "kd.assistants", assistant) for assistant in assistants]
+    chain += [student] * (generations - 1)
+    is_another = name == "fresh" or generations > 1  # of the baseline's own kind, drawn after all the chain's
+    return DistillationSpec(
+        objective=objective,
+        student=student,
+        starts_from_baseline=name == "same",
+        student_seed=seed + ensemble + len(chain) if is_another else seed,
+        checkpoints=tuple(Path(path) for path in paths),
+        ensemble=ensemble,
+        chain=tuple(chain),
+        chain_seed=seed + ensemble,
+    )
