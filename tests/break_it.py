@@ -936,7 +936,7 @@ BREAKS = [
     ),
     Break(
         "what a folder says of its command is not resolved",
-        "command_arguments",
+        "plain_mapping",
         constant(False, True),
         "test_kept_sweeps.py::test_what_a_folder_says_of_its_command_is_not_resolved",
     ),

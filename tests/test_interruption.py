@@ -241,7 +241,7 @@ def fail_on_a_full_disk():
 
 
 def test_a_fault_of_the_machine_is_still_known_as_one_behind_another_process():
-    error = pickle.loads(worker_pool.run_task(pickle.dumps((fail_on_a_full_disk, ()))))
+    error = pickle.loads(worker_pool.run_task(pickle.dumps(fail_on_a_full_disk)))
     assert isinstance(error, Interrupted) and str(error) == f"{BY_MACHINE}: OSError: [Errno 28] No space left on device"
 
 

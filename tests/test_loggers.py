@@ -8,12 +8,18 @@ from importlib import import_module
 import hydra
 import optuna
 import pytest
+from hydra._internal.callbacks import Callbacks
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from hydra.types import HydraContext
 from omegaconf import OmegaConf
 from records import record
 
 from lcomp.cli.sweep_callback import SweepCallback
 from lcomp.config import run_config
-from lcomp.report import study
+from lcomp.config.typed_command import TypedCommand
+from lcomp.record.result import Result
+from lcomp.report import study, sweep_end
 from lcomp.run import run
 from lcomp.sweeps import sweep
 
@@ -102,6 +108,60 @@ def test_the_report_s_path_is_the_last_line(tmp_path, capsys):
     settings["report"] = False
     SweepCallback().on_multirun_end(OmegaConf.create(settings))
     assert "Report:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("status", "sweeper", "code"), [
+    ("ok", {}, None), ("pruned", {}, None), ("failed", {}, 1), ("nan", {}, 1), ("nan", {"max_failure_rate": 0.5}, None),
+])  # fmt: skip
+def test_runs_that_failed_are_told_and_end_the_process_with_1_unless_a_search_bore_them(
+    tmp_path, capsys, status, sweeper, code
+):
+    record(tmp_path / "sweep" / "0", "kd=logit")
+    if status != "ok":
+        Result(status, "why", overrides=["kd=rkd"]).write(tmp_path / "sweep" / "1")
+    settings = {"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}, "sweeper": sweeper}, "logger": {}, "report": True}
+    ended = None
+    try:
+        SweepCallback().on_multirun_end(OmegaConf.create(settings))
+    except SystemExit as exit:
+        ended = exit.code
+    told = capsys.readouterr()
+    assert ended == code and told.out.splitlines()[-1].startswith("Report: ")
+    assert ("1 of 2 runs failed:\n  1: kd=rkd: why\n" in told.err) == (status in ("failed", "nan"))
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", None), ("pruned", None), ("failed", 1), ("nan", 1)])
+def test_a_single_run_that_failed_ends_the_process_with_1_after_every_other_callback(tmp_path, status, code):
+    record(tmp_path, "kd=logit") if status == "ok" else Result(status, "why").write(tmp_path)
+    heard, ended = [], None
+
+    class Later(Callback):
+        def on_run_end(self, config, **kwargs):
+            heard.append(kwargs["job_return"].status)
+
+    callbacks = Callbacks()
+    callbacks.callbacks = [SweepCallback(), Later()]
+    try:
+        callbacks.on_run_end(
+            OmegaConf.create({"hydra": {"runtime": {"output_dir": str(tmp_path)}}}),
+            job_return=JobReturn(status=JobStatus.COMPLETED),
+        )
+    except SystemExit as exit:
+        ended = exit.code
+    assert ended == code and heard == [JobStatus.COMPLETED]
+
+
+def test_what_ends_a_sweep_is_told_its_command(tmp_path, monkeypatch):
+    record(tmp_path / "sweep" / "0", "kd=logit")
+    seen = []
+    monkeypatch.setattr(sweep_end.wandb_logger, "complete", lambda *given: seen.append(given))
+    callbacks = Callbacks()
+    callbacks.callbacks = [Callback(), SweepCallback()]
+    command = TypedCommand(None, None, lambda result: None)
+    sweep_end.tell_command(HydraContext(None, callbacks), command)
+    settings = {"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}, "sweeper": {}}, "logger": {}, "report": False}
+    callbacks.on_multirun_end(OmegaConf.create(settings))
+    assert seen == [(tmp_path / "sweep", {}, command)] and SweepCallback().command is None
 
 
 def test_no_password_of_a_storage_is_written(tmp_path, capsys):

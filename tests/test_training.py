@@ -89,6 +89,13 @@ def test_training_stops_on_the_first_loss_that_is_not_finite(digits):
 
 
 def test_every_log_line_names_the_data(monkeypatch):
-    monkeypatch.setattr(log, "dataset", "mnist5k")
-    record = logging.makeLogRecord({"msg": "x"})
-    assert log.NameData().filter(record) and record.dataset == "mnist5k"
+    handler, before, after = (
+        logging.NullHandler(),
+        logging.makeLogRecord({"msg": "x"}),
+        logging.makeLogRecord({"msg": "x"}),
+    )
+    handler.addFilter(log.NameData())
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    assert handler.filter(before) and before.dataset == "no data yet"
+    log.name_dataset("mnist5k")
+    assert handler.filter(after) and after.dataset == "mnist5k"

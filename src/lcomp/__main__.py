@@ -18,7 +18,6 @@ from lcomp.config import run_config
 from lcomp.errors import UserError
 from lcomp.escaping import terminal
 from lcomp.record.interruption import Interrupted, machine_interruption
-from lcomp.sweeps import sweep
 
 
 def main() -> None:
@@ -52,7 +51,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("lcomp: interrupted", file=sys.stderr)
         sys.exit(130)
-    sys.exit(1 if sweep.failures else 0)
 
 
 if __name__ == "__main__":

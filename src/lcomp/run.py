@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -217,8 +216,8 @@ def warn_of_unused(overrides: list[str]) -> None:
 
 def describe(spec: RunSpec, data: Data, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
-    result.dataset, result.metric = content_hash.dataset_record(data), asdict(data.task.metric)
-    log_names.dataset = result.dataset["name"]
+    result.dataset, result.metric = content_hash.dataset_record(data), data.task.metric.record
+    log_names.name_dataset(result.dataset["name"])
     defining = run_config.without(spec.config, "logger") | {
         "student": spec.distillation.student,
         "links": list(spec.distillation.chain),

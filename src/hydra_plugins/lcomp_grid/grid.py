@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.config import run_config
 from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import UserError
+from lcomp.record.containers import plain_list
+from lcomp.record.plain import PlainValue
 from lcomp.record.point_key import DIGEST, canonical_point
+from lcomp.report.sweep_end import tell_command
 from lcomp.sweeps import composition_check, configuration_files, deferred_latency, sweep
 from lcomp.sweeps.grid_points import representative_points, without_inactive
 from lcomp.sweeps.progress import ProgressView
@@ -50,18 +52,16 @@ class GridSweeper(BasicSweeper):
         super().__init__(max_batch_size, params)
         self.resume, self.max_retries = resume, max_retries
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         composition_check.check_composition(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         points = points_by_key(parser.parse_overrides([*self._parse_config(), *arguments]))
-        written: Any = OmegaConf.to_container(self.config.hydra.overrides.hydra)  # unresolved
-        hydras = [str(one) for one in written]
+        hydras = [str(one) for one in plain_list(self.config.hydra.overrides.hydra)]
         name = str(self.config.hydra.job.config_name)
         files = configuration_files.read_all_files(self.hydra_context.config_loader, name, hydras, points.values())
-        sweep.typed = TypedCommand(
-            self.hydra_context.config_loader, self.config, lambda result: points.get(result.point)
-        )
+        loader = self.hydra_context.config_loader
+        command = TypedCommand(loader, self.config, lambda result: points.get(result.point))
         with sweep.open_sweep(self.config, [*hydras, *arguments], self.resume, swept_values(points), files) as folder:
             todo = sweep.missing_points(folder, points, self.max_retries)
             done = len(points) - len(todo)
@@ -81,7 +81,8 @@ class GridSweeper(BasicSweeper):
                 raise
             except Exception as error:
                 raise sweep.infrastructure_error(error, folder) from error
-            deferred_latency.measure_deferred(folder, sweep.typed)
+            deferred_latency.measure_deferred(folder, command)
+        tell_command(self.hydra_context, command)
         for returned in (one for batch in returns for one in batch):
             _ = returned.return_value  # raises what a run raised outside its record
         return returns
@@ -101,7 +102,7 @@ def points_by_key(overrides: list[Override]) -> dict[tuple[str, ...], list[str]]
     return by_point
 
 
-def swept_values(points: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:
+def swept_values(points: Iterable[tuple[str, ...]]) -> dict[str, PlainValue]:
     """The points of a grid, by the keys that are swept."""
     values: dict[str, dict[str, None]] = {}
     for point in points:
@@ -113,7 +114,7 @@ def swept_values(points: Iterable[tuple[str, ...]]) -> dict[str, list[str]]:
     return {name: list(options) for name, options in values.items()}
 
 
-def check_count(name: str, value: Any, least: int) -> None:
+def check_count(name: str, value: PlainValue, least: int) -> None:
     """Raises UserError unless a setting is a whole number that is large enough."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UserError(f"{name}={value}: must be a whole number, {least} or more")

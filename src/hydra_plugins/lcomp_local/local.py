@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import cloudpickle
 from hydra.core.config_store import ConfigStore
@@ -21,10 +21,19 @@ from lcomp.record.interruption import BY_MACHINE, Interrupted, machine_interrupt
 from lcomp.record.result import FILE_NAME, Result
 from lcomp.sweeps import configuration_files
 from lcomp.sweeps.grid_points import representative_points
-from lcomp.sweeps.worker_pool import WorkerExit, WorkerPool, open_pool
+from lcomp.sweeps.worker_pool import WorkerExit, open_pool
 
 Job = tuple[list[str], int]  # overrides, number
+RunJob = Callable[[bytes, Job], JobReturn]  # of `LocalLauncher.run`'s state, and a job
 IDLE = 3  # workers in a row that may end before they begin a run
+
+
+class JobPool(Protocol):
+    """Workers for a sweep's jobs, here or on a cluster, see `WorkerPool`."""
+
+    def schedule(self, number: int, function: RunJob, state: bytes, job: Job, /) -> None: ...
+
+    def outcomes(self) -> Iterator[tuple[int, JobReturn | BaseException]]: ...
 
 
 class LocalLauncher(Launcher):
@@ -64,14 +73,14 @@ class LocalLauncher(Launcher):
         with self.pool(len(jobs), threads) as pool:
             return self.run(pool, jobs)
 
-    def pool(self, jobs: int, threads: Sequence[int]) -> AbstractContextManager[Any]:
+    def pool(self, jobs: int, threads: Sequence[int]) -> AbstractContextManager[JobPool]:
         """Workers for so many jobs, the numbers of whose threads are among these."""
         return open_pool(min(jobs, self.workers or cores() // max(1, *threads) or 1))
 
     def composed(self, job: Job) -> DictConfig:
         return compose_job(self.context, self.config, job)
 
-    def run(self, pool: WorkerPool, jobs: Sequence[Job]) -> list[JobReturn]:
+    def run(self, pool: JobPool, jobs: Sequence[Job]) -> list[JobReturn]:
         """Runs every job; returns what Hydra wants, in their order.
 
         A grid's job whose worker ended has a record that says so, and is given to another worker if its run had not

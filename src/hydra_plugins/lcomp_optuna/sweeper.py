@@ -9,6 +9,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from lcomp.record.plain import PlainValue
 from lcomp.record.result import METRICS
 from lcomp.search.options import SearchOptions
 
@@ -29,7 +30,7 @@ class OptunaSweeper(Sweeper):
         run_search(self.options, self.hydra_context, self.task_function, self.config, arguments)
 
 
-SAMPLERS: dict[str, dict[str, Any]] = {
+SAMPLERS: dict[str, dict[str, PlainValue]] = {
     "tpe": {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 10, "multivariate": None, "group": None},
     "random": {"_target_": "optuna.samplers.RandomSampler"},
     "nsgaii": {
@@ -45,7 +46,7 @@ SAMPLERS: dict[str, dict[str, Any]] = {
     "qmc": {"_target_": "optuna.samplers.QMCSampler", "qmc_type": "sobol", "scramble": False},
 }
 SAMPLERS["grid"] = SAMPLERS["bruteforce"]  # hydra-optuna-sweeper's name
-PRUNERS: dict[str, dict[str, Any]] = {
+PRUNERS: dict[str, dict[str, PlainValue]] = {
     "median": {"_target_": "optuna.pruners.MedianPruner", "n_startup_trials": 5, "n_warmup_steps": 0},
     "hyperband": {"_target_": "optuna.pruners.HyperbandPruner", "min_resource": 1, "reduction_factor": 3},
     "halving": {"_target_": "optuna.pruners.SuccessiveHalvingPruner", "min_resource": 1, "reduction_factor": 4},

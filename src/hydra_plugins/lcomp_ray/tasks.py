@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
 
-from hydra_plugins.lcomp_local.local import LocalLauncher
+from hydra_plugins.lcomp_local.local import Job, LocalLauncher, RunJob
+from lcomp.record.containers import plain_mapping
+from lcomp.record.plain import PlainValue
 from lcomp.sweeps.worker_pool import WorkerExit, run_task
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
 PATIENCE = 20  # seconds for cancelled tasks to end
 
@@ -26,11 +33,11 @@ class RayLauncher(LocalLauncher):
         super().__init__(workers=1)  # of a search, unless `n_jobs` says how many the cluster has
         self.ray = ray
 
-    def pool(self, jobs: int, threads: Sequence[int]) -> Any:
+    def pool(self, jobs: int, threads: Sequence[int]) -> AbstractContextManager[Tasks]:
         from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
 
         start_ray(self.ray.init)
-        return tasks_of(OmegaConf.to_container(self.ray.remote))
+        return tasks_of(plain_mapping(self.ray.remote))
 
 
 class Tasks:
@@ -38,15 +45,15 @@ class Tasks:
 
     def __init__(self, options: dict[str, Any]):
         self.options = options
-        self.running: dict[Any, int] = {}
+        self.running: dict[ObjectRef[bytes], int] = {}
 
-    def schedule(self, number: int, function: Callable[..., Any], *arguments: Any) -> None:
+    def schedule(self, number: int, function: RunJob, state: bytes, job: Job) -> None:
         import ray
 
         task = ray.remote(**self.options)(run_task)
-        self.running[task.remote(pickle.dumps((function, arguments)))] = number
+        self.running[task.remote(pickle.dumps(partial(function, state, job)))] = number
 
-    def outcomes(self) -> Iterator[tuple[int, Any]]:
+    def outcomes(self) -> Iterator[tuple[int, JobReturn | BaseException]]:
         """Each task's number, and the value or the exception that it came to, as they end; more may be scheduled."""
         import ray
 
@@ -71,7 +78,7 @@ class Tasks:
 
 
 @contextmanager
-def tasks_of(options: Any) -> Iterator[Tasks]:
+def tasks_of(options: dict[str, PlainValue]) -> Iterator[Tasks]:
     """Tasks on the cluster that this process joined; cancelled when the block raises."""
     tasks = Tasks(options)
     try:

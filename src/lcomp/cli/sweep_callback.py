@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
-from hydra.experimental.callback import Callback
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig
 
-from lcomp.report.sweep_end import end, log
-from lcomp.sweeps import sweep
+from lcomp.record.result import FILE_NAME, read_result
+from lcomp.report.sweep_end import SweepEnd, log
 from lcomp.tracking import wandb_environment
 
 
-class SweepCallback(Callback):
+class SweepCallback(SweepEnd):
     """A Hydra callback that keeps runs where the command was typed; at a sweep's end it prints its table and its
-    failures, mirrors its runs, writes its report."""
+    failures, mirrors its runs, writes its report. Where a run failed, it ends the process with 1: Hydra passes on
+    nothing of what runs return."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         os.environ.update(config.hydra.job.env_set)  # for what the sweep does itself beside its runs
@@ -29,10 +32,10 @@ class SweepCallback(Callback):
         if config.hydra.job.chdir:
             os.chdir(config.hydra.runtime.cwd)
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        end(config)
-        if "max_failure_rate" in config.hydra.sweeper:  # a search has decided itself whether too many failed
-            sweep.failures.clear()
+    def on_run_end(self, config: DictConfig, job_return: JobReturn | None = None, **kwargs: Any) -> None:
+        recorded = job_return and job_return.status == JobStatus.COMPLETED  # else Hydra raises what the run raised
+        if recorded and read_result(Path(config.hydra.runtime.output_dir) / FILE_NAME).status not in ("ok", "pruned"):
+            sys.exit(1)
 
 
 def say_where(config: DictConfig) -> None:

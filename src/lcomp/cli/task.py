@@ -15,7 +15,6 @@ from lcomp.record.interruption import announcing_exit, machine_interruption
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Result
 from lcomp.record.summary_line import summary_line
-from lcomp.sweeps import sweep
 from lcomp.training import devices
 
 log = logging.getLogger("lcomp")
@@ -72,7 +71,7 @@ def execute(cfg: DictConfig, report: Callable[[int, float], None] | None) -> flo
         )
     log.debug("%s", summary_line(result))
     if alone:
-        sweep.print_result(result)
+        print(summary_line(result), flush=True)
         if result.status == "ok":
             print(f"Record and artifact: {folder}")
     return result.metrics[result.chosen_by.validation] if result.status == "ok" else float("nan")

@@ -19,6 +19,7 @@ from lcomp.data import MNISTDataModule, content_hash
 from lcomp.data.datamodule import Examples
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
+from lcomp.record.result import DatasetRecord
 from lcomp.tasks import Loader
 
 CACHE_ATTRIBUTE = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
@@ -148,7 +149,7 @@ def fixed_seed() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def dataset_record(data: Data) -> dict[str, Any]:
+def dataset_record(data: Data) -> DatasetRecord:
     """The record's `dataset`: name, SHA-256 and the sizes of the splits.
 
     A user's DataModule may state `name` and `sha256`, a text that changes with its examples; otherwise its class names
@@ -158,7 +159,7 @@ def dataset_record(data: Data) -> dict[str, Any]:
     Raises:
         UserError: the examples cannot be hashed.
     """
-    record: dict[str, Any] | None = vars(data).get(CACHE_ATTRIBUTE)
+    record: DatasetRecord | None = vars(data).get(CACHE_ATTRIBUTE)
     if record is None:
         loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
         declared = getattr(data, "sha256", None)
@@ -168,6 +169,7 @@ def dataset_record(data: Data) -> dict[str, Any]:
             sizes = {part: count for part, (_, count) in hashes.items()}
         else:
             sha256, sizes = declared, {part: len(loader.dataset) for part, loader in loaders.items()}
-        record = {"name": getattr(data, "name", None) or type(data).__name__, "sha256": sha256, **sizes}
+        name = getattr(data, "name", None) or type(data).__name__
+        record = {"name": name, "sha256": sha256, "train": sizes["train"], "val": sizes["val"], "test": sizes["test"]}
         data.__dict__[CACHE_ATTRIBUTE] = record
-    return dict(record)
+    return record.copy()

@@ -6,12 +6,23 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 PACKAGES = ("lcomp", "torch", "pytorch-lightning", "hydra-core", "onnx", "onnxruntime", "numpy")
 
 
-def environment(threads: int, device: str = "cpu") -> dict[str, Any]:
+class Environment(TypedDict, total=False):
+    """Of a record; git's are None outside a checkout."""
+
+    git_sha: str | None
+    git_dirty: bool | None
+    versions: dict[str, str]
+    cpu: str
+    threads: int
+    device: str
+
+
+def environment(threads: int, device: str = "cpu") -> Environment:
     """The record's `environment`: git state of lcomp's checkout (null outside one), versions, processor, threads, and
     the device that trained."""
     status = git("status", "--porcelain")

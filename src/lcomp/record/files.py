@@ -6,11 +6,15 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
+
+from lcomp.record.plain import PlainValue
 
 CHECKSUM_KEY = "checksum"
+# what is only written: a `PlainValue` whose lists and dictionaries are of narrower kinds
+Jsonable: TypeAlias = bool | int | float | str | Sequence["Jsonable"] | Mapping[str, "Jsonable"] | None
 
 
 class Damaged(ValueError):
@@ -38,13 +42,13 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def with_checksum(content: Mapping[str, Any]) -> bytes:
+def with_checksum(content: Mapping[str, Jsonable]) -> bytes:
     """JSON of `content` with the SHA-256 of itself; of one content there is one text."""
     rest = {key: value for key, value in json.loads(canonical_json(content)).items() if key != CHECKSUM_KEY}
     return canonical_json(rest | {CHECKSUM_KEY: hashlib.sha256(canonical_json(rest)).hexdigest()})
 
 
-def verified_content(raw: bytes) -> dict[str, Any]:
+def verified_content(raw: bytes) -> dict[str, PlainValue]:
     """What `with_checksum` wrote.
 
     Raises:
@@ -60,5 +64,5 @@ def verified_content(raw: bytes) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key != CHECKSUM_KEY}
 
 
-def canonical_json(content: Any) -> bytes:
+def canonical_json(content: Mapping[str, Jsonable]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 BY_USER = "KeyboardInterrupt"
 BY_MACHINE = "interrupted by the machine"
@@ -115,9 +115,10 @@ def watch_sigint() -> Iterator[SigintState]:
         return
     state = SigintState(received=False)
 
-    def note(number: int, frame: FrameType | None) -> Any:
+    def note(number: int, frame: FrameType | None) -> None:
         state.received = True
-        return before(number, frame) if callable(before) else None
+        if callable(before):
+            before(number, frame)
 
     if callable(before):
         signal.signal(signal.SIGINT, note)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
+
+
+class MetricRecord(TypedDict, total=False):
+    """A record's `metric`; empty in those of before they named one."""
+
+    name: str
+    higher_is_better: bool
+    percent: bool
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,10 @@ class Metric:
     name: str = "accuracy"
     higher_is_better: bool = True
     percent: bool = True
+
+    @property
+    def record(self) -> MetricRecord:
+        return {"name": self.name, "higher_is_better": self.higher_is_better, "percent": self.percent}
 
     @property
     def validation(self) -> str:
@@ -59,7 +70,8 @@ class Metric:
 ACCURACY = Metric()
 
 
-def metric_of(kept: Mapping[str, Any]) -> Metric:
+def metric_of(kept: MetricRecord) -> Metric:
     """That of a record's `metric`; accuracy in records of before they named one."""
-    known = {name: kept[name] for name in ("name", "higher_is_better", "percent") if name in kept}
-    return Metric(**known) if "name" in known else ACCURACY
+    if "name" not in kept:
+        return ACCURACY
+    return Metric(kept["name"], kept.get("higher_is_better", True), kept.get("percent", True))

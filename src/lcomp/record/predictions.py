@@ -27,9 +27,9 @@ class Predictions:
         pixels: of these, (M, C, H, W) uint8.
     """
 
-    predictions: NDArray[np.int16]
-    labels: NDArray[np.int16]
-    mistakes: NDArray[np.int64]
+    predictions: NDArray[np.integer]
+    labels: NDArray[np.integer]
+    mistakes: NDArray[np.integer]
     pixels: NDArray[np.uint8]
 
     @property
@@ -94,8 +94,8 @@ def read_predictions(folder: Path) -> Predictions | None:
     except (OSError, Refused):
         return None
     none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.uint8)  # in a file of before pixels were kept
-    pictures = arrays.get("mistakes", none[0]), arrays.get("pixels", none[1])
-    if not {"predictions", "labels"} <= arrays.keys():
+    mistakes, pixels = arrays.get("mistakes", none[0]), arrays.get("pixels", none[1])
+    if not {"predictions", "labels"} <= arrays.keys() or pixels.dtype != np.uint8:
         return None
-    predictions = Predictions(arrays["predictions"], arrays["labels"], *pictures)
+    predictions = Predictions(arrays["predictions"], arrays["labels"], mistakes, np.asarray(pixels, np.uint8))
     return predictions if predictions.is_consistent else None

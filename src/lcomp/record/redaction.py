@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeVar, overload
 
+from lcomp.record.plain import PlainValue
 from lcomp.record.secret_names import names_secret
 
 HIDDEN = "***"
@@ -36,9 +37,23 @@ QUOTED = re.compile(r"'''|\"\"\"|\\*+['\"]")  # what opens a value, and closes i
 QUOTES, SEPARATORS = ("'", '"'), frozenset(" \t\r\n,;&=")
 BLANKS = re.compile(r"[ \t\r]*+")
 ENDS = ("", *" \t\r\n,;&:)]}'\"")
+Key = TypeVar("Key")
 
 
-def redacted(value: Any, key: str = "") -> Any:
+@overload
+def redacted(value: str, key: str = "") -> str: ...
+@overload
+def redacted(value: list[str] | tuple[str, ...], key: str = "") -> list[str]: ...
+@overload
+def redacted(value: Mapping[Key, PlainValue], key: str = "") -> dict[Key, PlainValue]: ...
+@overload
+def redacted(value: bool | float | list[PlainValue] | None, key: str = "") -> PlainValue: ...
+
+
+def redacted(
+    value: Mapping[Key, PlainValue] | list[PlainValue] | list[str] | tuple[str, ...] | str | float | bool | None,
+    key: str = "",
+) -> PlainValue | list[str] | dict[Key, PlainValue]:
     """`value` (JSON-like) with secrets hidden: every text beneath a key such as `api_key`, the values of overrides of
     such keys, names and passwords in URLs, private keys, the values of environment variables whose names say that they
     are secret. `${oc.env:NAME}` stays."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, ForwardRef, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 from lcomp.record import schema
-from lcomp.record.files import Damaged, sha256, verified_content, with_checksum, write_atomically
+from lcomp.record.environment import Environment
+from lcomp.record.files import Damaged, Jsonable, sha256, verified_content, with_checksum, write_atomically
 from lcomp.record.limits import Refused
-from lcomp.record.metric import Metric, metric_of
+from lcomp.record.metric import Metric, MetricRecord, metric_of
+from lcomp.record.plain import PlainValue
 from lcomp.record.point_key import canonical_point, hidden_digest
 from lcomp.record.redaction import redacted
 from lcomp.record.untrusted import read_json
@@ -36,13 +38,23 @@ METRICS = (  # that a search may choose on: of validation examples, or of the ar
 )
 
 LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
+Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
 KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite")  # files beside a record that an equal run's has too
 ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
-Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
 
 
 class UnknownVersion(Refused):
     """A record of another lcomp's, not to be read, nor to be taken for a damaged one."""
+
+
+class DatasetRecord(TypedDict, total=False):
+    """A record's `dataset`: what tells it from others, and how many examples each split has."""
+
+    name: str
+    sha256: str
+    train: int
+    val: int
+    test: int
 
 
 @dataclass
@@ -55,12 +67,12 @@ class Result:
     config_hash: str | None = None
     code_hash: str | None = None
     overrides: list[str] = field(default_factory=list)
-    choices: dict[str, Any] = field(default_factory=dict)
-    params: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, str | list[str] | None] = field(default_factory=dict)
+    params: dict[str, PlainValue] = field(default_factory=dict)
     seed: int = 0
-    dataset: dict[str, Any] = field(default_factory=dict)
-    metric: dict[str, Any] = field(default_factory=dict)  # of its task, see `Metric`; accuracy where there is none
-    environment: dict[str, Any] = field(default_factory=dict)
+    dataset: DatasetRecord = field(default_factory=DatasetRecord)
+    metric: MetricRecord = field(default_factory=MetricRecord)  # of its task; accuracy where there is none
+    environment: Environment = field(default_factory=Environment)
     metrics: dict[str, float] = field(default_factory=dict)
     baseline: dict[str, float] = field(default_factory=dict)
     artifact: dict[str, str] = field(default_factory=dict)
@@ -101,7 +113,7 @@ class Result:
         """What a finished run's record does not say and tables show; None where it says it all."""
         if self.status != "ok":
             return None
-        return schema.missing_figures(self.metrics, self.baseline, self.dataset, self.chosen_by)
+        return schema.missing_figures(self.metrics, self.baseline, bool(self.dataset), self.chosen_by)
 
     @property
     def techniques(self) -> str:
@@ -113,10 +125,12 @@ class Result:
         """Writes `result.json` into `folder`; figures that are not finite become null."""
         path = folder / FILE_NAME
         self.hidden = hidden_digest(self.overrides) or self.hidden
-        fields = {name: value for name, value in asdict(self).items() if name != "hidden" or value is not None}
+        fields: dict[str, PlainValue] = {
+            name: value for name, value in asdict(self).items() if name != "hidden" or value is not None
+        }
         if self.status != "ok":
-            fields = schema.valid_fields(finite_or_none(fields), asdict(Result()))
-        write_atomically(path, with_checksum(finite_or_none(redacted(fields))))
+            fields = schema.valid_fields(finite_fields(fields), asdict(Result()))
+        write_atomically(path, with_checksum(finite_fields(redacted(fields))))
         return path
 
 
@@ -133,9 +147,15 @@ def read_result(path: Path) -> Result:
         raise UnknownVersion(f"{path}: {version}")
     if isinstance(content, dict) and isinstance(content.get("epochs"), list):  # of before other curves were kept
         content["epochs"] = {"val_accuracy": content["epochs"]}
-    if wrong := schema.find_fault(content):
+    wrong = schema.find_fault(content)
+    if wrong or not isinstance(content, dict):
         raise Refused(f"{path}: {wrong}")
-    return Result(**({"schema_version": 1} | content))
+    return result_of({"schema_version": 1} | content)
+
+
+def result_of(content: dict[str, Any]) -> Result:
+    """The record whose fields these are, each checked before."""
+    return Result(**content)
 
 
 def read_verified(path: Path) -> Result:
@@ -153,7 +173,7 @@ def read_verified(path: Path) -> Result:
     wrong = [name for name in content if name not in kinds or not matches_annotation(content[name], kinds[name])]
     if wrong:
         raise Damaged(f"{wrong[0]} is not of the schema")
-    result = Result(**content)
+    result = result_of(content)
     for name, expected in result.files.items():
         file = path.parent / name
         if Path(name).name != name or file.is_symlink() or not file.is_file() or sha256(file) != expected:
@@ -166,18 +186,22 @@ def file_hashes(folder: Path) -> dict[str, str]:
     return {file.name: sha256(file) for kind in KEPT for file in sorted(folder.glob(kind))}
 
 
-def matches_annotation(value: Any, kind: Any) -> bool:
+def matches_annotation(value: PlainValue, kind: Any) -> bool:
     """Whether a value of a record is of the kind that its field is annotated with; a figure may be null."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:
         return any(matches_annotation(value, one) for one in inner)
+    if isinstance(kind, ForwardRef):  # `PlainValue` within itself, which all of JSON is
+        return True
+    if is_typeddict(kind):
+        return isinstance(value, dict)
     if origin is dict:
         return isinstance(value, dict) and all(matches_annotation(one, inner[1]) for one in value.values())
     if origin is list:
         return isinstance(value, list) and all(matches_annotation(one, inner[0]) for one in value)
     if kind is float:
         return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-    return kind is Any or (isinstance(value, kind) and not (kind is int and isinstance(value, bool)))
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def perturbation_figures(metrics: Mapping[str, float], metric: Metric) -> list[str]:
@@ -189,16 +213,23 @@ def perturbation_figures(metrics: Mapping[str, float], metric: Metric) -> list[s
 def baseline_curves(folder: Path) -> Curves:
     """What was logged while the baseline in the cache's `folder` learned; nothing where that is gone."""
     try:
-        curves = read_json(folder / ENTRY)["epochs"]
-    except (OSError, ValueError, KeyError, TypeError):
+        entry = read_json(folder / ENTRY)
+    except (OSError, ValueError):
         return {}
+    curves = entry.get("epochs") if isinstance(entry, dict) else None
     return curves if schema.are_curves(curves) else {}
 
 
-def finite_or_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, list):
+def finite_fields(fields: Mapping[str, Jsonable]) -> dict[str, PlainValue]:
+    return {key: finite_or_none(item) for key, item in fields.items()}
+
+
+def finite_or_none(value: Jsonable) -> PlainValue:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return finite_fields(value)
+    if isinstance(value, Sequence):
         return [finite_or_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from lcomp.record.metric import Metric
+from lcomp.record.plain import PlainValue
 
 VERSION = 2  # of what is written
 READ = (1, 2)  # versions that are read; 1 is that of 0.1.0, without `metric`
@@ -21,7 +22,7 @@ MOST = 1 << 14  # members of a list or a dictionary
 class Rule(NamedTuple):
     """What a value must be, as a predicate and in words."""
 
-    allows: Callable[[Any], bool]
+    allows: Callable[[PlainValue], bool]
     words: str
 
     def __or__(self, other: Rule) -> Rule:
@@ -40,15 +41,15 @@ def is_encodable(value: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: PlainValue) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
-def is_whole_number(value: Any) -> bool:
+def is_whole_number(value: PlainValue) -> TypeGuard[int]:
     return is_number(value) and isinstance(value, int)
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: PlainValue) -> bool:
     """Whether it is a value of a configuration, however nested, with nothing in it that cannot be written."""
     if isinstance(value, Mapping):
         return len(value) <= MOST and all(
@@ -74,7 +75,7 @@ def dict_of(rule: Rule, words: str) -> Rule:
 def dict_with(words: str, needed: bool, **rules: Rule) -> Rule:
     """A dictionary whose values follow rules, where it has them, or, if they are `needed` and it is not empty, has."""
 
-    def allows(value: Any) -> bool:
+    def allows(value: PlainValue) -> bool:
         if not isinstance(value, Mapping) or not is_plain(value):
             return False
         return all(
@@ -84,17 +85,19 @@ def dict_with(words: str, needed: bool, **rules: Rule) -> Rule:
     return Rule(allows, words)
 
 
-def are_curves(value: Any) -> bool:
+def are_curves(value: PlainValue) -> TypeGuard[dict[str, list[float | None]]]:
     """Whether it has lists of numbers or null by name, one for each epoch in all."""
     if not isinstance(value, Mapping) or not is_plain(value):
         return False
-    lists = list(value.values())
-    return all(isinstance(one, list) and all(n is None or is_number(n) for n in one) for one in lists) and (
-        len({len(one) for one in lists}) <= 1
+    lists = [one for one in value.values() if isinstance(one, list)]
+    return (
+        len(lists) == len(value)
+        and all(n is None or is_number(n) for one in lists for n in one)
+        and len({len(one) for one in lists}) <= 1
     )
 
 
-def are_figures(value: Any) -> bool:
+def are_figures(value: PlainValue) -> bool:
     """Whether they are numbers or null by name, each within what it can be."""
     if not isinstance(value, Mapping) or not is_plain(value):
         return False
@@ -155,7 +158,7 @@ RULES = {
 }  # fmt: skip
 
 
-def unknown_version(content: Any) -> str | None:
+def unknown_version(content: PlainValue) -> str | None:
     """What is wrong with a record's version; None where it is one that is read, or none is stated."""
     seen = content.get("schema_version", VERSION) if isinstance(content, Mapping) else VERSION
     if not is_whole_number(seen) or seen in READ:  # what is no number is a fault like any other
@@ -164,12 +167,12 @@ def unknown_version(content: Any) -> str | None:
     return f"schema_version={seen}: this lcomp reads {known}; read it with the lcomp that wrote it, or a newer one"
 
 
-def valid_fields(content: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def valid_fields(content: Mapping[str, PlainValue], defaults: Mapping[str, PlainValue]) -> dict[str, PlainValue]:
     """What is written of a run that failed: less what was asked for and cannot be, such as a seed that is no number."""
     return {key: value if RULES[key].allows(value) else defaults[key] for key, value in content.items()}
 
 
-def find_fault(content: Any) -> str | None:
+def find_fault(content: PlainValue) -> str | None:
     """What is wrong with what a file of JSON holds as a record; None where nothing is."""
     if not isinstance(content, dict):
         return "no record: not a dictionary"
@@ -182,11 +185,11 @@ def find_fault(content: Any) -> str | None:
 
 
 def missing_figures(
-    metrics: Mapping[str, Any], baseline: Mapping[str, Any], dataset: Mapping[str, Any], metric: Metric
+    metrics: Mapping[str, float], baseline: Mapping[str, float], has_dataset: bool, metric: Metric
 ) -> str | None:
     """What the record of a finished run does not say, and tables show; None where it says it all."""
     for part, of in (("metrics", metrics), ("baseline", baseline)):
         names = [name for name in (metric.validation, metric.test, *NEEDED) if of.get(name) is None]
         if names:
             return f"no record of a finished run: {part} has no {', '.join(names)}"
-    return None if dataset else "no record of a finished run: without its dataset"
+    return None if has_dataset else "no record of a finished run: without its dataset"

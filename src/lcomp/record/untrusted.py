@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.record import limits
 from lcomp.record.limits import DEPTH, Refused
+from lcomp.record.plain import PlainValue
 
 if TYPE_CHECKING:
     import onnx
@@ -52,7 +53,7 @@ def open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> PlainValue:
     """What a file of JSON holds.
 
     Raises:
@@ -60,7 +61,7 @@ def read_json(path: Path) -> Any:
         Refused: it is no JSON, too large, or nests too deep; the message names the file.
     """
     try:
-        content = json.loads(read_bytes(path, limits.RECORD))
+        content: PlainValue = json.loads(read_bytes(path, limits.RECORD))
     except RecursionError:
         raise Refused(f"{path}: nests deeper than {DEPTH} levels") from None
     except Refused:
@@ -72,7 +73,7 @@ def read_json(path: Path) -> Any:
     return content
 
 
-def is_too_deep(content: Any) -> bool:
+def is_too_deep(content: PlainValue) -> bool:
     """Whether lists and dictionaries nest deeper than `DEPTH`."""
     level = [content]
     for _ in range(DEPTH):
@@ -82,7 +83,7 @@ def is_too_deep(content: Any) -> bool:
     return True
 
 
-def nested_values(node: Any) -> Iterator[Any]:
+def nested_values(node: PlainValue) -> Iterator[PlainValue]:
     yield from node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
 
 
@@ -155,7 +156,7 @@ def check_checkpoint(path: Path) -> None:
             )
 
 
-def read_arrays(path: Path, limit: int = limits.PREDICTIONS) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, limit: int = limits.PREDICTIONS) -> dict[str, NDArray[np.integer]]:
     """The arrays of whole numbers in an .npz file, by name.
 
     Raises:
@@ -173,7 +174,7 @@ def read_arrays(path: Path, limit: int = limits.PREDICTIONS) -> dict[str, NDArra
         raise Refused(f"{path}: no arrays ({error})") from None
 
 
-def read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+def read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.integer]:
     """One array: no memory is taken before its header says that the entry holds all of it."""
     with archive.open(entry) as file:
         version = np.lib.format.read_magic(file)

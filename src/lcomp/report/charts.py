@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from lcomp.escaping import relative_url
+from lcomp.record.files import Jsonable
 from lcomp.record.metric import Metric
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, FILE_NAME, baseline_curves
@@ -43,7 +43,7 @@ SHORT = {  # beside `val` and `test`, the figures of the task's metric
 }
 
 
-def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Any]:
+def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Jsonable]:
     """What the page's script draws."""
     metric, names = shared_metric(runs), datasets(runs)
     bases = baselines(runs)
@@ -99,7 +99,7 @@ def merit_of(run: ReportRun) -> float:
     return validation_merit(run.result.metrics.get, run)
 
 
-def differing_figures(run: ReportRun, base: ReportRun | None) -> dict[str, Any]:
+def differing_figures(run: ReportRun, base: ReportRun | None) -> dict[str, Jsonable]:
     """What the record says of its baseline, which is timed beside each run, otherwise than that of `base`."""
     known = {} if base is None else base.result.baseline
     return {name: value for name, value in run.result.baseline.items() if known.get(name) != value}
@@ -124,13 +124,13 @@ def datasets(runs: Sequence[ReportRun]) -> dict[str, str]:
 
 def run_data(
     run: ReportRun, number: int, names: Mapping[str, str], baseline: int | None, folder: Path
-) -> dict[str, Any]:
+) -> dict[str, Jsonable]:
     """A run for the script."""
     result = run.result
     base = result.baseline.get("gzip_bytes")
     dataset = names.get(str(result.dataset.get("sha256")), "")
     params = redacted({name: value for name, value in result.params.items() if value is not None})
-    known: dict[str, Any] = {name: result.metrics.get(key) for name, key in short_names(result.chosen_by).items()}
+    known: dict[str, Jsonable] = {name: result.metrics.get(key) for name, key in short_names(result.chosen_by).items()}
     size = result.metrics.get("gzip_bytes")
     error = None if result.error is None else redacted(result.error)
     words = " ".join([run.label, result.techniques, dataset, result.status, str(error or ""), str(result.name or "")])
@@ -153,7 +153,7 @@ def run_data(
     }
 
 
-def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRun, int]) -> dict[str, Any]:
+def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRun, int]) -> dict[str, Jsonable]:
     """Runs of several seeds for the script."""
     first, over = group.runs[0].result, group.over_baseline()
     metric = first.chosen_by
@@ -172,16 +172,16 @@ def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRu
         "test_spread": group.spread(metric.test),
         "gzip": group.mean("gzip_bytes"),
         "gzip_spread": group.spread("gzip_bytes"),
-        "difference": over and over.mean,
-        "low": over and over.low,
-        "high": over and over.high,
+        "difference": over.mean if over else None,
+        "low": over.low if over else None,
+        "high": over.high if over else None,
     }
 
 
-def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dict[str, Any]]:
+def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dict[str, Jsonable]]:
     """For each parameter that differs: accuracies along it, a line for each of the other settings; where these are too
     many to tell apart, points by technique."""
-    drawn = []
+    drawn: list[dict[str, Jsonable]] = []
     for name in numeric_params(runs)[:6]:
         lines: dict[tuple[str, ...], list[SeedGroup]] = {}
         points: dict[tuple[str, ...], list[SeedGroup]] = {}
@@ -202,7 +202,9 @@ def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dic
     return drawn
 
 
-def effect_line(name: str, line_groups: Sequence[SeedGroup], names: Mapping[str, str], alike: bool) -> dict[str, Any]:
+def effect_line(
+    name: str, line_groups: Sequence[SeedGroup], names: Mapping[str, str], alike: bool
+) -> dict[str, Jsonable]:
     """Groups in the order of a parameter; joined where they are alike but for it."""
     pairs = sorted(
         ((numeric_param(group.runs[0], name) or 0.0, group) for group in line_groups), key=lambda pair: pair[0]
@@ -222,7 +224,7 @@ def effect_line(name: str, line_groups: Sequence[SeedGroup], names: Mapping[str,
     }
 
 
-def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> list[dict[str, Any]]:
+def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> list[dict[str, Jsonable]]:
     """Weights of the runs on the front and of the best of each technique, beside their baseline's."""
     best: dict[str, ReportRun] = {}
     for run in sorted((run for run in runs if run.is_ok), key=lambda run: -merit_of(run)):
@@ -231,7 +233,7 @@ def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> 
         run for dataset_runs in by_dataset(runs).values() for run in reversed(pareto_front(dataset_runs, "gzip_bytes"))
     ]
     wanted = list(dict.fromkeys([*best.values(), *fronts]))
-    pictured: list[dict[str, Any]] = []
+    pictured: list[dict[str, Jsonable]] = []
     for run in wanted:
         if run.result.techniques == "baseline" or len(pictured) == PICTURED:
             continue
@@ -242,7 +244,7 @@ def weight_pictures(runs: Sequence[ReportRun], ids: Mapping[ReportRun, int]) -> 
             continue
         if not after or not before:
             continue
-        pictures = [
+        pictures: list[dict[str, Jsonable]] = [
             {
                 "layer": name,
                 "shape": " x ".join(str(size) for size in weight.shape),

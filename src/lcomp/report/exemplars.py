@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lcomp.record.files import Jsonable
 from lcomp.record.predictions import Predictions
 from lcomp.report.ranking import by_validation
 from lcomp.report.runs import SeedGroup
@@ -101,16 +101,17 @@ def wrong_answer(group: int, index: int, predictions: Sequence[Predictions]) -> 
     return WrongAnswer(group, says.most_common(1)[0][0], says.total(), len(predictions))
 
 
-def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict[str, Any]:
+def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict[str, Jsonable]:
     """For the page's script: of compressed groups, each data set's apart, how many examples are lost; pictures."""
     compressed = [group for group in groups if group.runs[0].result.techniques != "baseline"]
     best = by_validation(compressed)[:GROUPS]
-    data: dict[str, Any] = {"groups": [], "examples": [], "left_out": len(compressed) > len(best)}
+    shown: list[dict[str, Jsonable]] = []
+    examples: list[dict[str, Jsonable]] = []
     for sha256, name in names.items():
         dataset_groups = [group for group in best if str(group.runs[0].result.dataset.get("sha256")) == sha256]
         counts, exemplars = find_exemplars(dataset_groups)
-        first = len(data["groups"])
-        data["groups"] += [
+        first = len(shown)
+        shown += [
             {
                 "label": group.label,
                 "technique": group.runs[0].result.techniques,
@@ -120,10 +121,8 @@ def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict
             }
             for group, count in zip(dataset_groups, counts, strict=True)
         ]
-        data["examples"] += [
-            exemplar_entry(exemplar, name, first) for exemplar in chosen(exemplars, len(dataset_groups))
-        ]
-    return data
+        examples += [exemplar_entry(exemplar, name, first) for exemplar in chosen(exemplars, len(dataset_groups))]
+    return {"groups": shown, "examples": examples, "left_out": len(compressed) > len(best)}
 
 
 def chosen(exemplars: Sequence[Exemplar], groups: int) -> list[Exemplar]:
@@ -136,7 +135,7 @@ def chosen(exemplars: Sequence[Exemplar], groups: int) -> list[Exemplar]:
     return [exemplar for exemplar in known if id(exemplar) in wanted]
 
 
-def exemplar_entry(exemplar: Exemplar, data: str, first: int) -> dict[str, Any]:
+def exemplar_entry(exemplar: Exemplar, data: str, first: int) -> dict[str, Jsonable]:
     """An exemplar for the script, its groups counted from `first`."""
     assert exemplar.picture is not None
     return {

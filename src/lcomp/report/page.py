@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import plotly.offline
 from jinja2 import Environment, StrictUndefined
 
 from lcomp.escaping import one_line
+from lcomp.record.files import Jsonable
+from lcomp.record.plain import PlainValue
 from lcomp.report import charts, paper, records, robustness, study, survey
 from lcomp.report.rows import TABLES
 from lcomp.report.runs import ReportRun
@@ -50,19 +51,19 @@ def source(name: str) -> str:
     return files("lcomp.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def embedded(value: Any) -> str:
+def embedded(value: Jsonable) -> str:
     """JSON that can stand inside a script element, whatever it holds."""
     text = json.dumps(rounded(value), separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def rounded(value: Any) -> Any:
+def rounded(value: Jsonable) -> PlainValue:
     """Floats in seven digits, which no picture exceeds; what is not finite as null."""
     if isinstance(value, float):
         return float(f"{value:.7g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {name: rounded(item) for name, item in value.items()}
-    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
+    return [rounded(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def page_summary(runs: Sequence[ReportRun]) -> str:

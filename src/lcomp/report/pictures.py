@@ -6,7 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lcomp.record.metric import Metric
 from lcomp.report import exemplars
@@ -21,6 +21,10 @@ from lcomp.report.runs import (
     seed_groups,
     selection_metric,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SPAN = 10  # points of accuracy below the best run that a front's picture shows
 MAPPED = 40  # rows of the map of accuracies, the best on validation
@@ -62,7 +66,7 @@ def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
 
     drawn = []
 
-    def add(name: str, alternative: str, figure: Any) -> None:
+    def add(name: str, alternative: str, figure: Figure) -> None:
         drawn.append((name, alternative, png_bytes(figure)))
 
     for cost in (SIZE, LATENCY):
@@ -98,7 +102,7 @@ def known(runs: Sequence[ReportRun], metric: str) -> list[ReportRun]:
     return [run for run in runs if run.is_ok and run.result.metrics.get(metric) is not None]
 
 
-def draw_pareto_front(figure: Any, runs: Sequence[ReportRun], cost: Cost) -> None:
+def draw_pareto_front(figure: Figure, runs: Sequence[ReportRun], cost: Cost) -> None:
     axes = figure.add_subplot()
     metric = shared_metric(runs)
     shown = known(known(runs, cost.metric), metric.validation)
@@ -121,7 +125,7 @@ def comparable(runs: Sequence[ReportRun], cost: Cost) -> list[Sequence[ReportRun
     return [[run for group in kind for run in group.runs] for kind in baseline_kinds(runs)]
 
 
-def draw_errors(figure: Any, runs: Sequence[ReportRun]) -> None:
+def draw_errors(figure: Figure, runs: Sequence[ReportRun]) -> None:
     """Mean corruption error against size: down is better."""
     axes = figure.add_subplot()
     shown = known(known(runs, "mce"), SIZE.metric)
@@ -137,7 +141,7 @@ def draw_errors(figure: Any, runs: Sequence[ReportRun]) -> None:
 
 
 def scatter(
-    axes: Any,
+    axes: Axes,
     runs: Sequence[ReportRun],
     fronts: Sequence[Sequence[ReportRun]],
     cost: Cost,
@@ -195,21 +199,24 @@ def mean_accuracies(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def draw_map(axes: Any, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None:
+def draw_map(axes: Axes, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None:
+    from matplotlib.colors import Normalize
+
     names = {name for _, row in rows for name in row} - {"clean"}
     columns = ["clean", *sorted(names, key=lambda name: -fmean(row[name] for _, row in rows if name in row))]
     cells = [[100 * row.get(name, float("nan")) for name in columns] for _, row in rows]
-    picture = axes.imshow(cells, aspect="auto", cmap="viridis")
+    norm = Normalize()  # to the least and the greatest cell
+    picture = axes.imshow(cells, aspect="auto", cmap="viridis", norm=norm)
     for y, row in enumerate(cells):
         for x, accuracy in enumerate(row):
-            dark = picture.norm(accuracy) < 0.55
+            dark = norm(accuracy) < 0.55
             axes.text(x, y, f"{accuracy:.1f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), [name.replace("_", " ") for name in columns], rotation=40, ha="right")
     axes.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=8)
     axes.figure.colorbar(picture, ax=axes, label="test accuracy, %", pad=0.01)
 
 
-def draw_exemplars(figure: Any, lost: Sequence[exemplars.Exemplar], groups: int) -> None:
+def draw_exemplars(figure: Figure, lost: Sequence[exemplars.Exemplar], groups: int) -> None:
     """Lost examples, the label and what most of the groups that lose it say instead."""
     for axes, exemplar in zip(figure.subplots(-(-len(lost) // 10), 10, squeeze=False).flat, lost, strict=False):
         assert exemplar.picture is not None
@@ -224,13 +231,13 @@ def axis_title(metric: Metric) -> str:
     return f"validation {metric.words}" + (f", {metric.unit}" if metric.unit else "")
 
 
-def draw_effect(axes: Any, runs: Sequence[ReportRun], name: str) -> None:
+def draw_effect(axes: Axes, runs: Sequence[ReportRun], name: str) -> None:
     metric = shared_metric(runs)
     for technique in sorted({run.result.techniques for run in runs if run.is_ok}):
         known = [run for run in runs if run.result.techniques == technique and numeric_param(run, name) is not None]
         param_groups = seed_groups(known)
         if param_groups:
-            x = [numeric_param(group.runs[0], name) for group in param_groups]
+            x = [numeric_param(group.runs[0], name) or 0.0 for group in param_groups]
             y = [metric.scale * (group.mean(metric.validation) or 0) for group in param_groups]
             bars = [metric.scale * (group.spread(metric.validation) or 0) for group in param_groups]
             axes.errorbar(x, y, bars, fmt="o", ms=4, capsize=2, alpha=0.75, label=technique)
@@ -239,7 +246,7 @@ def draw_effect(axes: Any, runs: Sequence[ReportRun], name: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def png_bytes(figure: Any) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=120)
     return stream.getvalue()

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
-
-from omegaconf import OmegaConf
 
 from lcomp.config import quoting
 from lcomp.config.run_config import FAMILIES
 from lcomp.record import folders, predictions
+from lcomp.record.containers import plain_mapping
 from lcomp.record.limits import Refused
 from lcomp.record.predictions import Predictions
 from lcomp.record.redaction import redacted
@@ -137,10 +135,10 @@ def command_arguments(folder: Path) -> tuple[list[str], list[str]]:
     """The flags of the command that a sweep or a single run came of, and its overrides of where Hydra looks."""
     for file_name in ("multirun.yaml", ".hydra/hydra.yaml"):
         try:
-            written: Any = OmegaConf.to_container(read_yaml(folder / file_name), resolve=False)
+            written = plain_mapping(read_yaml(folder / file_name))
         except (OSError, Refused):
             continue  # a record says what was asked for without it
-        if isinstance(written, dict) and isinstance(hydra := written.get("hydra"), dict):
+        if isinstance(hydra := written.get("hydra"), dict):
             return quoting.recorded_search_flags(hydra), quoting.search_paths(hydra)
     return [], []
 
@@ -157,7 +155,7 @@ def read_record(path: Path) -> Result | None:
     return None if result.lacks else result.known
 
 
-def sort_key(path: Path) -> tuple[Any, ...]:
+def sort_key(path: Path) -> tuple[Path, int, str]:
     number = path.parent.name
     return (path.parent.parent, int(number) if NUMBER.fullmatch(number) else -1, number)
 

@@ -7,10 +7,11 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lcomp.escaping import one_line
 from lcomp.record import folders
+from lcomp.record.files import Jsonable
 from lcomp.record.result import FILE_NAME, METRICS
 from lcomp.record.run_folders import MANIFEST
 from lcomp.report.importance import importance_bars, importances
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lcomp")
 STUDY = "study.db"  # in the sweep's folder, where no other storage was chosen
 INK = "#1c2430"
-Figure = dict[str, Any]  # Plotly's, `data` and `layout`
+Figure = dict[str, Jsonable]  # Plotly's, `data` and `layout`
 
 
 def study_figures(within: Sequence[Path]) -> list[Figure]:
@@ -54,16 +55,18 @@ def figures_of(path: Path) -> list[Figure]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < 2:
         return []
-    names = plan_in_manifest(path.parent / MANIFEST).get("objective")
-    if not (isinstance(names, list) and all(n in METRICS for n in names) and len(names) == len(study.directions)):
+    noted = plan_in_manifest(path.parent / MANIFEST).get("objective")
+    names = [n for n in noted if isinstance(n, str) and n in METRICS] if isinstance(noted, list) else []
+    if names != noted or len(names) != len(study.directions):
         names = [f"objective {n + 1}" for n in range(len(study.directions))]
-    figures = []
+    figures: list[Figure] = []
     if len(names) == 1:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Optuna still calls experimental
             history = visualization.plot_optimization_history(study, target_name=names[0])
-        figures.append(json.loads(history.to_json()))
-        figures[0]["layout"].pop("template", None)
+        figure = json.loads(history.to_json())
+        figure["layout"].pop("template", None)
+        figures.append(figure)
     else:
         more = [direction == StudyDirection.MAXIMIZE for direction in study.directions]
         figures += pareto_figures(complete, names, more, baseline_objectives(path.parent, complete, names))
@@ -102,13 +105,13 @@ def pareto_figures(
     feasible = [trial for trial in trials if all(violation <= 0 for violation in trial.constraints.values())]
     points = [*(list(trial.values) for trial in feasible), *map(list, bases)]
     best = sorted(point for point in points if not any(dominates(other, point, more) for other in points))
-    figures = []
+    figures: list[Figure] = []
     for other in range(1, len(names)):
 
         def marks(of: Sequence[Sequence[float]], x: int = other) -> Figure:
             return {"type": "scatter", "mode": "markers", "x": [p[x] for p in of], "y": [p[0] for p in of]}
 
-        line = {"mode": "lines", "line": {"color": INK, "width": 1.5}} if len(names) == 2 else {}
+        line: Figure = {"mode": "lines", "line": {"color": INK, "width": 1.5}} if len(names) == 2 else {}
         text = [f"run {trial_run_number(trial)}" for trial in trials]
         data = [
             marks([trial.values for trial in trials])
@@ -122,7 +125,7 @@ def pareto_figures(
                 "marker": {"symbol": "diamond-open", "size": 12, "color": INK, "line": {"width": 2}},
             },
         ]
-        layout = {
+        layout: Figure = {
             "title": {"text": "Trials by their objectives"},
             "xaxis": titled(names[other]),
             "yaxis": titled(names[0]),
@@ -137,5 +140,5 @@ def dominates(first: Sequence[float], second: Sequence[float], more: Sequence[bo
     return min(ahead) >= 0 and max(ahead) > 0
 
 
-def titled(text: str) -> dict[str, Any]:
+def titled(text: str) -> dict[str, Jsonable]:
     return {"title": {"text": text}}

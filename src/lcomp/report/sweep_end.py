@@ -5,24 +5,52 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
+from hydra.experimental.callback import Callback
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from lcomp.config.typed_command import TypedCommand
 from lcomp.escaping import terminal
 from lcomp.record import run_folders
-from lcomp.sweeps import sweep
 from lcomp.tracking import wandb_logger
 
 log = logging.getLogger("lcomp")
 
 
-def end(config: DictConfig) -> None:
-    """The same, of Hydra's configuration of the sweep."""
+class SweepEnd(Callback):
+    """Hydra's callback that ends a sweep: its table, what W&B shows, its report, and the exit code of its process.
+
+    Attributes:
+        command: the sweep's, from whoever carried it out.
+    """
+
+    command: TypedCommand | None = None
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        failures = summarize(Path(config.hydra.sweep.dir))
+        try:
+            show(config, self.command)
+        finally:
+            if failures and "max_failure_rate" not in config.hydra.sweeper:  # a search has decided whether too many did
+                sys.exit(1)
+
+
+def tell_command(context: HydraContext, command: TypedCommand) -> None:
+    """Tells what ends the sweep, among Hydra's callbacks, which command it was; after its runs, for the callbacks go to
+    every worker."""
+    for callback in context.callbacks.callbacks:
+        if isinstance(callback, SweepEnd):
+            callback.command = command
+
+
+def show(config: DictConfig, command: TypedCommand | None) -> None:
+    """Brings what W&B shows up to the records, and writes the report."""
     folder = Path(config.hydra.sweep.dir)
-    summarize(folder)
-    wandb_logger.complete(folder, config.logger, sweep.typed)
-    if command := wandb_logger.sync_command(folder):
-        print(f"To see it in Weights & Biases: {command}")
+    wandb_logger.complete(folder, config.logger, command)
+    if sync := wandb_logger.sync_command(folder):
+        print(f"To see it in Weights & Biases: {sync}")
     if config.report is True:
         write_report(folder)
 
@@ -37,18 +65,19 @@ def write_report(folder: Path) -> None:
         log.warning("%s: no report could be written (%s: %s)", folder, type(error).__name__, error)
 
 
-def summarize(folder: Path) -> None:
-    """Prints the table of the records under `folder`, then a line for each run that failed."""
+def summarize(folder: Path) -> list[str]:
+    """Prints the table of the records under `folder`, then a line for each run that failed, and returns these."""
     from lcomp.report.table import print_dataset_tables
 
     failed = [run for run in run_folders.latest_by_point(run_folders.recorded_runs(folder)) if not run.result.lacks]
     print_dataset_tables([run.result.known for run in failed], folder)
-    sweep.failures[:] = [
+    failures = [
         f"{run.folder.name}: {' '.join(run.result.overrides)}: {run.result.error}"
         for run in failed
         if run.result.status not in ("ok", "pruned")
     ]
-    if sweep.failures:
-        print(f"\n{len(sweep.failures)} of {len(failed)} runs failed:", file=sys.stderr)
-        for failure in sweep.failures:
+    if failures:
+        print(f"\n{len(failures)} of {len(failed)} runs failed:", file=sys.stderr)
+        for failure in failures:
             print(terminal(f"  {failure}"), file=sys.stderr)
+    return failures

@@ -6,10 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lcomp import escaping
-from lcomp.record.files import write_atomically
+from lcomp.record.files import Jsonable, write_atomically
 from lcomp.record.folders import check_own
 from lcomp.record.redaction import redacted
 from lcomp.report import exemplars
@@ -37,10 +36,10 @@ def write_csv(runs: Sequence[ReportRun], path: Path) -> None:
     write_atomically(path, stream.getvalue().encode())
 
 
-def csv_row(run: ReportRun, folder: Path) -> dict[str, Any]:
+def csv_row(run: ReportRun, folder: Path) -> dict[str, Jsonable]:
     """A record as one row."""
     result = run.result
-    row: dict[str, Any] = {
+    row: dict[str, Jsonable] = {
         "run": relative_path(run.folder, folder),
         "status": result.status,
         "error": result.error,

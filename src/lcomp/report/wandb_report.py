@@ -7,20 +7,26 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lcomp.errors import UserError
 from lcomp.record.files import write_atomically
+from lcomp.record.plain import PlainValue
 from lcomp.report.runs import ReportRun, numeric_params, selection_metric
 from lcomp.report.text_table import TextTable
 from lcomp.tracking.wandb_logger import FOLDER, sync_command
+
+if TYPE_CHECKING:
+    from wandb_workspaces.reports.v2.interface import Report, Runset
 
 AXES = ("prune.sparsity", "quant.bits", "kd.temperature")  # of the parallel coordinates, in any report
 ROBUST = ("mce", "relative_mce", "ece", "differing", "pies")  # columns where robustness was asked for
 WIDTH = 24  # columns of a W&B grid
 
 
-def build_report(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str) -> Any:
+def build_report(
+    runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str
+) -> Report:
     """The report: run comparer, parallel coordinates, fronts, curves, the paper's tables.
 
     Args:
@@ -28,7 +34,7 @@ def build_report(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: 
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of pydantic, about this package
-        wr: Any = importlib.import_module("wandb_workspaces.reports.v2")  # its types are not exported
+        wr = importlib.import_module("wandb_workspaces.reports.v2")  # its types are not exported
 
     config, summary = wr.Config, wr.SummaryMetric
     columns = [*AXES, *(name for name in numeric_params(runs) if name not in AXES)]
@@ -76,17 +82,18 @@ def build_report(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: 
     ]
     sweeps = sorted({run.group for run in runs})
 
-    def runset() -> Any:
+    def runset() -> Runset:
         chosen = ", ".join(json.dumps(name) for name in sweeps)
-        return wr.Runset(
+        shown: Runset = wr.Runset(
             entity=entity,
             project=project,
             name=", ".join(sweeps)[:120],
             filters=f"Group in [{chosen}]",
             visible_columns=[f"summary:{name}" for name in (*figures, *(ROBUST if corrupted else ()))],
         )
+        return shown
 
-    return wr.Report(
+    report: Report = wr.Report(
         entity=entity,
         project=project,
         title=title[:128],
@@ -105,14 +112,15 @@ def build_report(runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: 
             *(wr.MarkdownBlock(sheet.text("markdown")) for sheet in sheets),
         ],
     )
+    return report
 
 
 def spec(
     runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str
-) -> dict[str, Any]:
+) -> dict[str, PlainValue]:
     """The same report as W&B stores it, made without a server: only the project's number is not in it."""
     model = build_report(runs, sheets, title, entity, "")._to_model()
-    written: dict[str, Any] = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
+    written = json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
     for block in written["blocks"]:
         for runset in block.get("metadata", {}).get("runSets", ()):
             runset["project"] = {"entityName": entity, "name": project}
@@ -166,5 +174,5 @@ def destination(text: str) -> tuple[str, str]:
     return entity, project
 
 
-def write_spec(path: Path, written: dict[str, Any]) -> None:
+def write_spec(path: Path, written: dict[str, PlainValue]) -> None:
     write_atomically(path, json.dumps(written, indent=1).encode())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 import yaml
@@ -15,6 +14,7 @@ from rich.table import Table
 from lcomp.escaping import terminal
 from lcomp.record.files import write_atomically
 from lcomp.record.metric import Metric
+from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result, read_result
 from lcomp.search import study as studies
@@ -44,7 +44,7 @@ def report_best(
         if fixed:
             rendered.caption = f"{rendered.caption}; fixed by the command: {' '.join(redacted(list(fixed)))}"
         Console(width=None if Console().is_terminal else 160, markup=False).print(rendered)
-    report: dict[str, Any] = {"name": "optuna"}
+    report: dict[str, PlainValue] = {"name": "optuna"}
     if several:
         report["solutions"] = [{"params": trial.params, "values": list(trial.values)} for trial in best]
     elif best:

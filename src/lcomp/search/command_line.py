@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import hydra.utils
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
+from optuna.trial import Trial
 
 from lcomp.config.run_config import FAMILIES
 from lcomp.errors import UserError
@@ -15,11 +16,11 @@ from lcomp.record.redaction import redacted
 from lcomp.search.space import Space
 
 
-def custom_function(name: str | None) -> Any:
+def custom_function(name: str | None) -> Callable[[DictConfig, Trial], None] | None:
     """The user's function that suggests parameters of its own, if one was named."""
     key = f"hydra.sweeper.custom_search_space={name}"
     try:
-        custom = hydra.utils.get_object(name) if name else None
+        custom: Callable[[DictConfig, Trial], None] | None = hydra.utils.get_object(name) if name else None
     except (ImportError, ValueError, TypeError) as error:
         raise UserError(f"{key}: cannot be loaded ({error})") from error
     if custom is not None and not callable(custom):

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import optuna
 import sqlalchemy.exc
@@ -17,8 +16,7 @@ log = logging.getLogger("lcomp")
 
 def heartbeat(study: optuna.Study, trial_id: int) -> None:
     """Tells the storage, where it listens, that the trial's worker lives."""
-    storage: Any = study._storage
-    backend = getattr(storage, "_backend", storage)
+    backend = getattr(study._storage, "_backend", study._storage)
     if hasattr(backend, "record_heartbeat"):
         backend.record_heartbeat(trial_id)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
-from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig
+
+from lcomp.record.plain import PlainValue
+
+Given = PlainValue | DictConfig | ListConfig  # a setting as Hydra hands it on
 
 
 @dataclass
@@ -34,22 +37,22 @@ class SearchOptions:
     direction: str | list[str] | None = None
     n_trials: int = 20
     n_jobs: int | None = None
-    sampler: Any = "tpe"
-    pruner: Any = "median"
+    sampler: Given = "tpe"
+    pruner: Given = "median"
     storage: str | None = None
     study_name: str | None = None
     max_failure_rate: float = 0.5
     max_retries: int = 3
     heartbeat: int = 20
-    params: Any = None
-    search_space: InitVar[Any] = None
+    params: Given = None
+    search_space: InitVar[Given] = None
     custom_search_space: str | None = None
     constraint: dict[str, float] | None = None
     resume: bool = False
 
-    def __post_init__(self, search_space: Any) -> None:
+    def __post_init__(self, search_space: Given) -> None:
         self.params = self.params or search_space
 
 
-def listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) or OmegaConf.is_list(value) else [value]
+def listed(value: str | list[str] | ListConfig) -> list[str]:
+    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]

@@ -7,31 +7,32 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import optuna
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, open_dict
 from optuna.trial import FrozenTrial, TrialState
 
 from lcomp.config import run_config
 from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import UserError
 from lcomp.record import run_folders
+from lcomp.record.containers import plain_list, plain_mapping
 from lcomp.record.interruption import Interrupted
 from lcomp.record.metric import Metric
+from lcomp.record.plain import PlainValue
 from lcomp.record.point_key import canonical_point
 from lcomp.record.redaction import redacted
 from lcomp.report import study_file
-from lcomp.report.sweep_end import end
+from lcomp.report.sweep_end import show, summarize, tell_command
 from lcomp.search import study as studies
 from lcomp.search.best_trials import report_best
 from lcomp.search.command_line import custom_function, fixed_overrides, with_families
-from lcomp.search.options import SearchOptions, listed
+from lcomp.search.options import Given, SearchOptions, listed
 from lcomp.search.settings import Settings, settings_by_name
-from lcomp.search.space import Space, flatten_params, suggest
+from lcomp.search.space import Space, SpacePoint, flatten_params, suggest
 from lcomp.search.study_settings import add_finished_runs, claim_study, retry_lost
 from lcomp.search.worker import SearchWorker, point_attributes, requested_points
 from lcomp.sweeps import broken_files, composition_check, configuration_files, deferred_latency, sweep
@@ -49,7 +50,7 @@ def run_search(
     folder = Path(cfg.hydra.sweep.dir)
     asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
     parser = OverridesParser.create(config_loader=context.config_loader)
-    ready = list(flatten_params(plain_node(options.params)))
+    ready = list(flatten_params(plain_dict(options.params)))
     fixed = fixed_overrides(ready, asked, parser)
     space = with_families(Space([*ready, *asked], parser), [*ready, *asked], parser)
     custom = custom_function(options.custom_search_space)
@@ -59,20 +60,18 @@ def run_search(
     check_measured(settings, space, cfg)
     settings.make_sampler(0), settings.make_pruner()  # refuse what cannot be before anything is written
     settings.try_out(lambda trial: space.point(suggest(trial)))
-    plan: dict[str, Any] = {**space.plan(), "objective": settings.objective, "direction": settings.direction}
-    plan |= {"constraint": settings.constraint, "storage": options.storage or f"{STUDY} in the folder"}
+    plan: dict[str, PlainValue] = {**space.plan(), **settings.asked}
+    plan |= {"storage": options.storage or f"{STUDY} in the folder"}
     plan["study_name"] = settings.study_name
     points = None if custom else space.points(settings.n_trials)
     if points is not None:
         settings.n_trials = len(points)
 
-    hydras = [str(one) for one in plain_node(cfg.hydra.overrides.hydra)]  # unresolved
+    hydras = [str(one) for one in plain_list(cfg.hydra.overrides.hydra)]
     files = configuration_files.read_all_files(
         context.config_loader, str(cfg.hydra.job.config_name), hydras, space.representative_points()
     )
-    sweep.typed = TypedCommand(
-        context.config_loader, cfg, lambda result: space.point_of_result(result, custom is not None)
-    )
+    command = TypedCommand(context.config_loader, cfg, lambda result: space.point_of_result(result, custom is not None))
     with open_dict(cfg):  # Hydra writes both beside every trial
         cfg.hydra.sweeper.storage, cfg.hydra.overrides.hydra = redacted(options.storage), redacted(hydras)
     worker = SearchWorker(settings, space, context, cfg, task_function, custom)
@@ -123,14 +122,16 @@ def run_search(
             if isinstance(error, UserError) or not isinstance(error, Exception):
                 raise
             raise known from error
-        deferred_latency.measure_deferred(folder, sweep.typed)
+        deferred_latency.measure_deferred(folder, command)
         trials = study.get_trials(deepcopy=False)
         report_best(settings, study, folder, worker.sweep, fixed)
     try:
         check_failures(settings, trials)
     except UserError:  # Hydra's callbacks hear nothing of a sweep that raises
-        end(cfg)
+        summarize(folder)
+        show(cfg, command)
         raise
+    tell_command(context, command)
 
 
 def check_study(path: Path) -> None:
@@ -155,7 +156,7 @@ def check_study(path: Path) -> None:
         broken_files.set_aside(path, error)
 
 
-def check_measured(settings: Settings, space: Space, cfg: Any) -> None:
+def check_measured(settings: Settings, space: Space, cfg: DictConfig) -> None:
     """Raises UserError for an objective or a constraint that the search's runs would not measure."""
     chosen = space.keys.get("robustness", "none" if not cfg.robustness else "chosen")
     every = isinstance(chosen, str) and chosen != "none"
@@ -163,8 +164,16 @@ def check_measured(settings: Settings, space: Space, cfg: Any) -> None:
         raise UserError("val_mce: only runs with robustness=mnist_c measure it; add robustness=mnist_c to the command")
 
 
-def plain_node(node: Any) -> Any:
-    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+def plain_node(node: Given) -> PlainValue:
+    if isinstance(node, DictConfig):
+        return plain_mapping(node)
+    return plain_list(node) if isinstance(node, ListConfig) else node
+
+
+def plain_dict(node: Given) -> dict[str, PlainValue]:
+    """A setting that is a dictionary; an empty one where it was not given."""
+    plain = plain_node(node)
+    return plain if isinstance(plain, dict) else {}
 
 
 def make_settings(options: SearchOptions, folder: Path, metric: Metric) -> Settings:
@@ -174,7 +183,7 @@ def make_settings(options: SearchOptions, folder: Path, metric: Metric) -> Setti
 
     sampler = settings_by_name("hydra/sweeper/sampler", plain_node(options.sampler), optuna.samplers, "Sampler")
     pruner = settings_by_name("hydra/sweeper/pruner", plain_node(options.pruner or "nop"), optuna.pruners, "Pruner")
-    constraint = {name: value for name, value in plain_node(options.constraint or {}).items() if value is not None}
+    constraint = {name: value for name, value in (options.constraint or {}).items() if value is not None}
     objective = listed(options.objective or metric.validation)
     return Settings(
         storage=str(options.storage) if options.storage else f"sqlite:///{(folder / STUDY).absolute()}",
@@ -187,7 +196,7 @@ def make_settings(options: SearchOptions, folder: Path, metric: Metric) -> Setti
         max_retries=options.max_retries,
         heartbeat=options.heartbeat,
         sampler=sampler,
-        pruner=None if pruner["_target_"].endswith("NopPruner") else pruner,
+        pruner=None if str(pruner["_target_"]).endswith("NopPruner") else pruner,
         constraint=constraint,
         n_jobs=options.n_jobs,
     )
@@ -202,7 +211,7 @@ def fail_orphaned_trials(worker: SearchWorker, study: optuna.Study, cause: str =
             worker.fail_trial(study, trial, cause)
 
 
-def enqueue(study: optuna.Study, points: list[tuple[list[str], dict[str, Any]]]) -> None:
+def enqueue(study: optuna.Study, points: list[SpacePoint]) -> None:
     """Queues those points of a finite space that the study does not have."""
     trials = study.get_trials(deepcopy=False)
     known = requested_points(trials)

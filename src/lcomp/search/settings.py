@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from types import ModuleType
+from typing import TypeVar
 
 import optuna
 import sqlalchemy.exc
@@ -18,6 +19,7 @@ from optuna.trial import Trial
 from lcomp.config.instantiation import find
 from lcomp.errors import UserError, suggestion, validate_choice
 from lcomp.record.metric import ACCURACY, Metric
+from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
 from lcomp.record.result import METRICS, Result
 
@@ -69,8 +71,8 @@ class Settings:
     n_trials: int
     max_failure_rate: float
     max_retries: int
-    sampler: dict[str, Any]
-    pruner: dict[str, Any] | None
+    sampler: dict[str, PlainValue]
+    pruner: dict[str, PlainValue] | None
     constraint: dict[str, float] = field(default_factory=dict)
     heartbeat: int = 20
     n_jobs: int | None = None
@@ -86,21 +88,15 @@ class Settings:
             raise UserError(
                 f"hydra.sweeper.direction={self.direction}: one for each objective ({', '.join(self.objective)})"
             )
-        for name, kinds, allowed, words in (
-            ("n_trials", int, lambda v: v >= 1, "a whole number, 1 or more"),
-            ("heartbeat", int, lambda v: v >= 1, "a whole number of seconds, 1 or more"),
-            ("max_retries", int, lambda v: v >= 0, "a whole number, 0 or more"),
-            ("max_failure_rate", (int, float), lambda v: 0 <= v <= 1, "a share, 0 to 1"),
-            (
-                "n_jobs",
-                (int, type(None)),
-                lambda v: v is None or v >= 1,
-                "a whole number of workers, 1 or more, or null",
-            ),
-        ):
-            check_setting(f"hydra.sweeper.{name}", getattr(self, name), kinds, allowed, words)
+        key = "hydra.sweeper"
+        check_whole(f"{key}.n_trials", self.n_trials, 1, "a whole number, 1 or more")
+        check_whole(f"{key}.heartbeat", self.heartbeat, 1, "a whole number of seconds, 1 or more")
+        check_whole(f"{key}.max_retries", self.max_retries, 0, "a whole number, 0 or more")
+        check_number(f"{key}.max_failure_rate", self.max_failure_rate, lambda rate: 0 <= rate <= 1, "a share, 0 to 1")
+        if self.n_jobs is not None:
+            check_whole(f"{key}.n_jobs", self.n_jobs, 1, "a whole number of workers, 1 or more, or null")
         for metric, limit in self.constraint.items():
-            check_setting(f"hydra.sweeper.constraint.{metric}", limit, (int, float), math.isfinite, "a number")
+            check_number(f"{key}.constraint.{metric}", limit, math.isfinite, "a number")
 
     def open_study(self, seed: int = 0) -> optuna.Study:
         """The study, made by whoever comes first.
@@ -124,10 +120,8 @@ class Settings:
         settings = {k: v for k, v in self.sampler.items() if v is not None}
         target = import_class("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]
         if settings.get("seed") is not None and target is not optuna.samplers.QMCSampler:  # one sequence for all
-            check_setting(
-                "hydra.sweeper.sampler.seed", settings["seed"], int, lambda v: v >= 0, "a whole number, 0 or more"
-            )
-            settings["seed"] += seed
+            own = check_whole("hydra.sweeper.sampler.seed", settings["seed"], 0, "a whole number, 0 or more")
+            settings["seed"] = own + seed
         if self.constraint and target is optuna.samplers.CmaEsSampler:
             raise UserError("hydra/sweeper/sampler=cmaes: takes no constraint; tpe, nsgaii and gp do")
         return instantiate("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]
@@ -137,7 +131,7 @@ class Settings:
             return optuna.pruners.NopPruner()
         return instantiate("hydra.sweeper.pruner", self.pruner, optuna.pruners.BasePruner)  # type: ignore[type-abstract]
 
-    def try_out(self, suggested: Callable[[Trial], Any]) -> None:
+    def try_out(self, suggested: Callable[[Trial], list[str]]) -> None:
         """Asks for two trials of a study in memory, as a worker will.
 
         Args:
@@ -158,9 +152,18 @@ class Settings:
                 except (ValueError, TypeError, RuntimeError, NotImplementedError, ImportError) as error:
                     if "Study.stop" in str(error):  # a small space, seen as a whole
                         return
-                    name = self.sampler["_target_"].rpartition(".")[2]
+                    name = str(self.sampler["_target_"]).rpartition(".")[2]
                     cause = " ".join(str(error).split())[:200]
                     raise UserError(f"hydra.sweeper.sampler: {name} cannot search this ({cause})") from error
+
+    @property
+    def asked(self) -> dict[str, PlainValue]:
+        """What a search optimizes; the same whenever it goes on."""
+        return {
+            "objective": [*self.objective],
+            "direction": [*self.direction],
+            "constraint": {**self.constraint},
+        }
 
     @property
     def reports_epochs(self) -> bool:
@@ -182,10 +185,17 @@ class Settings:
         }
 
 
-def check_setting(key: str, value: Any, kinds: Any, allowed: Callable[[Any], bool], words: str) -> None:
-    """Raises UserError unless a setting is of one of the types, and allowed."""
-    if isinstance(value, bool) or not isinstance(value, kinds) or not allowed(value):
+def check_number(key: str, value: PlainValue, allowed: Callable[[float], bool], words: str) -> None:
+    """Raises UserError unless a setting is a number, and allowed."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not allowed(value):
         raise UserError(f"{key}={value}: {words}")
+
+
+def check_whole(key: str, value: PlainValue, least: int, words: str) -> int:
+    """The setting; raises UserError unless it is a whole number that is large enough."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{key}={value}: {words}")
+    return value
 
 
 def check_metric(key: str, metric: str, chosen_by: Metric = ACCURACY) -> None:
@@ -198,7 +208,7 @@ def check_metric(key: str, metric: str, chosen_by: Metric = ACCURACY) -> None:
     validate_choice(key, metric, allowed)
 
 
-def import_class(key: str, settings: Mapping[str, Any], kind: type[Made]) -> type[Made]:
+def import_class(key: str, settings: Mapping[str, PlainValue], kind: type[Made]) -> type[Made]:
     """The class that `_target_` names.
 
     Raises:
@@ -211,7 +221,7 @@ def import_class(key: str, settings: Mapping[str, Any], kind: type[Made]) -> typ
     return target_class
 
 
-def instantiate(key: str, settings: Mapping[str, Any], kind: type[Made]) -> Made:
+def instantiate(key: str, settings: Mapping[str, PlainValue], kind: type[Made]) -> Made:
     """The object that `_target_` names, with the other settings as its arguments, those that are null left out."""
     arguments = {k: v for k, v in settings.items() if k != "_target_" and v is not None}
     factory = import_class(key, settings, kind)
@@ -222,17 +232,17 @@ def instantiate(key: str, settings: Mapping[str, Any], kind: type[Made]) -> Made
         raise UserError(f"{key}: {settings['_target_']} takes no such settings ({error})") from error
 
 
-def settings_by_name(key: str, given: Any, module: Any, suffix: str) -> dict[str, Any]:
+def settings_by_name(key: str, given: PlainValue, module: ModuleType, suffix: str) -> dict[str, PlainValue]:
     """A sampler or pruner by its name (`tpe`, `TPESampler`) or its settings as settings.
 
     Raises:
         UserError: Optuna has none of that name.
     """
-    if not isinstance(given, str):
-        return dict(given)
+    if isinstance(given, dict):
+        return given
     names = [name for name in dir(module) if name.endswith(suffix) and name != f"Base{suffix}"]
     known = {name.removesuffix(suffix).lower(): name for name in names}
-    short = given.removesuffix(suffix).lower().replace("_", "")
+    short = str(given).removesuffix(suffix).lower().replace("_", "")
     if short not in known:
         raise UserError(f"{key}={given}: Optuna has {', '.join(sorted(known))}{suggestion(short, list(known))}")
     return {"_target_": f"{module.__name__}.{known[short]}"}

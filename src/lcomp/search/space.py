@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 from optuna.distributions import (
     BaseDistribution,
+    CategoricalChoiceType,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
@@ -20,6 +22,7 @@ from optuna.trial import Trial
 
 from lcomp.config.run_config import FAMILIES
 from lcomp.errors import UserError
+from lcomp.record.plain import PlainValue
 from lcomp.record.point_key import canonical_point, hidden_digest
 from lcomp.record.result import Result
 from lcomp.sweeps.grid_points import without_inactive
@@ -27,7 +30,15 @@ from lcomp.sweeps.grid_points import without_inactive
 SETTING = re.compile(
     rf"(?!.*_target_)(?:{'|'.join(FAMILIES)}|trainer|optimizer)(?:[./]\w+)*=[\w.+-]+"
 )  # no class, no path
-Suggested = Callable[[str, BaseDistribution], Any]
+Value = CategoricalChoiceType  # None, a truth value, a number or a text
+Suggested = Callable[[str, BaseDistribution], Value]
+
+
+class SpacePoint(NamedTuple):
+    """A point's overrides, and what was suggested for it."""
+
+    overrides: list[str]
+    parameters: dict[str, Value]
 
 
 class Space:
@@ -89,16 +100,16 @@ class Space:
         full = [*point, *extra]
         return full if canonical_point(full) == result.point else None
 
-    def parameters(self, point: Sequence[str], digest: str | None = None) -> dict[str, Any] | None:
+    def parameters(self, point: Sequence[str], digest: str | None = None) -> dict[str, Value] | None:
         """What was suggested for a point, from its overrides; None where it is none of the space.
 
         Args:
             digest: of the secrets of a point that was written without them.
         """
         given = {name: value for name, _, value in (override.partition("=") for override in point)}
-        parameters: dict[str, Any] = {}
+        parameters: dict[str, Value] = {}
 
-        def suggested(name: str, dist: BaseDistribution) -> Any:
+        def suggested(name: str, dist: BaseDistribution) -> Value:
             parameters[name] = parse_value(dist, given[name])
             return parameters[name]
 
@@ -110,7 +121,7 @@ class Space:
 
     def representative_points(self) -> Iterator[list[str]]:
         """Points in which each choice stands once, the families on where they can be."""
-        usual = {
+        usual: dict[str, Value] = {
             name: next((c for c in reversed(dist.choices) if c != "none"), dist.choices[0])
             for name, dist in self.sampled.items()
             if isinstance(dist, CategoricalDistribution)
@@ -119,12 +130,12 @@ class Space:
             for choice in getattr(self.sampled.get(name), "choices", ("",)):
                 chosen = usual | {name: choice}
 
-                def suggested(key: str, dist: BaseDistribution, chosen: Any = chosen) -> Any:
+                def suggested(key: str, dist: BaseDistribution, chosen: Mapping[str, Value] = chosen) -> Value:
                     return chosen.get(key, getattr(dist, "low", None))
 
                 yield self.point(suggested)
 
-    def points(self, most: int) -> list[tuple[list[str], dict[str, Any]]] | None:
+    def points(self, most: int) -> list[SpacePoint] | None:
         """Every point with its parameters, where there are no more than `most`; else None."""
         count, choices = 1, []
         for name, dist in self.sampled.items():
@@ -135,23 +146,24 @@ class Space:
             choices.append([(name, value) for value in values])
         if count > 1000 * most:
             return None
-        points: dict[tuple[str, ...], tuple[list[str], dict[str, Any]]] = {}
+        points: dict[tuple[str, ...], SpacePoint] = {}
         for combination in itertools.product(*choices):
-            given: dict[str, Any] = dict(combination)
-            suggestions: dict[str, Any] = {}
-
-            def suggested(name: str, _: BaseDistribution, given: Any = given, suggestions: Any = suggestions) -> Any:
-                suggestions[name] = given[name]
-                return given[name]
-
-            point = self.point(suggested)
-            points.setdefault(canonical_point(point), (point, suggestions))
+            given: dict[str, Value] = dict(combination)
+            suggestions: dict[str, Value] = {}
+            point = self.point(partial(note_suggestion, given, suggestions))
+            points.setdefault(canonical_point(point), SpacePoint(point, suggestions))
             if len(points) > most:
                 return None
         return list(points.values())
 
 
-def parse_value(dist: BaseDistribution, written: str) -> Any:
+def note_suggestion(given: dict[str, Value], suggestions: dict[str, Value], name: str, _: BaseDistribution) -> Value:
+    """What is given for a key, noted among the suggestions."""
+    suggestions[name] = given[name]
+    return given[name]
+
+
+def parse_value(dist: BaseDistribution, written: str) -> Value:
     """The value of a distribution that an override has as text.
 
     Raises:
@@ -171,7 +183,7 @@ def parse_value(dist: BaseDistribution, written: str) -> Any:
 def suggest(trial: Trial) -> Suggested:
     """Asks the trial's sampler."""
 
-    def suggested(name: str, dist: BaseDistribution) -> Any:
+    def suggested(name: str, dist: BaseDistribution) -> Value:
         if isinstance(dist, CategoricalDistribution):
             return trial.suggest_categorical(name, dist.choices)
         if isinstance(dist, IntDistribution):
@@ -182,7 +194,7 @@ def suggest(trial: Trial) -> Suggested:
     return suggested
 
 
-def format_value(value: Any) -> str:
+def format_value(value: Value) -> str:
     """A sampled value as an override has it; six digits of a number are enough."""
     return repr(float(f"{value:.6g}")) if isinstance(value, float) else str(value)
 
@@ -205,25 +217,26 @@ def distribution(override: Override) -> str | BaseDistribution:
             return IntDistribution(low, high, log=log)
         return FloatDistribution(float(low), float(high), log=log)
     if isinstance(sweep, RangeSweep) and not sweep.shuffle and sweep.step > 0:
-        numbers: Any = list(sweep.range())
+        numbers: list[float] = list(sweep.range())
         if not numbers:
             raise UserError(f"{override.input_line}: a range with no number in it; its end is not part of it")
         if all(isinstance(number, int) for number in numbers):
-            return IntDistribution(numbers[0], numbers[-1], step=int(sweep.step))
+            return IntDistribution(int(numbers[0]), int(numbers[-1]), step=int(sweep.step))
         low = float(numbers[0])
         return FloatDistribution(
             low, without_float_noise(low + sweep.step * (len(numbers) - 1)), step=float(sweep.step)
         )
-    options: list[Any] = list(override.sweep_iterator(transformer=Transformer.encode))
+    options = list(override.sweep_iterator(transformer=Transformer.encode))
     if getattr(sweep, "shuffle", False):  # a sampler has its own order, and a resumed search the same
         options.sort(key=lambda option: (str(type(option)), option))
     if not options:
         raise UserError(f"{override.input_line}: nothing to choose from for {name}")
-    if len(options) == 1:
-        return format_value(options[0])
+    values: list[Value] = [o if isinstance(o, str | int | float | bool | None) else str(o) for o in options]
+    if len(values) == 1:
+        return format_value(values[0])
     if any(hidden_digest([f"{name}={option}"]) for option in options):
         raise UserError(f"{name}: a secret cannot be searched for: its values would stand in the study; sweep over it")
-    return CategoricalDistribution([o if isinstance(o, str | int | float | bool | None) else str(o) for o in options])
+    return CategoricalDistribution(values)
 
 
 def without_float_noise(number: float) -> float:
@@ -231,7 +244,7 @@ def without_float_noise(number: float) -> float:
     return float(f"{number:.12g}")
 
 
-def enumerate_values(dist: BaseDistribution, most: int) -> list[Any] | None:
+def enumerate_values(dist: BaseDistribution, most: int) -> list[Value] | None:
     """All values of a distribution, or None where they are without number or more than `most`."""
     if isinstance(dist, CategoricalDistribution):
         return list(dist.choices) if len(dist.choices) <= most else None
@@ -245,9 +258,9 @@ def enumerate_values(dist: BaseDistribution, most: int) -> list[Any] | None:
     return None
 
 
-def flatten_params(params: Mapping[str, Any] | None, prefix: str = "") -> Iterator[str]:
+def flatten_params(params: Mapping[str, PlainValue], prefix: str = "") -> Iterator[str]:
     """`hydra.sweeper.params` as overrides; nested keys are joined by dots."""
-    for name, value in (params or {}).items():
+    for name, value in params.items():
         if isinstance(value, Mapping):
             yield from flatten_params(value, f"{prefix}{name}.")
         else:

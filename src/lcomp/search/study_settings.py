@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import optuna
 from optuna.distributions import distribution_to_json
 from optuna.trial import TrialState, create_trial
 
 from lcomp.errors import UserError
+from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Result
 from lcomp.record.run_folders import latest_by_point, recorded_runs
 from lcomp.search import study as studies
 from lcomp.search.settings import Retry, Settings, without_warnings
-from lcomp.search.space import Space
+from lcomp.search.space import Space, Value
 from lcomp.search.worker import SearchWorker, point_attributes, requested_points
 from lcomp.sweeps.sweep import describe_difference
 
@@ -35,10 +35,7 @@ def claim_study(settings: Settings, space: Space, files: Mapping[str, str], stud
     defining = {
         name: swept for name, swept in space.plan().items() if name not in FREE and not name.startswith("logger.")
     }
-    objectives = {"objective": settings.objective, "direction": settings.direction, "constraint": settings.constraint}
-    now: dict[str, Any] = redacted(
-        {**defining, **{f"{name}.yaml": digest for name, digest in files.items()}, **objectives}
-    )
+    now = redacted({**defining, **{f"{name}.yaml": digest for name, digest in files.items()}, **settings.asked})
     before = study.user_attrs.get(SETTINGS_KEY)
     if before is None:
         before = now | settings_of_trials(study, space)
@@ -51,12 +48,12 @@ def claim_study(settings: Settings, space: Space, files: Mapping[str, str], stud
         study.set_user_attr(SETTINGS_KEY, now)
 
 
-def settings_of_trials(study: optuna.Study, space: Space) -> dict[str, Any]:
+def settings_of_trials(study: optuna.Study, space: Space) -> dict[str, PlainValue]:
     """What the trials of a study say of what it was asked, which itself says nothing of it."""
     trials = study.get_trials(deepcopy=False)
     if not trials:
         return {}
-    stated: dict[str, Any] = {"direction": [one.name.lower() for one in study.directions]}
+    stated: dict[str, PlainValue] = {"direction": [one.name.lower() for one in study.directions]}
     known = {name: one for trial in trials for name, one in trial.distributions.items()}
     return stated | {name: distribution_to_json(one) for name, one in known.items() if space.keys.get(name) != one}
 
@@ -89,14 +86,18 @@ def add_finished_runs(worker: SearchWorker, study: optuna.Study) -> None:
 
 
 def trial_from_result(
-    settings: Settings, space: Space, result: Result, parameters: Mapping[str, Any], number: Sequence[Any]
+    settings: Settings,
+    space: Space,
+    result: Result,
+    parameters: Mapping[str, Value],
+    number: Sequence[str | int | None],
 ) -> optuna.trial.FrozenTrial:
     """The trial that a finished run would have been."""
     measured = all(metric in result.metrics for metric in (*settings.objective, *settings.constraint))
     complete = result.status == "ok" and measured
     state = TrialState.COMPLETE if complete else TrialState.PRUNED if result.status == "pruned" else TrialState.FAIL
     limits = settings.violations(result) if complete else {}
-    attributes: dict[str, Any] = {**point_attributes(result.overrides, result.hidden), studies.RUN: list(number)}
+    attributes: dict[str, PlainValue] = {**point_attributes(result.overrides, result.hidden), studies.RUN: [*number]}
     test = settings.metric.test
     attributes[test if complete else "cause"] = result.metrics[test] if complete else result.error
     with without_warnings():

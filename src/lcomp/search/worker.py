@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import filelock
 import optuna
@@ -23,6 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lcomp.errors import TrialPruned
 from lcomp.record.interruption import is_interruption, machine_interruption
+from lcomp.record.plain import PlainValue
 from lcomp.record.point_key import canonical_point, hidden_digest
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result, read_result
@@ -54,7 +54,7 @@ class SearchWorker:
     space: Space
     context: HydraContext
     master: DictConfig
-    task_function: Callable[..., Any]
+    task_function: Callable[..., float]
     custom: Callable[[DictConfig, Trial], None] | None = None
     points: dict[int, list[str]] = field(default_factory=dict)
     sweep: str | None = None
@@ -248,14 +248,14 @@ def requested_points(trials: Sequence[FrozenTrial]) -> set[tuple[str, ...]]:
     return {canonical_point(user_attrs["point"], user_attrs.get("hidden")) for user_attrs in attributes}
 
 
-def point_attributes(point: Sequence[str], digest: str | None = None) -> dict[str, Any]:
+def point_attributes(point: Sequence[str], digest: str | None = None) -> dict[str, PlainValue]:
     """What a study is told of a point: no secrets, for it may be anybody's.
 
     Args:
         digest: of the secrets of a point that was written without them.
     """
     digest = hidden_digest(point) or digest
-    return {"point": redacted(list(point))} | ({"hidden": digest} if digest else {})
+    return {"point": [*redacted(list(point))], **({"hidden": digest} if digest else {})}
 
 
 def frozen_trial(study: optuna.Study, trial: Trial) -> FrozenTrial:

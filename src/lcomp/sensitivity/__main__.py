@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +21,8 @@ from lcomp.config import run_config
 from lcomp.config.composition import compose
 from lcomp.config.run_spec import RunSpec, parse
 from lcomp.errors import UserError
+
+Number = TypeVar("Number", int, float)
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.sensitivity") -> int:
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.se
     return 0
 
 
-def numbers(key: str, text: str, kind: type, allowed: Callable[[Any], bool], words: str) -> list[Any]:
+def numbers(key: str, text: str, kind: type[Number], allowed: Callable[[Number], bool], words: str) -> list[Number]:
     """The different numbers of a list with commas, in their order.
 
     Raises:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import plotly.offline
 from jinja2 import Environment, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
-from lcomp.record.files import write_atomically
+from lcomp.record.files import Jsonable, write_atomically
 from lcomp.report.page import embedded, source
 from lcomp.sensitivity.scores import Score
 
@@ -86,7 +85,7 @@ def page(scores: Sequence[Score], title: str, overrides: str) -> str:
     )
 
 
-def lines(scores: Sequence[Score], kind: str) -> dict[str, Any]:
+def lines(scores: Sequence[Score], kind: str) -> dict[str, Jsonable]:
     """What the script draws of one kind."""
     return {
         "kind": kind,

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
+from typing import NamedTuple
 
 from lcomp.errors import UserError
 from lcomp.record import schema
+from lcomp.record.containers import plain_list
 from lcomp.record.interruption import machine_interruption
 from lcomp.record.limits import Refused
+from lcomp.record.plain import PlainValue
 from lcomp.record.result import FILE_NAME, UnknownVersion, read_result
 from lcomp.record.untrusted import read_json, read_yaml
 
@@ -34,12 +34,19 @@ def writable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def read_manifest(path: Path) -> dict[str, Any] | None:
+class Manifest(NamedTuple):
+    """What `sweep.json` says: what the sweep runs, and digests of its files, which older ones did not note."""
+
+    plan: dict[str, PlainValue]
+    files: dict[str, PlainValue] | None
+
+
+def read_manifest(path: Path) -> Manifest | None:
     """What `sweep.json` says; None, set aside, where that cannot be read."""
     try:
         content = read_json(path)
-        if isinstance(content, dict) and isinstance(content.get("plan"), dict):
-            return content
+        if isinstance(content, dict) and isinstance(plan := content.get("plan"), dict):
+            return Manifest(plan, files if isinstance(files := content.get("files"), dict) else None)
         raise Refused("says no plan")
     except (OSError, Refused) as error:
         set_aside(path, error)
@@ -49,14 +56,14 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 def read_overrides(path: Path) -> list[str]:
     """What Hydra noted that a run was asked for, as it stands in records; nothing where it could not."""
     try:
-        content = OmegaConf.to_container(read_yaml(path), resolve=False)
+        content = plain_list(read_yaml(path))
     except FileNotFoundError:
         return []
     except (OSError, Refused) as error:
         log.warning("%s: it is not known what was asked for (%s)", path, error)
         return []
-    named = [str(override).replace("\\:", ":") for override in content] if isinstance(content, list) else []
-    return named if schema.RULES["overrides"].allows(named) else []
+    named = [str(override).replace("\\:", ":") for override in content]
+    return named if schema.RULES["overrides"].allows([*named]) else []
 
 
 def set_aside_records(folder: Path) -> None:

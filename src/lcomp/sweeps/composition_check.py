@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from lcomp.config import run_config
 from lcomp.config.composition import config_loader, only_own_files
 from lcomp.errors import UserError
+from lcomp.record.containers import plain_list, plain_mapping
 
 WHOLE = ("launcher", "sweeper", "sweep")  # of `hydra`: what carries a sweep out, one for all of its points
 
@@ -24,14 +24,11 @@ def check_composition(cfg: DictConfig) -> None:
     Args:
         cfg: the sweep's configuration, Hydra's part included.
     """
-    overrides: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
-    hydras = list(overrides["hydra"])
-    parsed = OverridesParser.create(config_loader=config_loader()).parse_overrides(list(overrides["task"]))
+    hydras, task = ([str(one) for one in plain_list(cfg.hydra.overrides[part])] for part in ("hydra", "task"))
+    parsed = OverridesParser.create(config_loader=config_loader()).parse_overrides(task)
     fixed = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
-    content: dict[str, Any] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
-    run_config.check_keys(
-        OmegaConf.create({key: one for key, one in content.items() if key != "hydra"}), [*hydras, *fixed]
-    )
+    content = {key: one for key, one in plain_mapping(cfg).items() if key != "hydra"}
+    run_config.check_keys(OmegaConf.create(content), [*hydras, *fixed])
     check_folder(cfg, [str(one.key_or_group).replace("/", ".") for one in parsed if one.is_sweep_override()])
     for override in parsed:
         if override.key_or_group == "experiment" and override.is_sweep_override():
@@ -39,7 +36,7 @@ def check_composition(cfg: DictConfig) -> None:
 
 
 def check_folder(cfg: DictConfig, swept: list[str]) -> None:
-    written = str(OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["dir"])  # type: ignore[index, call-overload]
+    written = str(plain_mapping(cfg.hydra.sweep)["dir"])
     for named in re.findall(r"\$\{([\w.:]+)\}", written):
         of_a_run = named.replace("hydra:", "hydra.").startswith("hydra.job.") and not named.endswith("job.name")
         if of_a_run or any(f"{named}.".startswith(f"{key}.") for key in swept):
@@ -56,7 +53,7 @@ def check_experiments(cfg: DictConfig, hydras: list[str], swept: Override) -> No
     for choice in swept.sweep_string_iterator():
         composed = loader.load_configuration("config", [*hydras, f"experiment={choice}"], RunMode.RUN, from_shell=False)
         for part in WHOLE:
-            chosen, sweep_wide = (OmegaConf.to_container(c.hydra[part], resolve=False) for c in (composed, cfg))
+            chosen, sweep_wide = (plain_mapping(c.hydra[part]) for c in (composed, cfg))
             if chosen != sweep_wide:
                 raise UserError(
                     f"experiment={choice}: sets hydra.{part}, which is one for all points of a sweep; take it out of "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import IConfigRepository
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
@@ -20,13 +20,17 @@ from lcomp.config.quoting import resume_advice
 from lcomp.config.renamed import original
 from lcomp.config.repository import CachedRepository
 from lcomp.errors import UserError
+from lcomp.record.containers import plain_mapping
+from lcomp.record.plain import PlainValue
 from lcomp.sweeps.grid_points import is_choice, representative_points
 
 NOT_DEFINING = ("hydra", "logger")  # groups of files that change no result
 NAMING = ("student", "teacher", "assistants")  # keys whose values may be names of models
 
 
-def read_all_files(loader: Any, name: str, hydras: Sequence[str], points: Iterable[Sequence[str]]) -> dict[str, str]:
+def read_all_files(
+    loader: ConfigLoader, name: str, hydras: Sequence[str], points: Iterable[Sequence[str]]
+) -> dict[str, str]:
     """Reads every file that the points are composed from, so that `loader` reads none of them again.
 
     Args:
@@ -54,7 +58,7 @@ def read_all_files(loader: Any, name: str, hydras: Sequence[str], points: Iterab
             continue
         used |= set(paths)
     for path in used & cached.read.keys():
-        named |= set(model_names(OmegaConf.to_container(cached.read[path].config)))
+        named |= set(model_names(loaded_mapping(cached.read[path])))
     for model in sorted(f"model/{model_name}" for model_name in named):
         if repository.config_exists(model):
             repository.load_config(model)
@@ -80,7 +84,7 @@ def file_choices(
     return tuple(chosen)
 
 
-def model_names(node: Any, key: str = "") -> Iterator[str]:
+def model_names(node: PlainValue, key: str = "") -> Iterator[str]:
     """What stands under a key that may name models."""
     if isinstance(node, dict):
         for inside, value in node.items():
@@ -92,6 +96,11 @@ def model_names(node: Any, key: str = "") -> Iterator[str]:
         yield node
 
 
+def loaded_mapping(loaded: ConfigResult) -> dict[str, PlainValue]:
+    """What stands in a file; nothing where that is no dictionary."""
+    return plain_mapping(loaded.config) if isinstance(loaded.config, DictConfig) else {}
+
+
 def content_digest(loaded: ConfigResult) -> str:
     """A digest of a file's content: where its keys go, what it chooses, what it sets."""
     content = OmegaConf.to_container(loaded.config)
@@ -101,7 +110,7 @@ def content_digest(loaded: ConfigResult) -> str:
     return hashlib.sha256(json.dumps(defining, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def compose_points(loader: Any, config: DictConfig, points: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
+def compose_points(loader: ConfigLoader, config: DictConfig, points: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
     """The configuration of each point, to be looked at before the next is asked for: points of the same choices share
     one, to which their other overrides are applied, some twenty times as fast.
 
@@ -122,7 +131,7 @@ def compose_points(loader: Any, config: DictConfig, points: Iterable[Sequence[st
         yield cfg
 
 
-def check_unchanged(folder: Path, before: dict[str, str], now: dict[str, str]) -> None:
+def check_unchanged(folder: Path, before: Mapping[str, PlainValue], now: Mapping[str, str]) -> None:
     """Raises UserError where a file is no longer what it was when the sweep began."""
     changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     if changed:

@@ -29,11 +29,12 @@ def measure_deferred(folder: Path, typed: TypedCommand) -> None:
     if lacking and "lcomp.run" in sys.modules:
         measure_each(lacking, typed, measure_run)
     elif lacking:
-        with open_pool(1) as pool:
+        pool: WorkerPool[None] = open_pool(1)
+        with pool:
             measure_each(lacking, typed, partial(in_worker, pool))
 
 
-def in_worker(pool: WorkerPool, cfg: DictConfig, folder: Path) -> None:
+def in_worker(pool: WorkerPool[None], cfg: DictConfig, folder: Path) -> None:
     pool.schedule(0, measure_run, cfg, folder)
     [(_, outcome)] = pool.outcomes()
     if isinstance(outcome, BaseException):

@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import filelock
 from omegaconf import DictConfig, OmegaConf
@@ -17,30 +16,27 @@ from omegaconf import DictConfig, OmegaConf
 from lcomp.config import quoting
 from lcomp.errors import UserError
 from lcomp.record import folders
+from lcomp.record.containers import plain_mapping
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, announcing_exit, machine_interruption
 from lcomp.record.limits import Refused
+from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result
 from lcomp.record.run_folders import INTERRUPTED, MANIFEST, NUMBER, RecordedRun, numbered_folders, recorded_runs
-from lcomp.record.summary_line import summary_line
 from lcomp.record.untrusted import read_json
 from lcomp.sweeps import broken_files, configuration_files
 from lcomp.sweeps.broken_files import writable
 
-if TYPE_CHECKING:
-    from lcomp.config.typed_command import TypedCommand
-
 log = logging.getLogger("lcomp")
 SUBDIR = "${hydra.job.num}"  # no swept value is part of a path
 SINCE = ("storage", "study_name")  # of a search's plan, which older ones did not note
-typed: TypedCommand | None = None  # the command of this process's sweep
-failures: list[str] = []  # a line for each failed run of this process's sweep, for the exit code
+Plan = Mapping[str, PlainValue]  # what must be the same for a sweep to be resumed
 
 
 @contextmanager
 def open_sweep(
-    cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Any, files: Mapping[str, str] | None = None
+    cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Plan, files: Mapping[str, str] | None = None
 ) -> Iterator[Path]:
     """The sweep's folder, this process's own until the block ends; what ran there before has a record, at least now.
 
@@ -48,14 +44,14 @@ def open_sweep(
         cfg: Hydra's configuration of the sweep.
         arguments: the overrides of the command line, for the message that says how to go on.
         resume: whether the folder holds the sweep already.
-        plan: what must be the same for a sweep to be resumed, JSON-like.
+        plan: what must be the same for a sweep to be resumed.
         files: digests of the files that its runs are composed from, which must be the same too.
 
     Raises:
         UserError: the folder holds a sweep and is not to be resumed, or none and is; another process works on it; the
             sweep there had another plan, or other files; nothing can be written there.
     """
-    if OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["subdir"] != SUBDIR:  # type: ignore[index, call-overload]
+    if plain_mapping(cfg.hydra.sweep)["subdir"] != SUBDIR:
         raise UserError("hydra.sweep.subdir: the runs of a sweep lie in numbered folders; choose hydra.sweep.dir")
     folder = Path(cfg.hydra.sweep.dir)
     if resume and not (folder / MANIFEST).exists():
@@ -65,7 +61,7 @@ def open_sweep(
     with exclusive_folder(folder):
         with writable(folder):
             prepare(folder, arguments, resume, plan, dict(files or {}))
-            composed = OmegaConf.to_yaml(OmegaConf.create(redacted(OmegaConf.to_container(cfg))))
+            composed = OmegaConf.to_yaml(OmegaConf.create(redacted(plain_mapping(cfg))))
             write_atomically(folder / "multirun.yaml", composed.encode())
         again = quoting.resume_command(redacted(list(arguments)), folder, quoting.recorded_search_flags(cfg.hydra))
 
@@ -99,7 +95,7 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def prepare(folder: Path, arguments: Sequence[str], resume: bool, plan: Any, files: dict[str, str]) -> None:
+def prepare(folder: Path, arguments: Sequence[str], resume: bool, plan: Plan, files: dict[str, str]) -> None:
     """Notes what the sweep is to run, or finds that it is what was to run there."""
     manifest = folder / MANIFEST
     if not resume and (manifest.exists() or any(folder.glob(f"*/{FILE_NAME}"))):
@@ -109,11 +105,12 @@ def prepare(folder: Path, arguments: Sequence[str], resume: bool, plan: Any, fil
     before = broken_files.read_manifest(manifest) if resume else None
     if before:
         now = redacted(plan)
-        check_plan(folder, {name: now[name] for name in SINCE if name in now} | before["plan"], now)
-        if isinstance(before.get("files"), dict):
-            configuration_files.check_unchanged(folder, before["files"], files)
+        check_plan(folder, {name: now[name] for name in SINCE if name in now} | before.plan, now)
+        if before.files is not None:
+            configuration_files.check_unchanged(folder, before.files, files)
     else:
-        content = redacted({"arguments": list(arguments), "plan": plan}) | {"files": files, "id": uuid.uuid4().hex[:12]}
+        content = redacted({"arguments": [*arguments], "plan": dict(plan)})
+        content |= {"files": {**files}, "id": uuid.uuid4().hex[:12]}
         write_atomically(manifest, json.dumps(content, indent=2).encode())
     if resume:
         broken_files.set_aside_records(folder)
@@ -136,7 +133,7 @@ def infrastructure_error(error: Exception, folder: Path) -> UserError | Interrup
     )
 
 
-def plan_in_manifest(manifest: Path) -> dict[str, Any]:
+def plan_in_manifest(manifest: Path) -> Plan:
     """The plan of the sweep that it is the manifest of.
 
     Raises:
@@ -149,7 +146,7 @@ def plan_in_manifest(manifest: Path) -> dict[str, Any]:
     return plan
 
 
-def check_plan(folder: Path, before: Any, now: Any) -> None:
+def check_plan(folder: Path, before: Plan, now: Plan) -> None:
     """Raises UserError, with the difference, where a sweep's plan is no longer what it was."""
     if before != now:
         raise UserError(
@@ -158,7 +155,7 @@ def check_plan(folder: Path, before: Any, now: Any) -> None:
         )
 
 
-def describe_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def describe_difference(before: Plan, now: Plan) -> str:
     """What is no longer what it was, in words."""
     missing = "not there"
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
@@ -168,9 +165,10 @@ def describe_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> st
 def sweep_identity(folder: Path) -> str | None:
     """What tells the sweep in a folder from others, wherever the folder is moved."""
     try:
-        return str(read_json(folder / MANIFEST)["id"])
-    except (OSError, ValueError, KeyError, TypeError):  # of before sweeps had one
+        content = read_json(folder / MANIFEST)
+    except (OSError, ValueError):
         return None
+    return str(content["id"]) if isinstance(content, dict) and "id" in content else None  # of before sweeps had one
 
 
 def close_interrupted(folder: Path, cause: str = INTERRUPTED) -> None:
@@ -205,13 +203,6 @@ def missing_points(folder: Path, points: Mapping[tuple[str, ...], list[str]], ma
             continue
         missing.append((any(str(run.result.error).startswith(BY_MACHINE) for run in tries), overrides))
     return [overrides for last in (False, True) for ended, overrides in missing if ended == last]
-
-
-def print_result(result: Result) -> None:
-    """Prints a finished run's line; a failed one counts for the exit code."""
-    print(summary_line(result), flush=True)
-    if result.status not in ("ok", "pruned"):
-        failures.append(summary_line(result))
 
 
 def latest_sweep() -> str:

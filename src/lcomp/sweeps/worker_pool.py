@@ -10,12 +10,14 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Generic, TypeVar, TypeVarTuple
 
 from tqdm import tqdm
 
@@ -25,6 +27,8 @@ FAILED_STARTS = 4  # workers in a row that end before they are ready
 STDERR_BYTES = 2000  # bytes of a worker's standard error that are kept
 STDERR_LINES = 3  # of these, in the account of its death
 POLL_INTERVAL = 1.0  # seconds between looks at workers whose fork server is gone
+Outcome = TypeVar("Outcome")  # what a pool's tasks return
+Arguments = TypeVarTuple("Arguments")
 
 
 class WorkerExit(Exception):
@@ -72,8 +76,9 @@ class PoolWorker:
         )
 
 
-class WorkerPool:
-    """Tasks for `size` processes; one that ends is replaced, and its task's outcome is a `WorkerExit`.
+class WorkerPool(Generic[Outcome]):
+    """Tasks for `size` processes; one that ends is replaced, and its task's outcome is a `WorkerExit`. They stop at
+    the end of the block, at once when it raises.
 
     Raises:
         Interrupted: no worker can begin.
@@ -82,14 +87,22 @@ class WorkerPool:
     def __init__(self, size: int, processes: multiprocessing.context.BaseContext):
         self.size, self.context = size, processes
         self.workers: list[PoolWorker] = []
-        self.waiting: deque[tuple[int, Any]] = deque()
+        self.waiting: deque[tuple[int, Callable[[], Outcome]]] = deque()
         self.failed_starts = 0
 
-    def schedule(self, number: int, function: Callable[..., Any], *arguments: Any) -> None:
-        """Puts a task last."""
-        self.waiting.append((number, (function, arguments)))
+    def __enter__(self) -> WorkerPool[Outcome]:
+        return self
 
-    def outcomes(self) -> Iterator[tuple[int, Any]]:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop(now=kind is not None)
+
+    def schedule(self, number: int, function: Callable[[*Arguments], Outcome], *arguments: *Arguments) -> None:
+        """Puts a task last."""
+        self.waiting.append((number, partial(function, *arguments)))
+
+    def outcomes(self) -> Iterator[tuple[int, Outcome | BaseException]]:
         """Each task's number, and the value or the exception that it came to, as they end; more may be scheduled."""
         while self.waiting or any(worker.task is not None for worker in self.workers):
             self.assign_tasks()
@@ -100,7 +113,7 @@ class WorkerPool:
                     yield from self.receive(worker)
 
     @staticmethod
-    def connections(worker: PoolWorker) -> list[Any]:
+    def connections(worker: PoolWorker) -> list[Connection | int]:
         """What tells of a worker; without its fork server, its pipes alone."""
         alone = worker.process.exitcode is not None
         errors = [] if worker.errors.closed else [worker.errors]
@@ -131,7 +144,7 @@ class WorkerPool:
             writing.close()
         return PoolWorker(process, pipe, errors)
 
-    def receive(self, worker: PoolWorker) -> Iterator[tuple[int, Any]]:
+    def receive(self, worker: PoolWorker) -> Iterator[tuple[int, Outcome | BaseException]]:
         try:
             if not worker.pipe.poll():
                 raise EOFError
@@ -171,20 +184,13 @@ class WorkerPool:
             worker.errors.close()
 
 
-@contextmanager
-def open_pool(workers: int) -> Iterator[WorkerPool]:
-    """Worker processes that import once; stopped at once when the block raises."""
+def open_pool(workers: int) -> WorkerPool[Outcome]:
+    """Worker processes that import once."""
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     processes = multiprocessing.get_context(method)
     if method == "forkserver":
         processes.set_forkserver_preload(["lcomp.run"])  # imports are paid once, however many workers
-    pool = WorkerPool(workers, processes)
-    try:
-        yield pool
-    except BaseException:
-        pool.stop(now=True)
-        raise
-    pool.stop(now=False)
+    return WorkerPool(workers, processes)
 
 
 def serve(pipe: Connection, errors: Connection) -> None:
@@ -204,8 +210,7 @@ def serve(pipe: Connection, errors: Connection) -> None:
 def run_task(task: bytes) -> bytes:
     """What a task came to, pickled; of an exception that cannot be read back, its words."""
     try:
-        function, arguments = pickle.loads(task)
-        return pickle.dumps(function(*arguments))
+        return pickle.dumps(pickle.loads(task)())
     except BaseException as error:
         try:
             pickled = pickle.dumps(machine_interruption(error) or error)  # before its causes are lost on the way

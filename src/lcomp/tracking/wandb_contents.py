@@ -54,13 +54,13 @@ def baseline_of(result: Result, epochs: Curves) -> Result:
 
 def summary(result: Result) -> dict[str, Any]:
     """The record's figures beside its metrics."""
-    return redacted(  # type: ignore[no-any-return]
+    return redacted(
         {
             "status": result.status,
             "error": result.error,
             "steps": result.steps,
             **{f"seconds/{part}": taken for part, taken in result.seconds.items()},
-            "baseline": result.baseline,
+            "baseline": {**result.baseline},
             "reused": result.reused,
         }
     )

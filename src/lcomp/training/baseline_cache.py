@@ -91,7 +91,7 @@ def intact(folder: Path) -> bool:
             verified_content(content) if CHECKSUM_KEY.encode() in content else json.loads(content)
         )  # versions before noted none
         timed = set(entry) == {"seconds", "sha256", "epochs"} and isinstance(entry["seconds"], int | float)
-        same = set(entry["sha256"]) == set(FILES) and all(sha256(folder / n) == entry["sha256"][n] for n in FILES)
+        same = entry["sha256"] == {name: sha256(folder / name) for name in FILES}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         timed = same = False
     if not (timed and same):
