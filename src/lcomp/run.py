@@ -22,7 +22,6 @@ from lcomp.evaluation import measurement, mnist_c
 from lcomp.evaluation.comparison import Evaluator, measure_latencies
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.export.onnx_export import export
-from lcomp.modules.baseline import single_input
 from lcomp.packed.rounding import round_network
 from lcomp.record import log as log_names
 from lcomp.record import result_cache
@@ -164,7 +163,7 @@ def execute(
         describe(spec, data, robustness, runtime, result)
         if equals and result_cache.adopt_equal_run(equals, folder, result, data.eval_perturbations):
             return
-        example = single_input(measurement.example_of(data))
+        example = measurement.example_of(data)
         for technique in techniques:
             technique.check(student, example)
         check_task(objective, data.task)

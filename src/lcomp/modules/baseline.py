@@ -22,12 +22,6 @@ from lcomp.techniques.schedule import Window, total_steps, warn_of_short
 from lcomp.techniques.technique import Technique, finalize
 
 
-def single_input(inputs: Inputs) -> Tensor:
-    """The single input of a network that has one."""
-    [tensor] = inputs.values()
-    return tensor
-
-
 class OptimizerFactory(Protocol):
     """Parameters, or groups of them, and a learning rate to an optimizer: `torch.optim.SGD`, or a partial of it."""
 
@@ -77,7 +71,7 @@ class BaselineModule(pl.LightningModule):
     def configure_callbacks(self) -> list[pl.Callback]:
         return list(self.techniques)
 
-    def finalize(self, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, calibration: Iterable[Inputs] = ()) -> nn.Module:
         """The network as it is deployed: masks baked, weights integers.
 
         Args:
@@ -90,9 +84,9 @@ class BaselineModule(pl.LightningModule):
         """The batches of one epoch of training: those of the DataModule, unless a subclass makes its own."""
         return data.train_dataloader()
 
-    def calibration(self, data: Data) -> Iterable[Tensor]:
+    def calibration(self, data: Data) -> Iterable[Inputs]:
         """Inputs of the training batches, for `finalize`."""
-        return (single_input(self.inputs(batch)) for batch in self.batches(data))
+        return (self.inputs(batch) for batch in self.batches(data))
 
     def inputs(self, batch: Batch) -> Inputs:
         """What the network sees of a training batch."""

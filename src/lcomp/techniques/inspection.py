@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
+from lcomp.techniques.example import Example, arguments
 from lcomp.techniques.layer_kinds import Layer, is_acted_on
 
 Argument: TypeAlias = (  # of a forward, or of a function of torch's
@@ -49,13 +50,13 @@ class Calls:
         return cls(dict.fromkeys(names, 0), set(names), set(names))
 
 
-def observed_calls(network: nn.Module, example: Tensor) -> Calls:
+def observed_calls(network: nn.Module, example: Example) -> Calls:
     """What a forward pass of `network` in evaluation mode does with its convolutions and linear layers.
 
     The network, its modes and torch's random state are as before.
 
     Args:
-        example: a batch (N, C, H, W).
+        example: a batch of what the network takes.
     """
     named = {name: module for name, module in network.named_modules() if is_acted_on(module)}
     calls = Calls(of=set(named))
@@ -69,7 +70,7 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
 
     handles = [module.register_forward_pre_hook(note(name), with_kwargs=True) for name, module in named.items()]
     try:
-        used = used_tensors(network, example)
+        used = used_tensors(network, *arguments(example))
     finally:
         for handle in handles:
             handle.remove()
@@ -77,12 +78,12 @@ def observed_calls(network: nn.Module, example: Tensor) -> Calls:
     return calls
 
 
-def used_tensors(network: nn.Module, *example: Tensor) -> set[int]:
+def used_tensors(network: nn.Module, *given: Tensor) -> set[int]:
     """The ids of all tensors that a forward pass in evaluation mode hands to a function of torch's."""
     use = TensorUse()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     with evaluation_mode(network), torch.random.fork_rng(devices=[]), torch.no_grad(), use:
-        network(*(tensor.to(device) for tensor in example))
+        network(*(tensor.to(device) for tensor in given))
     return use.ids
 
 

@@ -20,6 +20,7 @@ from lcomp.errors import UserError, suggestion
 from lcomp.record.untrusted import check_checkpoint
 from lcomp.tasks import Batch as Batch
 from lcomp.techniques import inspection
+from lcomp.techniques.example import Example, first
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.layer_kinds import ACTED_ON_NAMES, is_acted_on
 from lcomp.techniques.layer_kinds import Layer as Layer
@@ -64,12 +65,12 @@ class Technique(Scheduled):
         """Registers what the technique needs on `network`, once."""
         raise NotImplementedError
 
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         """The network as it is deployed.
 
         Args:
             network: as `prepare` and training left it.
-            calibration: batches of training inputs (N, C, H, W), read only by techniques that need them.
+            calibration: batches of what the network takes in training, read only by techniques that need them.
         """
         raise NotImplementedError
 
@@ -88,11 +89,11 @@ class Technique(Scheduled):
         """
         return ""
 
-    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+    def check(self, network: nn.Module, example: Example | None = None) -> None:
         """Raises UserError where the technique cannot act on `network`.
 
         Args:
-            example: a batch of inputs (N, C, H, W) to ask the network with.
+            example: a batch to ask the network with.
         """
         if example is not None:
             self.calls = inspection.observed_calls(network, example)
@@ -102,7 +103,7 @@ class Technique(Scheduled):
     ) -> None:
         if self.calls is None:
             try:
-                self.calls = inspection.observed_calls(network_of(pl_module), input_of(pl_module, batch)[:2])
+                self.calls = inspection.observed_calls(network_of(pl_module), first(example_of(pl_module, batch), 2))
             except Exception as error:  # whatever a foreign module raises that is not called with one tensor alone
                 log.info("%s cannot be asked which layers it uses (%s): all are", type(pl_module).__name__, error)
                 self.calls = Calls.of_all(network_of(pl_module))
@@ -116,7 +117,7 @@ class Technique(Scheduled):
         return {}
 
 
-def finalize(network: nn.Module, callbacks: Iterable[pl.Callback], calibration: Iterable[Tensor] = ()) -> nn.Module:
+def finalize(network: nn.Module, callbacks: Iterable[pl.Callback], calibration: Iterable[Example] = ()) -> nn.Module:
     """`network` as it is deployed, after each of its techniques in the order of their stages; in evaluation mode.
 
     Args:
@@ -194,11 +195,10 @@ def network_of(module: pl.LightningModule) -> nn.Module:
     return network
 
 
-def input_of(module: pl.LightningModule, batch: Batch) -> Tensor:
+def example_of(module: pl.LightningModule, batch: Batch) -> Example:
     """What the network sees of a training batch: as the module says, or, of a foreign one, the first tensor."""
-    inputs = getattr(module, "inputs", None)
-    first: Tensor = next(iter(inputs(batch).values())) if inputs is not None else batch[0]
-    return first
+    inputs: Callable[[Batch], Example] | None = getattr(module, "inputs", None)
+    return batch[0] if inputs is None else inputs(batch)
 
 
 def layers(network: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, Layer]]:

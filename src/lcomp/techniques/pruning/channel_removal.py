@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.example import Arguments, changed_numbers, in_precision
 from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
 from lcomp.techniques.technique import layers
 
@@ -29,16 +30,18 @@ class ChannelRemoval:
 
     Args:
         network: evaluating, on the CPU, without parametrizations; hooks are left to act.
-        example: inputs (N, C, H, W); two are tried, and two random ones.
+        given: the network's arguments, each (N, ...); two examples are tried, and two random ones.
 
     Raises:
         UserError: the network does not compute one tensor of finite numbers.
     """
 
-    def __init__(self, network: nn.Module, example: Tensor):
+    def __init__(self, network: nn.Module, given: Arguments):
         draw = torch.Generator().manual_seed(0)
-        inputs = torch.cat([example[:2].cpu(), torch.rand(2, *example.shape[1:], generator=draw)])
-        self.network, self.inputs = perturbed_copy(network, inputs)
+        others = tuple(tensor[[0, -1]].cpu() for tensor in given)
+        others = changed_numbers(others, lambda tensor: torch.rand(tensor.shape, generator=draw))
+        tried = tuple(torch.cat([tensor[:2].cpu(), other]) for tensor, other in zip(given, others, strict=True))
+        self.network, self.given = perturbed_copy(network, tried)
         self.weights = {name: layer.weight.detach().clone() for name, layer in layers(self.network)}
         self.shared_memory = {id(t): t for t in (*self.network.parameters(), *self.network.buffers())}
 
@@ -98,10 +101,10 @@ class ChannelRemoval:
             for group, keeps in zip(groups, kept, strict=True):
                 close_masks(masks, group, keeps)
             cut_channels(smaller, groups, kept)
-            actual = evaluated_logits(smaller, self.inputs)
+            actual = evaluated_logits(smaller, self.given)
             for name, layer in layers(self.network):
                 layer.weight.mul_(masks[name])  # one weight of several layers takes the masks of all
-            return same_logits(evaluated_logits(self.network, self.inputs), actual)
+            return same_logits(evaluated_logits(self.network, self.given), actual)
         except Exception:  # whatever a user's forward raises when channels are missing
             return False
         finally:
@@ -123,14 +126,14 @@ def repeatable() -> Iterator[None]:
 
 
 @torch.no_grad()
-def evaluated_logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    """What an evaluating `network` gives for `inputs`.
+def evaluated_logits(network: nn.Module, given: Arguments) -> Tensor:
+    """What an evaluating `network` gives for its arguments.
 
     Raises:
         UserError: that is no tensor.
     """
     with repeatable():
-        output = network(inputs)
+        output = network(*given)
     if not isinstance(output, Tensor):
         raise UserError(
             f"prune: {type(network).__name__} gives a {type(output).__name__}; it has to give a tensor of logits"
@@ -147,36 +150,38 @@ def same_logits(first: Tensor, second: Tensor) -> bool:
 
 
 @torch.no_grad()
-def perturbed_copy(network: nn.Module, inputs: Tensor) -> tuple[nn.Module, Tensor]:
-    """A copy of `network`, and the inputs, in double precision if it computes so; its parameters are moved at random,
-    so that none hides what depends on it behind a zero (a residual branch that begins as nothing, a scale of 1e-6)."""
-    for dtype, moved in ((torch.float64, True), (torch.float64, False), (inputs.dtype, True), (inputs.dtype, False)):
+def perturbed_copy(network: nn.Module, given: Arguments) -> tuple[nn.Module, Arguments]:
+    """A copy of `network`, and its arguments, in double precision if it computes so; its parameters are moved at
+    random, so that none hides what depends on it behind a zero (a residual branch that begins as nothing, a scale of
+    1e-6)."""
+    own = next(tensor.dtype for tensor in (*given, *network.parameters()) if tensor.is_floating_point())
+    for dtype, moved in ((torch.float64, True), (torch.float64, False), (own, True), (own, False)):
         trial = copy.deepcopy(network).to(dtype)
         draw = torch.Generator().manual_seed(0)
         for parameter in (p for p in trial.parameters() if moved and p.is_floating_point()):
             step = 0.5 if parameter.dim() < 2 else (parameter.numel() / len(parameter)) ** -0.5
             parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter) * step)
         try:
-            output = evaluated_logits(trial, inputs.to(dtype))
+            output = evaluated_logits(trial, in_precision(given, dtype))
         except UserError:
             raise
         except Exception as error:  # whatever a user's forward raises in another precision than its constants'
             cause = first_line(error)
             continue
         if output.isfinite().all():
-            return trial, inputs.to(dtype)
+            return trial, in_precision(given, dtype)
         cause = "it gives numbers that are not finite"
     raise UserError(f"prune=filter: {type(network).__name__} cannot be tried out ({cause})")
 
 
-def predict_logits(network: nn.Module, inputs: Tensor) -> Tensor:
+def predict_logits(network: nn.Module, given: Arguments) -> Tensor:
     """The logits of a copy of `network` that evaluates on the CPU, in double precision if it computes so, so that what
     rounds activations rounds alike where sums are merely added up in another order."""
     evaluated = copy.deepcopy(network).cpu().eval()
     try:
-        return evaluated_logits(copy.deepcopy(evaluated).double(), inputs.double())
+        return evaluated_logits(copy.deepcopy(evaluated).double(), in_precision(given, torch.float64))
     except Exception:  # whatever a user's forward raises in another precision than its constants'
-        return evaluated_logits(evaluated, inputs)
+        return evaluated_logits(evaluated, given)
 
 
 def first_line(error: Exception) -> str:

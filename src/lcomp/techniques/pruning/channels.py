@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
+from lcomp.techniques.example import Example, arguments, first
 from lcomp.techniques.inspection import Hook
 from lcomp.techniques.pruning.channel_removal import ChannelRemoval, first_line, repeatable
 from lcomp.techniques.pruning.groups import ChannelGroup, ChannelSlice, Shared, clusters, layers_by_weight, merge_groups
@@ -21,14 +22,14 @@ PER_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)  # what may stand betwe
 
 
 def find_groups(
-    network: nn.Module, example: Tensor, exclude: Sequence[str] = ()
+    network: nn.Module, example: Example, exclude: Sequence[str] = ()
 ) -> tuple[list[ChannelGroup], list[str]]:
     """The groups of `network`, less those that hold its outputs or an excluded layer; and the names of the layers that
     stay whole, because something mixes their channels (a layer norm, a split into heads) or cannot do without one.
 
     Args:
         network: may carry parametrizations and hooks; it is not changed.
-        example: a batch of inputs (N, C, H, W); the first is traced, and each group is tried out on all of them.
+        example: a batch; its first example is traced, and each group is tried out on all of them.
         exclude: names of layers whose outputs stay.
 
     Raises:
@@ -39,7 +40,7 @@ def find_groups(
     graph = torch_pruning.DependencyGraph()
     try:
         with torch.enable_grad(), repeatable():
-            graph.build_dependency(bare, example[:1].cpu(), verbose=False)
+            graph.build_dependency(bare, first(example, 1), verbose=False)
             traced = list(graph.get_all_groups())
     except Exception as error:  # whatever torch-pruning or a user's forward raises
         raise UserError(f"prune=filter: {type(network).__name__} cannot be traced ({first_line(error)})") from error
@@ -68,7 +69,7 @@ def find_groups(
                 movable.append(joined)
             else:
                 whole += joined.layers
-    trial = ChannelRemoval(plain_copy(network, hooks=True), example)
+    trial = ChannelRemoval(plain_copy(network, hooks=True), arguments(example))
     borne = trial.removable(movable, lambda group: retied_group(graph, bare, group, names, shared))
     left = {name for group in borne for name in group.layers}
     return borne, whole + [name for group in movable for name in group.layers if name not in left]

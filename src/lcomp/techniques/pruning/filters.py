@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
+from lcomp.techniques.example import Arguments, Example, first
 from lcomp.techniques.inspection import stored_tensors
 from lcomp.techniques.parametrizations import chain, independent_copy, original_weight
 from lcomp.techniques.pruning import channels, criteria, schedules
@@ -21,7 +22,7 @@ from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
 from lcomp.techniques.pruning.mask import prune_masks
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.technique import Batch, Layer, StoredWeight, input_of, layers, network_of, warn_of_others
+from lcomp.techniques.technique import Batch, Layer, StoredWeight, example_of, layers, network_of, warn_of_others
 
 log = logging.getLogger(__name__)
 EXAMPLES = 8  # on which the network without filters is held against the one with them zeroed
@@ -68,11 +69,11 @@ class FilterPruning(Pruning):
             sparsity, initial_sparsity, begin, end, interval, schedule, criterion, scope, sparsities, exclude
         )
         self.groups: list[ChannelGroup] | None = None  # known with the first example
-        self.example = torch.empty(0)
+        self.example: Arguments = ()
         self.named_whole: set[str] = set()
 
-    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
-        """Raises UserError where the technique cannot act on `network`; with an example (N, C, H, W) it prunes, cuts
+    def check(self, network: nn.Module, example: Example | None = None) -> None:
+        """Raises UserError where the technique cannot act on `network`; with an example it prunes, cuts
         and compares a copy."""
         super().check(network, example)
         for name, layer in layers(network):
@@ -117,12 +118,12 @@ class FilterPruning(Pruning):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         if self.groups is None:
-            self.find_groups(network_of(pl_module), input_of(pl_module, batch))
+            self.find_groups(network_of(pl_module), example_of(pl_module, batch))
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
 
-    def find_groups(self, network: nn.Module, example: Tensor) -> None:
-        """Learns from inputs (N, C, H, W) which channels can only go together."""
-        self.example = example[:EXAMPLES].detach().cpu().clone()
+    def find_groups(self, network: nn.Module, example: Example) -> None:
+        """Learns from a batch which channels can only go together."""
+        self.example = tuple(tensor.clone() for tensor in first(example, EXAMPLES))
         self.groups, whole = channels.find_groups(network, self.example, self.exclude)
         reason = f"{', '.join(whole)}: something mixes their channels"
         if not self.groups:
@@ -211,7 +212,7 @@ class FilterPruning(Pruning):
         return {"sparsity": 1 - float(torch.cat(kept).float().mean())} | sparsities if kept else {}
 
     @torch.no_grad()
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         self.named = dict(layers(network))
         masks = {name: self.mask_of(layer).mask for name, layer in self.named.items()}
         if all(bool(mask.all()) for mask in masks.values()):

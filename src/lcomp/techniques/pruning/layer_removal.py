@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError, suggestion
 from lcomp.techniques import layer_graph
+from lcomp.techniques.example import Arguments, Example, arguments
 from lcomp.techniques.inspection import Argument
 from lcomp.techniques.pruning.channel_removal import evaluated_logits, first_line
 from lcomp.techniques.pruning.channels import is_own_hook
@@ -41,8 +42,8 @@ class LayerPruning(Technique):
         left = [name for name in self.layers if not isinstance(after.get_submodule(name), nn.Identity)]
         return f"{', '.join(left)} are still there" if left else ""
 
-    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
-        """Raises UserError where the technique cannot act on `network`; with inputs (N, C, H, W) it tries a copy."""
+    def check(self, network: nn.Module, example: Example | None = None) -> None:
+        """Raises UserError where the technique cannot act on `network`; with an example it tries a copy."""
         names = [name for name, _ in network.named_modules(remove_duplicate=False) if name]
         for layer in self.layers:
             if layer not in names:
@@ -60,14 +61,15 @@ class LayerPruning(Technique):
         if example is not None:
             self.try_out(network, example)
 
-    def try_out(self, network: nn.Module, example: Tensor) -> None:
+    def try_out(self, network: nn.Module, example: Example) -> None:
         """Raises UserError unless a copy without the layers gives as many logits, and calls what stands for them."""
         whole, less = (copy.deepcopy(network).cpu().eval() for _ in range(2))
         self.prepare(less)
-        before, calls = count_calls(whole, self.layers, example.cpu())
+        given = tuple(tensor.cpu() for tensor in arguments(example))
+        before, calls = count_calls(whole, self.layers, given)
         cause = ""
         try:
-            after, left = count_calls(less, self.layers, example.cpu())
+            after, left = count_calls(less, self.layers, given)
             if after.shape != before.shape:
                 cause = f"it gives {tuple(after.shape)}, not {tuple(before.shape)}"
             for name in self.layers:
@@ -93,7 +95,7 @@ class LayerPruning(Technique):
                     if module is removed:
                         layer_graph.replace_module(network, alias, identity)
 
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         for name in self.layers:
             hooks = network.get_submodule(name)._forward_pre_hooks
             for key in [key for key, hook in hooks.items() if isinstance(hook, SameShape)]:
@@ -114,7 +116,7 @@ def identity_for(removed: nn.Module, name: str) -> nn.Identity:
     return identity
 
 
-def count_calls(network: nn.Module, names: Sequence[str], example: Tensor) -> tuple[Tensor, dict[str, int]]:
+def count_calls(network: nn.Module, names: Sequence[str], given: Arguments) -> tuple[Tensor, dict[str, int]]:
     """The logits, and how often each of the named submodules is called for them."""
     calls = dict.fromkeys(names, 0)
 
@@ -122,7 +124,7 @@ def count_calls(network: nn.Module, names: Sequence[str], example: Tensor) -> tu
         return lambda module, arguments, output: calls.update({name: calls[name] + 1})
 
     handles = [network.get_submodule(name).register_forward_hook(count(name)) for name in names]
-    logits = evaluated_logits(network, example)
+    logits = evaluated_logits(network, given)
     for handle in handles:
         handle.remove()
     return logits, calls

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.example import Example
 from lcomp.techniques.parametrizations import original_weight
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import GradientCriterion
@@ -115,7 +116,7 @@ class LotteryTicket(Pruning):
                 self.mask_of(layer).statistic.copy_(self.criterion.statistic(original_weight(layer)))
         network.get_buffer(ROUND).fill_(number)
 
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         for name in [name for name, _ in network.named_buffers(recurse=False)]:
             if name.startswith(EARLY) or name == ROUND:
                 delattr(network, name)

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from lcomp.errors import UserError, validate_choice
 from lcomp.tasks import Batch
 from lcomp.techniques import inspection
+from lcomp.techniques.example import Example
 from lcomp.techniques.gradients import gradient
 from lcomp.techniques.parametrizations import (
     Parametrization,
@@ -103,7 +104,7 @@ class Pruning(Technique):
         rounding = len(sizes) / 2 if self.sparsities or self.scope == "layer" else 0.5  # of each, or of all together
         return math.ceil(zeros - rounding), math.floor(zeros + rounding)
 
-    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+    def check(self, network: nn.Module, example: Example | None = None) -> None:
         super().check(network, example)
         check_patterns(network, self.exclude, "prune.exclude")
         check_patterns(network, list(self.sparsities), "prune.sparsities")
@@ -286,7 +287,7 @@ class Pruning(Technique):
         assert mask is not None
         return mask
 
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         for _, layer in layers(network):
             if parametrization(layer, Mask) is not None:
                 bake(layer, Mask)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from lcomp.techniques.example import Example
 from lcomp.techniques.quantization.integer_layers import DynamicInput
 from lcomp.techniques.quantization.quantization import Quantization
 from lcomp.techniques.quantization.static import enable_weights
@@ -29,6 +30,6 @@ class DynamicQuantization(Quantization):
         module.input_quantizer = DynamicInput()
 
     @torch.no_grad()
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         enable_weights(network)
         return super().finalize(network)

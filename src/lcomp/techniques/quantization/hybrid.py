@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from lcomp.techniques.example import Example
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization
 from lcomp.techniques.quantization.static import enable_weights
@@ -34,6 +35,6 @@ class HybridQuantization(Quantization):
         super().__init__(bits, None, granularity, exclude, grid, weight_range)
 
     @torch.no_grad()
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         enable_weights(network)
         return super().finalize(network)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lcomp.errors import UserError
+from lcomp.techniques.example import Example
 from lcomp.techniques.gradients import gradient
 from lcomp.techniques.parametrizations import Parametrization, chain, parametrization
 from lcomp.techniques.quantization.fake import WeightQuantizer
@@ -138,7 +139,7 @@ class MixedPrecision(QuantizationAwareTraining):
             return "something else is parametrized on its weight, and sensitivities need the gradient of a plain one"
         return super().reason_against(name, layer)
 
-    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+    def check(self, network: nn.Module, example: Example | None = None) -> None:
         super().check(network, example)
         sizes = {name: layer.weight.numel() for name, layer in self.acted_on(network)[0].items()}
         least = sum(size * min(self.allowed(name)) for name, size in sizes.items()) / 8

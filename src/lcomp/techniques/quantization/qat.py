@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypedDict
 
 import pytorch_lightning as pl
-from torch import Tensor, nn
+from torch import nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.example import Example
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.quantization import Quantization, quantizers
@@ -87,7 +88,7 @@ class QuantizationAwareTraining(Quantization):
         unseen = [name.removesuffix(".input_quantizer") for name, quantizer in inputs.items() if not quantizer.seen]
         return f"quant: the inputs of {', '.join(unseen)} have no range, for no step called them" if unseen else ""
 
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         weights = quantizers(network, WeightQuantizer)
         if weights and not any(weight.enabled for weight in weights):
             raise UserError(

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from lcomp.errors import UserError, validate_choice
 from lcomp.models.blocks import Normalize, folded_bias
 from lcomp.techniques import inspection, layer_graph
+from lcomp.techniques.example import Example
 from lcomp.techniques.inspection import Calls
 from lcomp.techniques.parametrizations import parametrization, remove_all, weight_before
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
@@ -94,7 +95,7 @@ class Quantization(Technique):
         """What the largest integer of all weights may be: a layer's largest weight takes the largest level."""
         return {grid.largest for grid in (self.grid, *self.grids_of.values())}
 
-    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+    def check(self, network: nn.Module, example: Example | None = None) -> None:
         super().check(network, example)
         check_layers(network, self.exclude, self.bits_of)
         _, left_alone = self.acted_on(network)
@@ -147,7 +148,7 @@ class Quantization(Technique):
         module.register_forward_pre_hook(layer_graph.quantize_input, with_kwargs=True)
 
     @torch.no_grad()
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         foldable, batch_norms = layer_graph.foldable(network), layer_graph.batch_norms(network, self.calls)
         weights: dict[int, IntegerWeight] = {}  # of each quantizer, which layers may share
         for name, layer in list(layers(network)):

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 from lcomp.errors import UserError
 from lcomp.models.blocks import Normalize, folded_bias
 from lcomp.techniques import inspection, layer_graph
+from lcomp.techniques.example import Example
 from lcomp.techniques.parametrizations import Parametrization, parametrization
 from lcomp.techniques.quantization.integer_layers import QuantizedConv2d, QuantizedLinear, SharedWeight
 from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_match, reason_against
@@ -123,7 +124,7 @@ class WeightSharing(Technique):
         indices = all(w.dtype == np.uint8 for w in weights) and most // 2 <= largest < most
         return "" if indices else f"{largest} is the largest index, not one of {most // 2} to {most - 1}"
 
-    def check(self, network: nn.Module, example: Tensor | None = None) -> None:
+    def check(self, network: nn.Module, example: Example | None = None) -> None:
         super().check(network, example)
         check_layers(network, self.exclude, self.bits_of)
         _, left_alone = self.acted_on(network)
@@ -166,7 +167,7 @@ class WeightSharing(Technique):
         return f"quant.begin={self.begin:.3g}: training ended before it, and no value has learned" if late else ""
 
     @torch.no_grad()
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         share_weights(network)
         foldable = layer_graph.foldable(network)
         stored: dict[int, SharedWeight] = {}  # of each codebook, which layers may share

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.example import Example, arguments
 from lcomp.techniques.parametrizations import parametrization, weight_before
 from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
@@ -46,17 +47,18 @@ class StaticQuantization(Quantization):
         self.calibration_images = calibration_images
 
     @torch.no_grad()
-    def finalize(self, network: nn.Module, calibration: Iterable[Tensor] = ()) -> nn.Module:
+    def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         activations = quantizers(network, ActivationQuantizer)
         for quantizer in activations:
             quantizer.observing.fill_(True)
         network.eval()
         left = self.calibration_images
-        for inputs in calibration:
+        for batch in calibration:
             if left <= 0:
                 break
-            network(inputs[:left])
-            left -= len(inputs)
+            given = tuple(tensor[:left] for tensor in arguments(batch))
+            network(*given)
+            left -= len(given[0])
         if left == self.calibration_images:
             raise UserError("quant=static needs calibration examples: finalize(calibration=batches of inputs)")
         for quantizer in activations:
