@@ -68,6 +68,8 @@ SAYS = {  # by fault, a pattern
     "limit": "interrupted by the machine",
     "fork server": "",
 }
+SAYS_ON_RAY = dict.fromkeys(DEATHS, "The worker died")  # Ray knows no more
+SAYS_ON_RAY["limit"] = f"{SAYS['limit']}|timed out during startup"  # of Ray's own daemon
 LAUNCHERS = ("local", "serial", "ray")
 SECONDS = 240
 
@@ -177,7 +179,7 @@ def check(fault: str, sweep: str, launcher: str) -> str:
         seconds, before = time.monotonic() - start, records(folder)
         alone = launcher == "serial" and fault in DEATHS  # one process carries out all of it
         dies = alone and fault == "killed"  # which its shell says
-        says = "The worker died" if launcher == "ray" and fault in DEATHS else SAYS[fault]  # Ray knows no more
+        says = SAYS_ON_RAY.get(fault, SAYS[fault]) if launcher == "ray" else SAYS[fault]
         told = said + " ".join(str(record["error"]) for record in before.values())
         assert dies or re.search(says, told), f"no cause is said:\n{said[-3000:]}"
         assert "Traceback" not in said, f"a traceback:\n{said[-3000:]}"

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from lcomp.cli import task
+from lcomp.config.instantiation import find
 from lcomp.errors import UserError
 from lcomp.record.files import Damaged
 from lcomp.record.interruption import (
@@ -224,6 +225,21 @@ def test_what_a_job_meets_before_its_run_begins(monkeypatch, said, kind):
     monkeypatch.setattr(task, "execute", fail)
     with pytest.raises(kind, match=said):
         task.job(None)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("ImportError('libtorch.so: failed to map segment from shared object')", Interrupted),
+        ("OSError(24, 'Too many open files')", Interrupted),
+        ("ValueError('a fault of its own')", UserError),
+    ],
+)
+def test_a_module_that_the_machine_cannot_import_is_no_mistake_of_the_users(tmp_path, monkeypatch, said, kind):
+    (tmp_path / "heavy.py").write_text(f"raise {said}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(kind, match="failed to map segment|Too many open files|heavy raises ValueError"):
+        find("heavy.Net", "model._target_")
 
 
 def chained(inner):
