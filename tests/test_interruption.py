@@ -238,7 +238,7 @@ def test_what_a_job_meets_before_its_run_begins(monkeypatch, said, kind):
 def test_a_module_that_the_machine_cannot_import_is_no_mistake_of_the_users(tmp_path, monkeypatch, said, kind):
     (tmp_path / "heavy.py").write_text(f"raise {said}")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(kind, match="failed to map segment|Too many open files|heavy raises ValueError"):
+    with pytest.raises(kind, match=r"failed to map segment|Too many open files|heavy raises ValueError"):
         find("heavy.Net", "model._target_")
 
 
