@@ -85,6 +85,7 @@ def test_a_report_of_a_hostile_folder_has_only_text(tmp_path, monkeypatch, capsy
     made = record(tmp_path / "javascript:alert(1)", f"model.name={HOSTILE}", "seed=0")
     made.params |= {"=1+1": 3.0, HOSTILE: "=1+1"}
     made.metrics["accuracy/\x1b[2J"] = 0.5
+    made.choices["kd"] = "\x00 \U0001f600"  # which no font has
     made.write(tmp_path / "javascript:alert(1)")
     record(tmp_path / "b", "seed=1", status="failed", error=f"=cmd {HOSTILE}")
     for form in ("terminal", "markdown", "csv"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
+from lcomp.escaping import one_line
 from lcomp.record.metric import Metric
 from lcomp.report import exemplars
 from lcomp.report.ranking import by_robustness, by_validation, pareto_front, shared_metric
@@ -157,7 +159,7 @@ def scatter(
 
     for technique in sorted({run.result.techniques for run in runs}):
         coordinates = points([run.result.metrics for run in runs if run.result.techniques == technique])
-        axes.scatter(*coordinates, s=22, alpha=0.75, label=technique)
+        axes.scatter(*coordinates, s=22, alpha=0.75, label=one_line(technique))
     for number, best in enumerate(fronts):
         axes.plot(*points([run.result.metrics for run in best]), "k-", lw=1, label=None if number else label)
     bases = points([run.result.baseline for run in baselines(runs).values()])
@@ -212,7 +214,7 @@ def draw_map(axes: Axes, rows: Sequence[tuple[str, Mapping[str, float]]]) -> Non
             dark = norm(accuracy) < 0.55
             axes.text(x, y, f"{accuracy:.1f}", ha="center", va="center", fontsize=7, color="white" if dark else "black")
     axes.set_xticks(range(len(columns)), [name.replace("_", " ") for name in columns], rotation=40, ha="right")
-    axes.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [one_line(label) for label, _ in rows], fontsize=8)
     axes.figure.colorbar(picture, ax=axes, label="test accuracy, %", pad=0.01)
 
 
@@ -240,13 +242,15 @@ def draw_effect(axes: Axes, runs: Sequence[ReportRun], name: str) -> None:
             x = [numeric_param(group.runs[0], name) or 0.0 for group in param_groups]
             y = [metric.scale * (group.mean(metric.validation) or 0) for group in param_groups]
             bars = [metric.scale * (group.spread(metric.validation) or 0) for group in param_groups]
-            axes.errorbar(x, y, bars, fmt="o", ms=4, capsize=2, alpha=0.75, label=technique)
-    axes.set_xlabel(name)
+            axes.errorbar(x, y, bars, fmt="o", ms=4, capsize=2, alpha=0.75, label=one_line(technique))
+    axes.set_xlabel(one_line(name))
     axes.set_ylabel(axis_title(metric))
     axes.grid(alpha=0.3)
 
 
 def png_bytes(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=120)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name may have any character: what the font lacks is a box
+        figure.savefig(stream, format="png", dpi=120)
     return stream.getvalue()
