@@ -15,6 +15,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,7 +56,8 @@ class Net(nn.Module):
 DEATHS = ("exit0", "exit3", "killed")  # of the whole process, where it carries runs out itself
 FAILURES = ("sys.exit", "raised")  # of a run, which a search does not try again
 MACHINE = ("memory", "files", "full", "limit")
-FAULTS = (*DEATHS, *FAILURES, *MACHINE, "fork server")
+DAMAGED = ("records", "baseline")  # what an earlier sweep left, and the sweep would take
+FAULTS = (*DEATHS, *FAILURES, *MACHINE, "fork server", *DAMAGED)
 SAYS = {  # by fault, a pattern
     "exit0": r"exit code 0|os\._exit\(0\)",
     "exit3": r"exit code 3|os\._exit\(3\)",
@@ -67,6 +69,8 @@ SAYS = {  # by fault, a pattern
     "full": "No space left on device|database or disk is full",
     "limit": "interrupted by the machine",
     "fork server": "",
+    "records": "a damaged record; its run is not taken",
+    "baseline": "the cached baseline is damaged; it is trained again",
 }
 SAYS_ON_RAY = dict.fromkeys(DEATHS, "The worker died")  # Ray knows no more
 SAYS_ON_RAY["limit"] = f"{SAYS['limit']}|timed out during startup"  # of Ray's own daemon
@@ -80,7 +84,6 @@ def command(sweep: str, launcher: str, folder: Path, *more: str) -> list[str]:
         "logger=none",
         "report=false",
         "measure.latency_runs=20",
-        "reuse=false",
         "max_retries=1",
         f"baseline.cache={folder}/base",
     ]
@@ -161,6 +164,23 @@ def fill(folder: Path, left: int) -> None:
         os.posix_fallocate(ballast.fileno(), 0, free - left)
 
 
+def damage(fault: str, sweep: str, launcher: str, folder: Path) -> None:
+    """Carries the sweep out once, and cuts or edits what it left: its records, or the cached baseline's entry."""
+    code, said = carry_out(command(sweep, launcher, folder), folder, None)
+    assert code == 0, f"the sweep before fails:\n{said[-3000:]}"
+    if fault == "records":
+        (folder / "sweep").rename(folder / "before")
+    else:  # nothing may be taken, so that the baseline is needed
+        shutil.rmtree(folder / "sweep")
+    for number, path in enumerate(
+        sorted(folder.glob("b*/*/result.json" if fault == "records" else "base/*/entry.json"))
+    ):
+        content = path.read_bytes()
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        path.write_bytes(content[:middle] if number % 2 else flipped)
+
+
 def records(folder: Path) -> dict[str, dict]:
     return {path.parent.name: json.loads(path.read_text()) for path in folder.glob("sweep/*/result.json")}
 
@@ -174,6 +194,8 @@ def check(fault: str, sweep: str, launcher: str) -> str:
     with place(fault) as (folder, mend):
         if fault == "full":
             fill(folder, 900_000)
+        if fault in DAMAGED:
+            damage(fault, sweep, launcher, folder)
         start = time.monotonic()
         code, said = carry_out(command(sweep, launcher, folder), folder, fault)
         seconds, before = time.monotonic() - start, records(folder)
@@ -181,9 +203,10 @@ def check(fault: str, sweep: str, launcher: str) -> str:
         dies = alone and fault == "killed"  # which its shell says
         says = SAYS_ON_RAY.get(fault, SAYS[fault]) if launcher == "ray" else SAYS[fault]
         told = said + " ".join(str(record["error"]) for record in before.values())
+        told += "".join(path.read_text() for path in folder.glob("sweep/*/lcomp.log"))  # where a cluster's runs say it
         assert dies or re.search(says, told), f"no cause is said:\n{said[-3000:]}"
         assert "Traceback" not in said, f"a traceback:\n{said[-3000:]}"
-        ends_well = sweep == "search" and fault not in MACHINE and not alone
+        ends_well = fault in DAMAGED or (sweep == "search" and fault not in MACHINE and not alone)
         expected = 3 if alone and fault == "exit3" else 0 if ends_well else 1
         assert dies or fault == "fork server" or code == expected, f"exit code {code}"
         began = {path.name for path in folder.glob("sweep/[0-9]*")}
