@@ -8,7 +8,8 @@
     python benchmarks/sweeps.py surrogate                    # pruned searches on these curves, 20 seeds
 
 AMD EPYC, two cores. points: 0.26 s over its own; 10 points 46.8 s, 40 points 128.8 s. twenty: 171 s, 3.9 times the
-baseline's training of 44 s in it. idle: 0.3 %. wait: 5.1 s (52 s before points were gone through once); on an Intel Xeon 2.1 s.
+baseline's training of 44 s in it. idle: 0.3 %. wait: 5.1 s (52 s before points were gone through once); 2.1 s on an
+Intel Xeon.
 
 surrogate.csv: 36 students on MNIST, 9 epochs each. Searches of 40 trials: median saves 46 % of the epochs and loses
 0.100 points of validation accuracy, halving 59 % and 0.232, hyperband 40 % and 0.118.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lcomp.config.renamed import former_module as __getattr__
-from lcomp.version import __version__
 
 if TYPE_CHECKING:
     from lcomp.packed.network import Network
 
 __all__ = ["__getattr__", "__version__", "load"]
+__version__ = version("lcomp")
 
 
 def load(path: Path | str) -> Network:

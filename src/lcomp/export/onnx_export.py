@@ -8,6 +8,7 @@ import io
 import logging
 import re
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,6 @@ from lcomp.record.files import write_atomically
 from lcomp.tasks import Task
 from lcomp.techniques import layer_graph
 from lcomp.techniques.quantization.integer_layers import GATHER, OPSET, CodedWeight, DynamicInput, Input
-from lcomp.version import __version__
 
 
 def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = "") -> None:
@@ -73,7 +73,7 @@ def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = 
     name_weights(model)
     own_decoders(model)
     gather(model)
-    said = {**task.metadata(), "config_hash": config_hash, "lcomp_version": __version__}
+    said = {**task.metadata(), "config_hash": config_hash, "lcomp_version": version("lcomp")}
     for key, value in said.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
