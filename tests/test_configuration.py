@@ -129,6 +129,13 @@ def test_inactive_keys_are_dropped_and_equal_points_run_once():
         ("baseline.trainer.max_epochs", 1.5, "a whole number"),
         ("measure.latency_runs", 0, "1 or more"),
         ("progress", "yes", "true, false or auto"),
+        ("threads", True, "1 or more"),
+        ("trainer.learning_rate", True, "above 0"),
+        ("reuse", "maybe", "true or false"),
+        ("pack", 3, "settings under it"),
+        ("baseline.trainer", 3, "settings under it"),
+        ("baseline.cache", 3, "the path of a folder"),
+        ("pack.bias_bits", 1, "2 to 12, or null"),
     ],
 )
 def test_a_setting_of_the_run_that_cannot_be_is_refused_by_name(key, value, words):

@@ -54,7 +54,8 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     sections |= {"pack": whole.pack, "measure": whole.measure, "": [*whole, *CHOSEN]}
     written = str(OmegaConf.to_container(cfg, resolve=False))
     for section, known in sections.items():
-        for key in OmegaConf.select(cfg, section) if section else cfg:
+        node = OmegaConf.select(cfg, section) if section else cfg
+        for key in node if isinstance(node, DictConfig) else ():
             path, prefix = f"{section}.{key!s}".lstrip("."), f"{section}." if section else ""
             named = re.search(rf"\$\{{{re.escape(path)}[.\[}}]", written)  # a value of its own, for other keys to name
             if key in known or named:

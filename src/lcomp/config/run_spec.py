@@ -137,8 +137,10 @@ def parse(cfg: DictConfig) -> RunSpec:
     check_keys(cfg)
     config = plain_dict(cfg)
     run = checked(RunSettings, config, "")
+    if not isinstance(cache := section(config, "baseline").get("cache"), str):
+        raise UserError(f"baseline.cache={cache}: must be the path of a folder")
     baseline = BaselineSpec(
-        Path(cfg.baseline.cache),
+        Path(cache),
         plain_dict(trained_for_baseline(cfg).data),
         checked(TrainerSettings, section(config, "baseline", "trainer"), "baseline.trainer."),
         section(config, "baseline", "optimizer"),
