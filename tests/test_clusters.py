@@ -34,6 +34,7 @@ def test_a_grid_and_a_search_on_another_launcher(cached, tmp_path, launcher):
     assert all("latency_us_p50" in record["metrics"] for record in found)
 
 
+@pytest.mark.slow
 def test_a_ray_worker_that_ends_costs_its_run_alone(lcomp_in, tmp_path):
     (tmp_path / "faulty.py").write_text(NETWORK)
     (tmp_path / "fault").write_text("os._exit(3)")

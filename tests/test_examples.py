@@ -69,6 +69,7 @@ def test_every_example_is_in_the_readme_and_the_repositorys_readme_leads_there()
         assert "(examples/README.md)" in (EXAMPLES.parent / name).read_text(), name
 
 
+@pytest.mark.slow
 def test_own_network(typed, digits):
     folder, printed = typed("own_network")
     [run], [record] = records(folder)
@@ -142,6 +143,7 @@ def test_layers_that_a_technique_has_put_in_are_quantized(low_rank):
     )
 
 
+@pytest.mark.slow
 def test_an_existing_lightning_module(typed):
     folder, printed = typed("lightning_module")
     said = {name: (float(share), int(size.replace(",", ""))) for name, share, size in re.findall(

@@ -133,6 +133,7 @@ def test_a_fault_of_the_machine_ends_the_grid_and_is_no_try(faulty, tmp_path, co
     assert [record["status"] for record in records(tmp_path)] == ["failed", "ok", "failed", "ok"]
 
 
+@pytest.mark.slow
 def test_a_search_outlives_a_full_disk(faulty, tmp_path):
     fault = "raise MemoryError('no memory left')"
     for _ in range(3):
@@ -157,6 +158,7 @@ optuna.storages.RDBStorage.set_trial_user_attr = full
 GONE = FULL.replace("database or disk is full", "server closed the connection")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["launcher=serial", "launcher=local"])
 @pytest.mark.parametrize(
     ("fault", "said"),

@@ -76,6 +76,7 @@ def alive(pid):
         return False
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_leaves_a_record_of_every_run_that_began(lcomp_in, tmp_path):
     process = lcomp_in(tmp_path, wait=False)("-m", "seed=0,1,2,3", "baseline.cache=own", *FEW)
     wait_for(lambda: len([*tmp_path.glob("multirun/sweep-*/*/lcomp.log")]) >= 2)

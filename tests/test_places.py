@@ -19,6 +19,7 @@ from lcomp.record.result import FILE_NAME, Result
 QUICK = ["-m", "kd.temperature=1,3", "data=mnist", "data.epoch_examples=500", "data.download=false", "launcher=serial"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "told",
     [

@@ -202,6 +202,7 @@ def test_a_run_measures_its_engines_file_beside_the_baselines(tmp_path):
     assert result.baseline["latency_ratio"] == 1 and result.metrics["latency_us_p50"] > other.metrics["latency_us_p50"]
 
 
+@pytest.mark.slow
 def test_a_run_deploys_a_rewritten_artifact_beside_a_rewritten_baseline(tmp_path):
     plain, result = (static(tmp_path, f"runtime.space_to_depth={chosen}") for chosen in ("false", "true"))
     assert result.params["runtime.space_to_depth"] is True and result.config_hash != plain.config_hash

@@ -62,6 +62,7 @@ def test_a_sweep_over_passwords_is_resumed_by_what_they_are(sweep, tmp_path):
     assert leaks(tmp_path, done) == leaks(tmp_path, other) == []
 
 
+@pytest.mark.slow
 def test_a_search_runs_with_secrets_that_its_study_does_not_have(sweep, tmp_path):
     done = sweep(
         "+model.password=hidden7", "sweeper=optuna", "n_trials=2", "trainer.learning_rate=interval(0.001,0.002)"

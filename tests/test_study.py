@@ -285,6 +285,7 @@ def test_an_unknown_sampler_is_named_with_the_nearest():
         settings.settings_by_name("hydra/sweeper/sampler", "randm", optuna.samplers, "Sampler")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
 def test_pruners_stop_what_is_worse(tmp_path, pruner):
     from hydra_plugins.lcomp_optuna.sweeper import PRUNERS

@@ -71,6 +71,7 @@ def test_a_grid_goes_on_where_it_was_killed(lcomp_in, tmp_path):
     assert again.returncode == 0 and "3 of 3 runs are finished" in again.stdout
 
 
+@pytest.mark.slow
 def test_another_command_does_not_resume_a_sweep(lcomp_in, tmp_path):
     folder = tmp_path / "mine"
     command = ["-m", "quant=static", "quant.bits=4,8", "launcher=serial", f"hydra.sweep.dir={folder}"]

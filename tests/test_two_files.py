@@ -197,6 +197,7 @@ def test_each_is_chosen_and_runs_with_the_others(mine, tmp_path):
     assert seen["metric"]["name"] == "balanced_accuracy" and "test_accuracy" not in seen["metrics"]
 
 
+@pytest.mark.slow
 def test_the_optimizer_that_is_chosen_moves_the_weights_of_the_student_and_not_of_the_baseline(mine, tmp_path):
     for optimizer in ("adam", "sign_descent", "sgd"):
         done = mine("kd=logit", f"optimizer={optimizer}", f"hydra.run.dir=multirun/{optimizer}")

@@ -138,6 +138,7 @@ def test_a_users_network_is_pruned_and_quantized_in_one_fit(lcomp_in, tmp_path, 
     assert metrics["parameters"] == weights + 3 * 6 + 10  # the batch norms are folded into integers and biases
 
 
+@pytest.mark.slow
 def test_a_users_data_decide_classes_and_shape(lcomp, tmp_path, site, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(site))
     done = lcomp("kd.temperature=2", "model=small_cnn", "data._target_=throwaway.data.ThreeDigits")

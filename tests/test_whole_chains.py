@@ -21,6 +21,7 @@ def compose(tmp_path, *overrides):
         return hydra.compose("config", [*short, *quiet, *overrides])
 
 
+@pytest.mark.slow
 def test_an_assistant_is_trained_once_and_its_seconds_are_recorded(tmp_path):
     cfg = compose(tmp_path, "kd=teacher_assistant", "kd.assistants=[lenet5_10kb]")
     first, again = (carry_out(cfg, tmp_path / name, []) for name in ("first", "again"))
@@ -33,6 +34,7 @@ def test_an_assistant_is_trained_once_and_its_seconds_are_recorded(tmp_path):
     assert json.loads((tmp_path / "first" / "result.json").read_text())["seconds"]["assistants"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("choice", "fresh"), [("lottery_ticket", True), ("scheduled", False)])
 def test_a_lottery_ticket_starts_from_the_weights_that_the_seed_draws(tmp_path, monkeypatch, choice, fresh):
     begun = []
