@@ -1,6 +1,6 @@
 """Faults of the machine and of a network, in a grid and a search, in workers and in turn; each then resumed.
 
-    python benchmarks/faults.py                          # the matrix, some twenty minutes on two cores
+    python benchmarks/faults.py                          # the matrix, the better part of an hour on two cores
     python benchmarks/faults.py --fault full exit0 --sweep search --launcher local
 
 Of four points two meet the fault. The sweep must end by itself, say what ended it, leave a record of every run that
