@@ -14,6 +14,7 @@ from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -195,6 +196,7 @@ def pass_perturb_to_data(cfg: DictConfig) -> None:
 
 def config_loader() -> ConfigLoaderImpl:
     """Hydra's, over the folders in which this process looks for configurations."""
+    Plugins.instance()  # finds what reads them, in a process that Hydra did not start
     if HydraConfig.initialized():  # in a job: with --config-dir and hydra.searchpath
         path = ConfigSearchPathImpl()
         for source in HydraConfig.get().runtime.config_sources:
