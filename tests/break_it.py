@@ -794,6 +794,12 @@ BREAKS = [
         "test_space_to_depth.py::test_several_convolutions_of_one_channel",
     ),
     Break(
+        "latencies are measured in a process that Hydra did not start",
+        "config_loader",
+        left_out(1),
+        "test_end_to_end.py::test_sweep_leaves_artifacts_and_records",
+    ),
+    Break(
         "a baseline's cached figures are those of the file that is deployed",
         "Evaluator.compare",
         keyless("space_to_depth"),

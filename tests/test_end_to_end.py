@@ -45,7 +45,7 @@ def test_sweep_leaves_artifacts_and_records(sweep):
     assert first["baseline"]["accuracy/rotation:5"] < first["baseline"]["test_accuracy"]
     assert first["steps"] == 211 and first["dataset"]["name"] == "mnist5k"
     for record in (first, second):  # measured at the sweep's end, in a process that Hydra did not start
-        assert record["metrics"]["latency_ratio"] > 0 and record["baseline"]["latency_us_p50"] > 0
+        assert record["metrics"].get("latency_ratio", 0) > 0 and record["baseline"].get("latency_us_p50", 0) > 0
     assert first["choices"]["kd"] == "logit" and first["params"]["kd.temperature"] == 1
 
 
