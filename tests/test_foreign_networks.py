@@ -488,6 +488,7 @@ class WeightNormalized(Body):
         super().__init__(*map(parametrizations.weight_norm, convs), (1, 28, 28), 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [WeightStandardized, Hooked, SpectralNormalized, WeightNormalized, CalledTwice, Tied])
 def test_sparse_training_with_rounded_weights_ends_in_an_artifact_that_agrees(kind, digits, pixels, tmp_path):
     torch.manual_seed(0)

@@ -136,6 +136,7 @@ def rows(seen):
     return seen.locator("#table tbody tr").all_inner_texts()
 
 
+@pytest.mark.slow
 def test_a_filter_changes_points_and_rows(opened):
     seen = opened(whole=True)
     before, table = points(seen), len(rows(seen))

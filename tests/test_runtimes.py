@@ -231,6 +231,7 @@ def test_a_missing_package_is_named(monkeypatch):
         runtimes.OpenVINO().versions()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine != "litert"])
 def test_a_network_with_branches_runs_in_every_engine(engine, tmp_path):
     runtime, network = made(engine), resnet18()

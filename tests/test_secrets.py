@@ -50,6 +50,7 @@ def test_a_grid_over_passwords_has_a_run_for_each_and_leaves_none(sweep, tmp_pat
     assert leaks(tmp_path, done) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_over_passwords_is_resumed_by_what_they_are(sweep, tmp_path):
     done = sweep("+model.password=hidden3,hidden4")
     assert done.returncode == 0, done.stderr

@@ -91,7 +91,8 @@ def test_nothing_to_resume_is_said(lcomp, tmp_path):
         assert done.returncode == 1 and "resume=" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("search", [[], pytest.param(["sweeper=optuna", "n_trials=2"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("search", [[], ["sweeper=optuna", "n_trials=2"]])
 def test_an_interrupted_sweep_says_how_to_go_on(lcomp_in, tmp_path, search):
     command = ["-m", "kd.temperature=1,2", *search]
     process = lcomp_in(tmp_path, wait=False)(*command, "launcher.workers=1")
@@ -107,6 +108,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(lcomp_in, tmp_path, search):
     assert [record["status"] for record in records(tmp_path)].count("ok") == 2
 
 
+@pytest.mark.slow
 def test_an_equal_result_is_taken_unless_it_is_not_to_be(lcomp_in, tmp_path):
     command = ["-m", "quant=static", "launcher=serial"]
     assert lcomp_in(tmp_path)(*command, "quant.bits=4,8").returncode == 0
@@ -262,7 +264,8 @@ def test_a_folder_is_one_process_s_own(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("search", ["pareto", pytest.param("smallest", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("search", ["pareto", "smallest"])
 def test_the_searches_that_are_ready(lcomp_in, tmp_path, search):
     kept = ["constraint.val_accuracy=0.1"] if search == "smallest" else []
     done = lcomp_in(tmp_path)("-m", f"hparams_search={search}", *kept, "n_trials=3", "trainer.max_epochs=1", SERIAL)

@@ -171,6 +171,7 @@ def test_nan_is_a_result_with_its_cause_and_an_exit_code(lcomp, tmp_path, site, 
     assert "nan: " in done.stdout and not list(tmp_path.glob("multirun/run-*/artifact.onnx"))
 
 
+@pytest.mark.slow
 def test_bytes_in_dictionaries_and_lazy_layers_learn_as_pixels_and_weights_do(lcomp, tmp_path, site, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(site))
     done = lcomp(
