@@ -190,7 +190,7 @@ def test_a_class_that_cannot_be_imported_is_refused():
 
 
 def hashed(*overrides):
-    return identity.config_hash(run_config.plain_dict(compose(*overrides)), "data")
+    return identity.config_hash(run_config.resolved_dict(compose(*overrides)), "data")
 
 
 @pytest.mark.parametrize(

@@ -198,10 +198,10 @@ def test_a_stream_is_known_by_its_examples_in_any_order():
 
 
 def test_the_optimizer_that_all_had_before_there_was_a_choice_is_no_part_of_the_hash():
-    cfg = run_config.plain_dict(compose([]))
+    cfg = run_config.resolved_dict(compose([]))
     before = {key: value for key, value in cfg.items() if key != "optimizer"}
     before["baseline"] = {key: value for key, value in cfg["baseline"].items() if key != "optimizer"}
     assert identity.config_hash(cfg, "data") == identity.config_hash(before, "data")
     others = ["optimizer=sgd", "optimizer@baseline.optimizer=sgd", "+optimizer.lr=0.1", "+optimizer.eps=1e-6"]
-    hashes = {identity.config_hash(run_config.plain_dict(compose([other])), "data") for other in others}
+    hashes = {identity.config_hash(run_config.resolved_dict(compose([other])), "data") for other in others}
     assert len(hashes | {identity.config_hash(cfg, "data")}) == 5

@@ -93,7 +93,7 @@ def test_what_its_configurations_name_is_built(run, tmp_path):
     objective, techniques = components.make_techniques(parse(cfg))
     assert (objective is None) == (not cfg.kd) and len(techniques) == bool(cfg.prune) + bool(cfg.quant)
     assert make_runtime(parse(cfg).runtime).versions()
-    logger = make_tracker(run_config.plain_dict(cfg.logger), tmp_path)
+    logger = make_tracker(run_config.resolved_dict(cfg.logger), tmp_path)
     if run.startswith("sweep"):
         assert isinstance(build(cfg.robustness, "robustness"), MNISTC)
         assert isinstance(logger, WandbLogger) and logger.mode == "disabled"
@@ -130,7 +130,7 @@ def test_a_users_own_file_may_go_on_naming_them(tmp_path):
     assert [build(cfg.robustness, "robustness").attributions for cfg in (now, own, stated)] == [100, 100, 7]
     assert run_config.technique_params(parse(own).config) == run_config.technique_params(parse(now).config)
     same = compose(["robustness=mnist_c", "robustness._target_=lcomp.mnist_c.MNISTC"])
-    hashes = [identity.config_hash(run_config.plain_dict(cfg), "") for cfg in (now, own, same, stated)]
+    hashes = [identity.config_hash(run_config.resolved_dict(cfg), "") for cfg in (now, own, same, stated)]
     assert hashes[0] == hashes[1] == hashes[2] != hashes[3]
 
 

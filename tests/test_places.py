@@ -68,8 +68,8 @@ def test_paths_are_those_of_the_folder_and_environment_that_began(tmp_path, monk
     monkeypatch.chdir("/")
     assert settled.data.root == f"{tmp_path}/mine" and settled.data.mnist_c_root == "s3://bucket/x"
     assert Path(settled.baseline.cache) == tmp_path / "multirun/.cache/baselines"
-    assert identity.config_hash(run_config.plain_dict(settled), "d") == identity.config_hash(
-        run_config.plain_dict(cfg), "d"
+    assert identity.config_hash(run_config.resolved_dict(settled), "d") == identity.config_hash(
+        run_config.resolved_dict(cfg), "d"
     )
 
 

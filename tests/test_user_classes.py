@@ -89,7 +89,7 @@ def write(folder, path, text):
 
 def given(group, *overrides, config_dir=None):
     """What a group's class gets, less its `_target_`."""
-    node = run_config.plain_dict(compose(overrides, config_dir)[group])
+    node = run_config.resolved_dict(compose(overrides, config_dir)[group])
     node.pop("_target_")
     return node
 
@@ -167,7 +167,7 @@ def test_the_record_and_the_identity_say_what_arrives():
     left = OmegaConf.create(OmegaConf.to_container(cfg))
     left.model.channels = [6, 16]
     assert without_leftovers(left, overrides) == cfg  # composed elsewhere, as a caller of `run` may have
-    hashes = {identity.config_hash(run_config.plain_dict(compose(o)), "data") for o in ([NET], overrides)}
+    hashes = {identity.config_hash(run_config.resolved_dict(compose(o)), "data") for o in ([NET], overrides)}
     assert len(hashes) == 2
 
 
@@ -257,5 +257,5 @@ def test_a_perturbation_of_the_users_own_changes_the_training_images(mine, text)
     data, plain = build(cfg.data, "data"), build(compose(["data=mnist5k"]).data, "data")
     batch = torch.arange(4)
     assert torch.equal(data.train[batch][0], 2 - plain.train[batch][0])
-    params = run_config.technique_params(run_config.plain_dict(cfg))
+    params = run_config.technique_params(run_config.resolved_dict(cfg))
     assert [value for key, value in params.items() if key.endswith("top")] == [2.0] and json.dumps(params)

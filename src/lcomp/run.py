@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lcomp.config import composition, identity, run_config
-from lcomp.config.run_spec import RunSpec, parse, section
+from lcomp.config.run_spec import RunSpec, parse
+from lcomp.config.settings import section
 from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import TrialPruned
@@ -70,7 +71,7 @@ def run(
     with watch_sigint() as signals:
         try:
             cfg = own_config(cfg, overrides, folder)
-            config = run_config.shown(cfg)
+            config = run_config.resolved_where_possible(cfg)
             tracker = loggers.make_tracker(section(config, "logger"), folder)
             epochs.live = tracker.follow(folder, config, result, group or folder.name)
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed

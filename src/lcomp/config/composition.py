@@ -23,6 +23,7 @@ from lcomp.config.instantiation import find, names_of
 from lcomp.config.renamed import current
 from lcomp.config.repository import CachedRepository
 from lcomp.errors import UserError
+from lcomp.record.containers import plain_mapping
 
 GROUPS = ("data", "task", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
 CHOSEN = (*GROUPS, "trainer", "optimizer", "logger")  # of which every run has a choice
@@ -141,7 +142,7 @@ class ValueSources:
         before = OmegaConf.select(self.chosen, path)
         if not isinstance(before, DictConfig) or before.get("_target_") in (None, current(str(node._target_))):
             return
-        former, now = unresolved_node(before), unresolved_node(node)
+        former, now = plain_mapping(before), plain_mapping(node)
         for key, value in now.items():
             run_reads = key.startswith("_") or (path == "kd" and key in KD_RUN_KEYS)
             if run_reads or f"{path}.{key}" in self.requested or key not in former or former[key] != value:
@@ -167,12 +168,6 @@ def target_nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictCon
     for key, value in list(cfg.items_ex(resolve=False)) if not cfg._is_none() else ():
         if isinstance(value, DictConfig) and not value._is_interpolation():
             yield from target_nodes(value, f"{path}.{key!s}" if path else str(key))
-
-
-def unresolved_node(node: DictConfig) -> dict[str, Any]:
-    """`node` with its interpolations as they are written."""
-    written: dict[str, Any] = OmegaConf.to_container(node, resolve=False)  # type: ignore[assignment]
-    return written
 
 
 def pass_perturb_to_data(cfg: DictConfig) -> None:

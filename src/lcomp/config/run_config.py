@@ -17,6 +17,7 @@ from lcomp.config.composition import CHOSEN, GROUPS, KD_RUN_KEYS, folder
 from lcomp.config.instantiation import find
 from lcomp.config.renamed import renewed
 from lcomp.errors import UserError, suggestion
+from lcomp.record.containers import plain_mapping
 from lcomp.record.metric import Metric
 from lcomp.record.plain import PlainValue
 
@@ -83,19 +84,18 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def plain_dict(cfg: DictConfig) -> dict[str, PlainValue]:
+def resolved_dict(cfg: DictConfig) -> dict[str, PlainValue]:
     """The resolved configuration as a dictionary, classes by their present names."""
     resolved: dict[str, PlainValue] = renewed(OmegaConf.to_container(cfg, resolve=True))
     return resolved
 
 
-def shown(cfg: DictConfig) -> dict[str, PlainValue]:
+def resolved_where_possible(cfg: DictConfig) -> dict[str, PlainValue]:
     """The configuration as a dictionary; as it is written, where it cannot be resolved."""
     try:
-        return plain_dict(cfg)
+        return resolved_dict(cfg)
     except OmegaConfBaseException:
-        written: dict[str, PlainValue] = OmegaConf.to_container(cfg, resolve=False)  # type: ignore[assignment]
-        return written
+        return plain_mapping(cfg)
 
 
 def technique_params(config: Mapping[str, PlainValue]) -> dict[str, PlainValue]:
@@ -142,7 +142,7 @@ def model_settings(cfg: DictConfig, key: str, name: PlainValue, *words: str) -> 
         )
     assert isinstance(node, DictConfig)
     node._set_parent(cfg)  # what it interpolates is this run's
-    return plain_dict(node)
+    return resolved_dict(node)
 
 
 def without(settings: Mapping[str, PlainValue], *keys: str) -> dict[str, PlainValue]:

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeAlias, TypeGuard, TypeVar, get_args, get_type_hints
+from typing import Annotated
 
 from omegaconf import DictConfig
 
 from lcomp.config.composition import KD_RUN_KEYS
-from lcomp.config.run_config import check_keys, model_settings, plain_dict
+from lcomp.config.run_config import check_keys, model_settings, resolved_dict
+from lcomp.config.settings import Rule, Settings, checked, is_count, is_texts, section
 from lcomp.errors import UserError
-from lcomp.record.plain import PlainValue
-
-Settings: TypeAlias = Mapping[str, PlainValue]  # of what its `_target_` makes; empty where nothing was chosen
-Section = TypeVar("Section")
-
-
-class Rule(NamedTuple):
-    """What a setting may be, in words and as a test of a value of its type."""
-
-    words: str
-    allows: Callable[[Any], bool] = lambda value: True
 
 
 @dataclass(frozen=True)
@@ -135,13 +124,13 @@ def parse(cfg: DictConfig) -> RunSpec:
             takes is checked when it is made.
     """
     check_keys(cfg)
-    config = plain_dict(cfg)
+    config = resolved_dict(cfg)
     run = checked(RunSettings, config, "")
     if not isinstance(cache := section(config, "baseline").get("cache"), str):
         raise UserError(f"baseline.cache={cache}: must be the path of a folder")
     baseline = BaselineSpec(
         Path(cache),
-        plain_dict(trained_for_baseline(cfg).data),
+        resolved_dict(trained_for_baseline(cfg).data),
         checked(TrainerSettings, section(config, "baseline", "trainer"), "baseline.trainer."),
         section(config, "baseline", "optimizer"),
     )
@@ -162,54 +151,6 @@ def parse(cfg: DictConfig) -> RunSpec:
         robustness=section(config, "robustness"),
         config=config,
     )
-
-
-def section(config: Settings, *path: str) -> Settings:
-    """The settings under a path of keys; none where nothing was chosen.
-
-    Raises:
-        UserError: something else stands there.
-    """
-    found: PlainValue | Settings = config
-    for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else found
-    if found is not None and not isinstance(found, Mapping):
-        raise UserError(f"{'.'.join(path)}={found}: must be a choice of a file, or settings under it")
-    return found or {}
-
-
-def checked(kind: type[Section], values: Settings, prefix: str) -> Section:
-    """The section of that kind.
-
-    Args:
-        prefix: of its keys in messages.
-
-    Raises:
-        UserError: a value of another type, or one that its rule does not allow.
-    """
-    found = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        allowed, rule = get_args(hint)
-        value = found[name] = values.get(name)
-        if not is_of(value, allowed) or not rule.allows(value):
-            raise UserError(f"{prefix}{name}={value}: must be {rule.words}")
-    return kind(**found)
-
-
-def is_of(value: PlainValue, hint: Any) -> bool:
-    """Whether a value has a field's type; a whole number is a number, and true or false are neither."""
-    kinds = get_args(hint) or (hint,)
-    if isinstance(value, bool):
-        return bool in kinds
-    return isinstance(value, (*kinds, int) if float in kinds else kinds)
-
-
-def is_count(value: PlainValue) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def is_texts(value: PlainValue) -> TypeGuard[list[str]]:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def trained_for_baseline(cfg: DictConfig) -> DictConfig:
@@ -251,7 +192,7 @@ def parse_distillation(cfg: DictConfig, kd: Settings, seed: int) -> Distillation
                     "from smaller or later teachers; name a student with fresh ones (kd.student=fresh, small_cnn ...)"
                 )
     own = name in ("same", "fresh")
-    student = plain_dict(cfg.model) if own else model_settings(cfg, "kd.student", name, "same", "fresh")
+    student = resolved_dict(cfg.model) if own else model_settings(cfg, "kd.student", name, "same", "fresh")
     chain = [model_settings(cfg, "kd.assistants", assistant) for assistant in assistants]
     chain += [student] * (generations - 1)
     is_another = name == "fresh" or generations > 1  # of the baseline's own kind, drawn after all the chain's

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lcomp.config.instantiation import build
-from lcomp.config.run_spec import Settings
+from lcomp.config.settings import Settings
 from lcomp.data.corrupted_images import Bytes, HashedImages, corrupted, hashed_images, published
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED, corrupt
 from lcomp.data.mnist_c_files import load_corruption

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcomp.config.instantiation import build
-from lcomp.config.run_spec import Settings
+from lcomp.config.settings import Settings
 from lcomp.errors import UserError
 from lcomp.export import space_to_depth
 from lcomp.record.files import write_atomically

@@ -50,7 +50,7 @@ def run_search(
     folder = Path(cfg.hydra.sweep.dir)
     asked = [argument for argument in arguments if not argument.startswith("hparams_search=")]
     parser = OverridesParser.create(config_loader=context.config_loader)
-    ready = list(flatten_params(plain_dict(options.params)))
+    ready = list(flatten_params(given_mapping(options.params)))
     fixed = fixed_overrides(ready, asked, parser)
     space = with_families(Space([*ready, *asked], parser), [*ready, *asked], parser)
     custom = custom_function(options.custom_search_space)
@@ -164,15 +164,15 @@ def check_measured(settings: Settings, space: Space, cfg: DictConfig) -> None:
         raise UserError("val_mce: only runs with robustness=mnist_c measure it; add robustness=mnist_c to the command")
 
 
-def plain_node(node: Given) -> PlainValue:
+def given_value(node: Given) -> PlainValue:
     if isinstance(node, DictConfig):
         return plain_mapping(node)
     return plain_list(node) if isinstance(node, ListConfig) else node
 
 
-def plain_dict(node: Given) -> dict[str, PlainValue]:
+def given_mapping(node: Given) -> dict[str, PlainValue]:
     """A setting that is a dictionary; an empty one where it was not given."""
-    plain = plain_node(node)
+    plain = given_value(node)
     return plain if isinstance(plain, dict) else {}
 
 
@@ -181,8 +181,8 @@ def make_settings(options: SearchOptions, folder: Path, metric: Metric) -> Setti
     import optuna.pruners
     import optuna.samplers
 
-    sampler = settings_by_name("hydra/sweeper/sampler", plain_node(options.sampler), optuna.samplers, "Sampler")
-    pruner = settings_by_name("hydra/sweeper/pruner", plain_node(options.pruner or "nop"), optuna.pruners, "Pruner")
+    sampler = settings_by_name("hydra/sweeper/sampler", given_value(options.sampler), optuna.samplers, "Sampler")
+    pruner = settings_by_name("hydra/sweeper/pruner", given_value(options.pruner or "nop"), optuna.pruners, "Pruner")
     constraint = {name: value for name, value in (options.constraint or {}).items() if value is not None}
     objective = listed(options.objective or metric.validation)
     return Settings(

@@ -8,7 +8,7 @@ from pathlib import Path
 from pytorch_lightning.loggers import Logger
 
 from lcomp.config.instantiation import build
-from lcomp.config.run_spec import Settings
+from lcomp.config.settings import Settings
 from lcomp.errors import UserError
 from lcomp.tracking.tracker import Tracker
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcomp.config.run_spec import Settings
+from lcomp.config.settings import Settings
 from lcomp.record.result import Result
 
 if TYPE_CHECKING:  # which takes seconds, and a sweep's end needs none of it

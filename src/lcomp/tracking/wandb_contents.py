@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lcomp.config import run_config
-from lcomp.config.run_spec import Settings
+from lcomp.config.settings import Settings
 from lcomp.record import folders, predictions
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Curves, Result

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lcomp.config import run_config
 from lcomp.config.instantiation import build
 from lcomp.config.renamed import renewed
-from lcomp.config.run_spec import Settings, section
+from lcomp.config.settings import Settings, section
 from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import validate_choice
 from lcomp.record import folders
@@ -234,7 +234,7 @@ def composed(run: RecordedRun, logger: Settings | None, typed: TypedCommand | No
             cfg = typed.configuration(run.result, run.folder)
             with open_dict(cfg):
                 del cfg["hydra"]
-            return run_config.shown(cfg)
+            return run_config.resolved_where_possible(cfg)
     except (Refused, OmegaConfBaseException, HydraException):
         pass
     return {"logger": dict(logger or {})}

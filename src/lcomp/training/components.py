@@ -14,7 +14,8 @@ from torch import nn
 from lcomp.config import identity
 from lcomp.config.instantiation import build, find, names_of
 from lcomp.config.run_config import without
-from lcomp.config.run_spec import RunSpec, Settings, TrainerSettings
+from lcomp.config.run_spec import RunSpec, TrainerSettings
+from lcomp.config.settings import Settings
 from lcomp.data import content_hash, loaders
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
@@ -32,7 +33,7 @@ from lcomp.training.baseline_cache import Baseline
 from lcomp.training.fit import Epochs, fit, load_checkpoint
 
 log = logging.getLogger(__name__)
-WHERE_AND_WHAT_FOR = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")  # of data, no weight depends
+WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")
 DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
 
 
@@ -181,7 +182,7 @@ def training_identity(spec: RunSpec, data: Data, trainer: TrainerSettings, optim
         "trainer": vars(trainer),
         "optimizer": optimizer,
         "task": spec.task,
-        "data": without(spec.data, *WHERE_AND_WHAT_FOR),
+        "data": without(spec.data, *WITHOUT_EFFECT_ON_WEIGHTS),
         "dataset": content_hash.dataset_record(data),
         "threads": spec.threads,
     }

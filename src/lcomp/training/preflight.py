@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-from lcomp.config.run_spec import Settings
+from lcomp.config.settings import Settings
 from lcomp.data.loaders import first_batch, first_inputs, last_batch
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from lcomp.config import identity
-from lcomp.config.run_spec import RunSpec, Settings
+from lcomp.config.run_spec import RunSpec
+from lcomp.config.settings import Settings
 from lcomp.data.protocol import Data
 from lcomp.export import export
 from lcomp.record.result import Curves
