@@ -15,6 +15,7 @@ from training import train
 from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN, mobilenet_v3_small, resnet18
 from lcomp.modules import BaselineModule
+from lcomp.record.interruption import Interrupted
 from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.pruning import FilterPruning, LayerPruning, channels, criteria
 from lcomp.techniques.quantization import QuantizationAwareTraining
@@ -223,6 +224,25 @@ def test_a_network_whose_channels_cannot_go_is_refused_or_left():
         assert [place.module for group in groups for place in group.filters] == ["3"] and "0" in whole
     with pytest.raises(UserError, match="prune=filter: Linear has no filter that could go"):
         FilterPruning().find_groups(nn.Linear(28, 10), PIXELS[0, 0])
+
+
+class Starved(nn.Module):
+    """The machine has no memory left as soon as anything is missing."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(784, 8), nn.ReLU(), nn.Linear(8, 10)
+
+    def forward(self, x):
+        if self.last.in_features < 8 or isinstance(self.act, nn.Identity):
+            raise MemoryError("no memory for a tensor")
+        return self.last(self.act(self.first(x.flatten(1))))
+
+
+@pytest.mark.parametrize("technique", [FilterPruning(), LayerPruning(["act"])])
+def test_a_machine_without_memory_is_no_fault_of_the_networks(technique):
+    with pytest.raises(Interrupted, match="no memory for a tensor"):
+        technique.check(Starved(), PIXELS[:2])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from lcomp.config import run_config
-from lcomp.record.interruption import announcing_exit, machine_interruption
+from lcomp.record.interruption import announcing_exit, raise_machine_error
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Result
 from lcomp.record.summary_line import summary_line
@@ -33,8 +33,7 @@ def job(cfg: DictConfig, report: Callable[[int, float], None] | None = None) -> 
     try:
         return execute(cfg, report)
     except Exception as error:  # of imports, of Hydra's files: outside what the run records
-        if machines := machine_interruption(error):
-            raise machines from error
+        raise_machine_error(error)
         raise
 
 

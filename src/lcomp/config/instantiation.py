@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lcomp.config.renamed import current, renewed
 from lcomp.errors import UserError, suggestion
-from lcomp.record.interruption import machine_interruption
+from lcomp.record.interruption import raise_machine_error
 
 log = logging.getLogger(__name__)
 KINDS: dict[Any, tuple[tuple[type, ...], str]] = {  # what a parameter's annotation accepts, and its name in messages
@@ -103,8 +103,7 @@ def find(target: str, key: str) -> Callable[..., Any]:
                 raise UserError(f"{key}: cannot be imported ({path} needs {error.name}, which is missing)") from error
             raise UserError(f"{key}: cannot be imported ({missing(path, found)})") from error
         except Exception as error:  # whatever importing a user's module raises
-            if stop := machine_interruption(error):
-                raise stop from error
+            raise_machine_error(error)
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UserError(f"{key}: cannot be imported ({path} raises {reason})") from error
     if not callable(found):

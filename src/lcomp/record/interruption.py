@@ -53,6 +53,13 @@ def machine_interruption(error: BaseException) -> Interrupted | None:
     return Interrupted(f"{BY_MACHINE}: {type(innermost).__name__}: {message}".removesuffix(": "))
 
 
+def raise_machine_error(error: Exception) -> None:
+    """Raises the interruption that `error` stands for, where it is one: first in a handler that otherwise goes on after
+    whatever a user's code raises."""
+    if stop := machine_interruption(error):
+        raise stop from error
+
+
 def is_machine_error(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in ERRNOS

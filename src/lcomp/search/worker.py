@@ -21,7 +21,7 @@ from omegaconf import DictConfig, open_dict
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lcomp.errors import TrialPruned
-from lcomp.record.interruption import is_interruption, machine_interruption
+from lcomp.record.interruption import is_interruption, raise_machine_error
 from lcomp.record.plain import PlainValue
 from lcomp.record.point_key import canonical_point, hidden_digest
 from lcomp.record.redaction import redacted
@@ -217,8 +217,7 @@ class SearchWorker:
             )
             _ = returned.return_value  # raises what the run raised outside its record
         except Exception as error:  # a point that cannot be composed
-            if machines := machine_interruption(error):
-                raise machines from error
+            raise_machine_error(error)
             self.record_failure(
                 frozen_trial(study, trial), f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
             )

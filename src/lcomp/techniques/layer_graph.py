@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from torch import fx, nn
 
 from lcomp.models.blocks import Normalize
+from lcomp.record.interruption import raise_machine_error
 from lcomp.techniques import inspection
 from lcomp.techniques.inspection import Argument, Calls
 
@@ -29,6 +30,7 @@ def module_calls(network: nn.Module) -> dict[fx.Node, nn.Module]:
     try:
         graph = LayerTracer().trace(network)
     except Exception as error:  # whatever a user's forward raises on symbolic values
+        raise_machine_error(error)
         log.info("the network cannot be traced (%s): its normalizations are not folded", error)
         return {}
     return {node: network.get_submodule(str(node.target)) for node in graph.nodes if node.op == "call_module"}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, suggestion
+from lcomp.record.interruption import raise_machine_error
 from lcomp.record.untrusted import check_checkpoint
 from lcomp.tasks import Batch as Batch
 from lcomp.techniques import inspection
@@ -105,6 +106,7 @@ class Technique(Scheduled):
             try:
                 self.calls = inspection.observed_calls(network_of(pl_module), first(example_of(pl_module, batch), 2))
             except Exception as error:  # whatever a foreign module raises that is not called with one tensor alone
+                raise_machine_error(error)
                 log.info("%s cannot be asked which layers it uses (%s): all are", type(pl_module).__name__, error)
                 self.calls = Calls.of_all(network_of(pl_module))
             self.observe_network(network_of(pl_module))

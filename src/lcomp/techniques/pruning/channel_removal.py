@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.record.interruption import raise_machine_error
 from lcomp.techniques.example import Arguments, changed_numbers, in_precision
 from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
 from lcomp.techniques.technique import layers
@@ -105,7 +106,8 @@ class ChannelRemoval:
             for name, layer in layers(self.network):
                 layer.weight.mul_(masks[name])  # one weight of several layers takes the masks of all
             return same_logits(evaluated_logits(self.network, self.given), actual)
-        except Exception:  # whatever a user's forward raises when channels are missing
+        except Exception as error:  # whatever a user's forward raises when channels are missing
+            raise_machine_error(error)
             return False
         finally:
             for name, layer in layers(self.network):
@@ -166,6 +168,7 @@ def perturbed_copy(network: nn.Module, given: Arguments) -> tuple[nn.Module, Arg
         except UserError:
             raise
         except Exception as error:  # whatever a user's forward raises in another precision than its constants'
+            raise_machine_error(error)
             cause = first_line(error)
             continue
         if output.isfinite().all():
@@ -180,7 +183,8 @@ def predict_logits(network: nn.Module, given: Arguments) -> Tensor:
     evaluated = copy.deepcopy(network).cpu().eval()
     try:
         return evaluated_logits(copy.deepcopy(evaluated).double(), in_precision(given, torch.float64))
-    except Exception:  # whatever a user's forward raises in another precision than its constants'
+    except Exception as error:  # whatever a user's forward raises in another precision than its constants'
+        raise_machine_error(error)
         return evaluated_logits(evaluated, given)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError
+from lcomp.record.interruption import raise_machine_error
 from lcomp.techniques.example import Example, arguments, first
 from lcomp.techniques.inspection import Hook
 from lcomp.techniques.pruning.channel_removal import ChannelRemoval, first_line, repeatable
@@ -150,7 +151,8 @@ def retied_group(
     for position in root.positions.tolist():
         try:
             items = graph.get_pruning_group(module, root.remove, [position])
-        except Exception:  # whatever torch-pruning raises: the group's layers are named as those that stay
+        except Exception as error:  # whatever torch-pruning raises: the group's layers are named as those that stay
+            raise_machine_error(error)
             return None
         if not all([collect(retied, item, names) for item in items]):
             return None

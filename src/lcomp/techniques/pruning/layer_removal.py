@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, suggestion
+from lcomp.record.interruption import raise_machine_error
 from lcomp.techniques import layer_graph
 from lcomp.techniques.example import Arguments, Example, arguments
 from lcomp.techniques.inspection import Argument
@@ -80,6 +81,7 @@ class LayerPruning(Technique):
         except UserError:
             raise
         except Exception as error:  # whatever a user's forward raises without a layer
+            raise_machine_error(error)
             cause = first_line(error)
         if cause:
             names = ", ".join(self.layers)
