@@ -36,6 +36,7 @@ from lcomp.training.weights_file import load_weights, weights_identity
 log = logging.getLogger(__name__)
 WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")
 DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
+STATISTICS = ("mean", "std")  # of each channel, which a task is given where the data have them
 
 
 def example_shape(task: Task) -> tuple[int, ...]:
@@ -85,8 +86,12 @@ def make_task(settings: Settings, data: Data, name: str) -> Task:
     Args:
         name: of the data in messages.
     """
-    asked = set(names_of(find(target(settings), "task._target_"))) & DATA_ATTRIBUTES.keys() - settings.keys()
-    made = build(settings, "task", **{key: data_attribute(data, key, name) for key in sorted(asked)})
+    names = set(names_of(find(target(settings), "task._target_"))) - settings.keys()
+    given = {key: data_attribute(data, key, name) for key in sorted(names & DATA_ATTRIBUTES.keys())}
+    if "input_shape" in given:
+        of_channels = {key: getattr(data, key, None) for key in STATISTICS if key in names}
+        given |= loaders.statistics(of_channels, given["input_shape"], name)
+    made = build(settings, "task", **given)
     if not isinstance(made, Task):
         raise UserError(f"task._target_={target(settings)}: not a Task of lcomp.tasks")
     return made
