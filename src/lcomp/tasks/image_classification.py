@@ -29,13 +29,23 @@ class ImageClassification(Task):
     Args:
         num_classes: of the data, 2 or more.
         input_shape: (C, H, W) of an image.
+        mean, std: of each channel's training pixels, for networks that take them; None: they keep their own.
     """
 
     metric: ClassVar[Metric] = ACCURACY
     output = "logits"
 
-    def __init__(self, num_classes: int = 10, input_shape: Sequence[int] = (1, 28, 28)):
+    def __init__(
+        self,
+        num_classes: int = 10,
+        input_shape: Sequence[int] = (1, 28, 28),
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ):
         self.num_classes, self.input_shape = num_classes, tuple(input_shape)
+        self.statistics: dict[str, PlainValue] = {
+            key: list(values) for key, values in (("mean", mean), ("std", std)) if values is not None
+        }
 
     @property
     def output_size(self) -> int:
@@ -43,7 +53,7 @@ class ImageClassification(Task):
 
     @property
     def arguments(self) -> dict[str, PlainValue]:
-        return {"num_classes": self.num_classes, "input_shape": list(self.input_shape)}
+        return {"num_classes": self.num_classes, "input_shape": list(self.input_shape), **self.statistics}
 
     def advice(self, seen: int) -> str:
         give = f"(N, {self.num_classes})"
