@@ -25,24 +25,30 @@ Labelled = tuple[NDArray[np.uint8] | Tensor, NDArray[np.integer] | Tensor]
 class Examples(Dataset[tuple[Tensor, ...]]):
     """Images (N, C, H, W) uint8, labels (N,) and any further tensor per example, indexed by a whole batch at a time.
 
-    `changes` perturb every batch one after another; what they draw depends on `seed` and on which examples meet in the
-    batch, so that a resumed run sees the same images and another epoch sees others.
+    `changes` act on every batch one after another; what they draw depends on `seed` and on which examples meet in the
+    batch, so that a resumed run sees the same images and another epoch sees others. An example that is alone in its
+    batch meets none: there the epoch of `order` counts too.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, changes: Sequence[Augmentation] = (), seed: int = 0):
-        self.images, self.labels, self.changes, self.seed = images, labels, changes, seed
+    def __init__(
+        self, images: Tensor, labels: Tensor, changes: Sequence[Augmentation] = (), seed: int = 0, classes: int = 0
+    ):
+        self.images, self.labels, self.changes, self.seed, self.classes = images, labels, changes, seed, classes
         self.extra: tuple[Tensor, ...] = ()
+        self.order: ShuffledBatches | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
-        """The batch at `index` (B,): float32 images in [0, 1], int64 labels, the further tensors."""
-        images = self.images[index].float().div_(255)
-        generator = perturbations.seeded_generator(self.seed, zlib.crc32(index.numpy().tobytes()))
-        for change in self.changes:
-            images = change(images, generator)
-        return (images, self.labels[index], *(tensor[index] for tensor in self.extra))
+        """The batch at `index` (B,): float32 images in [0, 1], labels, the further tensors. Labels are int64 (B,), or
+        shares of classes (B, classes) where a change mixes them."""
+        images, labels = self.images[index].float().div_(255), self.labels[index]
+        if self.changes:
+            alone = [self.order.epoch] if self.order and len(index) == 1 else []
+            generator = perturbations.seeded_generator(self.seed, zlib.crc32(index.numpy().tobytes()), *alone)
+            images, labels = augmentation.change_batch(images, labels, self.changes, self.classes, generator)
+        return (images, labels, *(tensor[index] for tensor in self.extra))
 
 
 class ShuffledBatches(Sampler[Tensor]):
@@ -105,14 +111,15 @@ class ImageDataModule(pl.LightningDataModule):
         check_counts(batch_size, epoch_examples)
         changes = augmentation.make_augmentations(perturb or {})
         self.eval_perturbations = {text: parse(text) for text in eval_perturbations}
-        self.train = Examples(*read(train, "train"), changes, seed)
+        images, labels = read(train, "train")
+        if not hasattr(self, "num_classes"):
+            self.num_classes = int(labels.max()) + 1
+        self.train = Examples(images, labels, changes, seed, self.num_classes)
         self.validation = Examples(*read(validation, "validation"))
         self.test = Examples(*read(test, "test"))
         self.batch_size, self.seed = batch_size, seed
         self.epoch_examples = len(self.train) if epoch_examples is None else epoch_examples
         self.input_shape = tuple(self.train.images.shape[1:])
-        if not hasattr(self, "num_classes"):
-            self.num_classes = int(self.train.labels.max()) + 1
         statistics = {key: getattr(self, key) for key in ("mean", "std") if hasattr(self, key)}
         self.task: Task = ImageClassification(self.num_classes, self.input_shape, **statistics)
 
@@ -127,6 +134,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         batches = ShuffledBatches(len(self.train), self.batch_size, self.seed, self.epoch_examples)
+        self.train.order = batches
         return DataLoader(self.train, sampler=batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:

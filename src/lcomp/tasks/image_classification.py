@@ -24,7 +24,8 @@ from lcomp.tasks.task import Batch, Inputs, Task
 class ImageClassification(Task):
     """Pixels (N, C, H, W) in [0, 1] to logits (N, classes), learned by cross-entropy.
 
-    Batches are (pixels, labels, ...), labels (N,) int64; whatever follows is teachers' outputs that the data carry.
+    Batches are (pixels, labels, ...), labels (N,) int64, or shares of classes (N, classes) in training, where examples
+    are mixed; whatever follows is teachers' outputs that the data carry.
 
     Args:
         num_classes: of the data, 2 or more.
@@ -71,7 +72,8 @@ class ImageClassification(Task):
         return F.cross_entropy(outputs, labels)
 
     def metrics(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"accuracy": (outputs.argmax(1) == labels).float().mean()}
+        most = labels.argmax(1) if labels.dim() == 2 else labels
+        return {"accuracy": (outputs.argmax(1) == most).float().mean()}
 
     def example_inputs(self, n: int) -> Inputs:
         return {"pixels": torch.zeros(n, *self.input_shape)}
@@ -83,7 +85,7 @@ class ImageClassification(Task):
         }
 
     def reader(self, where: str) -> Callable[[Any], Batch]:
-        return Form(where, self.input_shape, self.num_classes).read
+        return Form(where, self.input_shape, self.num_classes, mixed=where.endswith("train_dataloader")).read
 
     def predictions(
         self, outputs: NDArray[np.float32], split: Split, baseline: Predictions | None
