@@ -11,7 +11,7 @@ from lcomp.config.composition import compose
 from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.testing import TechniqueContract
-from lcomp.training import components
+from lcomp.training.optimization import make_optimization
 
 TECHNIQUE = """
 import torch
@@ -229,7 +229,7 @@ def test_the_default_optimizer_is_adam_with_the_trainers_rate_and_a_rate_of_its_
 
 def optimization(*overrides):
     spec = parse(compose(list(overrides)))
-    return components.make_optimization(spec.trainer, spec.optimizer)
+    return make_optimization(spec)
 
 
 def no_optimizer(params, lr):

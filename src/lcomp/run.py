@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,7 @@ from lcomp.tracking import loggers
 from lcomp.tracking.tracker import Tracker
 from lcomp.training import components, devices, teacher_chain, weights_file
 from lcomp.training.fit import Epochs, NotFinite, Report, fit, save
+from lcomp.training.optimization import fit_settings
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +186,8 @@ def execute(
         with timing(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
                 asked, device = (spec.trainer.max_epochs, spec.seed, spec.progress), devices.device(spec.device)
-                result.steps = fit(module, data, *asked, epochs, device, tracker.loggers)
+                settings = fit_settings(spec, data.task.metric)
+                result.steps = fit(module, data, *asked, epochs, device, tracker.loggers, **settings)
             else:
                 warn_of_unused(overrides=result.overrides)
                 for technique in techniques:
@@ -211,7 +214,8 @@ def execute(
 
 def warn_of_unused(overrides: list[str]) -> None:
     """Says which overrides nothing reads, in a run that trains nothing but the baseline."""
-    unused = [override for override in overrides if override.startswith(("trainer", "optimizer.", "optimizer="))]
+    groups = ("trainer", "optimizer", "scheduler", "callbacks")
+    unused = [one for one in overrides if re.split(r"[.=]", one.lstrip("+"))[0] in groups]
     if unused:
         log.warning("nothing trains in this run: %s has no effect (the baseline has its own under baseline)", unused[0])
 

@@ -50,6 +50,8 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
         return f"{key}: not a key of the chosen {parent}; those with it are {parent}=" + f", {parent}=".join(owners)
     if "/" in key:
         return unknown_group(key)
+    if parent in ("", "baseline") and name in run_config.OPTIONAL:
+        return f"{key}: none is chosen; choose one: " + ", ".join(f"{key}={choice}" for choice in keys_of(name))
     if not parent:
         return unknown_word(key, [*siblings, *WORDS])
     allowed = [f"{parent}.{sibling}" for sibling in siblings]

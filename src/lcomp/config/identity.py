@@ -37,6 +37,9 @@ IMPLIED = {  # what all had before there was a choice: it is left out
     "task": CLASSIFICATION,
     "optimizer": ADAM,
     "baseline.optimizer": ADAM,
+    "task.label_smoothing": 0.0,
+    **{f"{owner}trainer.accumulate_grad_batches": 1 for owner in ("", "baseline.")},
+    **{f"{owner}trainer.precision": "32-true" for owner in ("", "baseline.")},
 }
 
 SHOWING = {  # rooms and doors that show a result, ask for it, or look for settings, and change none
@@ -69,9 +72,11 @@ def config_hash(config: dict[str, Any], data_sha256: str) -> str:
         found = {}
         for key, value in node.items():
             path = f"{prefix}{key}"
-            if path in NOT_DEFINING or value is None or value in ({}, [], IMPLIED.get(path)):
+            if path in NOT_DEFINING or value is None or value in ({}, []):
                 continue
-            found[key] = kept(value, f"{path}.") if isinstance(value, dict) else value
+            inside = kept(value, f"{path}.") if isinstance(value, dict) else value
+            if path not in IMPLIED or inside != IMPLIED[path]:
+                found[key] = inside
         return found
 
     return digest({"config": kept(config, ""), "data": data_sha256})

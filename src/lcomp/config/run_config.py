@@ -22,6 +22,7 @@ from lcomp.record.metric import Metric
 from lcomp.record.plain import PlainValue
 
 __all__ = ["CHOSEN", "GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
+OPTIONAL = ("scheduler", "callbacks")  # parts of a run, and of its baseline, of which there may be none
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 HEADED = ("experiment", "hparams_search")  # groups whose files state keys of the whole run
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
@@ -51,7 +52,7 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """
     whole = OmegaConf.load(folder() / "config.yaml")
     fits = OmegaConf.load(folder() / "trainer" / "default.yaml")
-    sections = {"baseline": [*whole.baseline, "optimizer"], "baseline.trainer": fits, "trainer": fits}
+    sections = {"baseline": [*whole.baseline, "optimizer", *OPTIONAL], "baseline.trainer": fits, "trainer": fits}
     sections |= {"pack": whole.pack, "measure": whole.measure, "": [*whole, *CHOSEN]}
     written = str(OmegaConf.to_container(cfg, resolve=False))
     for section, known in sections.items():
@@ -111,7 +112,7 @@ def technique_params(config: Mapping[str, PlainValue]) -> dict[str, PlainValue]:
             elif not key.startswith("_"):
                 params[f"{prefix}.{key}"] = value
 
-    for group in (*FAMILIES, "robustness", "pack", "runtime", "perturb"):
+    for group in (*FAMILIES, "robustness", "pack", "runtime", "perturb", *OPTIONAL):
         flatten(config.get(group), group)
     return params
 

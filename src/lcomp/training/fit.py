@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
 from torch import nn
 
@@ -25,6 +26,14 @@ from lcomp.techniques.technique import Technique, network_of
 
 CHECKPOINT = "checkpoint.ckpt"
 Report = Callable[[int, float], None]
+
+
+class TrainerArguments(TypedDict, total=False):
+    """Of Lightning's Trainer, as it calls them."""
+
+    gradient_clip_val: float | None
+    accumulate_grad_batches: int
+    precision: Any  # "32-true", "bf16-mixed" or "16-mixed"
 
 
 class NotFinite(ArithmeticError):
@@ -50,11 +59,12 @@ class Curves(Logger):
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[dict[str, float]] = []
+        self.epoch = 0  # that is under way
         self.start = time.monotonic()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         found = dict(metrics)
-        epoch = int(found.pop("epoch"))
+        epoch = int(found.pop("epoch", self.epoch))  # a callback's own may say none
         self.rows += [{} for _ in range(epoch + 1 - len(self.rows))]
         self.rows[epoch].update(found, seconds=time.monotonic() - self.start)
 
@@ -101,6 +111,7 @@ class Epochs(pl.Callback):
             self.report(trainer.current_epoch + 1, float(trainer.callback_metrics[judged]))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.curves.epoch = trainer.current_epoch
         self.pass_on(trainer.current_epoch)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -125,6 +136,8 @@ def fit(
     epochs: Epochs | None = None,
     device: str = "cpu",
     loggers: Sequence[Logger] = (),
+    callbacks: Sequence[pl.Callback] = (),
+    **settings: Unpack[TrainerArguments],
 ) -> int:
     """Trains `module` on `data` with one progress bar; returns the optimizer's steps.
 
@@ -134,6 +147,12 @@ def fit(
         epochs: what keeps the curves, and is told of each epoch.
         device: `cpu`, or a GPU such as `cuda:1`; the network is on the processor again when training has ended.
         loggers: Lightning's, of the user's choice.
+        callbacks: likewise; they have not been in a fit before.
+        settings: of the Trainer.
+
+    Raises:
+        UserError: no epoch is asked for, or the Trainer refuses a callback or a setting.
+        NotFinite: a loss was.
     """
     epochs = epochs or Epochs()
     batches = module.batches(data) if isinstance(module, BaselineModule) else data.train_dataloader()
@@ -145,7 +164,8 @@ def fit(
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
         warnings.filterwarnings("ignore", message=r".*smaller than the logging interval.*")  # an epoch is logged
-        trainer = pl.Trainer(
+        warnings.filterwarnings("ignore", message=r".*`lr_scheduler.step\(\)` before.*")  # float16 skips steps at first
+        trainer = made_trainer(
             max_epochs=max_epochs,
             accelerator="cpu" if device == "cpu" else "gpu",
             devices=1 if device == "cpu" else [int(device.partition(":")[2])],
@@ -154,7 +174,8 @@ def fit(
             enable_progress_bar=sys.stderr.isatty() if progress == "auto" else bool(progress),
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            callbacks=[StopWhenNotFinite(), epochs],
+            callbacks=[StopWhenNotFinite(), epochs, *callbacks],
+            **settings,
         )
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:
@@ -168,6 +189,18 @@ def fit(
         for state in optimizer.state.values():
             state.update({key: value.contiguous() for key, value in state.items() if torch.is_tensor(value)})
     return trainer.global_step
+
+
+def made_trainer(**arguments: Any) -> pl.Trainer:
+    """Lightning's Trainer.
+
+    Raises:
+        UserError: it refuses what a user chose, such as a callback.
+    """
+    try:
+        return pl.Trainer(**arguments)
+    except MisconfigurationException as error:
+        raise UserError(f"trainer, callbacks: Lightning refuses them: {' '.join(str(error).split())}") from error
 
 
 def save(module: pl.LightningModule, folder: Path) -> Path:
