@@ -147,6 +147,7 @@ def vgg16_bn(
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            assert module.bias is not None
             nn.init.zeros_(module.bias)
     return channels_last(network)
 
@@ -160,5 +161,5 @@ def first_convolution(channels: int, outputs: int, stride: int, padding: int = 0
 
 def channels_last(network: nn.Module) -> nn.Module:
     """`network`, which says how it lies in memory while it trains."""
-    network.memory_format = torch.channels_last
+    network.memory_format = torch.channels_last  # type: ignore[assignment]
     return network
