@@ -33,7 +33,7 @@ from lcomp.training.baseline_cache import Baseline
 from lcomp.training.fit import Epochs, fit, load_checkpoint
 
 log = logging.getLogger(__name__)
-WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")
+WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root", "cache", "cache_gb")
 DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
 STATISTICS = ("mean", "std")  # of each channel, which a task is given where the data have them
 
