@@ -25,7 +25,7 @@ __all__ = ["CHOSEN", "GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is 
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 HEADED = ("experiment", "hparams_search")  # groups whose files state keys of the whole run
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
-PATHS = ("data.root", "data.mnist_c_root", "data.cache", "baseline.cache")
+PATHS = ("data.root", "data.mnist_c_root", "data.cache", "baseline.cache", "baseline.weights")
 
 
 def choices(cfg: Any) -> dict[str, Any]:

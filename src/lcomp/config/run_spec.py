@@ -13,6 +13,7 @@ from lcomp.config.composition import KD_RUN_KEYS
 from lcomp.config.run_config import check_keys, model_settings, resolved_dict
 from lcomp.config.settings import Rule, Settings, checked, is_count, is_texts, section
 from lcomp.errors import UserError
+from lcomp.record.plain import PlainValue
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,12 @@ class BaselineSpec:
 
     Attributes:
         cache: the folder of trained baselines.
+        weights: the file that it is read from, and not trained; None: it is trained.
         data: what it is trained on; the training examples may be perturbed otherwise than the run's.
     """
 
     cache: Path
+    weights: Path | None
     data: Settings
     trainer: TrainerSettings
     optimizer: Settings
@@ -130,6 +133,7 @@ def parse(cfg: DictConfig) -> RunSpec:
         raise UserError(f"baseline.cache={cache}: must be the path of a folder")
     baseline = BaselineSpec(
         Path(cache),
+        parse_weights(section(config, "baseline"), section(config, "kd").get("ensemble")),
         resolved_dict(trained_for_baseline(cfg).data),
         checked(TrainerSettings, section(config, "baseline", "trainer"), "baseline.trainer."),
         section(config, "baseline", "optimizer"),
@@ -151,6 +155,25 @@ def parse(cfg: DictConfig) -> RunSpec:
         robustness=section(config, "robustness"),
         config=config,
     )
+
+
+def parse_weights(baseline: Settings, ensemble: PlainValue) -> Path | None:
+    """The file that the baseline is read from.
+
+    Raises:
+        UserError: it is no path, or something is asked for besides that only training gives.
+    """
+    path = baseline.get("weights")
+    if path is None:
+        return None
+    if not isinstance(path, str) or not path:
+        raise UserError(f"baseline.weights={path}: must be the path of a file of weights")
+    given = f"baseline.weights={path}: the baseline is read from it"
+    if baseline.get("perturb") is not None:
+        raise UserError(f"{given}, and not trained on what baseline.perturb says; leave one of the two out")
+    if is_count(ensemble) and ensemble > 1:
+        raise UserError(f"{given}, and kd.ensemble={ensemble} needs more; name files as teachers by kd.teacher=[a,b]")
+    return Path(path)
 
 
 def trained_for_baseline(cfg: DictConfig) -> DictConfig:

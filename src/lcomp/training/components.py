@@ -31,6 +31,7 @@ from lcomp.training import baseline_cache as baselines
 from lcomp.training import devices, preflight
 from lcomp.training.baseline_cache import Baseline
 from lcomp.training.fit import Epochs, fit, load_checkpoint
+from lcomp.training.weights_file import load_weights, weights_identity
 
 log = logging.getLogger(__name__)
 WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root", "cache", "cache_gb")
@@ -156,11 +157,14 @@ def check_later_training(spec: RunSpec, data: Data, student: nn.Module) -> None:
 
 
 def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
-    """The cached baseline of this model, data, training perturbation and seed, trained now if there is none.
+    """The cached baseline of this model, data, training perturbation and seed, trained now if there is none; or the
+    one whose weights `baseline.weights` names.
 
     Args:
         member: of an ensemble: drawn from that many seeds further, on the same data.
     """
+    if spec.baseline.weights is not None:
+        return read_baseline(spec, data, spec.baseline.weights)
     trainer, optimizer, seed = spec.baseline.trainer, spec.baseline.optimizer, spec.seed + member
     trained_on = replace(spec, data=spec.baseline.data)
     defining = training_identity(trained_on, data, trainer, optimizer) | {"model": spec.model, "seed": seed}
@@ -179,6 +183,26 @@ def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
         export(network, path, data.task, name)
 
     return baselines.cached(spec.baseline.cache, name, make_network(spec.model, data, seed), train, write)
+
+
+def read_baseline(spec: RunSpec, data: Data, path: Path) -> Baseline:
+    """The baseline with the weights of a file; what the file holds, the model and the data tell it from others."""
+    defining = {"weights": weights_identity(path), "model": spec.model, "task": spec.task}
+    defining |= {"data": without(spec.data, *WITHOUT_EFFECT_ON_WEIGHTS), "dataset": content_hash.dataset_record(data)}
+    name = identity.digest(defining | {"code": identity.code_hash([spec.model, spec.data, spec.task])})
+
+    def load(network: nn.Module) -> Curves:
+        try:
+            load_weights(path, network)
+        except UserError as error:
+            raise UserError(f"baseline.weights={error}") from error
+        preflight.try_export(network, spec.model, data)
+        return {}
+
+    def write(network: nn.Module, artifact: Path) -> None:
+        export(network, artifact, data.task, name)
+
+    return baselines.cached(spec.baseline.cache, name, make_network(spec.model, data, spec.seed), load, write)
 
 
 def training_identity(spec: RunSpec, data: Data, trainer: TrainerSettings, optimizer: Settings) -> dict[str, Any]:
