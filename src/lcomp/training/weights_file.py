@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
@@ -80,7 +81,9 @@ def read_weights(path: Path) -> State:
             loaded: object = load_file(path)
         else:
             check_checkpoint(path)
-            loaded = torch.load(path, weights_only=True, map_location="cpu")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of tensors that are refused, such as sparse ones
+                loaded = torch.load(path, weights_only=True, map_location="cpu")
     except UserError:
         raise
     except pickle.UnpicklingError as error:
