@@ -167,8 +167,11 @@ def read(part: Labelled, split: str) -> tuple[Tensor | Images, Tensor]:
     Raises:
         UserError: they are of another type or shape, none, or not equally many.
     """
-    images: Tensor | Images = torch.from_numpy(part[0]) if isinstance(part[0], np.ndarray) else part[0]
-    labels = torch.as_tensor(part[1])
+    images, labels = (
+        torch.from_numpy(np.require(values, requirements="W")) if isinstance(values, np.ndarray) else values
+        for values in part
+    )
+    labels = torch.as_tensor(labels)
     if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.dim() != 4):
         kind = str(images.dtype).removeprefix("torch.")
         raise UserError(f"data: {split} images are {kind} {tuple(images.shape)}; give uint8 (N, C, H, W), 0 to 255")
