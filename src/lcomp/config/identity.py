@@ -25,6 +25,8 @@ NOT_DEFINING = {
     "data.perturb",
     "data.eval_perturbations",
     "data.mnist_c_root",
+    "data.cache",
+    "data.cache_gb",
     "kd.teacher",
     "measure",
     "logger",

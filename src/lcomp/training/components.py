@@ -35,7 +35,7 @@ from lcomp.training.optimization import fit_settings, make_callbacks, make_optim
 from lcomp.training.weights_file import load_weights, weights_identity
 
 log = logging.getLogger(__name__)
-WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")
+WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root", "cache", "cache_gb")
 DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
 STATISTICS = ("mean", "std")  # of each channel, which a task is given where the data have them
 
