@@ -18,7 +18,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.export.integer_moves import average_integers, decode_late
-from lcomp.models.blocks import Normalize, folded_bias
+from lcomp.models.blocks import Normalize, Subtract, folded_bias
 from lcomp.record.causes import innermost_message
 from lcomp.record.files import write_atomically
 from lcomp.tasks import Task
@@ -172,11 +172,15 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @torch.no_grad()
 def fold_normalization(network: nn.Module) -> nn.Module:
-    """Folds the `Normalize` that takes the input into the layer it feeds, where that is exact."""
-    for name, source in layer_graph.foldable(network).items():
+    """Folds the `Normalize` that takes the input into the layer it feeds, where that is exact: before a layer that pads
+    zeros, which stand for the mean, the subtraction stays."""
+    for name, source in layer_graph.normalized_layers(network).items():
         layer, normalize = network.get_submodule(name), network.get_submodule(source)
         assert isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(normalize, Normalize)
         layer.weight.div_(normalize.std)
-        layer.bias = folded_bias(normalize, layer.weight, layer.bias)
-        layer_graph.replace_module(network, source, nn.Identity())
+        if any(layer_graph.padding_amounts(layer)) and normalize.mean.any():
+            layer_graph.replace_module(network, source, Subtract(normalize.mean))
+        else:
+            layer.bias = folded_bias(normalize, layer.weight, layer.bias)
+            layer_graph.replace_module(network, source, nn.Identity())
     return network

@@ -153,23 +153,33 @@ def is_input(node: fx.node.Argument) -> bool:
 
 
 def foldable(network: nn.Module) -> dict[str, str]:
-    """The layers into which the `Normalize` that feeds them folds exactly (nothing is padded), with its name."""
-    modules, alone = dict(network.named_modules()), rescalable_layers(network)
+    """The layers into which the `Normalize` that feeds them folds exactly, also once their weights are integers, with
+    its name: nothing is padded, and one number holds for all channels."""
+    modules = dict(network.named_modules())
     return {
         layer: source
-        for layer, source in input_sources(network).items()
+        for layer, source in normalized_layers(network).items()
+        if not any(padding_amounts(modules[layer])) and has_one_number(modules[source])
+    }
+
+
+def normalized_layers(network: nn.Module) -> dict[str, str]:
+    """The layers whose weights can hold the division by std of the `Normalize` that feeds them, with its name."""
+    modules, alone = dict(network.named_modules()), rescalable_layers(network)
+    return {
+        name: source
+        for name, source in input_sources(network).items()
         if source != INPUT
-        and layer in alone
-        and folds_by_channel(modules[layer], modules[source])
-        and not any(padding_amounts(modules[layer]))
+        and name in alone
+        and (has_one_number(modules[source]) or (isinstance(layer := modules[name], nn.Conv2d) and layer.groups == 1))
         and not inspection.has_other_hooks(modules[source], expected=[quantize_input])
     }
 
 
-def folds_by_channel(layer: nn.Module, normalize: nn.Module) -> bool:
-    """Whether a layer's weight has a place for each channel's own mean and deviation."""
-    one = isinstance(normalize, Normalize) and normalize.mean.dim() == normalize.std.dim() == 0
-    return one or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+def has_one_number(normalize: nn.Module) -> bool:
+    """Whether a normalization is the same for all channels."""
+    assert isinstance(normalize, Normalize)
+    return normalize.mean.numel() == normalize.std.numel() == 1
 
 
 def padding_amounts(layer: nn.Module) -> tuple[int, ...]:

@@ -18,16 +18,6 @@ log = logging.getLogger(__name__)
 MOST_BIAS = 2**30  # of an integer bias, half of what 32 bits hold: runtimes add the products to it
 
 
-def whole_normalizations(network: nn.Module) -> dict[str, str]:
-    """The `foldable` normalizations with one mean and deviation: with one for each channel there is no scale for a
-    layer's output channel to take it."""
-    return {
-        name: source
-        for name, source in layer_graph.foldable(network).items()
-        if isinstance(normalize := network.get_submodule(source), Normalize) and normalize.std.numel() == 1
-    }
-
-
 def integer_layer(layer: Layer, weight: IntegerWeight, owner: nn.Module) -> QuantizedConv2d | QuantizedLinear:
     """The integer form of `layer`; `owner`, which holds its input's quantizer, is the layer itself or the
     normalization to fold into it."""

@@ -23,7 +23,6 @@ from lcomp.techniques.quantization.conversion import (
     integer_layer,
     keep_biases_in_range,
     leave_float,
-    whole_normalizations,
 )
 from lcomp.techniques.quantization.fake import ActivationQuantizer, RoundedBefore, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
@@ -123,7 +122,7 @@ class Quantization(Technique):
         self.check(network)
         selected, left_alone = self.acted_on(network)
         warn_of_others(network, "quant", left_alone)
-        sources, foldable = layer_graph.input_sources(network), whole_normalizations(network)
+        sources, foldable = layer_graph.input_sources(network), layer_graph.foldable(network)
         self.attach_between(network, selected)
         quantizers: dict[int, WeightQuantizer] = {}  # one for each weight, which layers may share
         for name, layer in selected.items():
@@ -173,7 +172,7 @@ class Quantization(Technique):
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
-        foldable, batch_norms = whole_normalizations(network), layer_graph.batch_norms(network, self.calls)
+        foldable, batch_norms = layer_graph.foldable(network), layer_graph.batch_norms(network, self.calls)
         weights: dict[int, IntegerWeight] = {}  # of each quantizer, which layers may share
         for name, layer in list(layers(network)):
             quantizer = parametrization(layer, WeightQuantizer)
