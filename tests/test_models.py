@@ -4,8 +4,8 @@ import torch
 
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
-from lcomp.models import ConvNet, LeNet5, SmallCNN, mobilenet_v3_small, resnet18
-from lcomp.models.blocks import PooledReLU
+from lcomp.models import CifarResNet, ConvNet, LeNet5, SmallCNN, mobilenet_v3_small, resnet18
+from lcomp.models.blocks import Normalize, PooledReLU, normalization
 from lcomp.tasks import ImageClassification
 from lcomp.techniques import layer_graph
 
@@ -76,3 +76,53 @@ def test_a_net_of_convolutions_has_the_layers_that_it_is_asked_for(settings, par
 def test_a_net_of_convolutions_that_cannot_be_is_refused(settings, said):
     with pytest.raises(UserError, match=said):
         ConvNet(**settings)
+
+
+@pytest.mark.parametrize(("blocks", "parameters"), [(3, 269_722), (5, 464_154), (9, 853_018)])
+def test_residual_networks_have_the_parameters_of_the_public_checkpoints(blocks, parameters):
+    network = CifarResNet(blocks).eval()
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_resnet_8_has_the_parameters_of_mlperf_tiny():
+    network = CifarResNet(1, shortcut="conv", bias=True)
+    counts = {name: t.numel() for name, t in network.state_dict().items() if not name.startswith("normalize")}
+    assert sum(n for name, n in counts.items() if "num_batches" not in name) == 78_666  # Keras counts statistics too
+    assert sum(p.numel() for p in network.parameters()) == 78_186
+
+
+def test_a_shortcut_without_weights_slices_and_pads():
+    shortcut = CifarResNet(1, widths=(2, 5, 6)).layer2[0].shortcut
+    x = torch.randn(2, 2, 5, 4)
+    expected = torch.zeros(2, 5, 3, 2)
+    expected[:, 1:3] = x[:, :, ::2, ::2]
+    assert torch.equal(shortcut(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"blocks": 0}, "model.blocks=0: residual blocks"),
+        ({"widths": (16, 32)}, r"model.widths=\[16, 32\]: channels of the three stacks"),
+        ({"widths": (16, 8, 64)}, "never fewer than before where model.shortcut=pad"),
+        ({"shortcut": "none"}, "model.shortcut=none"),
+        ({"mean": [0.5, 0.5]}, r"model.mean=\[0.5, 0.5\]: give a number, or one for each of the 3 channels"),
+        ({"std": [0.2, 0.0, 0.2]}, "model.std=.*above 0"),
+    ],
+)
+def test_a_residual_network_that_cannot_be_is_refused(settings, said):
+    with pytest.raises(UserError, match=said):
+        CifarResNet(**{"blocks": 1} | settings)
+
+
+def test_each_channel_has_its_own_normalization_and_grey_the_average_of_colours():
+    x = torch.rand(2, 3, 4, 4)
+    y = normalization((3, 4, 4), [0.1, 0.2, 0.4], (0.5, 0.25, 0.125))(x)
+    assert torch.equal(y[:, 2], (x[:, 2] - 0.4) / 0.125) and torch.equal(y[:, 0], (x[:, 0] - 0.1) / 0.5)
+    grey = normalization((1, 4, 4), [0.1, 0.2, 0.6], 0.5)
+    assert grey.mean.shape == () and grey.mean == torch.tensor(0.3) and grey.std == 0.5
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(normalization((1, 4, 4), [0.1307], [0.3081]).buffers(), Normalize().buffers(), strict=True)
+    )

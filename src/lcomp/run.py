@@ -39,7 +39,7 @@ from lcomp.techniques.distillation.objective import check_task
 from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
 from lcomp.tracking.tracker import Tracker
-from lcomp.training import components, devices, teacher_chain
+from lcomp.training import components, devices, teacher_chain, weights_file
 from lcomp.training.fit import Epochs, NotFinite, Report, fit, save
 from lcomp.training.optimization import fit_settings
 
@@ -158,6 +158,8 @@ def execute(
     with timing(result, "total"):
         objective, techniques = components.make_techniques(spec)
         components.check_objective(spec, objective)
+        if spec.baseline.weights is not None:
+            weights_file.check_overrides(result.overrides)
         data = components.make_data(spec)
         student = components.make_network(spec.distillation.student, data, spec.distillation.student_seed)
         robustness = mnist_c.make_robustness(spec.robustness, data)
@@ -229,5 +231,7 @@ def describe(spec: RunSpec, data: Data, robustness: MNISTC | None, runtime: Runt
         "runtime_versions": runtime.versions(),
         "mnist_c": robustness.content if robustness else None,
     }
+    if spec.baseline.weights is not None:  # how it would be trained does not count
+        defining["baseline"] = {"sha256": weights_file.weights_identity(spec.baseline.weights)}
     result.config_hash = identity.config_hash(defining, result.dataset["sha256"])
     result.code_hash = identity.code_hash(defining)

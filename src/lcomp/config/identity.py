@@ -18,6 +18,7 @@ NOT_DEFINING = {
     "progress",
     "reuse",
     "baseline.cache",
+    "baseline.weights",  # its content counts
     "data.root",
     "data.download",
     "data.dataset",

@@ -13,6 +13,7 @@ from lcomp.config.composition import KD_RUN_KEYS
 from lcomp.config.run_config import check_keys, model_settings, resolved_dict
 from lcomp.config.settings import Rule, Settings, checked, is_count, is_texts, section
 from lcomp.errors import UserError
+from lcomp.record.plain import PlainValue
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,12 @@ class BaselineSpec(TrainingSpec):
 
     Attributes:
         cache: the folder of trained baselines.
+        weights: the file that it is read from, and not trained; None: it is trained.
         data: what it is trained on; the training examples may be perturbed otherwise than the run's.
     """
 
     cache: Path
+    weights: Path | None
     data: Settings
 
 
@@ -147,13 +150,17 @@ def parse(cfg: DictConfig) -> RunSpec:
     run = checked(RunSettings, config, "")
     if not isinstance(cache := section(config, "baseline").get("cache"), str):
         raise UserError(f"baseline.cache={cache}: must be the path of a folder")
-    trained_on = resolved_dict(trained_for_baseline(cfg).data)
+    training = parse_training(config, run.device, "baseline")
+    baseline = BaselineSpec(
+        **vars(training),
+        cache=Path(cache),
+        weights=parse_weights(section(config, "baseline"), section(config, "kd").get("ensemble")),
+        data=resolved_dict(trained_for_baseline(cfg).data),
+    )
     return RunSpec(
         **vars(run),
         **vars(parse_training(config, run.device)),
-        baseline=BaselineSpec(
-            **vars(parse_training(config, run.device, "baseline")), cache=Path(cache), data=trained_on
-        ),
+        baseline=baseline,
         distillation=parse_distillation(cfg, section(config, "kd"), run.seed),
         pack=checked(PackSettings, section(config, "pack"), "pack."),
         measure=checked(MeasureSettings, section(config, "measure"), "measure."),
@@ -187,6 +194,25 @@ def parse_training(config: Settings, device: str, *owner: str) -> TrainingSpec:
         )
     chosen = {group: section(config, *owner, group) for group in ("optimizer", "scheduler", "callbacks")}
     return TrainingSpec(trainer, **chosen)
+
+
+def parse_weights(baseline: Settings, ensemble: PlainValue) -> Path | None:
+    """The file that the baseline is read from.
+
+    Raises:
+        UserError: it is no path, or something is asked for besides that only training gives.
+    """
+    path = baseline.get("weights")
+    if path is None:
+        return None
+    if not isinstance(path, str) or not path:
+        raise UserError(f"baseline.weights={path}: must be the path of a file of weights")
+    given = f"baseline.weights={path}: the baseline is read from it"
+    if baseline.get("perturb") is not None:
+        raise UserError(f"{given}, and not trained on what baseline.perturb says; leave one of the two out")
+    if is_count(ensemble) and ensemble > 1:
+        raise UserError(f"{given}, and kd.ensemble={ensemble} needs more; name files as teachers by kd.teacher=[a,b]")
+    return Path(path)
 
 
 def trained_for_baseline(cfg: DictConfig) -> DictConfig:

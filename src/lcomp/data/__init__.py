@@ -1,3 +1,5 @@
 """The data every technique shares."""
 
-from lcomp.data.datamodule import MNISTDataModule as MNISTDataModule
+from lcomp.data.cifar10 import CIFAR10DataModule as CIFAR10DataModule
+from lcomp.data.datamodule import ImageDataModule as ImageDataModule
+from lcomp.data.mnist import MNISTDataModule as MNISTDataModule

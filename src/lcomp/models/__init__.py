@@ -1,5 +1,6 @@
 """Plain networks: inputs in [0, 1] to logits."""
 
+from lcomp.models.cifar_resnet import CifarResNet as CifarResNet
 from lcomp.models.conv_net import ConvNet as ConvNet
 from lcomp.models.lenet5 import LeNet5 as LeNet5
 from lcomp.models.small_cnn import SmallCNN as SmallCNN

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import torchvision
 from torch import nn
 
-from lcomp.models.blocks import Normalize
+from lcomp.models.blocks import normalization
 
 
 def resnet18(
-    num_classes: int = 10, input_shape: Sequence[int] = (1, 28, 28), mean: float = 0.1307, std: float = 0.3081
+    num_classes: int = 10,
+    input_shape: Sequence[int] = (1, 28, 28),
+    mean: float | Sequence[float] = 0.1307,
+    std: float | Sequence[float] = 0.3081,
 ) -> nn.Module:
     """ResNet-18 (He et al. 2016), 11,172,810 parameters on digits: its first convolution is 3x3 with stride 2, not 7x7.
 
@@ -25,14 +28,17 @@ def resnet18(
     """
     network = torchvision.models.resnet18(num_classes=num_classes)
     network.conv1 = nn.Sequential(
-        Normalize(mean, std), first_convolution(input_shape[0], network.conv1.out_channels, stride=2)
+        normalization(input_shape, mean, std), first_convolution(input_shape[0], network.conv1.out_channels, stride=2)
     )
     made: nn.Module = network
     return made
 
 
 def mobilenet_v3_small(
-    num_classes: int = 10, input_shape: Sequence[int] = (1, 28, 28), mean: float = 0.1307, std: float = 0.3081
+    num_classes: int = 10,
+    input_shape: Sequence[int] = (1, 28, 28),
+    mean: float | Sequence[float] = 0.1307,
+    std: float | Sequence[float] = 0.3081,
 ) -> nn.Module:
     """MobileNetV3-Small (Howard et al. 2019), 1,527,818 parameters on digits: depthwise convolutions, squeeze-and-
     excitation.
@@ -46,7 +52,9 @@ def mobilenet_v3_small(
     """
     network = torchvision.models.mobilenet_v3_small(num_classes=num_classes)
     stem = network.features[0]
-    stem[0] = nn.Sequential(Normalize(mean, std), first_convolution(input_shape[0], stem[0].out_channels, stride=1))
+    stem[0] = nn.Sequential(
+        normalization(input_shape, mean, std), first_convolution(input_shape[0], stem[0].out_channels, stride=1)
+    )
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1

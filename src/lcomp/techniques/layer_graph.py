@@ -115,9 +115,16 @@ def foldable(network: nn.Module) -> dict[str, str]:
         for layer, source in input_sources(network).items()
         if source != INPUT
         and layer in alone
+        and folds_by_channel(modules[layer], modules[source])
         and not any(padding_amounts(modules[layer]))
         and not inspection.has_other_hooks(modules[source], expected=[quantize_input])
     }
+
+
+def folds_by_channel(layer: nn.Module, normalize: nn.Module) -> bool:
+    """Whether a layer's weight has a place for each channel's own mean and deviation."""
+    one = isinstance(normalize, Normalize) and normalize.mean.dim() == normalize.std.dim() == 0
+    return one or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
 
 
 def padding_amounts(layer: nn.Module) -> tuple[int, ...]:

@@ -32,10 +32,12 @@ from lcomp.training import devices, preflight
 from lcomp.training.baseline_cache import Baseline
 from lcomp.training.fit import Epochs, fit, load_checkpoint
 from lcomp.training.optimization import fit_settings, make_callbacks, make_optimization
+from lcomp.training.weights_file import load_weights, weights_identity
 
 log = logging.getLogger(__name__)
 WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")
 DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
+STATISTICS = ("mean", "std")  # of each channel, which a task is given where the data have them
 
 
 def example_shape(task: Task) -> tuple[int, ...]:
@@ -85,8 +87,12 @@ def make_task(settings: Settings, data: Data, name: str) -> Task:
     Args:
         name: of the data in messages.
     """
-    asked = set(names_of(find(target(settings), "task._target_"))) & DATA_ATTRIBUTES.keys() - settings.keys()
-    made = build(settings, "task", **{key: data_attribute(data, key, name) for key in sorted(asked)})
+    names = set(names_of(find(target(settings), "task._target_"))) - settings.keys()
+    given = {key: data_attribute(data, key, name) for key in sorted(names & DATA_ATTRIBUTES.keys())}
+    if "input_shape" in given:
+        of_channels = {key: getattr(data, key, None) for key in STATISTICS if key in names}
+        given |= loaders.statistics(of_channels, given["input_shape"], name)
+    made = build(settings, "task", **given)
     if not isinstance(made, Task):
         raise UserError(f"task._target_={target(settings)}: not a Task of lcomp.tasks")
     return made
@@ -130,11 +136,14 @@ def check_later_training(spec: RunSpec, data: Data, student: nn.Module) -> None:
 
 
 def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
-    """The cached baseline of this model, data, training perturbation and seed, trained now if there is none.
+    """The cached baseline of this model, data, training perturbation and seed, trained now if there is none; or the
+    one whose weights `baseline.weights` names.
 
     Args:
         member: of an ensemble: drawn from that many seeds further, on the same data.
     """
+    if spec.baseline.weights is not None:
+        return read_baseline(spec, data, spec.baseline.weights)
     training, seed, trained_on = spec.baseline, spec.seed + member, replace(spec, data=spec.baseline.data)
     defining = training_identity(trained_on, data, training) | {"model": spec.model, "seed": seed}
     code = [spec.model, spec.data, spec.task, training.optimizer, training.scheduler, training.callbacks]
@@ -154,6 +163,26 @@ def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
         export(network, path, data.task, name)
 
     return baselines.cached(spec.baseline.cache, name, make_network(spec.model, data, seed), train, write)
+
+
+def read_baseline(spec: RunSpec, data: Data, path: Path) -> Baseline:
+    """The baseline with the weights of a file; what the file holds, the model and the data tell it from others."""
+    defining = {"weights": weights_identity(path), "model": spec.model, "task": spec.task}
+    defining |= {"data": without(spec.data, *WITHOUT_EFFECT_ON_WEIGHTS), "dataset": content_hash.dataset_record(data)}
+    name = identity.digest(defining | {"code": identity.code_hash([spec.model, spec.data, spec.task])})
+
+    def load(network: nn.Module) -> Curves:
+        try:
+            load_weights(path, network)
+        except UserError as error:
+            raise UserError(f"baseline.weights={error}") from error
+        preflight.try_export(network, spec.model, data)
+        return {}
+
+    def write(network: nn.Module, artifact: Path) -> None:
+        export(network, artifact, data.task, name)
+
+    return baselines.cached(spec.baseline.cache, name, make_network(spec.model, data, spec.seed), load, write)
 
 
 def training_identity(spec: RunSpec, data: Data, training: TrainingSpec) -> dict[str, Any]:
