@@ -150,17 +150,14 @@ def parse(cfg: DictConfig) -> RunSpec:
     run = checked(RunSettings, config, "")
     if not isinstance(cache := section(config, "baseline").get("cache"), str):
         raise UserError(f"baseline.cache={cache}: must be the path of a folder")
-    training = parse_training(config, run.device, "baseline")
-    baseline = BaselineSpec(
-        **vars(training),
-        cache=Path(cache),
-        weights=parse_weights(section(config, "baseline"), section(config, "kd").get("ensemble")),
-        data=resolved_dict(trained_for_baseline(cfg).data),
-    )
+    trained_on = resolved_dict(trained_for_baseline(cfg).data)
+    weights = parse_weights(section(config, "baseline"), section(config, "kd").get("ensemble"))
     return RunSpec(
         **vars(run),
         **vars(parse_training(config, run.device)),
-        baseline=baseline,
+        baseline=BaselineSpec(
+            **vars(parse_training(config, run.device, "baseline")), cache=Path(cache), weights=weights, data=trained_on
+        ),
         distillation=parse_distillation(cfg, section(config, "kd"), run.seed),
         pack=checked(PackSettings, section(config, "pack"), "pack."),
         measure=checked(MeasureSettings, section(config, "measure"), "measure."),
@@ -173,6 +170,25 @@ def parse(cfg: DictConfig) -> RunSpec:
         robustness=section(config, "robustness"),
         config=config,
     )
+
+
+def parse_weights(baseline: Settings, ensemble: PlainValue) -> Path | None:
+    """The file that the baseline is read from.
+
+    Raises:
+        UserError: it is no path, or something is asked for besides that only training gives.
+    """
+    path = baseline.get("weights")
+    if path is None:
+        return None
+    if not isinstance(path, str) or not path:
+        raise UserError(f"baseline.weights={path}: must be the path of a file of weights")
+    given = f"baseline.weights={path}: the baseline is read from it"
+    if baseline.get("perturb") is not None:
+        raise UserError(f"{given}, and not trained on what baseline.perturb says; leave one of the two out")
+    if is_count(ensemble) and ensemble > 1:
+        raise UserError(f"{given}, and kd.ensemble={ensemble} needs more; name files as teachers by kd.teacher=[a,b]")
+    return Path(path)
 
 
 def parse_training(config: Settings, device: str, *owner: str) -> TrainingSpec:
@@ -194,25 +210,6 @@ def parse_training(config: Settings, device: str, *owner: str) -> TrainingSpec:
         )
     chosen = {group: section(config, *owner, group) for group in ("optimizer", "scheduler", "callbacks")}
     return TrainingSpec(trainer, **chosen)
-
-
-def parse_weights(baseline: Settings, ensemble: PlainValue) -> Path | None:
-    """The file that the baseline is read from.
-
-    Raises:
-        UserError: it is no path, or something is asked for besides that only training gives.
-    """
-    path = baseline.get("weights")
-    if path is None:
-        return None
-    if not isinstance(path, str) or not path:
-        raise UserError(f"baseline.weights={path}: must be the path of a file of weights")
-    given = f"baseline.weights={path}: the baseline is read from it"
-    if baseline.get("perturb") is not None:
-        raise UserError(f"{given}, and not trained on what baseline.perturb says; leave one of the two out")
-    if is_count(ensemble) and ensemble > 1:
-        raise UserError(f"{given}, and kd.ensemble={ensemble} needs more; name files as teachers by kd.teacher=[a,b]")
-    return Path(path)
 
 
 def trained_for_baseline(cfg: DictConfig) -> DictConfig:
