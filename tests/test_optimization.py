@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler
 from training import QUIET, Watch, loaders, train
 
 from lcomp.cli import shorthand
+from lcomp.cli.error_messages import unknown_key
 from lcomp.config import identity, run_config
 from lcomp.config.composition import compose
 from lcomp.config.run_spec import TrainerSettings, parse
@@ -181,6 +182,32 @@ def test_a_scheduler_beside_what_it_replaces_is_refused(owner, setting, chosen):
     other = "baseline." if not owner else ""
     shorthand.expand([f"{other}{setting}", chosen])  # of the other network
     shorthand.expand([f"{owner}{setting}", f"{owner}scheduler=null"])
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        ("trainer.weight_decay", "optimizer.weight_decay, of optimizer=adamw,muon,sgd"),
+        ("baseline.trainer.momentum", "baseline.optimizer.momentum, of baseline.optimizer=muon,sgd"),
+        ("trainer.milestones", "scheduler.milestones, of scheduler=step"),
+        ("baseline.trainer.label_smoothing", "task.label_smoothing, of task=image_classification"),
+        ("trainer.callbacks", "callbacks=..., one of early_stopping, ema, swa"),
+        ("baseline.trainer.scheduler", "baseline.scheduler=..., one of constant, cosine, linear, one_cycle, step"),
+        ("trainer.lr", "trainer.learning_rate"),
+    ],
+)
+def test_what_is_looked_for_among_the_trainers_keys_is_told_its_place(key, place):
+    with pytest.raises(UserError, match=f"^{key}: nothing reads this key; .*; write {place}$"):
+        parse(compose([f"+{key}=1"]))
+    assert unknown_key(key, ["max_epochs"]) == f"{key}: no such key; write {place}"
+
+
+@pytest.mark.parametrize(("asked", "owner"), [("scheduler.warmup", ""), ("baseline.scheduler.warmup", "baseline.")])
+def test_a_key_of_no_scheduler_says_that_none_is_chosen(asked, owner):
+    said = unknown_key(asked.rpartition(".")[0], ["optimizer"])
+    assert said.startswith(
+        f"{owner}scheduler: none is chosen; choose one: {owner}scheduler=constant, {owner}scheduler=co"
+    )
 
 
 def test_the_baselines_choices_are_named_as_its_other_keys_are():

@@ -70,8 +70,30 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
                     "so that its keys are the run's own"
                 )
             allowed = [f"{prefix}{known_key!s}" for known_key in known if known_key not in HIDDEN]
-            hint = suggestion(path, allowed)
+            place = place_of(path)
+            hint = f"; write {place}" if place else suggestion(path, allowed)
             raise UserError(f"{path}{where}: nothing reads this key; allowed are {', '.join(allowed)}{hint}")
+
+
+def keys_of(group: str) -> dict[str, list[str]]:
+    """The keys that each choice of a group has."""
+    files = sorted((folder() / group).glob("*.yaml")) if group else []
+    return {path.stem: [str(key) for key in OmegaConf.load(path) if key not in HIDDEN] for path in files}
+
+
+def place_of(key: str) -> str:
+    """Where a setting stands that `key` looks for among the trainer's; empty where nothing of how networks learn is so
+    called."""
+    owner, section, name = key.rpartition("trainer.")
+    if not section or owner not in ("", "baseline."):
+        return ""
+    if name in ("optimizer", *OPTIONAL):
+        return f"{owner}{name}=..., one of {', '.join(keys_of(name))}"
+    for group, place in (("optimizer", owner), ("scheduler", owner), ("task", "")):
+        choices = [choice for choice, keys in keys_of(group).items() if name in keys]
+        if choices:
+            return f"{place}{group}.{name}, of {place}{group}={','.join(choices)}"
+    return f"{owner}trainer.learning_rate" if name == "lr" else ""
 
 
 def with_absolute_paths(cfg: DictConfig) -> DictConfig:

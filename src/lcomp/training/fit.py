@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import sys
 import time
@@ -24,6 +25,7 @@ from lcomp.record.untrusted import check_checkpoint
 from lcomp.techniques.schedule import total_steps, training_progress
 from lcomp.techniques.technique import Technique, network_of
 
+log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.ckpt"
 Report = Callable[[int, float], None]
 
@@ -184,6 +186,8 @@ def fit(
             if isinstance(exit.__context__, KeyboardInterrupt):
                 raise exit.__context__ from None
             raise
+    if trainer.current_epoch < max_epochs:
+        log.warning("training ended after %d of %d epochs: a callback asked for it", trainer.current_epoch, max_epochs)
     module.to(device="cpu", memory_format=torch.contiguous_format)
     for optimizer in trainer.optimizers:  # a checkpoint's moments lie as its weights do: a fused Adam does not look
         for state in optimizer.state.values():

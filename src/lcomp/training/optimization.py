@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint, StochasticWeightAveraging
+from pytorch_lightning.callbacks import Checkpoint, StochasticWeightAveraging, WeightAveraging
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -23,6 +23,7 @@ from lcomp.record.metric import Metric
 UNUSABLE = {  # Lightning's callbacks that a run has no place for, and what it has instead
     Checkpoint: "a run keeps its checkpoints itself; leave it out",
     StochasticWeightAveraging: "trains an epoch more, at rates of its own; callbacks=swa averages weights",
+    WeightAveraging: "averages masks and ranges too; callbacks=ema averages what the optimizer moves",
 }
 
 
