@@ -23,6 +23,10 @@ class TrainerSettings:
     learning_rate: Annotated[float, Rule("a number above 0; 0.001 is usual", lambda v: v > 0)]
     schedule: Annotated[str, Rule("constant or cosine", lambda v: v in ("constant", "cosine"))]
     warmup: Annotated[float, Rule("a share of training, from 0 to below 1", lambda v: 0 <= v < 1)]
+    checkpoint_minutes: Annotated[
+        float | None,
+        Rule("minutes between checkpoints, above 0, or null: at epochs' ends", lambda v: v is None or v > 0),
+    ]
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class RunSettings:
     reuse: Annotated[bool, Rule("true or false")]
     report: Annotated[bool, Rule("true or false")]
     progress: Annotated[bool | str, Rule("true, false or auto", lambda v: v in (True, False, "auto"))]
+    checkpoint: Annotated[str, Rule("last or best", lambda v: v in ("last", "best"))]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,10 @@ from lcomp.techniques.technique import Technique
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import devices, preflight
 from lcomp.training.baseline_cache import Baseline
-from lcomp.training.fit import Epochs, fit, load_checkpoint
+from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
+from lcomp.training.checkpoint_files import CheckpointFiles
+from lcomp.training.epochs import Epochs
+from lcomp.training.fit import fit, load_checkpoint
 
 log = logging.getLogger(__name__)
 WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")
@@ -167,19 +170,26 @@ def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
         optimization = make_optimization(trainer, optimizer, "baseline.optimizer")
         module, epochs = BaselineModule(network, **optimization, task=data.task), Epochs()
         source = data if trained_on.data == spec.data else make_data(trained_on)
-        fit(module, source, trainer.max_epochs, seed, spec.progress, epochs, devices.device(spec.device))
+        device, checkpoints = devices.device(spec.device), cached_checkpoints(spec, name, trainer)
+        fit(module, source, trainer.max_epochs, seed, spec.progress, epochs, device, checkpoints=checkpoints)
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
         export(network, path, data.task, name)
 
-    return baselines.cached(spec.baseline.cache, name, make_network(spec.model, data, seed), train, write)
+    network = make_network(spec.model, data, seed)
+    return baselines.cached(spec.baseline.cache, name, network, train, write)
+
+
+def cached_checkpoints(spec: RunSpec, name: str, trainer: TrainerSettings) -> CheckpointFiles:
+    """Where the training of a network that is cached under that name leaves checkpoints."""
+    return CheckpointFiles(spec.baseline.cache / name / CHECKPOINTS, name, trainer.checkpoint_minutes)
 
 
 def training_identity(spec: RunSpec, data: Data, trainer: TrainerSettings, optimizer: Settings) -> dict[str, Any]:
     """What the weights of any network depend on that is trained so, as JSON-like values."""
     defining = {
-        "trainer": vars(trainer),
+        "trainer": without(vars(trainer), "checkpoint_minutes"),
         "optimizer": optimizer,
         "task": spec.task,
         "data": without(spec.data, *WITHOUT_EFFECT_ON_WEIGHTS),

@@ -18,7 +18,8 @@ from lcomp.techniques.distillation.objective import Objective
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import components, devices
 from lcomp.training.baseline_cache import Baseline
-from lcomp.training.fit import Epochs, fit
+from lcomp.training.epochs import Epochs
+from lcomp.training.fit import fit
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ def make_intermediate(
         log.info("training a teacher of the student once (%s, %d epochs); it is cached", size, spec.trainer.max_epochs)
         module, epochs = components.make_module(spec, data, network, teacher, objective, []), Epochs()
         device = devices.device(spec.device)
-        fit(module, data, spec.trainer.max_epochs, spec.seed, spec.progress, epochs, device)
+        checkpoints = components.cached_checkpoints(spec, name, spec.trainer)
+        asked = spec.trainer.max_epochs, spec.seed, spec.progress
+        fit(module, data, *asked, epochs, device, checkpoints=checkpoints)
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
