@@ -54,7 +54,11 @@ class Checkpoints(Checkpoint):  # Lightning calls these after all other callback
     def begin(self, checkpoint: Mapping[str, Any]) -> None:
         """Before the Trainer makes an iterator: that of the first epoch is made as it was, where the fit goes on within
         that."""
-        if checkpoint.get(KEY, {}).get("batches") and not checkpoint["epoch"]:
+        if KEY not in checkpoint:
+            return
+        epoch, batches = int(checkpoint["epoch"]), int(checkpoint[KEY]["batches"])
+        log.info("goes on from a checkpoint, in epoch %d%s", epoch + 1, f" after {batches} batches" if batches else "")
+        if batches and not epoch:
             random_states.restore(checkpoint[KEY]["epoch_random"], self.loaders)
 
     @property
