@@ -91,6 +91,7 @@ def test_corruption_costs_accuracy_as_a_fresh_draw_of_it_does(first, digits):
     assert result.metrics["accuracy/mnist_c/stripe"] == seen < result.metrics["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_the_baseline_once_and_a_run_without_measures_none_of_it(first, sweep, monkeypatch):
     asked, accuracies = [], MNISTC.accuracies
     monkeypatch.setattr(MNISTC, "accuracies", lambda *a: asked.append(a) or accuracies(*a))
@@ -131,6 +132,7 @@ def splits(digits):
     return Splits(Split({"pixels": validation.pixels[:50]}, validation.labels[:50]), many)
 
 
+@pytest.mark.slow
 def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tmp_path):
     session = ONNXRuntime().session(first[1] / "artifact.onnx")
     for name in few:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,30 +20,52 @@ from lcomp.errors import UserError
 from lcomp.tasks import ImageClassification, Task
 
 EVALUATION_BATCH = 1_000
-Labelled = tuple[NDArray[np.uint8] | Tensor, NDArray[np.integer] | Tensor]
+Labelled = tuple["NDArray[np.uint8] | Tensor | Images", NDArray[np.integer] | Tensor]
+
+
+class Images(Protocol):
+    """Images (N, C, H, W) uint8 that come by numbers: a tensor, or what reads them from somewhere."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor: ...
 
 
 class Examples(Dataset[tuple[Tensor, ...]]):
     """Images (N, C, H, W) uint8, labels (N,) and any further tensor per example, indexed by a whole batch at a time.
 
-    `changes` perturb every batch one after another; what they draw depends on `seed` and on which examples meet in the
-    batch, so that a resumed run sees the same images and another epoch sees others.
+    `changes` act on every batch one after another; what they draw depends on `seed` and on which examples meet in the
+    batch, so that a resumed run sees the same images and another epoch sees others. An example that is alone in its
+    batch meets none: there the epoch of `order` counts too.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, changes: Sequence[Augmentation] = (), seed: int = 0):
-        self.images, self.labels, self.changes, self.seed = images, labels, changes, seed
+    def __init__(
+        self,
+        images: Tensor | Images,
+        labels: Tensor,
+        changes: Sequence[Augmentation] = (),
+        seed: int = 0,
+        classes: int = 0,
+    ):
+        self.images, self.labels, self.changes, self.seed, self.classes = images, labels, changes, seed, classes
         self.extra: tuple[Tensor, ...] = ()
+        self.order: ShuffledBatches | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, ...]:
-        """The batch at `index` (B,): float32 images in [0, 1], int64 labels, the further tensors."""
-        images = self.images[index].float().div_(255)
-        generator = perturbations.seeded_generator(self.seed, zlib.crc32(index.numpy().tobytes()))
-        for change in self.changes:
-            images = change(images, generator)
-        return (images, self.labels[index], *(tensor[index] for tensor in self.extra))
+        """The batch at `index` (B,): float32 images in [0, 1], labels, the further tensors. Labels are int64 (B,), or
+        shares of classes (B, classes) where a change mixes them."""
+        images, labels = self.images[index].float().div_(255), self.labels[index]
+        if self.changes:
+            alone = [self.order.epoch] if self.order and len(index) == 1 else []
+            generator = perturbations.seeded_generator(self.seed, zlib.crc32(index.numpy().tobytes()), *alone)
+            images, labels = augmentation.change_batch(images, labels, self.changes, self.classes, generator)
+        return (images, labels, *(tensor[index] for tensor in self.extra))
 
 
 class ShuffledBatches(Sampler[Tensor]):
@@ -105,14 +128,15 @@ class ImageDataModule(pl.LightningDataModule):
         check_counts(batch_size, epoch_examples)
         changes = augmentation.make_augmentations(perturb or {})
         self.eval_perturbations = {text: parse(text) for text in eval_perturbations}
-        self.train = Examples(*read(train, "train"), changes, seed)
+        images, labels = read(train, "train")
+        if not hasattr(self, "num_classes"):
+            self.num_classes = int(labels.max()) + 1
+        self.train = Examples(images, labels, changes, seed, self.num_classes)
         self.validation = Examples(*read(validation, "validation"))
         self.test = Examples(*read(test, "test"))
         self.batch_size, self.seed = batch_size, seed
         self.epoch_examples = len(self.train) if epoch_examples is None else epoch_examples
         self.input_shape = tuple(self.train.images.shape[1:])
-        if not hasattr(self, "num_classes"):
-            self.num_classes = int(self.train.labels.max()) + 1
         statistics = {key: getattr(self, key) for key in ("mean", "std") if hasattr(self, key)}
         self.task: Task = ImageClassification(self.num_classes, self.input_shape, **statistics)
 
@@ -121,12 +145,13 @@ class ImageDataModule(pl.LightningDataModule):
         nothing done, where the images are perturbed: the teacher must then see what the student sees."""
         if self.train.changes:
             return False
-        batches = self.train.images.split(EVALUATION_BATCH)
-        self.train.extra = (torch.cat([teacher(images.float().div_(255)) for images in batches]),)
+        rows = torch.arange(len(self.train)).split(EVALUATION_BATCH)
+        self.train.extra = (torch.cat([teacher(self.train.images[some].float().div_(255)) for some in rows]),)
         return True
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         batches = ShuffledBatches(len(self.train), self.batch_size, self.seed, self.epoch_examples)
+        self.train.order = batches
         return DataLoader(self.train, sampler=batches, batch_size=None)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
@@ -136,14 +161,18 @@ class ImageDataModule(pl.LightningDataModule):
         return in_order(self.test)
 
 
-def read(part: Labelled, split: str) -> tuple[Tensor, Tensor]:
-    """A split's images (N, C, H, W) uint8 and labels (N,) int64 as tensors.
+def read(part: Labelled, split: str) -> tuple[Tensor | Images, Tensor]:
+    """A split's images (N, C, H, W) uint8 and labels (N,) int64, as tensors where they are arrays.
 
     Raises:
         UserError: they are of another type or shape, none, or not equally many.
     """
-    images, labels = (torch.as_tensor(values) for values in part)
-    if images.dtype != torch.uint8 or images.dim() != 4:
+    images, labels = (
+        torch.from_numpy(np.require(values, requirements="W")) if isinstance(values, np.ndarray) else values
+        for values in part
+    )
+    labels = torch.as_tensor(labels)
+    if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.dim() != 4):
         kind = str(images.dtype).removeprefix("torch.")
         raise UserError(f"data: {split} images are {kind} {tuple(images.shape)}; give uint8 (N, C, H, W), 0 to 255")
     if labels.shape != (len(images),) or labels.is_floating_point() or not len(labels):

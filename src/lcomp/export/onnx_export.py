@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from lcomp.errors import UserError
+from lcomp.export.integer_moves import average_integers, decode_late
 from lcomp.models.blocks import Normalize, Subtract, folded_bias
 from lcomp.record.causes import innermost_message
 from lcomp.record.files import write_atomically
@@ -70,6 +71,8 @@ def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = 
         exporter_log.setLevel(level)
     assert program is not None
     model = strip(program.model_proto)
+    decode_late(model)
+    average_integers(model)
     name_weights(model)
     drop_signs_of_zeros(model)
     own_decoders(model)
