@@ -217,6 +217,8 @@ def execute(
             evaluator = Evaluator(data, robustness, runtime)
             found = evaluator.compare(baseline, network, trained, folder)
             found.enter(result)
+            if spec.baseline.weights is not None:
+                result.baseline_artifact["weights"] = weights_file.weights_identity(spec.baseline.weights)
             if not found.is_finite:
                 raise NotFinite("the artifact's outputs are not finite")
             if timed:
