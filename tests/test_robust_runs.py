@@ -149,8 +149,6 @@ def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tm
     spec = parse(compose("robustness=mnist_c")[0])
     asked = SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path)
     made = corruptions.make_robustness(spec.robustness, asked)
-        spec.robustness, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path)
-    )
     assert made.setting == from_files.setting != MNISTC().setting
     np.save(tmp_path / "rotate" / "test_images.npy", np.load(tmp_path / "impulse_noise" / "test_images.npy"))
     other = MNISTC(files=tmp_path)
