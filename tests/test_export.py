@@ -1,9 +1,11 @@
 """What the exported file holds, and what it does not."""
 
+import numpy as np
 import onnx
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx_graphs import initializers
 from torch import nn
 
 from lcomp.export.onnx_export import export, fold_normalization
@@ -88,3 +90,15 @@ def test_a_residual_network_subtracts_the_mean_and_divides_nothing(tmp_path):
     operators = [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
     assert operators[:2] == ["Sub", "Conv"] and "Div" not in operators and "BatchNormalization" not in operators
     assert operators.count("Pad") == operators.count("MaxPool") == 2 and operators.count("Add") == 3
+
+
+def test_pruned_weights_are_zeros_of_one_sign_behind_a_batch_norm(tmp_path):
+    conv, norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+    with torch.no_grad():
+        conv.weight[:, :, 0] = 0
+        norm.weight.copy_(torch.tensor([1.0, -1.0, 2.0, -2.0]))
+    network = nn.Sequential(conv, norm, nn.Flatten(), nn.Linear(4 * 26 * 26, 10)).eval()
+    export(network, tmp_path / "a.onnx", ImageClassification())
+    weight = initializers(tmp_path / "a.onnx")["0.weight"]
+    assert (weight[1] * conv.weight[1].detach().numpy() < 0).any()  # the sign of the others did change
+    assert (weight[:, :, 0] == 0).all() and not np.signbit(weight[:, :, 0]).any()

@@ -1,5 +1,5 @@
-"""What is added is one Python file and one YAML: a technique, data, a network, a task, an optimizer, in a package of
-the user's own and his `--config-dir`."""
+"""What is added is one Python file and one YAML: a technique, data, a network, a task, an optimizer, a scheduler, a
+callback, in a package of the user's own and his `--config-dir`."""
 
 import json
 
@@ -11,7 +11,7 @@ from lcomp.config.composition import compose
 from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.testing import TechniqueContract
-from lcomp.training import components
+from lcomp.training.optimization import make_optimization
 
 TECHNIQUE = """
 import torch
@@ -151,12 +151,42 @@ class SignDescent(torch.optim.Optimizer):
                     one.mul_(1 - group["lr"] * group["decay"]).sub_(group["lr"] * one.grad.sign())
         return loss
 """
+SCHEDULER = """
+from torch.optim.lr_scheduler import LambdaLR
+
+class Sawtooth(LambdaLR):
+    \"\"\"Falls from the optimizer's rate to `low` of it, `teeth` times.\"\"\"
+
+    def __init__(self, optimizer, total_steps: int, teeth: int = 2, low: float = 0.0):
+        length = total_steps / teeth
+        super().__init__(optimizer, lambda step: 1 - (1 - low) * (step % length) / length)
+"""
+CALLBACK = """
+import json
+
+import pytorch_lightning as pl
+
+class Rates(pl.Callback):
+    \"\"\"Writes the learning rate of each step to a file.\"\"\"
+
+    def __init__(self, file: str = "rates.json"):
+        self.file, self.rates = file, []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+    def on_train_end(self, trainer, pl_module):
+        with open(self.file, "w") as file:
+            json.dump(self.rates, file)
+"""
 ADDED = {  # the two files of each: its name in the package, its group, and what the YAML says
     "last_outputs": (TECHNIQUE, "prune", "_target_: own.last_outputs.LastOutputs\ncount: 2\nbegin: 10\n"),
     "sevens": (DATA, "data", "_target_: own.sevens.Sevens\nseed: ${seed}\nlabel: 7\n"),
     "perceptron": (MODEL, "model", "_target_: own.perceptron.Perceptron\nwidth: 12\n"),
     "balanced": (TASK, "task", "_target_: own.balanced.Balanced\n"),
     "sign_descent": (OPTIMIZER, "optimizer", "_target_: own.sign_descent.SignDescent\ndecay: 0.01\n"),
+    "sawtooth": (SCHEDULER, "scheduler", "_target_: own.sawtooth.Sawtooth\nlow: 0.5\n"),
+    "rates": (CALLBACK, "callbacks", "rates:\n  _target_: own.rates.Rates\n"),
 }
 
 
@@ -194,6 +224,9 @@ def test_each_is_chosen_and_runs_with_the_others(mine, tmp_path):
     assert seen["metrics"]["parameters"] == 784 * 12 + 12 + 12 * 2 + 2
     assert seen["metrics"]["sparsity"] == pytest.approx(2 * 784 / (784 * 12 + 24))
     assert seen["metrics"]["test_balanced_accuracy"] > 0.8  # 0.5 is that of who never says 7
+    expected = [0.003 * (1 - 0.5 * (step % 50) / 50) for step in range(100)]
+    assert json.loads((tmp_path / "rates.json").read_text()) == pytest.approx(expected)
+    assert (seen["params"]["scheduler.low"], seen["params"]["callbacks.rates"]) == (0.5, "Rates")
     assert seen["metric"]["name"] == "balanced_accuracy" and "test_accuracy" not in seen["metrics"]
 
 
@@ -229,7 +262,7 @@ def test_the_default_optimizer_is_adam_with_the_trainers_rate_and_a_rate_of_its_
 
 def optimization(*overrides):
     spec = parse(compose(list(overrides)))
-    return components.make_optimization(spec.trainer, spec.optimizer)
+    return make_optimization(spec)
 
 
 def no_optimizer(params, lr):
@@ -250,6 +283,18 @@ def no_optimizer(params, lr):
 def test_what_is_no_optimizer_is_refused(target, words):
     with pytest.raises(UserError, match=words):
         optimization(f"optimizer._target_={target}")
+
+
+def test_the_baseline_has_a_scheduler_and_callbacks_of_its_own(mine, tmp_path):
+    done = mine("baseline.scheduler=sawtooth", "baseline.callbacks=[rates,ema]", "baseline.cache=own_cache")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rates = json.loads((tmp_path / "rates.json").read_text())
+    steps = len(rates)
+    assert rates == pytest.approx([0.001 * (1 - 0.5 * (step % (steps / 2)) / (steps / 2)) for step in range(steps)])
+    again = mine("baseline.cache=own_cache", "baseline.callbacks=rates")
+    assert again.returncode == 0 and "training the baseline once" in again.stderr  # another baseline
+    assert json.loads((tmp_path / "rates.json").read_text()) == [0.001] * steps
+    assert len(list(tmp_path.glob("own_cache/*/entry.json"))) == 2
 
 
 def test_a_value_that_an_optimizer_refuses_is_said_before_the_baseline_trains(mine, tmp_path):

@@ -14,7 +14,7 @@ from torch import nn
 from training import compose
 
 from lcomp.errors import UserError
-from lcomp.models import CifarResNet, LeNet5
+from lcomp.models import CifarResNet, LeNet5, mobilenet_v2, resnet18
 from lcomp.run import run
 from lcomp.training import weights_file
 from lcomp.training.weights_file import load_weights
@@ -88,6 +88,17 @@ def test_names_are_matched_whatever_wraps_either(outer, inner):
     own = [inner + name for name in bare]
     found = weights_file.for_names(prefixed(bare, outer), own)
     assert found.keys() == set(own) and all(found[inner + name] is tensor for name, tensor in bare.items())
+
+
+@pytest.mark.parametrize(("make", "first"), [(resnet18, "conv1"), (mobilenet_v2, "features.0.0")])
+def test_torchvisions_own_names_fit_its_networks_here(make, first, tmp_path):
+    written, read = make(), make()
+    own = {name.replace(f"{first}.1.", f"{first}."): tensor for name, tensor in written.state_dict().items()}
+    torch.save(
+        {name: tensor for name, tensor in own.items() if ".mean" not in name and ".std" not in name}, tmp_path / "a"
+    )
+    load_weights(tmp_path / "a", read)
+    assert f"{first}.weight" in own and all(map(torch.equal, read.state_dict().values(), written.state_dict().values()))
 
 
 def test_the_normalization_of_the_network_is_read_where_the_file_has_one(tmp_path):

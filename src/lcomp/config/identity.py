@@ -17,6 +17,8 @@ NOT_DEFINING = {
     "name",
     "progress",
     "reuse",
+    "trainer.checkpoint_minutes",
+    "baseline.trainer.checkpoint_minutes",
     "baseline.cache",
     "baseline.weights",  # its content counts
     "data.root",
@@ -37,8 +39,12 @@ ADAM = {"_target_": "torch.optim.Adam", "fused": True}
 CLASSIFICATION = {"_target_": "lcomp.tasks.ImageClassification"}
 IMPLIED = {  # what all had before there was a choice: it is left out
     "task": CLASSIFICATION,
+    "checkpoint": "last",
     "optimizer": ADAM,
     "baseline.optimizer": ADAM,
+    "task.label_smoothing": 0.0,
+    **{f"{owner}trainer.accumulate_grad_batches": 1 for owner in ("", "baseline.")},
+    **{f"{owner}trainer.precision": "32-true" for owner in ("", "baseline.")},
 }
 
 SHOWING = {  # rooms and doors that show a result, ask for it, or look for settings, and change none
@@ -71,9 +77,11 @@ def config_hash(config: dict[str, Any], data_sha256: str) -> str:
         found = {}
         for key, value in node.items():
             path = f"{prefix}{key}"
-            if path in NOT_DEFINING or value is None or value in ({}, [], IMPLIED.get(path)):
+            if path in NOT_DEFINING or value is None or value in ({}, []):
                 continue
-            found[key] = kept(value, f"{path}.") if isinstance(value, dict) else value
+            inside = kept(value, f"{path}.") if isinstance(value, dict) else value
+            if path not in IMPLIED or inside != IMPLIED[path]:
+                found[key] = inside
         return found
 
     return digest({"config": kept(config, ""), "data": data_sha256})

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from lcomp.errors import UserError
+from lcomp.export.integer_moves import average_integers, decode_late
 from lcomp.models.blocks import Normalize, Subtract, folded_bias
 from lcomp.record.causes import innermost_message
 from lcomp.record.files import write_atomically
@@ -70,7 +71,10 @@ def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = 
         exporter_log.setLevel(level)
     assert program is not None
     model = strip(program.model_proto)
+    decode_late(model)
+    average_integers(model)
     name_weights(model)
+    drop_signs_of_zeros(model)
     own_decoders(model)
     gather(model)
     said = {**task.metadata(), "config_hash": config_hash, "lcomp_version": version("lcomp")}
@@ -88,6 +92,16 @@ def name_weights(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = parts.sub(".weight", name)
+
+
+def drop_signs_of_zeros(model: onnx.ModelProto) -> None:
+    """Makes every zero among the weights +0. The exporter folds batch norms into them, whose negative factors leave -0
+    of what was pruned: another value for whatever compresses the file."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1:
+            values = onnx.numpy_helper.to_array(tensor)
+            if (np.signbit(values) & (values == 0)).any():
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values + np.float32(0), tensor.name))
 
 
 def own_decoders(model: onnx.ModelProto) -> None:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lcomp.errors import UserError
 from lcomp.record import predictions
 from lcomp.record.metric import ACCURACY, Metric
 from lcomp.record.plain import PlainValue
@@ -31,6 +32,10 @@ class ImageClassification(Task):
         num_classes: of the data, 2 or more.
         input_shape: (C, H, W) of an image.
         mean, std: of each channel's training pixels, for networks that take them; None: they keep their own.
+        label_smoothing: share of a label that goes to all classes alike, 0 to below 1 (Szegedy et al. 2016).
+
+    Raises:
+        UserError: a share outside its range.
     """
 
     metric: ClassVar[Metric] = ACCURACY
@@ -42,8 +47,12 @@ class ImageClassification(Task):
         input_shape: Sequence[int] = (1, 28, 28),
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
     ):
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"task.label_smoothing={label_smoothing}: a share, from 0 to below 1; 0.1 is usual")
         self.num_classes, self.input_shape = num_classes, tuple(input_shape)
+        self.label_smoothing = label_smoothing
         self.statistics: dict[str, PlainValue] = {
             key: list(values) for key, values in (("mean", mean), ("std", std)) if values is not None
         }
@@ -69,7 +78,7 @@ class ImageClassification(Task):
         return batch[1]
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, labels)
+        return F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
 
     def metrics(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         most = labels.argmax(1) if labels.dim() == 2 else labels

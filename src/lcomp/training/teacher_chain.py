@@ -18,7 +18,9 @@ from lcomp.techniques.distillation.objective import Objective
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import components, devices
 from lcomp.training.baseline_cache import Baseline
-from lcomp.training.fit import Epochs, fit
+from lcomp.training.epochs import Epochs
+from lcomp.training.fit import fit
+from lcomp.training.optimization import fit_settings
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +64,14 @@ def make_intermediate(
 ) -> Baseline:
     """The cached network of `model` that learned from `teacher`, trained now if there is none."""
     learns_from = spec.distillation.objective
-    defining = components.training_identity(spec, data, spec.trainer, spec.optimizer) | {
+    defining = components.training_identity(spec, data, spec) | {
         "model": model,
         "teacher": known,
         "objective": learns_from,
         "seed": [spec.seed, seed],
-        "code": identity.code_hash([model, spec.data, spec.task, learns_from, spec.optimizer]),
+        "code": identity.code_hash(
+            [model, spec.data, spec.task, learns_from, spec.optimizer, spec.scheduler, spec.callbacks]
+        ),
     }
     name = identity.digest(defining)
     network = components.make_network(model, data, seed)
@@ -77,7 +81,10 @@ def make_intermediate(
         log.info("training a teacher of the student once (%s, %d epochs); it is cached", size, spec.trainer.max_epochs)
         module, epochs = components.make_module(spec, data, network, teacher, objective, []), Epochs()
         device = devices.device(spec.device)
-        fit(module, data, spec.trainer.max_epochs, spec.seed, spec.progress, epochs, device)
+        checkpoints = components.cached_checkpoints(spec, name, spec.trainer.checkpoint_minutes)
+        settings = fit_settings(spec, data.task.metric)
+        asked = spec.trainer.max_epochs, spec.seed, spec.progress
+        fit(module, data, *asked, epochs, device, checkpoints=checkpoints, **settings)
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
