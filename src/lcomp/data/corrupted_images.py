@@ -56,7 +56,7 @@ class HashedImages:
 
 
 def hashed_images(pixels: NDArray[np.float32]) -> HashedImages:
-    return HashedImages(hashlib.sha256(pixels.tobytes()).hexdigest(), pixels)
+    return HashedImages(hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest(), pixels)
 
 
 def published(images: HashedImages, name: str, among: CorruptionSet = MNIST_C) -> Bytes:
