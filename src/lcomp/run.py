@@ -20,9 +20,9 @@ from lcomp.config.settings import section
 from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import TrialPruned
-from lcomp.evaluation import measurement, mnist_c
+from lcomp.evaluation import corruptions, measurement
 from lcomp.evaluation.comparison import Evaluator, measure_latencies
-from lcomp.evaluation.mnist_c import MNISTC
+from lcomp.evaluation.corruptions import Corruptions
 from lcomp.export.onnx_export import export
 from lcomp.packed.rounding import round_network
 from lcomp.record import log as log_names
@@ -169,7 +169,7 @@ def execute(
             weights_file.check_overrides(result.overrides)
         data = components.make_data(spec)
         student = components.make_network(spec.distillation.student, data, spec.distillation.student_seed)
-        robustness = mnist_c.make_robustness(spec.robustness, data)
+        robustness = corruptions.make_robustness(spec.robustness, data)
         runtime = make_runtime(spec.runtime)
         result.environment["versions"] |= runtime.versions()
         describe(spec, data, robustness, runtime, result)
@@ -240,7 +240,7 @@ def warn_of_unused(overrides: list[str]) -> None:
         log.warning("nothing trains in this run: %s has no effect (the baseline has its own under baseline)", unused[0])
 
 
-def describe(spec: RunSpec, data: Data, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
+def describe(spec: RunSpec, data: Data, robustness: Corruptions | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
     result.dataset, result.metric = content_hash.dataset_record(data), data.task.metric.record
     log_names.name_dataset(result.dataset["name"])
