@@ -181,7 +181,7 @@ def test_a_scheduler_beside_what_it_replaces_is_refused(owner, setting, chosen):
         shorthand.expand([f"{owner}{setting}", chosen])
     other = "baseline." if not owner else ""
     shorthand.expand([f"{other}{setting}", chosen])  # of the other network
-    shorthand.expand([f"{owner}{setting}", f"{owner}scheduler=null"])
+    shorthand.expand([f"{owner}{setting}", f"{owner}scheduler=none"])
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,11 @@ def test_what_is_looked_for_among_the_trainers_keys_is_told_its_place(key, place
     assert unknown_key(key, ["max_epochs"]) == f"{key}: no such key; write {place}"
 
 
-@pytest.mark.parametrize(("asked", "owner"), [("scheduler.warmup", ""), ("baseline.scheduler.warmup", "baseline.")])
-def test_a_key_of_no_scheduler_says_that_none_is_chosen(asked, owner):
-    said = unknown_key(asked.rpartition(".")[0], ["optimizer"])
-    assert said.startswith(
-        f"{owner}scheduler: none is chosen; choose one: {owner}scheduler=constant, {owner}scheduler=co"
-    )
+@pytest.mark.parametrize("part", ["scheduler", "baseline.scheduler", "optimizer", "baseline.optimizer"])
+def test_a_key_of_another_choice_names_it(part):
+    key, choices = ("final", ["cosine", "linear"]) if "scheduler" in part else ("nesterov", ["sgd"])
+    said = f"{part}.{key}: not a key of the chosen {part}; those with it are "
+    assert unknown_key(f"{part}.{key}", []) == said + ", ".join(f"{part}={choice}" for choice in choices)
 
 
 def test_the_baselines_choices_are_named_as_its_other_keys_are():
