@@ -22,6 +22,7 @@ class Counting:
     def train(self, network):
         self.trainings += 1
         nn.init.constant_(network.weight, 7)
+        return {}
 
     def export(self, network, path):
         write_atomically(path, b"artifact")
@@ -121,6 +122,7 @@ def need_it(folder, number):
         with open(folder / "trainings", "a") as log:
             log.write("x")
         time.sleep(1.5)
+        return {}
 
     (folder / f"ready-{number}").touch()
     while len(list(folder.glob("ready-*"))) < 3:

@@ -163,6 +163,13 @@ class Mine(ImageDataModule):
         super().__init__((images, labels), labelled(5), labelled(6), **settings)
 
 
+def test_arrays_that_cannot_be_written_to_are_read():
+    images, labels = labelled(8)
+    images.flags.writeable = labels.flags.writeable = False
+    data = ImageDataModule((images, labels), (torch.from_numpy(labelled(5)[0]), [0] * 5), labelled(6))
+    assert len(data.train) == 8 and data.validation.labels.tolist() == [0] * 5
+
+
 def test_a_data_set_of_ones_own_is_its_arrays():
     data = Mine(batch_size=3, epoch_examples=20)
     assert data.num_classes == 4 and data.input_shape == (3, 4, 4) and len(data.train_dataloader()) == 7

@@ -6,7 +6,8 @@ from lcomp.data import MNISTDataModule
 from lcomp.errors import TrialPruned
 from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule, PruningModule, QATModule
-from lcomp.training.fit import Epochs, fit
+from lcomp.training.epochs import Epochs
+from lcomp.training.fit import fit
 
 
 @pytest.fixture(scope="module")

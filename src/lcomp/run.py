@@ -29,7 +29,7 @@ from lcomp.record import log as log_names
 from lcomp.record import result_cache
 from lcomp.record.causes import error_message
 from lcomp.record.environment import environment
-from lcomp.record.interruption import BY_MACHINE, BY_USER, SigintState, machine_interruption, watch_sigint
+from lcomp.record.interruption import BY_MACHINE, BY_USER, SigintState, Stopped, machine_interruption, watch_sigint
 from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, Result, file_hashes, timing
@@ -40,7 +40,11 @@ from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
 from lcomp.tracking.tracker import Tracker
 from lcomp.training import components, devices, teacher_chain, weights_file
-from lcomp.training.fit import Epochs, NotFinite, Report, fit, save
+from lcomp.training.best_epoch import BestEpoch
+from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
+from lcomp.training.checkpoint_files import CheckpointFiles
+from lcomp.training.epochs import Epochs, Report
+from lcomp.training.fit import NotFinite, fit, save
 from lcomp.training.optimization import fit_settings
 
 log = logging.getLogger(__name__)
@@ -80,7 +84,7 @@ def run(
             result.params = run_config.technique_params(config)
             spec = parse(cfg)
             result.environment = environment(spec.threads, devices.device(spec.device), spec.trainer.precision)
-            execute(spec, folder, result, timed, epochs, equals, tracker)
+            execute(spec, folder, result, timed, epochs, equals, tracker, group)
             result.files, result.status = file_hashes(folder), "ok"
         except TrialPruned as pruned:
             result.status, result.error = "pruned", str(pruned)
@@ -95,13 +99,15 @@ def run(
         finally:
             result.epochs = result.epochs or epochs.curves.columns
             write_record(result, folder)
+            if result.is_final:
+                checkpoint_files(folder, result, group).clear()
             tracker.end(folder, config, result, group or folder.name, is_whole=timed)
     return result
 
 
 def stopped_by(error: BaseException, signals: SigintState) -> BaseException | None:
     """The interruption that `error` is, by the user or the machine; None where the run failed."""
-    if isinstance(error, SIGTERMException) or (isinstance(error, KeyboardInterrupt) and signals.received):
+    if isinstance(error, SIGTERMException | Stopped) or (isinstance(error, KeyboardInterrupt) and signals.received):
         return KeyboardInterrupt()
     return machine_interruption(error)
 
@@ -151,6 +157,7 @@ def execute(
     epochs: Epochs,
     equals: Path | None,
     tracker: Tracker,
+    group: str | None,
 ) -> None:
     """The way of one run; fills `result` as it goes."""
     torch.set_num_threads(spec.threads)
@@ -186,12 +193,16 @@ def execute(
         with timing(result, "train"):
             if objective is not None or any(technique.trains for technique in techniques):
                 asked, device = (spec.trainer.max_epochs, spec.seed, spec.progress), devices.device(spec.device)
+                checkpoints = checkpoint_files(folder, result, group, spec.trainer.checkpoint_minutes)
+                best = BestEpoch() if spec.checkpoint == "best" else None
                 settings = fit_settings(spec, data.task.metric)
-                result.steps = fit(module, data, *asked, epochs, device, tracker.loggers, **settings)
+                result.steps = fit(module, data, *asked, epochs, device, tracker.loggers, checkpoints, best, **settings)
+                result.best_epoch = best.epoch if best else None
             else:
                 warn_of_unused(overrides=result.overrides)
                 for technique in techniques:
                     technique.prepare_after_others(network)
+        result.seconds["train"] += epochs.seconds_before
         save(module, folder)
         trained = None  # the outputs of a network that learned with rounded weights, before these become integers
         if all(technique.trains for technique in techniques):
@@ -210,6 +221,13 @@ def execute(
                 raise NotFinite("the artifact's outputs are not finite")
             if timed:
                 measure_latencies(spec.measure.latency_runs, runtime, evaluator.splits, folder, result)
+
+
+def checkpoint_files(folder: Path, result: Result, group: str | None, minutes: float | None = None) -> CheckpointFiles:
+    """Where the fit of a run, whose hashes are known, leaves checkpoints and finds those of a try before: in a sweep,
+    also in another of its folders."""
+    defining = identity.digest([result.config_hash, result.code_hash])
+    return CheckpointFiles(folder / CHECKPOINTS, defining, minutes, folder.parent if group else None)
 
 
 def warn_of_unused(overrides: list[str]) -> None:

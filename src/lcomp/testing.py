@@ -10,7 +10,8 @@ promises of the exported network in its `broken_promise`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +21,8 @@ import onnx
 import pytorch_lightning as pl
 import torch
 from onnx import numpy_helper
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.types import STEP_OUTPUT
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.config.composition import compose
@@ -33,10 +33,14 @@ from lcomp.data.protocol import Data
 from lcomp.evaluation import measurement
 from lcomp.export.onnx_export import export
 from lcomp.modules import BaselineModule
+from lcomp.record.interruption import StopRequest
 from lcomp.runtimes import ONNXRuntime
 from lcomp.techniques.short_training import ShortTraining, short_training
 from lcomp.techniques.technique import Batch, StoredWeight
 from lcomp.training import components
+from lcomp.training.checkpoint_files import CheckpointFiles
+from lcomp.training.checkpoints import Checkpoints
+from lcomp.training.epochs import Epochs
 
 AGREEMENT = 0.99  # of the artifact's predictions with the network's; the tests of each technique ask for more
 
@@ -73,16 +77,28 @@ class TechniqueContract:
         return module
 
     def resumes(self) -> None:
-        """A run that stops after an epoch and goes on from its checkpoint ends with the same bits."""
+        """A run that stops, after an epoch or within one, and goes on from its checkpoint ends with the same bits, and
+        so does the network that is exported."""
         whole = self.module()
-        each = ModelCheckpoint(self.folder, "{epoch}", save_top_k=-1, every_n_epochs=1)
-        self.fit(whole, each, enable_checkpointing=True)
-        resumed = self.module()
-        self.fit(resumed, ckpt_path=self.folder / "epoch=0.ckpt")
-        expected, seen = whole.state_dict(), resumed.state_dict()
-        assert expected.keys() == seen.keys()
-        different = [key for key in expected if not torch.equal(expected[key], seen[key])]
-        assert not different, f"a resumed run differs in {different}"
+        saver = EveryTenSteps(self.folder / "checkpoints", whole, self.data)
+        self.fit(whole, saver)
+        found = saver.files.found()
+        assert [one.name.split("-")[2] for one in found] == ["within", "epoch", "within"], "not as many checkpoints"
+        expected = self.states(whole)
+        for path in found:
+            resumed = self.module()
+            again = EveryTenSteps(self.folder / path.stem, resumed, self.data)
+            again.begin(torch.load(path, weights_only=True))
+            self.fit(resumed, again, ckpt_path=path)
+            for before, after in zip(expected, self.states(resumed), strict=True):
+                assert before.keys() == after.keys()
+                different = [key for key in before if not torch.equal(before[key], after[key])]
+                assert not different, f"a run that goes on from {path.name} differs in {different}"
+
+    def states(self, module: BaselineModule) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Of the module as training left it, and of the network that is exported."""
+        trained = {name: value.clone() for name, value in module.state_dict().items()}
+        return trained, module.finalize(module.calibration(self.data)).state_dict()
 
     def exports(self) -> tuple[nn.Module, Path]:
         """The finalized network has no parametrization or hook left, keeps what its techniques promise, and its
@@ -151,13 +167,13 @@ class TechniqueContract:
         module: BaselineModule,
         *callbacks: pl.Callback,
         ckpt_path: Path | None = None,
-        enable_checkpointing: bool = False,
     ) -> pl.Trainer:
+        torch.manual_seed(0)
         trainer = pl.Trainer(
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            enable_checkpointing=enable_checkpointing,
+            enable_checkpointing=any(isinstance(one, Checkpoints) for one in callbacks),
             max_epochs=2,
             limit_train_batches=20,
             num_sanity_val_steps=0,
@@ -166,7 +182,9 @@ class TechniqueContract:
             callbacks=list(callbacks),
         )
         batches, held_out = module.batches(self.data), self.data.val_dataloader()
-        trainer.fit(module, batches, held_out, ckpt_path=ckpt_path, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*dataloader is not resumable.*")  # it is read anew
+            trainer.fit(module, batches, held_out, ckpt_path=ckpt_path, weights_only=True)
         return trainer
 
     def accuracy(self, network: nn.Module) -> float:
@@ -193,6 +211,26 @@ def pairwise_rows(choices: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     return [
         {first: one, second: other, third: c[(i + j) % len(c)]} for i, one in enumerate(a) for j, other in enumerate(b)
     ]
+
+
+class EveryTenSteps(Checkpoints):
+    """Writes a checkpoint within each epoch, and one between them, and keeps them all."""
+
+    def __init__(self, folder: Path, module: BaselineModule, data: Data):
+        files = AllCheckpoints(folder, "contract", minutes=1.0)
+        super().__init__(files, Epochs(), None, [data], StopRequest())
+        self.steps: Callable[[], int] = lambda: module.trainer.global_step
+
+    @property
+    def is_due(self) -> bool:
+        return self.steps() % 10 == 0
+
+
+class AllCheckpoints(CheckpointFiles):
+    """Keeps what is written."""
+
+    def keep(self, newest: Path) -> None:
+        """Removes nothing."""
 
 
 class KeysOfEachStep(pl.Callback):

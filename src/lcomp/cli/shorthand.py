@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from lcomp.cli import resuming
 from lcomp.cli.subcommands import check_words
 from lcomp.config import quoting
 from lcomp.config.run_config import FAMILIES, folder
@@ -50,8 +51,12 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
     check_one_schedule(overrides)
     if options.cfg and options.multirun:
         raise UserError(f"--cfg {options.cfg}: shows what one run would use; leave -m and several values out")
+    run_folder = None
     if not is_multirun(arguments) and not (options.cfg or options.info or options.help):
+        resumed = [one.partition("=")[2] for one in overrides if one.startswith("resume=")]
+        overrides = [one for one in overrides if not one.startswith("resume=")]
         check_no_sweep(overrides, search_flags(options))
+        run_folder = resuming.find_run(unquoted(resumed[-1])) if resumed else None
     explicit, notices = [rewritten for override in overrides for rewritten in hydra_override(override)], []
     for group in [a.lstrip("+").partition("._target_=")[0] for a in explicit if "._target_=" in a]:
         explicit = [f"+{a}" if a.startswith(f"+{group}.") else a for a in explicit]  # also where its choice has the key
@@ -69,6 +74,10 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
                 if not is_sweep(argument):
                     key, _, value = argument.partition("=")
                     explicit[explicit.index(argument)] = f"{key}=choice({value})"
+    if run_folder is not None:
+        notices.append(f"goes on in {run_folder}")
+        place = f"hydra.run.dir={quoting.quoted_value(str(run_folder))}"
+        explicit = [*resuming.overrides_of(run_folder, explicit), place]
     return [*flags, *explicit], notices
 
 
@@ -178,14 +187,13 @@ def check_no_sweep(arguments: list[str], flags: Sequence[str] = ()) -> None:
 def hydra_override(argument: str) -> list[str]:
     """Settings of sweeps and launchers in the words that Hydra has for them.
 
-    `launcher=serial`, `launcher.workers=2`; `resume=last` or a folder; `sweeper=optuna`, `n_trials=20`.
+    `launcher=serial`, `launcher.workers=2`; of a sweep, `resume=last` or a folder; `sweeper=optuna`, `n_trials=20`.
     """
     name, equals, value = argument.partition("=")
     if not equals:
         return [argument]
     if name == "resume":
-        if value[:1] in ("'", '"') and value[:1] == value[-1:] and not Path(value).exists():  # quoted for Hydra already
-            value = value[1:-1]
+        value = unquoted(value)
         return [
             f"hydra.sweep.dir={quoting.quoted_value(latest_sweep() if value == 'last' else value)}",
             "hydra.sweeper.resume=true",
@@ -205,6 +213,12 @@ def hydra_override(argument: str) -> list[str]:
     if name in SWEEPER_KEYS or name.startswith(("constraint.", "sampler.", "pruner.")):
         return [f"hydra.sweeper.{argument}"]
     return [f"hydra.{argument}" if name.startswith(("launcher.", "sweeper.")) else argument]
+
+
+def unquoted(value: str) -> str:
+    """A folder as it is called, without the quotes that Hydra's grammar would have."""
+    quoted = value[:1] in ("'", '"') and value[:1] == value[-1:] and not Path(value).exists()
+    return value[1:-1] if quoted else value
 
 
 def is_sweep(override: str) -> bool:

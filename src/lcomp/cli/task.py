@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lcomp.config import run_config
-from lcomp.record.interruption import announcing_exit, raise_machine_error
+from lcomp.cli import resuming
+from lcomp.config import quoting, run_config
+from lcomp.record.interruption import Interrupted, announcing_exit, raise_machine_error
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Result
 from lcomp.record.summary_line import summary_line
@@ -57,7 +59,7 @@ def execute(cfg: DictConfig, report: Callable[[int, float], None] | None) -> flo
         print(f"lcomp: {cause}", file=sys.stderr, flush=True)
         Result(overrides=overrides, error=cause).write(folder)
 
-    with announcing_exit(close) if alone else nullcontext():  # a sweep says it of its own
+    with announcing_exit(close) if alone else nullcontext(), going_on(hydra, folder) if alone else nullcontext():
         result = run(
             cfg,
             folder,
@@ -74,6 +76,18 @@ def execute(cfg: DictConfig, report: Callable[[int, float], None] | None) -> flo
         if result.status == "ok":
             print(f"Record and artifact: {folder}")
     return result.metrics[result.chosen_by.validation] if result.status == "ok" else float("nan")
+
+
+@contextmanager
+def going_on(hydra: Any, folder: Path) -> Iterator[None]:
+    """Says, where a single run is interrupted, what goes on with it; a sweep says it of its own."""
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted):
+        asked = [*run_config.overrides(hydra), *quoting.search_paths(hydra)]
+        again = resuming.resume_command(asked, folder, quoting.recorded_search_flags(hydra))
+        print(f"\nTo go on: {again}", file=sys.stderr, flush=True)
+        raise
 
 
 def write_note(cfg: DictConfig, overrides: list[str], folder: Path, written: str | None) -> None:

@@ -17,6 +17,8 @@ NOT_DEFINING = {
     "name",
     "progress",
     "reuse",
+    "trainer.checkpoint_minutes",
+    "baseline.trainer.checkpoint_minutes",
     "baseline.cache",
     "baseline.weights",  # its content counts
     "data.root",
@@ -25,6 +27,8 @@ NOT_DEFINING = {
     "data.perturb",
     "data.eval_perturbations",
     "data.mnist_c_root",
+    "data.cache",
+    "data.cache_gb",
     "kd.teacher",
     "measure",
     "logger",
@@ -35,6 +39,7 @@ ADAM = {"_target_": "torch.optim.Adam", "fused": True}
 CLASSIFICATION = {"_target_": "lcomp.tasks.ImageClassification"}
 IMPLIED = {  # what all had before there was a choice: it is left out
     "task": CLASSIFICATION,
+    "checkpoint": "last",
     "optimizer": ADAM,
     "baseline.optimizer": ADAM,
     "task.label_smoothing": 0.0,

@@ -26,7 +26,7 @@ OPTIONAL = ("scheduler", "callbacks")  # parts of a run, and of its baseline, of
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 HEADED = ("experiment", "hparams_search")  # groups whose files state keys of the whole run
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
-PATHS = ("data.root", "data.mnist_c_root", "baseline.cache", "baseline.weights")
+PATHS = ("data.root", "data.mnist_c_root", "data.cache", "baseline.cache", "baseline.weights")
 
 
 def choices(cfg: Any) -> dict[str, Any]:

@@ -32,6 +32,10 @@ class TrainerSettings:
         str,
         Rule("32-true, bf16-mixed or 16-mixed", lambda v: v in ("32-true", "bf16-mixed", "16-mixed")),
     ] = "32-true"
+    checkpoint_minutes: Annotated[
+        float | None,
+        Rule("minutes between checkpoints, above 0, or null: at epochs' ends", lambda v: v is None or v > 0),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class RunSettings:
     reuse: Annotated[bool, Rule("true or false")]
     report: Annotated[bool, Rule("true or false")]
     progress: Annotated[bool | str, Rule("true, false or auto", lambda v: v in (True, False, "auto"))]
+    checkpoint: Annotated[str, Rule("last or best", lambda v: v in ("last", "best"))]
 
 
 @dataclass(frozen=True)

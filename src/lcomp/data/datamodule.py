@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,7 +20,18 @@ from lcomp.errors import UserError
 from lcomp.tasks import ImageClassification, Task
 
 EVALUATION_BATCH = 1_000
-Labelled = tuple[NDArray[np.uint8] | Tensor, NDArray[np.integer] | Tensor]
+Labelled = tuple["NDArray[np.uint8] | Tensor | Images", NDArray[np.integer] | Tensor]
+
+
+class Images(Protocol):
+    """Images (N, C, H, W) uint8 that come by numbers: a tensor, or what reads them from somewhere."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor: ...
 
 
 class Examples(Dataset[tuple[Tensor, ...]]):
@@ -31,7 +43,12 @@ class Examples(Dataset[tuple[Tensor, ...]]):
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, changes: Sequence[Augmentation] = (), seed: int = 0, classes: int = 0
+        self,
+        images: Tensor | Images,
+        labels: Tensor,
+        changes: Sequence[Augmentation] = (),
+        seed: int = 0,
+        classes: int = 0,
     ):
         self.images, self.labels, self.changes, self.seed, self.classes = images, labels, changes, seed, classes
         self.extra: tuple[Tensor, ...] = ()
@@ -128,8 +145,8 @@ class ImageDataModule(pl.LightningDataModule):
         nothing done, where the images are perturbed: the teacher must then see what the student sees."""
         if self.train.changes:
             return False
-        batches = self.train.images.split(EVALUATION_BATCH)
-        self.train.extra = (torch.cat([teacher(images.float().div_(255)) for images in batches]),)
+        rows = torch.arange(len(self.train)).split(EVALUATION_BATCH)
+        self.train.extra = (torch.cat([teacher(self.train.images[some].float().div_(255)) for some in rows]),)
         return True
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
@@ -144,14 +161,18 @@ class ImageDataModule(pl.LightningDataModule):
         return in_order(self.test)
 
 
-def read(part: Labelled, split: str) -> tuple[Tensor, Tensor]:
-    """A split's images (N, C, H, W) uint8 and labels (N,) int64 as tensors.
+def read(part: Labelled, split: str) -> tuple[Tensor | Images, Tensor]:
+    """A split's images (N, C, H, W) uint8 and labels (N,) int64, as tensors where they are arrays.
 
     Raises:
         UserError: they are of another type or shape, none, or not equally many.
     """
-    images, labels = (torch.as_tensor(values) for values in part)
-    if images.dtype != torch.uint8 or images.dim() != 4:
+    images, labels = (
+        torch.from_numpy(np.require(values, requirements="W")) if isinstance(values, np.ndarray) else values
+        for values in part
+    )
+    labels = torch.as_tensor(labels)
+    if isinstance(images, Tensor) and (images.dtype != torch.uint8 or images.dim() != 4):
         kind = str(images.dtype).removeprefix("torch.")
         raise UserError(f"data: {split} images are {kind} {tuple(images.shape)}; give uint8 (N, C, H, W), 0 to 255")
     if labels.shape != (len(images),) or labels.is_floating_point() or not len(labels):

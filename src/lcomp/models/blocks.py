@@ -29,6 +29,18 @@ class Normalize(nn.Module):
         return (x - self.mean) / self.std
 
 
+class Subtract(nn.Module):
+    """x - mean: what is left of a normalization before a layer whose weights hold the division."""
+
+    def __init__(self, mean: Tensor):
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.mean: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - self.mean
+
+
 def per_channel(value: float | Sequence[float]) -> Tensor:
     """A number as (), several as (C, 1, 1)."""
     made = torch.tensor(value)
@@ -71,10 +83,10 @@ class PooledReLU(nn.Module):
 def folded_bias(normalize: Normalize, weight: Tensor, bias: Tensor | None) -> nn.Parameter:
     """The bias of a layer whose weight (output channels, ...) already holds the division by std: what `normalize`
     subtracts goes into it, W (x - m) / s + b = (W / s) x + (b - m sum(W / s))."""
-    if normalize.mean.dim():
+    if normalize.mean.numel() > 1:
         shift = (normalize.mean * weight).flatten(1).sum(1)
     else:
-        shift = normalize.mean * weight.flatten(1).sum(1)
+        shift = normalize.mean.squeeze() * weight.flatten(1).sum(1)
     return nn.Parameter(-shift if bias is None else bias - shift)
 
 

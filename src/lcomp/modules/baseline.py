@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -156,6 +157,18 @@ class BaselineModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._losses.clear()
+
+    def epoch_state(self) -> dict[str, Any]:
+        """What is kept of this epoch's batches until it ends, for a checkpoint within it."""
+        if not self._losses:
+            return {}
+        losses, examples = zip(*self._losses, strict=True)
+        return {"losses": torch.stack(losses).cpu(), "examples": torch.tensor(examples)}
+
+    def load_epoch_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on within an epoch."""
+        losses, examples = (state.get(name, torch.tensor([])) for name in ("losses", "examples"))
+        self._losses = [(loss, int(n)) for loss, n in zip(losses.to(self.device), examples, strict=True)]
 
     def on_train_epoch_end(self) -> None:
         if not self._losses:  # a subclass with a step of its own

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +93,15 @@ class DistillationModule(BaselineModule):
         if isinstance(self.objective, Distillation):
             return self.objective.watching(self.network, self.teacher, self._progress)
         return nullcontext()
+
+    def epoch_state(self) -> dict[str, Any]:
+        own = self.objective.epoch_state() if isinstance(self.objective, Distillation) else {}
+        return super().epoch_state() | {"objective": own}
+
+    def load_epoch_state(self, state: Mapping[str, Any]) -> None:
+        super().load_epoch_state(state)
+        if isinstance(self.objective, Distillation):
+            self.objective.load_epoch_state(state["objective"], self.device)
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.layer_codec import as_pair, make_convolution, make_linear
-from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean
+from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean, Zeros
 from lcomp.packed.operations import as_typed, batch_norm
 from lcomp.packed.stateless_operators import Settings, symmetric_padding
 from lcomp.packed.translation import Arrays, Translation
@@ -159,6 +159,20 @@ def mean(to: Translation, node: NodeProto, settings: Settings) -> None:
     to.add(node, Mean(), *([] if settings.get("keepdims", 1) else [nn.Flatten()]))
 
 
+def pad(to: Translation, node: NodeProto, settings: Settings) -> None:
+    given, amounts, value, axes = [*node.input, "", ""][:4]
+    dimensions = len(to.shapes[to.value(given)]) + 1
+    around = to.constant(amounts).reshape(2, -1)  # before and behind each axis
+    pads = np.zeros((dimensions, 2), np.int64)
+    pads[to.constant(axes) if axes else range(dimensions)] = around.T
+    mode = settings.get("mode", b"constant").decode()
+    if mode != "constant" or (value and to.constant(value).any()):
+        raise UserError(f"a padding with other values than zero (mode {mode})")
+    if dimensions != 4 or pads[0].any() or pads.min() < 0:
+        raise UserError(f"a Pad of {around.tolist()}")
+    to.add(node, Zeros(*pads[1:].flatten().tolist()))
+
+
 def norm(to: Translation, node: NodeProto, settings: Settings) -> None:
     weight, bias, mean, variance = (to.tensor(name) for name in node.input[1:])
     shape = to.shapes[to.value(node.input[0])]
@@ -208,4 +222,5 @@ NODES: dict[str, Callable[[Translation, NodeProto, Settings], None]] = {
     "ReduceMean": mean,
     "GlobalAveragePool": mean,
     "BatchNormalization": norm,
+    "Pad": pad,
 }

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
@@ -32,6 +33,39 @@ UNITS = {"bytes": 0, "B": 0, **{f"{unit}iB": power for power, unit in enumerate(
 class Interrupted(BaseException):
     """The machine, or whatever carries runs out, cannot go on; no `Exception`, so that nothing takes it for a run's
     failure. The sweep ends with it, and resuming runs again what it ended."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Training ended after a step, with a checkpoint, because a signal asked for it."""
+
+
+@dataclass
+class StopRequest:
+    """Whether a signal asked training to end after the step."""
+
+    requested: bool = False
+
+
+@contextmanager
+def stop_after_step() -> Iterator[StopRequest]:
+    """Within it the first Ctrl-C is a request, and the second what it was before. In a process that ignores it, or
+    beside the main thread, nothing changes."""
+    request, before = StopRequest(), signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield request
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if request.requested:
+            before(number, frame)
+        request.requested = True
+        os.write(2, b"\nlcomp: ends after this step, with a checkpoint; Ctrl-C again ends at once\n")
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield request
+    finally:
+        signal.signal(signal.SIGINT, before)  # Lightning ignores it from a KeyboardInterrupt on
 
 
 def machine_interruption(error: BaseException) -> Interrupted | None:

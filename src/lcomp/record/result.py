@@ -40,6 +40,7 @@ METRICS = (  # that a search may choose on: of validation examples, or of the ar
 LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
 Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
 KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite")  # files beside a record that an equal run's has too
+OPTIONAL = ("hidden", "best_epoch")  # fields that most records have not
 ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
 
 
@@ -85,6 +86,7 @@ class Result:
     files: dict[str, str] = field(default_factory=dict)  # SHA-256 of the files beside the record that the run left
     checksum: str | None = None  # of the record as it was written, itself apart
     schema_version: int = schema.VERSION
+    best_epoch: int | None = None  # with checkpoint=best, the epoch, from 1, whose weights are exported
     hidden: str | None = None  # in a record whose overrides had secrets: a digest of them
 
     @property
@@ -126,7 +128,7 @@ class Result:
         path = folder / FILE_NAME
         self.hidden = hidden_digest(self.overrides) or self.hidden
         fields: dict[str, PlainValue] = {
-            name: value for name, value in asdict(self).items() if name != "hidden" or value is not None
+            name: value for name, value in asdict(self).items() if name not in OPTIONAL or value is not None
         }
         if self.status != "ok":
             fields = schema.valid_fields(finite_fields(fields), asdict(Result()))

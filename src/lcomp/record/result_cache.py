@@ -13,7 +13,18 @@ from lcomp.record.files import CHECKSUM_KEY, Damaged, sha256
 from lcomp.record.result import FILE_NAME, LATENCIES, Result, read_verified
 
 log = logging.getLogger("lcomp")
-ADOPTED = ("params", "environment", "metrics", "baseline", "artifact", "files", "seconds", "steps", "epochs")
+ADOPTED = (
+    "params",
+    "environment",
+    "metrics",
+    "baseline",
+    "artifact",
+    "files",
+    "seconds",
+    "steps",
+    "epochs",
+    "best_epoch",
+)
 
 
 def adopt_equal_run(root: Path, folder: Path, result: Result, evaluated: Iterable[str] = ()) -> bool:

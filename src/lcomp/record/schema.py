@@ -155,6 +155,7 @@ RULES = {
     "files": dict_of(NAME, "SHA-256 by files' names"),
     "checksum": NAME | NONE,
     "schema_version": WHOLE,
+    "best_epoch": WHOLE | NONE,
     "hidden": NAME | NONE,
 }  # fmt: skip
 

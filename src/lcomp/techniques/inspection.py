@@ -79,11 +79,16 @@ def observed_calls(network: nn.Module, example: Example) -> Calls:
 
 
 def used_tensors(network: nn.Module, *given: Tensor) -> set[int]:
-    """The ids of all tensors that a forward pass in evaluation mode hands to a function of torch's."""
+    """The ids of all tensors that a forward pass in evaluation mode hands to a function of torch's; it changes no
+    buffer, such as those of quantizers that observe."""
     use = TensorUse()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with evaluation_mode(network), torch.random.fork_rng(devices=[]), torch.no_grad(), use:
-        network(*(tensor.to(device) for tensor in given))
+    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    with torch.no_grad():
+        with evaluation_mode(network), torch.random.fork_rng(devices=[]), use:
+            network(*(tensor.to(device) for tensor in given))
+        for buffer, value in before:
+            buffer.copy_(value)
     return use.ids
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import nn
 from lcomp.config.identity import digest
 from lcomp.record.files import CHECKSUM_KEY, sha256, verified_content, with_checksum, write_atomically
 from lcomp.record.result import ARTIFACT, ENTRY, Curves, finite_or_none
+from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
 
 log = logging.getLogger(__name__)
 FILES = ("weights.pt", ARTIFACT)
@@ -55,7 +57,8 @@ def cached(
 ) -> Baseline:
     """The baseline of `identity`: read from `cache`, or trained there under a lock by the first run that needs it.
 
-    A damaged entry (its files no longer have the hashes noted when they were written) is trained again.
+    A damaged entry (its files no longer have the hashes noted when they were written) is trained again. A training that
+    was stopped has left checkpoints in `checkpoints`, and whoever needs the entry next goes on from them.
 
     Args:
         train: trains a network in place, and returns what was logged of each epoch.
@@ -66,7 +69,9 @@ def cached(
         if not intact(folder):
             start = time.monotonic()
             curves = train(network)
-            seconds = time.monotonic() - start
+            seconds = max(
+                [time.monotonic() - start, *filter(None, curves.get("seconds", ())[-1:])]
+            )  # all tries together
             weights = BytesIO()
             torch.save(network.state_dict(), weights)
             write_atomically(folder / "weights.pt", weights.getvalue())
@@ -75,6 +80,7 @@ def cached(
             write_atomically(
                 folder / ENTRY, with_checksum({"seconds": seconds, "sha256": hashes, "epochs": finite_or_none(curves)})
             )
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         entry_seconds = json.loads((folder / ENTRY).read_text())["seconds"]
         network.load_state_dict(torch.load(folder / "weights.pt", weights_only=True))
     return Baseline(network, folder, entry_seconds)

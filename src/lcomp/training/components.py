@@ -30,12 +30,15 @@ from lcomp.techniques.technique import Technique
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import devices, preflight
 from lcomp.training.baseline_cache import Baseline
-from lcomp.training.fit import Epochs, fit, load_checkpoint
+from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
+from lcomp.training.checkpoint_files import CheckpointFiles
+from lcomp.training.epochs import Epochs
+from lcomp.training.fit import fit, load_checkpoint
 from lcomp.training.optimization import fit_settings, make_callbacks, make_optimization
 from lcomp.training.weights_file import load_weights, weights_identity
 
 log = logging.getLogger(__name__)
-WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")
+WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root", "cache", "cache_gb")
 DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
 STATISTICS = ("mean", "std")  # of each channel, which a task is given where the data have them
 
@@ -156,13 +159,20 @@ def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
         module, epochs = BaselineModule(network, **make_optimization(training, "baseline."), task=data.task), Epochs()
         source = data if trained_on.data == spec.data else make_data(trained_on)
         asked, device = (training.trainer.max_epochs, seed, spec.progress), devices.device(spec.device)
-        fit(module, source, *asked, epochs, device, **settings)
+        checkpoints = cached_checkpoints(spec, name, training.trainer.checkpoint_minutes)
+        fit(module, source, *asked, epochs, device, checkpoints=checkpoints, **settings)
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
         export(network, path, data.task, name)
 
-    return baselines.cached(spec.baseline.cache, name, make_network(spec.model, data, seed), train, write)
+    network = make_network(spec.model, data, seed)
+    return baselines.cached(spec.baseline.cache, name, network, train, write)
+
+
+def cached_checkpoints(spec: RunSpec, name: str, minutes: float | None) -> CheckpointFiles:
+    """Where the training of a network that is cached under that name leaves checkpoints."""
+    return CheckpointFiles(spec.baseline.cache / name / CHECKPOINTS, name, minutes)
 
 
 def read_baseline(spec: RunSpec, data: Data, path: Path) -> Baseline:
@@ -188,7 +198,7 @@ def read_baseline(spec: RunSpec, data: Data, path: Path) -> Baseline:
 def training_identity(spec: RunSpec, data: Data, training: TrainingSpec) -> dict[str, Any]:
     """What the weights of any network depend on that is trained so, as JSON-like values."""
     defining = {
-        "trainer": vars(training.trainer),
+        "trainer": without(vars(training.trainer), "checkpoint_minutes"),
         "optimizer": training.optimizer,
         "scheduler": training.scheduler,
         "callbacks": training.callbacks,

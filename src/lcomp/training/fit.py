@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import pickle
-import sys
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -21,13 +20,17 @@ from torch import nn
 from lcomp.errors import UserError
 from lcomp.modules.baseline import BaselineModule
 from lcomp.record.files import write_atomically
+from lcomp.record.interruption import StopRequest, stop_after_step
 from lcomp.record.untrusted import check_checkpoint
-from lcomp.techniques.schedule import total_steps, training_progress
-from lcomp.techniques.technique import Technique, network_of
+from lcomp.techniques.technique import network_of
+from lcomp.training.best_epoch import BestEpoch
+from lcomp.training.checkpoint_files import CheckpointFiles
+from lcomp.training.checkpoints import Checkpoints, is_end
+from lcomp.training.epochs import Epochs
+from lcomp.training.progress_line import ProgressLine
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.ckpt"
-Report = Callable[[int, float], None]
 
 
 class TrainerArguments(TypedDict, total=False):
@@ -52,83 +55,6 @@ class StopWhenNotFinite(pl.Callback):
             raise NotFinite(f"the training loss is {float(outputs['loss'])} at step {trainer.global_step}")
 
 
-class Curves(Logger):
-    """Keeps what a fit logs: for each name a value per epoch, None where there was none; `seconds` since the fit began
-    are added."""
-
-    name, version = "curves", ""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[dict[str, float]] = []
-        self.epoch = 0  # that is under way
-        self.start = time.monotonic()
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        found = dict(metrics)
-        epoch = int(found.pop("epoch", self.epoch))  # a callback's own may say none
-        self.rows += [{} for _ in range(epoch + 1 - len(self.rows))]
-        self.rows[epoch].update(found, seconds=time.monotonic() - self.start)
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The record has them."""
-
-    @property
-    def columns(self) -> dict[str, list[float | None]]:
-        """A list as long as there were epochs for each name, names in their order."""
-        return {name: [row.get(name) for row in self.rows] for name in sorted({n for row in self.rows for n in row})}
-
-
-class Epochs(pl.Callback):
-    """Logs what techniques say of the network after each epoch, and tells a search of those that can be compared.
-
-    Args:
-        report: is given the epoch, from 1, and its validation metric, once the schedules of the network's techniques
-            have ended: before, a network is denser than the one that is exported. It raises `TrialPruned` to give the
-            run up; after the last epoch there is nothing to give up, and it is not asked.
-        live: is given the epoch, from 1, and all that was logged of it.
-
-    Attributes:
-        curves: what was logged so far.
-    """
-
-    def __init__(self, report: Report | None = None, live: Callable[[int, dict[str, float]], None] | None = None):
-        self.report, self.live, self.curves = report, live, Curves()
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.curves.start = time.monotonic()
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        network = network_of(pl_module)
-        for technique in techniques_of(trainer):
-            pl_module.log_dict(technique.scalars(network))
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        judged = pl_module.task.metric.validation if isinstance(pl_module, BaselineModule) else "val_accuracy"
-        if judged not in trainer.callback_metrics:  # a module of the user's that logs another
-            return
-        settled = max((one.export_ready_from for one in techniques_of(trainer)), default=0.0)
-        last = (trainer.global_step - 1) / total_steps(trainer)  # techniques act as a step begins
-        if self.report and settled <= last and training_progress(trainer) < 1:
-            self.report(trainer.current_epoch + 1, float(trainer.callback_metrics[judged]))
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.curves.epoch = trainer.current_epoch
-        self.pass_on(trainer.current_epoch)
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.pass_on(trainer.current_epoch)
-
-    def pass_on(self, epoch: int) -> None:
-        """Passes the epoch of that number on; the module logs the training loss when callbacks have had their turn."""
-        if self.live and epoch:
-            self.live(epoch, dict(self.curves.rows[epoch - 1]))
-
-
-def techniques_of(trainer: pl.Trainer) -> list[Technique]:
-    return [one for one in trainer.callbacks if isinstance(one, Technique)]  # type: ignore[attr-defined]
-
-
 def fit(
     module: pl.LightningModule,
     data: Any,
@@ -138,10 +64,12 @@ def fit(
     epochs: Epochs | None = None,
     device: str = "cpu",
     loggers: Sequence[Logger] = (),
+    checkpoints: CheckpointFiles | None = None,
+    best: BestEpoch | None = None,
     callbacks: Sequence[pl.Callback] = (),
     **settings: Unpack[TrainerArguments],
 ) -> int:
-    """Trains `module` on `data` with one progress bar; returns the optimizer's steps.
+    """Trains `module` on `data` with one progress line; returns the optimizer's steps.
 
     Args:
         seed: of whatever the network draws while it learns, such as dropout.
@@ -149,12 +77,15 @@ def fit(
         epochs: what keeps the curves, and is told of each epoch.
         device: `cpu`, or a GPU such as `cuda:1`; the network is on the processor again when training has ended.
         loggers: Lightning's, of the user's choice.
-        callbacks: likewise; they have not been in a fit before.
+        checkpoints: where it leaves some, and goes on from the latest; None: nowhere.
+        best: keeps the best epoch's weights, which `module` then has; None: those of the last step.
+        callbacks: of the user's choice; they have not been in a fit before.
         settings: of the Trainer.
 
     Raises:
         UserError: no epoch is asked for, or the Trainer refuses a callback or a setting.
         NotFinite: a loss was.
+        Stopped: a signal asked for it; there is a checkpoint, where there are any.
     """
     epochs = epochs or Epochs()
     batches = module.batches(data) if isinstance(module, BaselineModule) else data.train_dataloader()
@@ -162,36 +93,57 @@ def fit(
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
     pl.seed_everything(seed, verbose=False)
     module.train().to(memory_format=getattr(network_of(module), "memory_format", torch.contiguous_format))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), stop_after_step() if checkpoints else nullcontext(StopRequest()) as stop:
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
         warnings.filterwarnings("ignore", message=r".*smaller than the logging interval.*")  # an epoch is logged
         warnings.filterwarnings("ignore", message=r".*`lr_scheduler.step\(\)` before.*")  # float16 skips steps at first
+        warnings.filterwarnings("ignore", message=r".*dataloader is not resumable.*")  # `Checkpoints` reads it anew
+        held_out = data.val_dataloader()
+        saver = Checkpoints(checkpoints, epochs, best, [batches, held_out, data], stop) if checkpoints else None
+        latest, content = (checkpoints.newest() if checkpoints else None) or (None, {})
+        if saver is not None and is_end(content):
+            steps = saver.restore_end(module, content)
+            module.to(memory_format=torch.contiguous_format)
+            return steps
+        if saver is not None:
+            saver.begin(content)
+        content = {}  # as large as the network and its optimizer
+        savers = [one for one in (best, saver) if one is not None]
         trainer = made_trainer(
             max_epochs=max_epochs,
             accelerator="cpu" if device == "cpu" else "gpu",
             devices=1 if device == "cpu" else [int(device.partition(":")[2])],
             logger=[epochs.curves, *loggers],
-            enable_checkpointing=False,
-            enable_progress_bar=sys.stderr.isatty() if progress == "auto" else bool(progress),
+            enable_checkpointing=bool(savers),
+            enable_progress_bar=progress is not False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            callbacks=[StopWhenNotFinite(), epochs, *callbacks],
+            callbacks=[
+                *(StopWhenNotFinite(), epochs, *callbacks, *savers),
+                *([ProgressLine(progress)] if progress else []),
+            ],
             **settings,
         )
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:
-            trainer.fit(module, batches, data.val_dataloader())
+            trainer.fit(module, batches, held_out, ckpt_path=latest, weights_only=True if latest else None)
         except SystemExit as exit:  # Lightning's answer to Ctrl-C, unless the user's code exits
             if isinstance(exit.__context__, KeyboardInterrupt):
                 raise exit.__context__ from None
             raise
-    if trainer.current_epoch < max_epochs:
-        log.warning("training ended after %d of %d epochs: a callback asked for it", trainer.current_epoch, max_epochs)
-    module.to(device="cpu", memory_format=torch.contiguous_format)
-    for optimizer in trainer.optimizers:  # a checkpoint's moments lie as its weights do: a fused Adam does not look
-        for state in optimizer.state.values():
-            state.update({key: value.contiguous() for key, value in state.items() if torch.is_tensor(value)})
+        if trainer.current_epoch < max_epochs:
+            ended = "training ended after %d of %d epochs: a callback asked for it"
+            log.warning(ended, trainer.current_epoch, max_epochs)
+        module.to(device="cpu", memory_format=torch.contiguous_format)
+        for optimizer in trainer.optimizers:  # a checkpoint's moments lie as its weights do: a fused Adam does not look
+            for state in optimizer.state.values():
+                state.update({key: value.contiguous() for key, value in state.items() if torch.is_tensor(value)})
+        if best is not None:
+            best.take(module)
+        if saver is not None:
+            saver.write_end(module, trainer.global_step)
+            saver.stop_if_requested()
     return trainer.global_step
 
 

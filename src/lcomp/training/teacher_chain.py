@@ -18,7 +18,8 @@ from lcomp.techniques.distillation.objective import Objective
 from lcomp.training import baseline_cache as baselines
 from lcomp.training import components, devices
 from lcomp.training.baseline_cache import Baseline
-from lcomp.training.fit import Epochs, fit
+from lcomp.training.epochs import Epochs
+from lcomp.training.fit import fit
 from lcomp.training.optimization import fit_settings
 
 log = logging.getLogger(__name__)
@@ -80,8 +81,10 @@ def make_intermediate(
         log.info("training a teacher of the student once (%s, %d epochs); it is cached", size, spec.trainer.max_epochs)
         module, epochs = components.make_module(spec, data, network, teacher, objective, []), Epochs()
         device = devices.device(spec.device)
+        checkpoints = components.cached_checkpoints(spec, name, spec.trainer.checkpoint_minutes)
         settings = fit_settings(spec, data.task.metric)
-        fit(module, data, spec.trainer.max_epochs, spec.seed, spec.progress, epochs, device, **settings)
+        asked = spec.trainer.max_epochs, spec.seed, spec.progress
+        fit(module, data, *asked, epochs, device, checkpoints=checkpoints, **settings)
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
@@ -39,7 +40,7 @@ def load_weights(path: Path, network: nn.Module) -> None:
     if any(".parametrizations." in name for name in state):
         raise UserError(f"{path}: holds a pruned or quantized network; name a file of one that is neither")
     own = network.state_dict()
-    found = for_names(state, own)
+    found = for_names(state, own, normalized(network))
     wrong = {kind: names for kind, names in faults(found, own, optional(network)).items() if names}
     if wrong:
         said = "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in wrong.items())
@@ -80,7 +81,9 @@ def read_weights(path: Path) -> State:
             loaded: object = load_file(path)
         else:
             check_checkpoint(path)
-            loaded = torch.load(path, weights_only=True, map_location="cpu")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of tensors that are refused, such as sparse ones
+                loaded = torch.load(path, weights_only=True, map_location="cpu")
     except UserError:
         raise
     except pickle.UnpicklingError as error:
@@ -115,19 +118,37 @@ def is_state(value: object) -> TypeGuard[State]:
     )
 
 
-def for_names(state: State, own: Iterable[str]) -> dict[str, Tensor]:
+def for_names(state: State, own: Iterable[str], behind: Mapping[str, str] | None = None) -> dict[str, Tensor]:
     """The tensors under the network's names: less the wrappers before them in the file, more those in the network.
 
     Of several ways to read the names the one that fits most counts; what a module holds beside its network, such as a
     loss, is no part of it then.
+
+    Args:
+        behind: what names begin with of layers that lcomp put behind a normalization, to what they began with before.
     """
-    names, best = list(own), dict(state)
-    for outer in sorted({start for name in state for start in wrappers(name)}, key=len):
-        for inner in sorted({start for name in names for start in wrappers(name)}, key=len):
-            read = {inner + name.removeprefix(outer): state[name] for name in state if name.startswith(outer)}
-            if len(read.keys() & set(names)) > len(best.keys() & set(names)):
-                best = read
+    plain = {unwrapped(name, behind or {}): name for name in own}
+    best = dict(state)
+    for names in ({name: name for name in plain.values()}, plain):
+        for outer in sorted({start for name in state for start in wrappers(name)}, key=len):
+            for inner in sorted({start for name in names for start in wrappers(name)}, key=len):
+                inside = {inner + name.removeprefix(outer): state[name] for name in state if name.startswith(outer)}
+                read = {names.get(name, name): tensor for name, tensor in inside.items()}
+                if len(read.keys() & plain.values()) > len(best.keys() & plain.values()):
+                    best = read
     return best
+
+
+def normalized(network: nn.Module) -> dict[str, str]:
+    """`features.0.1.` to `features.0.` for each pair of a `Normalize` and a layer that lcomp put in a layer's place."""
+    firsts = [name for name, module in network.named_modules() if isinstance(module, Normalize)]
+    places = [name.removesuffix(".0") for name in firsts if name.endswith(".0")]
+    return {f"{place}.1.": f"{place}." for place in places}
+
+
+def unwrapped(name: str, behind: Mapping[str, str]) -> str:
+    start = next((start for start in behind if name.startswith(start)), "")
+    return behind.get(start, "") + name.removeprefix(start)
 
 
 def wrappers(name: str) -> list[str]:

@@ -125,6 +125,13 @@ class Distillation(nn.Module):
             loss = loss + one.weight * value
         return loss
 
+    def epoch_state(self) -> dict[str, Tensor]:
+        """What the objectives came to since they were asked last, for a checkpoint within an epoch."""
+        return {name: torch.stack(values).cpu() for name, values in self._values.items()}
+
+    def load_epoch_state(self, state: Mapping[str, Tensor], device: torch.device) -> None:
+        self._values = {name: [*values.to(device)] for name, values in state.items()}
+
     def scalars(self) -> dict[str, float]:
         """The mean of each objective, unweighted, over the batches since this was asked last, as `objective/vid`."""
         means = {f"objective/{name}": float(torch.stack(values).mean()) for name, values in self._values.items()}
