@@ -152,7 +152,7 @@ def made_trainer(**arguments: Any) -> pl.Trainer:
     """
     try:
         return pl.Trainer(**arguments)
-    except MisconfigurationException as error:
+    except (MisconfigurationException, RuntimeError) as error:  # the second for two that would keep one state
         raise UserError(f"trainer, callbacks: Lightning refuses them: {' '.join(str(error).split())}") from error
 
 
