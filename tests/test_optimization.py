@@ -21,6 +21,7 @@ from lcomp.errors import UserError
 from lcomp.models import SmallCNN
 from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.modules.optimizers import Muon
+from lcomp.record.environment import environment
 from lcomp.tasks import ImageClassification
 from lcomp.techniques.distillation import LogitDistillation
 from lcomp.techniques.pruning import LotteryTicket, Pruning
@@ -132,6 +133,20 @@ def test_a_resumed_training_has_the_rates_of_a_whole_one(digits, tmp_path, name,
     trainer.fit(resumed, *loaders(digits, 7), ckpt_path=tmp_path / "half.ckpt", weights_only=True)
     assert watch.seen[:-1] == expected[8:] and len(expected) == 14
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_training_with_fewer_steps_than_rounds_has_rates_all_the_same(digits, steps):
+    seen = rates(digits, module_of("scheduler=cosine", techniques=[LotteryTicket(0.6, 4)]), steps=steps)
+    assert seen == [RATE] * steps  # each part has one
+
+
+def test_the_record_names_what_is_not_as_usual():
+    usual = environment(1)
+    assert not {"deterministic", "precision", "baseline_precision"} & usual.keys()
+    other = environment(1, "cuda:0", "bf16-mixed", "16-mixed")
+    named = {"deterministic": False, "precision": "bf16-mixed", "baseline_precision": "16-mixed", "device": "cuda:0"}
+    assert other == usual | named
 
 
 REFUSED = {

@@ -83,7 +83,8 @@ def run(
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
             result.params = run_config.technique_params(config)
             spec = parse(cfg)
-            result.environment = environment(spec.threads, devices.device(spec.device), spec.trainer.precision)
+            precisions = spec.trainer.precision, spec.baseline.trainer.precision
+            result.environment = environment(spec.threads, devices.device(spec.device), *precisions)
             execute(spec, folder, result, timed, epochs, equals, tracker, group)
             result.files, result.status = file_hashes(folder), "ok"
         except TrialPruned as pruned:

@@ -108,8 +108,8 @@ class BaselineModule(pl.LightningModule):
         if self.scheduler is None:
             return LambdaLR(optimizer, lambda step: self.share_of_rate(step / total, 1 / total))
         if self.restarts:
-            starts = [first_step_after(share, total) for share in (0.0, *self.restarts)]
-            return Restarting(optimizer, self.scheduler, starts, total)
+            starts = {first_step_after(share, total) for share in (0.0, *self.restarts)} - {total}
+            return Restarting(optimizer, self.scheduler, sorted(starts), total)
         return self.scheduler(optimizer, total)
 
     @property

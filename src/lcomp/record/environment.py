@@ -22,9 +22,12 @@ class Environment(TypedDict, total=False):
     device: str
     deterministic: bool
     precision: str
+    baseline_precision: str
 
 
-def environment(threads: int, device: str = "cpu", precision: str = "32-true") -> Environment:
+def environment(
+    threads: int, device: str = "cpu", precision: str = "32-true", baseline_precision: str = "32-true"
+) -> Environment:
     """The record's `environment`: git state of lcomp's checkout (null outside one), versions, processor, threads, and
     the device that trained; of a GPU, that the same command may give other bits there, and of layers that computed in
     16 bits, in which."""
@@ -41,6 +44,8 @@ def environment(threads: int, device: str = "cpu", precision: str = "32-true") -
         found["deterministic"] = False
     if precision != "32-true":
         found["precision"] = precision
+    if baseline_precision != "32-true":
+        found["baseline_precision"] = baseline_precision
     return found
 
 
