@@ -68,7 +68,7 @@ class MeasureSettings:
     latency_runs: Annotated[int, Rule("a whole number of calls, 1 or more", lambda v: v >= 1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """What holds for the whole run."""
 
@@ -78,7 +78,7 @@ class RunSettings:
     reuse: Annotated[bool, Rule("true or false")]
     report: Annotated[bool, Rule("true or false")]
     progress: Annotated[bool | str, Rule("true, false or auto", lambda v: v in (True, False, "auto"))]
-    checkpoint: Annotated[str, Rule("last or best", lambda v: v in ("last", "best"))]
+    checkpoint: Annotated[str, Rule("last or best", lambda v: v in ("last", "best"))] = "last"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class DistillationSpec:
     chain_seed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSpec(RunSettings, TrainingSpec):
     """One run.
 
