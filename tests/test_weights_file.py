@@ -15,6 +15,7 @@ from training import compose
 
 from lcomp.errors import UserError
 from lcomp.models import CifarResNet, LeNet5, mobilenet_v2, resnet18
+from lcomp.record.files import sha256
 from lcomp.run import run
 from lcomp.training import weights_file
 from lcomp.training.weights_file import load_weights
@@ -230,6 +231,7 @@ def test_a_run_begins_with_the_weights_of_the_file_and_its_content_is_its_identi
     first = ask(tmp_path)
     assert first.status == "ok", first.error
     assert first.metrics["test_accuracy"] == first.baseline["test_accuracy"] < 0.3  # of weights that never learned
+    assert first.baseline_artifact["weights"] == sha256(path)
     moved = path.rename(tmp_path / "other name.pt")
     again = ask(tmp_path, weights=moved.name)
     assert again.config_hash == first.config_hash and again.artifact == first.artifact

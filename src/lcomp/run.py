@@ -39,7 +39,7 @@ from lcomp.techniques.distillation.objective import check_task
 from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
 from lcomp.tracking.tracker import Tracker
-from lcomp.training import components, devices, teacher_chain, weights_file
+from lcomp.training import components, devices, random_states, teacher_chain, weights_file
 from lcomp.training.best_epoch import BestEpoch
 from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
 from lcomp.training.checkpoint_files import CheckpointFiles
@@ -209,6 +209,7 @@ def execute(
             test = measurement.split_of(data.test_dataloader(), data.task)
             trained = measurement.predict_outputs(module.network, test.inputs)
         pl.seed_everything(spec.seed, verbose=False)  # a loader that shuffles gives the same calibration examples again
+        random_states.begin_anew(data)
         network = round_network(module.finalize(module.calibration(data)), **vars(spec.pack))
 
         with timing(result, "export"):
@@ -217,6 +218,8 @@ def execute(
             evaluator = Evaluator(data, robustness, runtime)
             found = evaluator.compare(baseline, network, trained, folder)
             found.enter(result)
+            if spec.baseline.weights is not None:
+                result.baseline_artifact["weights"] = weights_file.weights_identity(spec.baseline.weights)
             if not found.is_finite:
                 raise NotFinite("the artifact's outputs are not finite")
             if timed:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 
+COLOUR_MEAN, COLOUR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which most checkpoints expect
+
 
 class Normalize(nn.Module):
     """(x - mean) / std, as buffers: a network takes what the sensor gives, and so does its artifact.

@@ -9,9 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, validate_choice
-from lcomp.models.blocks import normalization
-
-COLOUR_MEAN, COLOUR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which most checkpoints expect
+from lcomp.models.blocks import COLOUR_MEAN, COLOUR_STD, normalization
 
 
 class PaddedShortcut(nn.Module):

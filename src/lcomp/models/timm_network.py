@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, suggestion
-from lcomp.models.blocks import normalization
-from lcomp.models.cifar_resnet import COLOUR_MEAN, COLOUR_STD
+from lcomp.models.blocks import COLOUR_MEAN, COLOUR_STD, normalization
 
 
 class TimmNetwork(nn.Module):

@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from lcomp.errors import validate_choice
-from lcomp.models.blocks import normalization
+from lcomp.models.blocks import COLOUR_MEAN, COLOUR_STD, normalization
 
 STEMS = ("strided", "small", "large")
 Numbers = float | Sequence[float]  # one for all channels, or one for each
@@ -38,8 +38,8 @@ def resnet18(
 def resnet50(
     num_classes: int = 10,
     input_shape: Sequence[int] = (3, 32, 32),
-    mean: Numbers = 0.1307,
-    std: Numbers = 0.3081,
+    mean: Numbers = COLOUR_MEAN,
+    std: Numbers = COLOUR_STD,
     stem: str | None = None,
 ) -> nn.Module:
     """ResNet-50 (He et al. 2016), with bottlenecks: 23,520,842 parameters on 32x32 in colour.
@@ -76,7 +76,10 @@ def with_stem(
 
 
 def mobilenet_v2(
-    num_classes: int = 10, input_shape: Sequence[int] = (3, 32, 32), mean: Numbers = 0.1307, std: Numbers = 0.3081
+    num_classes: int = 10,
+    input_shape: Sequence[int] = (3, 32, 32),
+    mean: Numbers = COLOUR_MEAN,
+    std: Numbers = COLOUR_STD,
 ) -> nn.Module:
     """MobileNetV2 (Sandler et al. 2018), inverted residuals, 2,236,682 parameters on 32x32 in colour.
 
@@ -121,7 +124,10 @@ def mobilenet_v3_small(
 
 
 def vgg16_bn(
-    num_classes: int = 10, input_shape: Sequence[int] = (3, 32, 32), mean: Numbers = 0.1307, std: Numbers = 0.3081
+    num_classes: int = 10,
+    input_shape: Sequence[int] = (3, 32, 32),
+    mean: Numbers = COLOUR_MEAN,
+    std: Numbers = COLOUR_STD,
 ) -> nn.Module:
     """VGG-16 with batch norm (Simonyan & Zisserman 2015): thirteen convolutions, and one linear layer on the mean of
     each channel, as is usual for 32x32; 14,728,266 parameters there. Below 32 rows the last pooling is left out, which

@@ -28,12 +28,12 @@ from lcomp.techniques.distillation import Ensemble
 from lcomp.techniques.distillation.objective import Objective, needs_of
 from lcomp.techniques.technique import Technique
 from lcomp.training import baseline_cache as baselines
-from lcomp.training import devices, preflight
+from lcomp.training import devices, preflight, random_states
 from lcomp.training.baseline_cache import Baseline
 from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
 from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.epochs import Epochs
-from lcomp.training.fit import fit, load_checkpoint
+from lcomp.training.fit import fit
 from lcomp.training.optimization import fit_settings, make_callbacks, make_optimization
 from lcomp.training.weights_file import load_weights, weights_identity
 
@@ -81,7 +81,9 @@ def make_data(spec: RunSpec) -> Data:
     data, name = build(spec.data, "data"), f"data._target_={spec.data['_target_']}"
     loaders.begin(data, name)
     task = make_task(spec.task, data, name)
-    return loaders.set_up(data, name, task)
+    ready = loaders.set_up(data, name, task)
+    random_states.remember(ready)
+    return ready
 
 
 def make_task(settings: Settings, data: Data, name: str) -> Task:
@@ -235,10 +237,10 @@ def make_module(
 
 
 def load_teacher(spec: RunSpec, data: Data, objective: Objective | None) -> nn.Module | None:
-    """The network of the checkpoint that `kd.teacher` names, several of them as one, or None."""
+    """The network of the file of weights that `kd.teacher` names, several of them as one, or None."""
     try:
         paths = spec.distillation.checkpoints
-        networks = [load_checkpoint(path, make_network(spec.model, data, spec.seed)) for path in paths]
+        networks = [load_weights(path, make_network(spec.model, data, spec.seed)) for path in paths]
     except UserError as error:
         raise UserError(f"kd.teacher: {error}") from error
     if len(networks) > 1:

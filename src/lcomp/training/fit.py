@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,14 +14,13 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
-from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.modules.baseline import BaselineModule
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import StopRequest, stop_after_step
-from lcomp.record.untrusted import check_checkpoint
 from lcomp.techniques.technique import network_of
+from lcomp.training import random_states
 from lcomp.training.best_epoch import BestEpoch
 from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.checkpoints import Checkpoints, is_end
@@ -92,6 +90,7 @@ def fit(
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
     pl.seed_everything(seed, verbose=False)
+    random_states.begin_anew(data)
     module.train().to(memory_format=getattr(network_of(module), "memory_format", torch.contiguous_format))
     with warnings.catch_warnings(), stop_after_step() if checkpoints else nullcontext(StopRequest()) as stop:
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
@@ -155,7 +154,7 @@ def made_trainer(**arguments: Any) -> pl.Trainer:
     """
     try:
         return pl.Trainer(**arguments)
-    except MisconfigurationException as error:
+    except (MisconfigurationException, RuntimeError) as error:  # the second for two that would keep one state
         raise UserError(f"trainer, callbacks: Lightning refuses them: {' '.join(str(error).split())}") from error
 
 
@@ -177,28 +176,3 @@ def save(module: pl.LightningModule, folder: Path) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
-    """`network` with the weights of a checkpoint; nothing in the file is executed.
-
-    Raises:
-        UserError: the file is missing, is no checkpoint, takes more memory than it has bytes, or belongs to another
-            network.
-    """
-    try:
-        check_checkpoint(path)
-        state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-        if any(".parametrizations." in key for key in state):
-            raise UserError(f"{path}: holds a pruned or quantized network; a teacher comes from a run without either")
-        own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
-        network.load_state_dict(own or state)  # a module may hold more than the network, such as a generator
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint; a run leaves one as {CHECKPOINT} in its folder") from error
-    except Exception as error:
-        unreadable = isinstance(error, pickle.UnpicklingError)
-        cause = "cannot be read without executing code" if unreadable else " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a checkpoint of {type(network).__name__} ({cause})") from error
-    return network

@@ -25,8 +25,8 @@ SHOWN = 5  # names of a kind in a message
 State = Mapping[str, Tensor]
 
 
-def load_weights(path: Path, network: nn.Module) -> None:
-    """Gives `network` the weights in a file: safetensors, a state dict of torch's, by itself or under `state_dict` or
+def load_weights(path: Path, network: nn.Module) -> nn.Module:
+    """`network` with the weights in a file: safetensors, a state dict of torch's, by itself or under `state_dict` or
     `model`, or a Lightning checkpoint. Nothing in the file is executed.
 
     Names count without what a wrapper puts before them, such as `module.`. The file may lack the network's own
@@ -46,6 +46,7 @@ def load_weights(path: Path, network: nn.Module) -> None:
         said = "; ".join(f"{len(names)} {kind}: {listed(names)}" for kind, names in wrong.items())
         raise UserError(f"{path}: not the weights of this {type(network).__name__}: {said}")
     network.load_state_dict(found, strict=False)
+    return network
 
 
 def weights_identity(path: Path) -> str:
@@ -54,9 +55,17 @@ def weights_identity(path: Path) -> str:
     Raises:
         UserError: there is none.
     """
+    try:
+        return sha256(found_file(path))
+    except UserError as error:
+        raise UserError(f"baseline.weights={error}") from error
+
+
+def found_file(path: Path) -> Path:
+    """The path, unless it is none of a file."""
     if not path.is_file():
-        raise UserError(f"baseline.weights={path}: no such file; name one of weights (.safetensors, .pt, .pth, .ckpt)")
-    return sha256(path)
+        raise UserError(f"{path}: no such file; name one of weights: .safetensors, .pt, .pth, a run's checkpoint.ckpt")
+    return path
 
 
 def check_overrides(overrides: Sequence[str]) -> None:
@@ -75,7 +84,7 @@ def read_weights(path: Path) -> State:
         UserError: there are none, or reading them would execute code.
     """
     try:
-        with open(path, "rb") as file:
+        with open(found_file(path), "rb") as file:
             is_safetensors = file.read(9)[8:] == b"{"  # behind the length of a header of JSON
         if is_safetensors:
             loaded: object = load_file(path)
