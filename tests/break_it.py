@@ -500,6 +500,42 @@ BREAKS = [
         "test_robustness_page.py::test_errors_against_size_are_a_front_that_falls_and_is_chosen_on_validation",
     ),
     Break(
+        "an example that is a batch by itself is changed anew in each epoch",
+        "datamodule:Examples.__getitem__",
+        replaced("_a.order.epoch", "0"),
+        "test_augmentations.py::test_another_epoch_sees_other_crops_and_a_resumed_one_the_same",
+    ),
+    Break(
+        "labels are mixed as images are",
+        "Mixup.__call__",
+        replaced("_a[_b].lerp_(_a, _c[:, None])", "_a"),
+        "test_augmentations.py::test_mixup_mixes_labels_as_it_mixes_images",
+    ),
+    Break(
+        "a file of the same size and time is known by its change",
+        "image_cache:stamp",
+        replaced("_a.st_ctime_ns", "0"),
+        "test_image_folder.py::test_files_are_decoded_once_and_again_where_they_change",
+    ),
+    Break(
+        "broken files are refused",
+        "report_broken",
+        never(3),
+        "test_image_folder.py::test_broken_files_are_named_or_left_out",
+    ),
+    Break(
+        "what is held out is not trained on",
+        "hold_out",
+        replaced("_a[_b:]", "_a"),
+        "test_image_folder.py::test_without_val_or_test_examples_are_held_out_by_seed",
+    ),
+    Break(
+        "what is larger than the setting is streamed",
+        "ImageFolderDataModule.__init__",
+        replaced("_a.bytes > _b * 2**30", "False"),
+        "test_image_folder.py::test_what_is_larger_than_the_setting_is_streamed_alike",
+    ),
+    Break(
         "baselines stand first in the map of accuracies",
         "robustness.js",
         rewritten("_r.sort((_a, _b) => _b.first - _a.first);", ""),

@@ -18,7 +18,14 @@ from lcomp.tasks.image_batches import Form
 from lcomp.techniques.distillation import LogitDistillation
 from lcomp.training.fit import fit
 
-ALL = {"crop": {"padding": 2}, "flip": {}, "trivial_augment": {}, "cutout": {"size": 3}, "mixup": {"alpha": 1.0}}
+ALL = {
+    "crop": {"padding": 2},
+    "flip": {},
+    "trivial_augment": {},
+    "augmix": {"width": 2},
+    "cutout": {"size": 3},
+    "mixup": {"alpha": 1.0},
+}
 
 
 def colours(count=60, size=8):

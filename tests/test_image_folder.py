@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -101,6 +102,22 @@ def colour_bytes(label, shift, size):
     return stream.getvalue().ljust(size, b"\0")
 
 
+def test_several_at_once_decode_each_file_once(load, monkeypatch):
+    decoded = []
+    read = ImageForm.read
+    monkeypatch.setattr(ImageForm, "read", lambda form, path: decoded.append(path) or read(form, path))
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda seed: load(seed=seed), range(3)))
+    assert len(decoded) == len(set(decoded)) == 45 and len({data.sha256 for data in found}) == 1
+    assert all(colours_fit(data.train) for data in found)
+
+
+def test_a_link_that_leads_back_is_followed_no_further(load, root):
+    (root / "train/ape/more").symlink_to(root / "train/ape")
+    (root / "train/bee/all").symlink_to(root / "train", target_is_directory=True)
+    assert load().train.labels.bincount().tolist() == [8, 8 + 16, 8]  # bees, and the apes and cows beside them
+
+
 def test_a_decoding_that_is_killed_leaves_nothing_that_is_read(load, root, tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
@@ -121,6 +138,8 @@ def test_a_decoding_that_is_killed_leaves_nothing_that_is_read(load, root, tmp_p
 
 def test_what_is_larger_than_the_setting_is_streamed_alike(load, tmp_path):
     cached, streamed = load(), load(cache_gb=0)
+    assert isinstance(streamed.train.images, image_cache.StreamedImages)
+    assert isinstance(cached.train.images, image_cache.CachedImages)
     assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*-streamed/*")) < 100
     rows = torch.tensor([5, 1, 23])
     assert torch.equal(cached.train.images[rows], streamed.train.images[rows])
@@ -297,7 +316,7 @@ def test_where_they_are_cached_defines_no_run(root, tmp_path):
     ]
     for find in (
         lambda spec: components.identity.config_hash(spec.config, data.sha256),
-        lambda spec: components.training_identity(spec, data, spec.trainer, spec.optimizer),
+        lambda spec: components.training_identity(spec, data, spec),
     ):
         assert find(specs[0]) == find(specs[1])
 

@@ -120,6 +120,12 @@ def test_a_class_counts_as_the_same_by_both_of_its_names():
     )
 
 
+def test_a_module_that_was_split_is_found_by_its_old_name_and_its_class_hashes_as_before():
+    moved, named = ({"_target_": f"lcomp.data.{place}MNISTDataModule"} for place in ("datamodule.", ""))
+    assert renewed(moved) == named and original(moved) == original(named) == named
+    assert find(moved["_target_"], "data") is find(named["_target_"], "data")
+
+
 def test_a_users_own_file_may_go_on_naming_them(tmp_path):
     (tmp_path / "robustness").mkdir()
     (tmp_path / "robustness/mine.yaml").write_text(

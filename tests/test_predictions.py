@@ -1,6 +1,7 @@
 """What is kept of a network's answers, and what most seeds lose."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import record
@@ -122,3 +123,19 @@ def test_grey_and_coloured_images_are_pictures_of_a_bounded_size():
     assert exemplars.thumbnail(np.zeros((28, 28, 1), np.uint8)).size == (28, 28)
     coloured = exemplars.thumbnail(np.zeros((224, 224, 3), np.uint8))
     assert coloured.mode == "RGB" and coloured.size == (exemplars.SIDE, exemplars.SIDE)
+
+
+@pytest.mark.parametrize("shape", [(3, 512, 300), (1, 129, 129), (3, 2000, 1), (3, 128, 40)])
+def test_large_mistakes_are_kept_small_enough_for_the_report_to_read(shape, tmp_path):
+    channels, height, width = shape
+    ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None].repeat(width, 1)
+    pixels = np.broadcast_to(ramp, (30, *shape))
+    kept = predictions.predictions_of(np.eye(10, dtype=np.float32)[[1] * 30], np.zeros(30, np.int64), pixels)
+    (tmp_path / predictions.FILE).write_bytes(kept.packed())
+    read = predictions.read_predictions(tmp_path)
+    assert read is not None and len(read.pixels) == 25 and max(read.pixels.shape[2:]) <= 128
+    step = 1 if height == 128 else -(-height // 128)
+    assert read.pixels.shape[1:] == (channels, height // step, max(1, width // step))
+    assert read.pixels[0, 0, :, 0].tolist() == sorted(read.pixels[0, 0, :, 0]) and read.pixels.mean() == pytest.approx(
+        127, abs=3
+    )

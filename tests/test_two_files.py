@@ -264,6 +264,7 @@ def test_images_of_ones_own_are_arrays_in_one_class_with_all_that_is_done_to_ima
     assert seen["dataset"] | {"sha256": ""} == {"name": "Squares", "sha256": "", "train": 500, "val": 100, "test": 100}
     assert seen["steps"] == 20 and seen["baseline"]["test_accuracy"] > 0.9
     assert seen["metrics"]["accuracy/cifar10_c/zoom_blur"] > 0.5 < seen["metrics"]["accuracy/rotation:1"]
+    assert -1 <= seen["metrics"]["attribution_correlation"] <= 1
     assert np.load(next(tmp_path.glob("multirun/run-*/predictions.npz")))["pixels"].shape[1:] == (3, 12, 12)
 
 

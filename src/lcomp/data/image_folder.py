@@ -148,9 +148,13 @@ def subfolders(folder: Path) -> list[str]:
 def images_in(folder: Path) -> list[Path]:
     """The files of Pillow's formats in a folder and those within it, in order; hidden ones are none."""
     Image.init()
-    known, found = Image.registered_extensions(), []
+    known, found, seen = Image.registered_extensions(), [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if (place := os.path.realpath(parent)) in seen:  # a link leads back
+            folders.clear()
+            continue
+        seen.add(place)
         kept = (name for name in sorted(names) if Path(name).suffix.lower() in known and not name.startswith("."))
         found += [Path(parent, name) for name in kept]
     return found

@@ -15,6 +15,7 @@ from lcomp.record.untrusted import read_arrays
 FILE = "predictions.npz"
 MISTAKES = 25  # whose pixels are kept, the first
 LOST = 100  # likewise of those that the baseline gets right
+SIDE = 128  # of what is kept of them, pixels
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Predictions:
     Attributes:
         predictions, labels: classes (N,).
         mistakes: ascending indices (M,) of the examples whose pixels are kept, all of them got wrong.
-        pixels: of these, (M, C, H, W) uint8.
+        pixels: of these, (M, C, H, W) uint8, smaller where an example is larger than `SIDE`.
     """
 
     predictions: NDArray[np.integer]
@@ -82,8 +83,20 @@ def predictions_of(
     wrong = classes != labels
     lost = wrong & baseline.correct if baseline is not None else np.zeros_like(wrong)
     indices = np.union1d(np.flatnonzero(wrong)[:MISTAKES], np.flatnonzero(lost)[:LOST])
-    pictures = (pixels[indices].clip(0, 1) * 255).round().astype(np.uint8)
+    pictures = (shrunk(pixels[indices]).clip(0, 1) * 255).round().astype(np.uint8)
     return Predictions(classes, labels.astype(np.int16), indices, pictures)
+
+
+def shrunk(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same (N, C, H, W), by means of squares of pixels where a side is longer than `SIDE`."""
+    *_, height, width = pixels.shape
+    step = -(-max(height, width) // SIDE)
+    if step == 1:
+        return pixels
+    down, across = min(step, height), min(step, width)
+    rows, columns = height // down, width // across
+    squares = pixels[..., : rows * down, : columns * across].reshape(*pixels.shape[:2], rows, down, columns, across)
+    return np.asarray(squares.mean((3, 5)), np.float32)
 
 
 def read_predictions(folder: Path) -> Predictions | None:
