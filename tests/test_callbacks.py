@@ -1,10 +1,12 @@
 """Callbacks of a run's choice: averages of the weights, early stopping, a user's own, several at once."""
 
 import copy
+import shutil
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from test_checkpoints import ALWAYS, All, same
 from test_lottery import Saved
 from test_optimization import Normed
 from torch import nn
@@ -20,8 +22,11 @@ from lcomp.record.metric import ACCURACY, Metric
 from lcomp.techniques.pruning import LotteryTicket, Pruning
 from lcomp.techniques.quantization import QuantizationAwareTraining
 from lcomp.techniques.technique import load_checkpoint
-from lcomp.training.fit import Epochs, fit
-from lcomp.training.optimization import fit_settings, make_callbacks
+from lcomp.training.best_epoch import BestEpoch
+from lcomp.training.checkpoint_files import CheckpointFiles
+from lcomp.training.epochs import Epochs
+from lcomp.training.fit import fit
+from lcomp.training.optimization import fit_settings, make_callbacks, make_optimization
 
 
 class Steps(pl.Callback):
@@ -182,7 +187,7 @@ def test_several_are_chosen_together_each_afresh_and_told_what_judges():
     [own] = chosen("+callbacks.mine={_target_: test_callbacks.Own, word: hello}")
     assert own.word == "hello"
     assert chosen() == [] and chosen("callbacks=ema", owner="baseline.") == []
-    assert len(chosen("callbacks@baseline.callbacks=[ema,swa]", owner="baseline.")) == 2
+    assert len(chosen("callbacks@baseline.callbacks=[ema,early_stopping]", owner="baseline.")) == 2
 
 
 LIGHTNINGS = "pytorch_lightning.callbacks"
@@ -195,6 +200,7 @@ LIGHTNINGS = "pytorch_lightning.callbacks"
             "+callbacks.mine={_target_: torch.nn.Identity}",
             "callbacks.mine._target_=.*: must be a pytorch_lightning.Callb",
         ),
+        ("callbacks=[ema,swa]", r"callbacks=\[ema,swa\]: a network has one average of its weights; leave one out"),
         ("+callbacks._target_=test_callbacks.Own", "callbacks._target_=.*: a callback has a name of its own"),
         (
             f"+callbacks.kept={{_target_: {LIGHTNINGS}.ModelCheckpoint}}",
@@ -254,3 +260,47 @@ def test_what_a_callback_logs_between_epochs_is_kept_with_them(digits):
     monitor = f"+callbacks.rate={{_target_: {LIGHTNINGS}.LearningRateMonitor, logging_interval: epoch}}"
     _, _, curves = fitted(digits, monitor, epochs=2)
     assert curves["lr-Adam"] == [0.001, 0.001] and len(curves["val_accuracy"]) == 2
+
+
+class FewDigits:
+    def __init__(self, digits):
+        self.digits, self.task = digits, digits.task
+
+    def train_dataloader(self):
+        return loaders(self.digits, 5)[0]
+
+    def val_dataloader(self):
+        return self.digits.val_dataloader()
+
+
+RESUMED = {
+    "sgd": ["optimizer=sgd", "optimizer.weight_decay=0.01", "optimizer.nesterov=true", "scheduler=one_cycle"],
+    "muon": ["optimizer=muon", "scheduler=cosine", "trainer.accumulate_grad_batches=2"],
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("techniques", [lambda: [Pruning(0.7, interval=1)], lambda: [LotteryTicket(0.6, rounds=2)]])
+def test_a_run_goes_on_to_the_same_bits_from_every_checkpoint(digits, tmp_path, name, techniques):
+    spec = parse(compose([*RESUMED[name], "callbacks=[ema,early_stopping]"]))
+
+    def fitted(files=None, best=None):
+        torch.manual_seed(0)
+        module = BaselineModule(SmallCNN(), techniques(), **make_optimization(spec))
+        settings = fit_settings(spec, ACCURACY)
+        return module, fit(module, FewDigits(digits), 3, 0, False, checkpoints=files, best=best, **settings)
+
+    expected, steps = fitted()
+    files, best = All(tmp_path / "all", "one", ALWAYS), BestEpoch()
+    whole, _ = fitted(files)
+    assert same(expected, whole)
+    taken, _ = fitted(best=best)
+    assert same(expected, taken) == (best.epoch in (3, None))
+    found = sorted(files.folder.iterdir())
+    assert len(found) == (15 if name == "sgd" else 9)
+    for path in found[:: 1 if name == "sgd" else 2]:
+        one = CheckpointFiles(tmp_path / path.stem, "one")
+        one.folder.mkdir()
+        shutil.copy(path, one.folder)
+        resumed, again = fitted(one)
+        assert same(expected, resumed) and again == steps, path.name

@@ -179,6 +179,37 @@ def test_a_data_set_of_ones_own_is_its_arrays():
     assert content_hash.dataset_record(data) == content_hash.dataset_record(Mine()) | {"train": 8, "val": 5, "test": 6}
 
 
+class Read:
+    """Images that are made when they are asked for."""
+
+    shape = (300, 3, 4, 4)
+
+    def __init__(self, last=0):
+        self.last = last
+
+    def __len__(self):
+        return 300
+
+    def __getitem__(self, rows):
+        images = rows.view(-1, 1, 1, 1).expand(-1, 3, 4, 4).clamp_max(255).byte().clone()
+        images[rows == 299] = self.last
+        return images
+
+
+def test_images_may_be_read_when_they_are_asked_for():
+    class Mine(ImageDataModule):
+        def __init__(self, last):
+            super().__init__((Read(last), np.arange(300) % 2), labelled(5), labelled(6), batch_size=7)
+
+    data = Mine(0)
+    images, labels = next(iter(data.train_dataloader()))
+    rows = next(iter(data.train_dataloader().sampler))
+    assert torch.equal((images[:, 0, 0, 0] * 255).round().long(), torch.where(rows == 299, 0, rows.clamp_max(255)))
+    assert torch.equal(labels, rows % 2)
+    same, other = (content_hash.dataset_record(Mine(last)) for last in (0, 1))
+    assert content_hash.dataset_record(data) == same and same["sha256"] != other["sha256"] and same["train"] == 300
+
+
 @pytest.mark.parametrize(
     ("part", "words"),
     [

@@ -3,6 +3,7 @@ callback, in a package of the user's own and his `--config-dir`."""
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from test_command_line import ask_each
@@ -86,6 +87,26 @@ class Sevens(pl.LightningDataModule):
 
     def test_dataloader(self):
         return self.loader("test")
+"""
+PICTURES = """
+import numpy as np
+
+from lcomp.data import ImageDataModule
+
+class Squares(ImageDataModule):
+    \"\"\"In which corner of a noisy picture a red square lies.\"\"\"
+
+    num_classes, mean, std = 4, (0.30, 0.25, 0.25), (0.22, 0.15, 0.15)
+
+    def __init__(self, seed: int = 0, count: int = 600, **settings):
+        random = np.random.default_rng(seed)
+        labels = random.integers(4, size=count)
+        images = random.integers(128, size=(count, 3, 12, 12), dtype=np.uint8)
+        for image, label in zip(images, labels):
+            down, across = 6 * (label // 2), 6 * (label % 2)
+            image[0, down : down + 6, across : across + 6] += 127
+        parts = ((images[rows], labels[rows]) for rows in (slice(200, None), slice(100), slice(100, 200)))
+        super().__init__(*parts, seed=seed, **settings)
 """
 MODEL = """
 from torch import nn
@@ -199,6 +220,9 @@ def site(tmp_path_factory):
         (site / "own" / f"{name}.py").write_text(code)
         (site / "conf" / group).mkdir(parents=True)
         (site / "conf" / group / f"{name}.yaml").write_text(choice)
+    (site / "own" / "squares.py").write_text(PICTURES)
+    given = "seed: ${seed}\nperturb: ${perturb}\nbatch_size: 50\ncount: 600\neval_perturbations: []\n"
+    (site / "conf" / "data" / "squares.yaml").write_text(f"_target_: own.squares.Squares\n{given}")
     return site
 
 
@@ -228,6 +252,19 @@ def test_each_is_chosen_and_runs_with_the_others(mine, tmp_path):
     assert json.loads((tmp_path / "rates.json").read_text()) == pytest.approx(expected)
     assert (seen["params"]["scheduler.low"], seen["params"]["callbacks.rates"]) == (0.5, "Rates")
     assert seen["metric"]["name"] == "balanced_accuracy" and "test_accuracy" not in seen["metrics"]
+
+
+def test_images_of_ones_own_are_arrays_in_one_class_with_all_that_is_done_to_images(mine, tmp_path):
+    given = ["data=squares", "data.count=700", "perturb=[crop,mixup]", "perturb.crop.padding=1", "kd=logit"]
+    asked = ["robustness=cifar10_c", "robustness.attributions=4", "data.eval_perturbations=[rotation:1]"]
+    model = ["model=small_cnn", "baseline.trainer.max_epochs=6", "baseline.trainer.learning_rate=0.01"]
+    done = mine(*given, *asked, *model, "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = record(tmp_path)
+    assert seen["dataset"] | {"sha256": ""} == {"name": "Squares", "sha256": "", "train": 500, "val": 100, "test": 100}
+    assert seen["steps"] == 20 and seen["baseline"]["test_accuracy"] > 0.9
+    assert seen["metrics"]["accuracy/cifar10_c/zoom_blur"] > 0.5 < seen["metrics"]["accuracy/rotation:1"]
+    assert np.load(next(tmp_path.glob("multirun/run-*/predictions.npz")))["pixels"].shape[1:] == (3, 12, 12)
 
 
 @pytest.mark.slow

@@ -20,9 +20,9 @@ from lcomp.config.settings import section
 from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import TrialPruned
-from lcomp.evaluation import measurement, mnist_c
+from lcomp.evaluation import corruptions, measurement
 from lcomp.evaluation.comparison import Evaluator, measure_latencies
-from lcomp.evaluation.mnist_c import MNISTC
+from lcomp.evaluation.corruptions import Corruptions
 from lcomp.export.onnx_export import export
 from lcomp.packed.rounding import round_network
 from lcomp.record import log as log_names
@@ -39,7 +39,7 @@ from lcomp.techniques.distillation.objective import check_task
 from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
 from lcomp.tracking.tracker import Tracker
-from lcomp.training import components, devices, teacher_chain, weights_file
+from lcomp.training import components, devices, random_states, teacher_chain, weights_file
 from lcomp.training.best_epoch import BestEpoch
 from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
 from lcomp.training.checkpoint_files import CheckpointFiles
@@ -169,7 +169,7 @@ def execute(
             weights_file.check_overrides(result.overrides)
         data = components.make_data(spec)
         student = components.make_network(spec.distillation.student, data, spec.distillation.student_seed)
-        robustness = mnist_c.make_robustness(spec.robustness, data)
+        robustness = corruptions.make_robustness(spec.robustness, data)
         runtime = make_runtime(spec.runtime)
         result.environment["versions"] |= runtime.versions()
         describe(spec, data, robustness, runtime, result)
@@ -209,6 +209,7 @@ def execute(
             test = measurement.split_of(data.test_dataloader(), data.task)
             trained = measurement.predict_outputs(module.network, test.inputs)
         pl.seed_everything(spec.seed, verbose=False)  # a loader that shuffles gives the same calibration examples again
+        random_states.begin_anew(data)
         network = round_network(module.finalize(module.calibration(data)), **vars(spec.pack))
 
         with timing(result, "export"):
@@ -240,7 +241,7 @@ def warn_of_unused(overrides: list[str]) -> None:
         log.warning("nothing trains in this run: %s has no effect (the baseline has its own under baseline)", unused[0])
 
 
-def describe(spec: RunSpec, data: Data, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
+def describe(spec: RunSpec, data: Data, robustness: Corruptions | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
     result.dataset, result.metric = content_hash.dataset_record(data), data.task.metric.record
     log_names.name_dataset(result.dataset["name"])

@@ -46,20 +46,19 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
     parent, _, name = key.rpartition(".")
     if place := run_config.place_of(key):
         return f"{key}: no such key; write {place}"
-    owners = [choice for choice, keys in keys_of(parent).items() if name in keys]
+    group = parent.removeprefix("baseline.")
+    owners = [choice for choice, keys in keys_of(group).items() if name in keys]
     if owners:
         return f"{key}: not a key of the chosen {parent}; those with it are {parent}=" + f", {parent}=".join(owners)
     if "/" in key:
         return unknown_group(key)
-    if parent in ("", "baseline") and name in run_config.OPTIONAL:
-        return f"{key}: none is chosen; choose one: " + ", ".join(f"{key}={choice}" for choice in keys_of(name))
     if not parent:
         return unknown_word(key, [*siblings, *WORDS])
     allowed = [f"{parent}.{sibling}" for sibling in siblings]
     if not allowed:
-        allowed = sorted({f"{parent}.{child_key}" for keys in keys_of(parent).values() for child_key in keys})
+        allowed = sorted({f"{parent}.{child_key}" for keys in keys_of(group).values() for child_key in keys})
         return f"{key}: {parent} has no such key; its choices have {', '.join(allowed)}{suggestion(key, allowed)}"
-    own_class = parent in ("model", "data", "optimizer")
+    own_class = group in ("model", "data", "optimizer", "scheduler")
     hint = f"; a key that your own class takes is added with +{key}=..." if own_class else ""
     return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{suggestion(key, allowed)}"
 

@@ -166,7 +166,7 @@ def check_one_schedule(arguments: list[str]) -> None:
     named = {argument.lstrip("+").partition("=")[0]: argument for argument in arguments}
     for owner in ("", "baseline."):
         keys = (f"{owner}scheduler", f"scheduler@{owner}scheduler", f"{owner}scheduler._target_")
-        chosen = [named[key] for key in keys if key in named and not named[key].endswith("=null")]
+        chosen = [named[key] for key in keys if key in named and not named[key].endswith("=none")]
         replaced = [f"{owner}trainer.schedule", f"{owner}trainer.warmup"]
         for key in replaced:
             if chosen and key in named:

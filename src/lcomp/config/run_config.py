@@ -88,7 +88,7 @@ def place_of(key: str) -> str:
     if not section or owner not in ("", "baseline."):
         return ""
     if name in ("optimizer", *OPTIONAL):
-        return f"{owner}{name}=..., one of {', '.join(keys_of(name))}"
+        return f"{owner}{name}=..., one of {', '.join(choice for choice in keys_of(name) if choice != 'none')}"
     for group, place in (("optimizer", owner), ("scheduler", owner), ("task", "")):
         choices = [choice for choice, keys in keys_of(group).items() if name in keys]
         if choices:

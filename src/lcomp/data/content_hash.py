@@ -25,6 +25,7 @@ from lcomp.tasks import Loader
 
 CACHE_ATTRIBUTE = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
 
+READ_AT_ONCE = 256  # images that do not lie in memory
 PROBED = 16  # examples that are read twice, to see whether they stay the same
 
 
@@ -63,7 +64,12 @@ def dataset_parts(dataset: Any) -> Iterator[Any]:
     if isinstance(dataset, TensorDataset):
         yield from dataset.tensors
     elif isinstance(dataset, Examples):
-        yield from (dataset.images, dataset.labels)
+        images = dataset.images
+        if isinstance(images, Tensor):
+            yield images
+        else:  # read from somewhere, some at a time
+            yield from (images[rows] for rows in torch.arange(len(images)).split(READ_AT_ONCE))
+        yield dataset.labels
     elif isinstance(dataset, Subset):
         yield np.asarray(dataset.indices)
         yield from dataset_parts(dataset.dataset)

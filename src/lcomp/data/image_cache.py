@@ -240,14 +240,15 @@ def earlier_rows(cache: Path, kind: str) -> dict[str, tuple[Path, int]]:
 def in_chunks(items: Sequence[T], what: str) -> Iterator[tuple[Iterator[Sequence[T]], ThreadPoolExecutor]]:
     """Some items at a time, and threads to treat them in: a bar on a terminal shows how many are done, elsewhere one
     line says what begins. What Pillow warns of is not shown."""
-    bar = Progress(console=Console(stderr=True), transient=True, disable=not items)
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not items or not console.is_terminal)
 
     def chunks() -> Iterator[Sequence[T]]:
         for start in range(0, len(items), CHUNK):
             yield items[start : start + CHUNK]
             bar.advance(task, CHUNK)
 
-    if len(items) > CHUNK and not bar.console.is_terminal:
+    if len(items) > CHUNK and not console.is_terminal:
         log.info("%s: %s files", what, f"{len(items):,}")
     with quiet(), bar, ThreadPoolExecutor(cpu_count()) as pool:
         task = bar.add_task(what, total=len(items))

@@ -81,17 +81,16 @@ def average_integers(model: onnx.ModelProto) -> None:
     """Calls the mean over rows and columns of what a DequantizeLinear makes GlobalAveragePool."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     decoded = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    made = {}
+    made: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         if node.op_type == "ReduceMean" and node.input[0] in decoded and len(node.input) > 1:
             given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
             if sorted(constants[node.input[1]].tolist()) in ([2, 3], [-2, -1]):
-                made[node.output[0]] = average(node, bool(given.get("keepdims", 1)))
+                [value], [output], flat = node.input[:1], node.output, f"{node.output[0]}.shape"
+                made[output] = [helper.make_node("GlobalAveragePool", [value], [output], node.name)]
+                if not given.get("keepdims", 1):  # a Reshape, before which runtimes quantize; not a Flatten
+                    model.graph.initializer.append(numpy_helper.from_array(np.array([0, -1], np.int64), flat))
+                    made[output][0].output[0] = f"{output}.kept"
+                    made[output].append(helper.make_node("Reshape", [f"{output}.kept", flat], [output]))
     if made:
         replace(model, made)
-
-
-def average(node: NodeProto, keeps: bool) -> list[NodeProto]:
-    output = node.output[0] if keeps else f"{node.output[0]}.kept"
-    pool = helper.make_node("GlobalAveragePool", [node.input[0]], [output], node.name)
-    return [pool] if keeps else [pool, helper.make_node("Flatten", [output], [node.output[0]])]

@@ -233,7 +233,7 @@ class Planner:
     def candidates(self, tensor: fx.Node) -> Iterator[Boundary]:
         """The boundaries that the tensor passes: outputs from the innermost, then inputs from the outermost module."""
         for call in self.calls:
-            if call.returned is tensor:
+            if call.returned is tensor and self.numbers[tensor] in call.inside:
                 yield Boundary(call.name, "output", range(call.inside.stop, len(self.numbers)))
         for call in sorted(self.calls, key=lambda c: -len(c.inside)):
             if call.given is tensor and call.name not in self.weighted:

@@ -28,7 +28,7 @@ from lcomp.techniques.distillation import Ensemble
 from lcomp.techniques.distillation.objective import Objective, needs_of
 from lcomp.techniques.technique import Technique
 from lcomp.training import baseline_cache as baselines
-from lcomp.training import devices, preflight
+from lcomp.training import devices, preflight, random_states
 from lcomp.training.baseline_cache import Baseline
 from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
 from lcomp.training.checkpoint_files import CheckpointFiles
@@ -81,7 +81,9 @@ def make_data(spec: RunSpec) -> Data:
     data, name = build(spec.data, "data"), f"data._target_={spec.data['_target_']}"
     loaders.begin(data, name)
     task = make_task(spec.task, data, name)
-    return loaders.set_up(data, name, task)
+    ready = loaders.set_up(data, name, task)
+    random_states.remember(ready)
+    return ready
 
 
 def make_task(settings: Settings, data: Data, name: str) -> Task:

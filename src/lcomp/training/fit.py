@@ -20,6 +20,7 @@ from lcomp.modules.baseline import BaselineModule
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import StopRequest, stop_after_step
 from lcomp.techniques.technique import network_of
+from lcomp.training import random_states
 from lcomp.training.best_epoch import BestEpoch
 from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.checkpoints import Checkpoints, is_end
@@ -89,6 +90,7 @@ def fit(
     if max_epochs < 1:
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
     pl.seed_everything(seed, verbose=False)
+    random_states.begin_anew(data)
     module.train().to(memory_format=getattr(network_of(module), "memory_format", torch.contiguous_format))
     with warnings.catch_warnings(), stop_after_step() if checkpoints else nullcontext(StopRequest()) as stop:
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
@@ -152,7 +154,7 @@ def made_trainer(**arguments: Any) -> pl.Trainer:
     """
     try:
         return pl.Trainer(**arguments)
-    except MisconfigurationException as error:
+    except (MisconfigurationException, RuntimeError) as error:  # the second for two that would keep one state
         raise UserError(f"trainer, callbacks: Lightning refuses them: {' '.join(str(error).split())}") from error
 
 

@@ -18,6 +18,7 @@ from lcomp.errors import UserError
 from lcomp.modules import schedulers
 from lcomp.modules.optimizers import OptimizerFactory
 from lcomp.modules.schedulers import SchedulerFactory
+from lcomp.modules.weight_averaging import WeightAveraging as AveragedWeights
 from lcomp.record.metric import Metric
 
 UNUSABLE = {  # Lightning's callbacks that a run has no place for, and what it has instead
@@ -127,6 +128,9 @@ def make_callbacks(settings: Settings, metric: Metric, key: str = "callbacks") -
             if isinstance(callback, kind):
                 raise UserError(f"{key}.{name}._target_={node['_target_']}: {advice}")
         found.append(callback)
+    averages = [name for name, one in zip(settings, found, strict=True) if isinstance(one, AveragedWeights)]
+    if len(averages) > 1:
+        raise UserError(f"{key}=[{','.join(averages)}]: a network has one average of its weights; leave one out")
     return found
 
 

@@ -53,6 +53,20 @@ def restore(states: Mapping[str, Any], loaders: Sequence[Any]) -> None:
             log.warning("%s: a generator of the loader's that is not there any more; it may draw otherwise", path)
 
 
+def remember(data: Any) -> None:
+    """Keeps with the data the states of their own generators, for `begin_anew`."""
+    data._first_states = {path: own_state(one) for path, one in own_generators([data])}
+
+
+def begin_anew(data: Any) -> None:
+    """Has the data's own generators draw what they drew first, whatever was read meanwhile: a fit is the same whether
+    this process trained the baseline before it or not."""
+    states = getattr(data, "_first_states", None) or {}
+    for path, one in own_generators([data]) if states else ():
+        if path in states:
+            set_own_state(one, states[path])
+
+
 def own_state(one: Own) -> Tensor | str:
     if isinstance(one, torch.Generator):
         return one.get_state()
