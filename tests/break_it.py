@@ -983,6 +983,48 @@ BREAKS = [
         "test_kept_sweeps.py::test_what_a_folder_says_of_its_command_is_not_resolved",
     ),
     Break(
+        "a layer that pads keeps the subtraction before it",
+        "fold_normalization",
+        never(),
+        "test_export.py::test_whatever_the_first_convolution_the_folded_network_is_the_same_function",
+    ),
+    Break(
+        "zeros of one sign in an artifact",
+        "export",
+        uncalled("drop_signs_of_zeros"),
+        "test_export.py::test_pruned_weights_are_zeros_of_one_sign_behind_a_batch_norm",
+    ),
+    Break(
+        "grey as the average of colours",
+        "normalization",
+        replaced("statistics.fmean(_a)", "_a[0]"),
+        "test_models.py::test_each_channel_has_its_own_normalization_and_grey_the_average_of_colours",
+    ),
+    Break(
+        "weights under whatever wraps their names",
+        "wrappers",
+        returns("['']"),
+        "test_weights_file.py::test_names_are_matched_whatever_wraps_either",
+    ),
+    Break(
+        "weights that do not fit",
+        "load_weights",
+        never(2),
+        "test_weights_file.py::test_a_file_that_is_something_else_is_refused_in_a_line",
+    ),
+    Break(
+        "the content of a file of weights as an identity",
+        "weights_identity",
+        replaced("sha256(_a)", "str(_a)"),
+        "test_weights_file.py::test_a_run_begins_with_the_weights_of_the_file_and_its_content_is_its_identity",
+    ),
+    Break(
+        "training asked of a baseline that is read",
+        "check_overrides",
+        never(),
+        "test_weights_file.py::test_what_cannot_go_with_weights_of_a_file_is_refused_before_anything_trains",
+    ),
+    Break(
         "learning: biases and norms decay under none",
         "spare_vectors",
         returns("None"),
