@@ -129,8 +129,26 @@ BREAKS = [
     Break(
         "a range that nothing observed is none",
         "Quantization.finalize",
-        never(2),
+        never(3),
         "test_foreign_networks.py::test_ranges_freeze_although_a_layer_is_never_called",
+    ),
+    Break(
+        "zeros around integers are their zero point",
+        "decode_late",
+        replaced("_a[1]", "''"),
+        "test_additions.py::test_zeros_around_integers_are_their_zero_point",
+    ),
+    Break(
+        "a tensor is rounded once",
+        "Planner.readers",
+        never(1),
+        "test_additions.py::test_each_tensor_is_rounded_once",
+    ),
+    Break(
+        "pooling's input is rounded",
+        "Planner.plan",
+        never(6),
+        "test_additions.py::test_additions_and_averages_are_of_integers[Inverted]",
     ),
     Break(
         "masks hold after the optimizer's step",
@@ -141,8 +159,8 @@ BREAKS = [
     Break("masks only shrink", "prune_masks", uncalled("masked_fill"), "test_pruning.py::test_masks_only_shrink"),
     Break(
         "sparsity exact to one weight among equal scores",
-        "prune_masks",
-        replaced("_a.argsort(stable=True)[:_b]", "_a <= _a.kthvalue(_b).values"),
+        "lowest",
+        replaced("_a - int(_b.sum())", "None"),
         "test_pruning.py::test_equal_scores_still_give_the_exact_count",
     ),
     Break(

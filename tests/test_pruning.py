@@ -15,7 +15,7 @@ from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, PruningModule
 from lcomp.techniques.pruning import GatedPruning, Pruning, criteria, schedules
-from lcomp.techniques.pruning.mask import prune_masks
+from lcomp.techniques.pruning.mask import lowest, prune_masks
 
 SHARE = st.floats(0, 0.999)
 
@@ -39,6 +39,17 @@ def test_shrink_is_exact_and_takes_the_lowest(size, sparsity, seed):
     assert zeros(mask) == round(sparsity * size)
     if mask.any() and not mask.all():
         assert scores[~mask].max() <= scores[mask].min()
+
+
+@given(
+    st.lists(st.sampled_from([-1.0, 0.0, -0.0, 1.0, 2.0, float("inf"), -float("inf"), float("nan")]), min_size=1),
+    st.data(),
+)
+def test_selection_takes_what_a_stable_sort_puts_first(values, data):
+    scores, count = torch.tensor(values), data.draw(st.integers(1, len(values)))
+    expected = torch.zeros(len(values), dtype=torch.bool)
+    expected[scores.argsort(stable=True)[:count]] = True
+    assert torch.equal(lowest(scores, count), expected)
 
 
 @given(st.integers(1, 50), st.lists(SHARE, min_size=2, max_size=6), st.integers(0, 99))
