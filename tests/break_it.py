@@ -946,6 +946,54 @@ BREAKS = [
         constant(False, True),
         "test_kept_sweeps.py::test_what_a_folder_says_of_its_command_is_not_resolved",
     ),
+    Break(
+        "learning: biases and norms decay under none",
+        "spare_vectors",
+        returns("None"),
+        "test_optimization.py::test_matrices_decay_and_biases_and_norms_do_not",
+    ),
+    Break(
+        "learning: every scheduler begins anew with a round",
+        "BaselineModule.make_scheduler",
+        never(2),
+        "test_optimization.py::test_every_scheduler_begins_anew_with_a_round_of_the_lottery",
+    ),
+    Break(
+        "learning: a scheduler that begins anew leaves loaded rates alone",
+        "Restarting.load_state_dict",
+        uncalled("update"),
+        "test_optimization.py::test_a_resumed_training_has_the_rates_of_a_whole_one",
+    ),
+    Break(
+        "learning: losses in 32 bits",
+        "in_32_bits",
+        returns("outputs"),
+        "test_optimization.py::test_bf16_computes_layers_and_neither_weights_nor_losses",
+    ),
+    Break(
+        "learning: an average is validated",
+        "WeightAveraging.on_validation_start",
+        returns("None"),
+        "test_callbacks.py::test_the_average_is_validated_and_left_in_the_network",
+    ),
+    Break(
+        "learning: a checkpoint holds the average and the weights in training",
+        "WeightAveraging.on_load_checkpoint",
+        never(1),
+        "test_callbacks.py::test_a_resumed_average_is_that_of_a_whole_training_and_a_checkpoint_holds_it",
+    ),
+    Break(
+        "learning: an average begins anew where weights are rewound",
+        "WeightAveraging.on_train_batch_end",
+        never(2),
+        "test_callbacks.py::test_it_begins_anew_where_a_technique_rewinds_the_weights",
+    ),
+    Break(
+        "learning: ranges are no part of an average",
+        "weight_averaging:RUNNING",
+        constant("running_var", "high"),
+        "test_callbacks.py::test_masks_and_ranges_are_the_schedules_own",
+    ),
 ]
 
 

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from lcomp.models.blocks import Normalize
 from lcomp.packed.layer_codec import make_convolution, make_linear
-from lcomp.packed.network import Clip, Constant, Join, Mean, Network
+from lcomp.packed.network import Clip, Constant, Join, Mean, Network, Zeros
 from lcomp.packed.operations import batch_norm
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
@@ -42,6 +42,7 @@ def every_kind() -> Network:
         batch_norm((6, 1, 1), 1e-5, *torch.rand(4, 6)),
         make_convolution(torch.randn(6, 6, 1, 1), torch.randn(6), (1, 1), (0, 0), (1, 1), 1),
         nn.LeakyReLU(0.1),
+        Zeros(0, 0, 1, 0, 0, 3),
         nn.MaxPool2d(3, 2, 1, ceil_mode=True),
         Clip(-1.5, float("inf")),
         nn.ELU(0.7),
@@ -59,7 +60,7 @@ def every_kind() -> Network:
 
     add(nn.Sigmoid())
     add(Join("mul"), len(steps), len(steps) - 1)
-    add(nn.Identity(), 17)
+    add(nn.Identity(), 18)
     add(nn.Tanh())
     add(Join("sub"), len(steps) - 2, len(steps))
     add(Join("concat"), len(steps), len(steps) - 1)

@@ -11,7 +11,7 @@ STEP = [16, 40, 24, 48, 24, 16, 32, 8, 8, 12, 12, 12, 4, 4, 4, 8, 4, 4, 4, 4, 4,
 KINDS = [
     "end", "conv", "linear", "relu", "max_pool", "flatten", "quantize", "dynamic_quantize",
     "average_pool", "mean", "join", "recall", "constant", "batch_norm",
-    "clip", "hardswish", "hardsigmoid", "sigmoid", "tanh", "leaky_relu", "elu", "gelu",
+    "clip", "hardswish", "hardsigmoid", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "zeros",
 ]  # fmt: skip
 OPERATORS = ["add", "mul", "sub", "div", "concat"]
 
@@ -207,6 +207,9 @@ def one(io, name, shape, shapes):
         return {"operator": OPERATORS[io.symbol([1] * 5)], "values": io.floats(shape[0] if io.flag() else 1)}, shape
     if name == "batch_norm":
         return {"eps": io.floats(1), "statistics": [io.floats(shape[0]) for _ in range(4)]}, shape
+    if name == "zeros":
+        around = [(io.number(), io.number()) for _ in range(3)]
+        return {"around": around}, tuple(n + sum(pair) for n, pair in zip(shape, around, strict=True))
     if name == "gelu":
         return {"tanh": io.flag()}, shape
     return {"settings": io.floats({"clip": 2, "leaky_relu": 1, "elu": 1}[name])} if name in (

@@ -29,7 +29,7 @@ from lcomp.record.result import read_result as read_record
 from lcomp.record.untrusted import read_arrays, read_bytes, read_json, read_onnx, read_yaml
 from lcomp.report.weights import weights
 from lcomp.sweeps import sweep
-from lcomp.training.fit import load_checkpoint
+from lcomp.training.weights_file import load_weights
 
 MEGABYTE = 1 << 20
 
@@ -212,11 +212,11 @@ def test_a_checkpoint_takes_no_more_than_it_has_bytes(tmp_path):
             small.writestr(entry.filename, whole.read(entry))
     assert packed.stat().st_size < 10_000
     with pytest.raises(UserError, match=r"b\.ckpt: unpacks to 1,\d+,\d+ bytes, and has \d,\d+"):
-        load_checkpoint(packed, nn.Linear(512, 512))
+        load_weights(packed, nn.Linear(512, 512))
     old = tmp_path / "old.ckpt"
     torch.save({"state_dict": network.state_dict()}, old, _use_new_zipfile_serialization=False)
     for whole in (path, old):
-        assert torch.equal(load_checkpoint(whole, nn.Linear(512, 512)).bias, network.bias)
+        assert torch.equal(load_weights(whole, nn.Linear(512, 512)).bias, network.bias)
 
 
 def test_no_checkpoint_makes_bytes_from_nothing(tmp_path):
@@ -226,7 +226,7 @@ def test_no_checkpoint_makes_bytes_from_nothing(tmp_path):
         archive.writestr("c/data.pkl", b"\x80\x02}X\n\0\0\0state_dictcbuiltins\nbytearray\n\x8a\x05\0\0\0\0\2\x85Rs.")
         archive.writestr("c/version", b"3\n")
     with pytest.raises(UserError, match=r"c\.ckpt: has bytearrays"):
-        load_checkpoint(path, nn.Linear(1, 1))
+        load_weights(path, nn.Linear(1, 1))
 
 
 LAUGHS = "a: &a [x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join(8 * ['*' + a])}]\n" for a, b in zip("abcdefgh", "bcdefghi"))  # fmt: skip  # noqa: B905, E501

@@ -24,7 +24,8 @@ from lcomp.techniques.distillation.data_free import (
     reverse_gradient,
 )
 from lcomp.training import components
-from lcomp.training.fit import load_checkpoint, save
+from lcomp.training.fit import save
+from lcomp.training.weights_file import load_weights
 
 
 def made(teacher=None, **settings):
@@ -174,7 +175,7 @@ def test_the_generators_first_weights_are_its_seeds(digits):
 
 def test_a_checkpoint_is_a_teacher_without_its_generator(tmp_path):
     module = made()
-    back = load_checkpoint(save(module, tmp_path), SmallCNN()).state_dict()
+    back = load_weights(save(module, tmp_path), SmallCNN()).state_dict()
     assert all(torch.equal(back[key], value) for key, value in module.network.state_dict().items())
 
 

@@ -12,7 +12,7 @@ from wandb_files import Mirrored
 import lcomp
 from lcomp.models import SmallCNN
 from lcomp.record import predictions
-from lcomp.training.fit import load_checkpoint
+from lcomp.training.weights_file import load_weights
 
 
 def records(folder):
@@ -96,7 +96,7 @@ def test_artifact_is_one_file_with_metadata_for_any_batch_size(sweep, digits):
     assert record["baseline"]["packed_bytes"] > record["metrics"]["packed_bytes"]
     metadata = {p.key: p.value for p in onnx.load(path).metadata_props}
     assert metadata == {"classes": "10", "config_hash": record["config_hash"], "lcomp_version": "0.1.0"}
-    network = load_checkpoint(path.parent / "checkpoint.ckpt", SmallCNN())
+    network = load_weights(path.parent / "checkpoint.ckpt", SmallCNN())
     pixels = digits.test.images[:77].float().div(255)
     seen = onnxruntime.InferenceSession(path).run(None, {"pixels": pixels.numpy()})[0]
     np.testing.assert_allclose(seen, network(pixels).detach().numpy(), atol=1e-4)
@@ -143,7 +143,7 @@ def test_teacher_by_path(sweep, lcomp, tmp_path):
     done = lcomp("-m", f"kd.teacher={wrong}", "model=small_cnn,lenet5", "launcher=serial")
     good, bad = records(tmp_path)
     assert good["status"] == "ok" and good["steps"] == 43
-    assert bad["status"] == "failed" and "not a checkpoint of LeNet5" in bad["error"] and done.returncode == 1
+    assert bad["status"] == "failed" and "not the weights of this LeNet5" in bad["error"] and done.returncode == 1
 
 
 def test_a_run_whose_configuration_cannot_be_resolved_is_a_failed_run(lcomp, tmp_path):

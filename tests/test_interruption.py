@@ -118,7 +118,8 @@ def test_a_child_that_is_forked_ends_as_it_likes():
     assert told == [] and os._exit is posix._exit
 
 
-@pytest.mark.parametrize("code", ["ENOSPC", pytest.param("EMFILE", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["ENOSPC", "EMFILE"])
 def test_a_fault_of_the_machine_ends_the_grid_and_is_no_try(faulty, tmp_path, code):
     fault = f"raise OSError(errno.{code}, os.strerror(errno.{code}))"
     for _ in range(2):

@@ -13,7 +13,8 @@ from lcomp.modules import BaselineModule
 from lcomp.record.files import sha256
 from lcomp.techniques.distillation import Ensemble, LogitDistillation
 from lcomp.training import components, teacher_chain
-from lcomp.training.fit import load_checkpoint, save
+from lcomp.training.fit import save
+from lcomp.training.weights_file import load_weights
 
 
 def compose(*overrides):
@@ -178,7 +179,7 @@ def test_several_checkpoints_teach_together(tmp_path, digits):
     data = digits
     spec = parse(compose("kd=logit", f"kd.teacher=[{paths[0]},{paths[1]}]"))
     x = torch.rand(3, 1, 28, 28)
-    members = [load_checkpoint(path, LeNet5()) for path in paths]
+    members = [load_weights(path, LeNet5()) for path in paths]
     teacher = components.load_teacher(spec, data, LogitDistillation(temperature=4))
     assert torch.equal(teacher(x), Ensemble(members, 4)(x))
     assert components.teacher_identity(spec.distillation.checkpoints) == [sha256(path) for path in paths]

@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from quickly import first_quickly
 from torch import nn
 
 from lcomp.evaluation import measurement, size
@@ -150,7 +151,7 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize(("network", "macs"), NETWORKS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("network", "macs"), first_quickly(NETWORKS), ids=lambda value: type(value).__name__)
 def test_operations_agree_by_hand_from_the_graph_and_from_the_network(network, macs, tmp_path):
     export(network, tmp_path / "a.onnx", ImageClassification())
     seen = layer_rows(network, (1, 28, 28))  # torch's own counter, on kernels that it can see into
@@ -180,3 +181,18 @@ def test_attention_has_a_row():
     attention = by_kind["MultiheadAttention"]
     assert attention.output == (28, 28) and attention.parameters == 3 * 28 * 28 + 3 * 28
     assert attention.macs == 28 * (4 * 28 * 28 + 2 * 28 * 28)
+
+
+def test_a_split_that_is_too_large_for_memory_is_read_from_the_disk(digits, monkeypatch):
+    whole = measurement.split_of(digits.test_dataloader(), digits.task)
+    assert not isinstance(whole.pixels, np.memmap)
+    batches = [
+        (images, labels) for images, labels in zip(*map(torch.from_numpy, (whole.pixels, whole.labels)), strict=True)
+    ]
+    for most in (0, 300 * 784 * 4):
+        monkeypatch.setattr(measurement, "LARGE", most)
+        loader = torch.utils.data.DataLoader(batches, 130)
+        found = measurement.split_of(loader, digits.task)
+        assert isinstance(found.pixels, np.memmap) and found.pixels.shape == (1000, 1, 28, 28)
+        assert (found.pixels == whole.pixels).all() and (found.labels == whole.labels).all()
+        assert torch.equal(torch.from_numpy(found.pixels[3:5]), torch.from_numpy(whole.pixels[3:5]))

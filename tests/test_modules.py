@@ -25,6 +25,7 @@ from lcomp.techniques.quantization import QuantizationAwareTraining
 README = Path(__file__).parents[1] / "README.md"
 
 
+@pytest.mark.slow
 def test_readme_code_runs_as_it_stands(tmp_path, monkeypatch, digits):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)

@@ -32,7 +32,7 @@ from lcomp.techniques.distillation.fitnets import hint_loss
 from lcomp.techniques.distillation.vid import negative_log_likelihood
 from lcomp.techniques.pruning import Pruning
 from lcomp.training import components
-from lcomp.training.fit import load_checkpoint
+from lcomp.training.weights_file import load_weights
 
 SHAPE = (1, 28, 28)
 SIZES = st.integers(0, 1000), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4)
@@ -147,7 +147,7 @@ def test_what_is_learned_reaches_optimizer_and_checkpoint_and_moves(digits, trai
     assert not any(torch.equal(first[key], value) for key, value in learned.items())
     trainer.save_checkpoint(tmp_path / "checkpoint.ckpt")
     assert set(learned) <= set(torch.load(tmp_path / "checkpoint.ckpt", weights_only=True)["state_dict"])
-    teacher = load_checkpoint(tmp_path / "checkpoint.ckpt", SmallCNN())  # which learns nothing of that
+    teacher = load_weights(tmp_path / "checkpoint.ckpt", SmallCNN())  # which learns nothing of that
     assert torch.equal(teacher.fc1.weight, module.network.fc1.weight)
 
 

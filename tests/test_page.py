@@ -153,6 +153,7 @@ def test_data_sets_are_shown_one_at_a_time(left_alone):
     assert not any("data=mnist" in row for row in rows(seen))
 
 
+@pytest.mark.slow
 def test_a_sort_reorders_the_table_and_a_search_finds(opened):
     seen = opened(whole=True)
     column = seen.locator("#table thead button", has_text="gzip KB")
@@ -174,6 +175,7 @@ def test_the_front_is_chosen_on_validation(left_alone, folder):
     assert np.allclose(line["y"], [100 * run.result.metrics["val_accuracy"] for run in expected])
 
 
+@pytest.mark.slow
 def test_test_images_are_shown_when_asked_for_and_choose_nothing(opened, folder):
     seen = opened(whole=True)
     figure = "[find('size').data.find(t => t.name === 'front'), find('size').layout.yaxis.title.text]"
@@ -197,6 +199,7 @@ def test_validation_stands_before_test_in_every_table(opened, width):
         assert names == ["val", "test"], table
 
 
+@pytest.mark.slow
 def test_a_click_opens_the_record_with_the_command(opened):
     seen = opened(whole=True)
     seen.locator("#table tbody tr", has_text="prune.sparsity=0.95").click()
@@ -229,6 +232,7 @@ def test_it_can_be_read(opened, width):
         assert seen.locator(f"#{section}").is_visible(), section
 
 
+@pytest.mark.slow
 def test_weights_and_curves(opened):
     seen = opened(whole=True)
     seen.get_by_label("Curve").select_option("train_loss")
@@ -262,6 +266,7 @@ def test_a_thousand_runs_stay_small(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_an_empty_folder_of_failures_still_makes_a_page(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", status="failed", error="why", choices={"quant": "qat"})
     path = write_report_files(read_records([tmp_path / "s"]), tmp_path / "s")

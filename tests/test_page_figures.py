@@ -7,6 +7,7 @@ from lcomp.report.ranking import pareto_front
 from lcomp.report.runs import load_runs
 from lcomp.report.writing import read_records, write_report_files
 
+pytestmark = pytest.mark.slow  # a browser for each
 QAT, PRUNE = {"quant": "qat"}, {"prune": "scheduled"}
 VISIBLE = "[...document.querySelectorAll('.js-plotly-plot')].filter(one => one.checkVisibility()).map(one => one.id)"
 

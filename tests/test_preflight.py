@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
+from quickly import first_quickly
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -315,7 +316,7 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", first_quickly(NETWORKS, 4))
 def test_a_harmless_network_gives_its_logits_learns_and_exports(digits, tmp_path, kind):
     data = set_up(Digits(digits))
     torch.manual_seed(3)
@@ -469,7 +470,7 @@ UNEXPORTED = {
 }
 
 
-@pytest.mark.parametrize("kind", UNEXPORTED)
+@pytest.mark.parametrize("kind", first_quickly(UNEXPORTED, 2))
 def test_what_cannot_be_exported_is_refused_with_its_line_before_training(digits, kind):
     forward, words = UNEXPORTED[kind]
     network = preflight.accept(Net.of(forward), "model", digits)

@@ -37,6 +37,7 @@ def test_a_record_reads_digits(row, digits):
     assert accuracy(row, digits.test) > 98
 
 
+@pytest.mark.slow
 @every
 def test_a_record_reaches_its_accuracy(row, mnist):
     rounding = 0.03  # percent: another machine sums in another order

@@ -1,5 +1,6 @@
 """Runs with robustness=mnist_c: what stands in their records, what it is made of, what it depends on."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from lcomp.config.run_spec import parse
 from lcomp.data import corrupted_images
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
 from lcomp.errors import UserError
-from lcomp.evaluation import measurement, mnist_c
+from lcomp.evaluation import corruptions, measurement
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.record import predictions
 from lcomp.record.result import Result
@@ -91,6 +92,7 @@ def test_corruption_costs_accuracy_as_a_fresh_draw_of_it_does(first, digits):
     assert result.metrics["accuracy/mnist_c/stripe"] == seen < result.metrics["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_the_baseline_once_and_a_run_without_measures_none_of_it(first, sweep, monkeypatch):
     asked, accuracies = [], MNISTC.accuracies
     monkeypatch.setattr(MNISTC, "accuracies", lambda *a: asked.append(a) or accuracies(*a))
@@ -118,7 +120,8 @@ def test_an_equal_run_is_taken_with_its_figures_and_one_of_another_setting_is_no
 def few(monkeypatch):
     """Two quick corruptions of MNIST-C."""
     names = ("impulse_noise", "rotate")
-    monkeypatch.setattr(mnist_c, "CORRUPTIONS", {name: CORRUPTIONS[name] for name in names})
+    chosen = {name: CORRUPTIONS[name] for name in names}
+    monkeypatch.setattr(MNISTC, "corruptions", replace(corrupted_images.MNIST_C, functions=chosen))
     return names
 
 
@@ -131,6 +134,7 @@ def splits(digits):
     return Splits(Split({"pixels": validation.pixels[:50]}, validation.labels[:50]), many)
 
 
+@pytest.mark.slow
 def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tmp_path):
     session = ONNXRuntime().session(first[1] / "artifact.onnx")
     for name in few:
@@ -143,7 +147,8 @@ def test_files_with_the_same_images_give_the_same_figures(first, few, splits, tm
     assert from_files.accuracies(session, splits) == figures
 
     spec = parse(compose("robustness=mnist_c")[0])
-    made = mnist_c.make_robustness(spec.robustness, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path))
+    asked = SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path)
+    made = corruptions.make_robustness(spec.robustness, asked)
     assert made.setting == from_files.setting != MNISTC().setting
     np.save(tmp_path / "rotate" / "test_images.npy", np.load(tmp_path / "impulse_noise" / "test_images.npy"))
     other = MNISTC(files=tmp_path)
@@ -164,7 +169,7 @@ def test_severities_are_measured_each_and_mce_is_over_them(first, few, digits):
     base = {name: 0.5 for name in figures} | {"test_accuracy": 0.75}
     own = base | {f"accuracy/mnist_c/{name}:4": 0.0 for name in few}
     one = dict(figures=own, logits=np.eye(10, dtype=np.float32), attributions=None)
-    measured = mnist_c.Measured(**one), mnist_c.Measured(**one | {"figures": base})
+    measured = corruptions.Measured(**one), corruptions.Measured(**one | {"figures": base})
     test = Split({"pixels": both.test.pixels[:10]}, np.arange(10))
     found = asked.compared_to_baseline(*measured, test)
     assert found["mce"] == 1.5 and found["relative_mce"] == 2 and found["val_mce"] == 1
@@ -207,14 +212,14 @@ def test_images_of_other_shapes_are_measured_where_the_corruptions_can_be_drawn(
 def test_missing_files_are_refused_before_the_run(tmp_path):
     settings = parse(compose("robustness=mnist_c")[0]).robustness
     with pytest.raises(UserError, match="shot_noise"):
-        mnist_c.make_robustness(settings, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path))
+        corruptions.make_robustness(settings, SimpleNamespace(task=ImageClassification(), mnist_c_root=tmp_path))
 
 
 def test_a_data_module_of_the_users_own_needs_no_folder_of_files():
     settings = parse(compose("robustness=mnist_c")[0]).robustness
-    made = mnist_c.make_robustness(settings, SimpleNamespace(task=ImageClassification(), mnist_c_root=None))
+    made = corruptions.make_robustness(settings, SimpleNamespace(task=ImageClassification(), mnist_c_root=None))
     assert made.files is None
-    assert mnist_c.make_robustness(parse(compose()[0]).robustness, SimpleNamespace()) is None
+    assert corruptions.make_robustness(parse(compose()[0]).robustness, SimpleNamespace()) is None
 
 
 def test_the_files_content_is_part_of_the_experiment(digits):

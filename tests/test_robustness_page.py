@@ -53,6 +53,7 @@ def heat(seen):
     return {name: dict(zip(map_["x"], row, strict=True)) for name, row in zip(rows, map_["z"], strict=True)}, map_
 
 
+@pytest.mark.slow
 def test_the_map_holds_means_over_seeds_with_baselines_first_and_the_hardest_last(opened):
     rows, drawn = heat(opened(whole=True))
     assert drawn["x"] == ["clean", "shear", "fog", "mean"]
@@ -65,6 +66,7 @@ def test_the_map_holds_means_over_seeds_with_baselines_first_and_the_hardest_las
     assert drawn["text"][3][2] == "40.5" and drawn["colorscale"] == "Viridis"
 
 
+@pytest.mark.slow
 def test_the_map_shows_errors_over_the_own_baseline_s_or_over_another_s(opened):
     seen = opened(whole=True)
     seen.get_by_label("Show").select_option("errors over those of the own baseline")
@@ -81,6 +83,7 @@ def test_the_map_shows_errors_over_the_own_baseline_s_or_over_another_s(opened):
     assert rows["baseline of lenet5 mnist5k"]["fog"] == pytest.approx(-1)
 
 
+@pytest.mark.slow
 def test_the_map_takes_a_severity_their_mean_or_what_was_perturbed_by_name(opened):
     seen = opened(whole=True)
     seen.get_by_label("Severity").select_option("4")
@@ -94,6 +97,7 @@ def test_the_map_takes_a_severity_their_mean_or_what_was_perturbed_by_name(opene
     assert set(heat(seen)[0]) == {"baseline of lenet5 mnist5k", "model=plain"}
 
 
+@pytest.mark.slow
 def test_errors_against_size_are_a_front_that_falls_and_is_chosen_on_validation(opened, folder):
     seen = opened(whole=True)
     traces = {trace["name"]: trace for trace in seen.evaluate("document.getElementById('errors').data")}
@@ -112,6 +116,7 @@ def test_errors_against_size_are_a_front_that_falls_and_is_chosen_on_validation(
     assert traces["front"]["y"] == [2.5, 1.75, 1.0]
 
 
+@pytest.mark.slow
 def test_errors_against_another_kind_of_baseline(opened):
     seen = opened(whole=True)
     seen.get_by_label("Against").select_option("model=plain")
@@ -123,6 +128,7 @@ def test_errors_against_another_kind_of_baseline(opened):
     assert "so there is no front" in seen.locator("#judged").inner_text() and "front" not in traces
 
 
+@pytest.mark.slow
 def test_lost_images_have_pictures_answers_and_counts(opened):
     seen = opened(whole=True)
     shown = seen.locator("#gallery figure")
@@ -160,6 +166,7 @@ def test_markdown_has_the_pictures_and_the_columns(folder):
     assert row.endswith("| 2.50 ± 0.00 | 10 |")
 
 
+@pytest.mark.slow
 def test_a_report_without_robustness_says_nothing_of_it(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", choices=QAT, accuracy=0.95)
     seen = opened(path=write_report_files(read_records([tmp_path / "s"]), tmp_path / "s"), whole=True)

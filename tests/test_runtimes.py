@@ -188,6 +188,7 @@ def static(folder, override):
     return result
 
 
+@pytest.mark.slow
 def test_a_run_measures_its_engines_file_beside_the_baselines(tmp_path):
     result, other = (static(tmp_path, f"runtime={engine}") for engine in ("torch", "onnxruntime"))
     assert (result.choices["runtime"], other.choices["runtime"]) == ("torch", "onnxruntime")

@@ -37,6 +37,7 @@ def leaks(folder, done):
     return [(place, secret) for place, content in places.items() for secret in SECRETS if secret.encode() in content]
 
 
+@pytest.mark.slow
 def test_a_grid_over_passwords_has_a_run_for_each_and_leaves_none(sweep, tmp_path):
     done = sweep(
         "+model.password=hidden3 x,hidden4", "+model.cls_token=learned,mean", "+model.url='a://me:hidden5@h/fails'"

@@ -7,6 +7,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from quickly import first_quickly
 from torch import nn
 
 from lcomp import packed, runtimes
@@ -205,7 +206,9 @@ def test_integers_stay_integers_and_logits_the_same_bits(tmp_path):
 
 @pytest.mark.parametrize(
     "technique",
-    [StaticQuantization(8, exclude=["3"]), StaticQuantization(8, activation_bits=4), DynamicQuantization(8)],
+    first_quickly(
+        [StaticQuantization(8, exclude=["3"]), StaticQuantization(8, activation_bits=4), DynamicQuantization(8)]
+    ),
     ids=["next layer float", "4-bit activations", "dynamic"],
 )
 def test_what_runtimes_compute_with_floats_keeps_its_bits_too(tmp_path, technique):
@@ -217,7 +220,7 @@ def test_what_runtimes_compute_with_floats_keeps_its_bits_too(tmp_path, techniqu
 
 
 @pytest.mark.parametrize("technique", [None, StaticQuantization(8)], ids=["float", "int8"])
-@pytest.mark.parametrize("network", [serial, Branches])
+@pytest.mark.parametrize("network", first_quickly([serial, Branches]))
 def test_several_convolutions_of_one_channel(tmp_path, network, technique):
     path, pixels = exported(tmp_path, technique, network())
     plain, engine = runtimes.ONNXRuntime(), runtimes.ONNXRuntime(space_to_depth=True)
@@ -244,7 +247,7 @@ def test_an_artifact_with_nothing_to_rewrite_is_deployed_as_it_is_and_the_log_sa
     )
 
 
-@pytest.mark.parametrize(("network", "operator"), [(Maxout, "Max"), (Halves, "Split")])
+@pytest.mark.parametrize(("network", "operator"), first_quickly([(Maxout, "Max"), (Halves, "Split")]))
 def test_other_maxima_and_splits_have_no_packed_form(tmp_path, network, operator):
     path, _ = exported(tmp_path, network=network())
     with pytest.raises(UserError, match=f"the operator {operator};"):

@@ -8,6 +8,7 @@ import optuna
 import pytest
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
+from quickly import first_quickly
 
 from lcomp.errors import UserError
 from lcomp.record.result import Result
@@ -61,7 +62,7 @@ def points(trials):
     return [tuple(t.user_attrs["point"]) for t in study.counted_trials(trials) if t.state == TrialState.COMPLETE]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "nsgaii", "cmaes", "bruteforce", "qmc", "gp"])
+@pytest.mark.parametrize("sampler", first_quickly(["tpe", "random", "nsgaii", "cmaes", "bruteforce", "qmc", "gp"], 2))
 def test_no_point_runs_twice_and_the_budget_is_kept(tmp_path, sampler):
     from hydra_plugins.lcomp_optuna.sweeper import SAMPLERS
 

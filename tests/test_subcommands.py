@@ -63,5 +63,6 @@ def test_an_override_never_is_a_subcommand(tmp_path):
     assert "report: false" in seen and "name: summary" in seen
 
 
+@pytest.mark.slow
 def test_a_summary_is_the_same_by_both_doors(tmp_path):
     assert ask(tmp_path, "summary", "model=small_cnn")[0] == ask(tmp_path, "model=small_cnn", module="summary")[0] != ""

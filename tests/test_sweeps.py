@@ -166,6 +166,7 @@ def test_a_worker_that_is_killed_costs_a_search_one_try(lcomp_in, tmp_path):
     assert len(failed) == 1 and "SIGKILL" in failed[0]["error"]
 
 
+@pytest.mark.slow
 def test_a_finite_space_is_a_grid_and_a_failing_point_a_failed_trial(lcomp_in, tmp_path):
     space = ["quant=none,static", "quant.bits=8,99", "n_trials=50"]
     done = lcomp_in(tmp_path)(*SEARCH, *space, "max_failure_rate=0.9", SERIAL)

@@ -11,7 +11,8 @@ from lcomp.errors import UserError
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule, PruningModule
 from lcomp.record import log
-from lcomp.training.fit import NotFinite, fit, load_checkpoint, save
+from lcomp.training.fit import NotFinite, fit, save
+from lcomp.training.weights_file import load_weights
 
 
 class Malicious:
@@ -24,35 +25,35 @@ class Malicious:
 
 def test_loading_a_checkpoint_never_unpickles_code(tmp_path):
     torch.save({"state_dict": {"x": Malicious(tmp_path / "executed")}}, tmp_path / "evil.ckpt")
-    with pytest.raises(UserError, match="not a checkpoint of SmallCNN"):
-        load_checkpoint(tmp_path / "evil.ckpt", SmallCNN())
+    with pytest.raises(UserError, match="holds something else than tensors by name"):
+        load_weights(tmp_path / "evil.ckpt", SmallCNN())
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Malicious(tmp_path / "executed")))
-    with pytest.raises(UserError, match="not a checkpoint of SmallCNN"):
-        load_checkpoint(tmp_path / "evil.pkl", SmallCNN())
+    with pytest.raises(UserError, match="holds something else than tensors by name"):
+        load_weights(tmp_path / "evil.pkl", SmallCNN())
     assert not (tmp_path / "executed").exists()
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path):
     module = BaselineModule(SmallCNN())
     path = save(module, tmp_path)
-    back = load_checkpoint(path, SmallCNN())
+    back = load_weights(path, SmallCNN())
     assert all(torch.equal(a, b) for a, b in zip(module.network.parameters(), back.parameters(), strict=True))
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.ckpt"]
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     path = save(BaselineModule(SmallCNN()), tmp_path)
-    with pytest.raises(UserError, match="not a checkpoint of LeNet5"):
-        load_checkpoint(path, LeNet5())
-    with pytest.raises(UserError, match="no such checkpoint"):
-        load_checkpoint(tmp_path / "none.ckpt", LeNet5())
+    with pytest.raises(UserError, match="not the weights of this LeNet5: 6 missing"):
+        load_weights(path, LeNet5())
+    with pytest.raises(UserError, match=r"no such file; name one of weights: .*checkpoint\.ckpt"):
+        load_weights(tmp_path / "none.ckpt", LeNet5())
 
 
 def test_a_pruned_network_is_no_teacher(tmp_path):
     module = PruningModule(SmallCNN(), 0.5)
     module.techniques[0].prepare(module.network)
     with pytest.raises(UserError, match="holds a pruned or quantized network"):
-        load_checkpoint(save(module, tmp_path), SmallCNN())
+        load_weights(save(module, tmp_path), SmallCNN())
 
 
 def test_moments_in_a_checkpoint_lie_as_its_weights_do(digits, tmp_path):

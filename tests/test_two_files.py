@@ -1,8 +1,9 @@
-"""What is added is one Python file and one YAML: a technique, data, a network, a task, an optimizer, in a package of
-the user's own and his `--config-dir`."""
+"""What is added is one Python file and one YAML: a technique, data, a network, a task, an optimizer, a scheduler, a
+callback, in a package of the user's own and his `--config-dir`."""
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from test_command_line import ask_each
@@ -11,7 +12,7 @@ from lcomp.config.composition import compose
 from lcomp.config.run_spec import parse
 from lcomp.errors import UserError
 from lcomp.testing import TechniqueContract
-from lcomp.training import components
+from lcomp.training.optimization import make_optimization
 
 TECHNIQUE = """
 import torch
@@ -87,6 +88,26 @@ class Sevens(pl.LightningDataModule):
     def test_dataloader(self):
         return self.loader("test")
 """
+PICTURES = """
+import numpy as np
+
+from lcomp.data import ImageDataModule
+
+class Squares(ImageDataModule):
+    \"\"\"In which corner of a noisy picture a red square lies.\"\"\"
+
+    num_classes, mean, std = 4, (0.30, 0.25, 0.25), (0.22, 0.15, 0.15)
+
+    def __init__(self, seed: int = 0, count: int = 600, **settings):
+        random = np.random.default_rng(seed)
+        labels = random.integers(4, size=count)
+        images = random.integers(128, size=(count, 3, 12, 12), dtype=np.uint8)
+        for image, label in zip(images, labels):
+            down, across = 6 * (label // 2), 6 * (label % 2)
+            image[0, down : down + 6, across : across + 6] += 127
+        parts = ((images[rows], labels[rows]) for rows in (slice(200, None), slice(100), slice(100, 200)))
+        super().__init__(*parts, seed=seed, **settings)
+"""
 MODEL = """
 from torch import nn
 
@@ -151,12 +172,42 @@ class SignDescent(torch.optim.Optimizer):
                     one.mul_(1 - group["lr"] * group["decay"]).sub_(group["lr"] * one.grad.sign())
         return loss
 """
+SCHEDULER = """
+from torch.optim.lr_scheduler import LambdaLR
+
+class Sawtooth(LambdaLR):
+    \"\"\"Falls from the optimizer's rate to `low` of it, `teeth` times.\"\"\"
+
+    def __init__(self, optimizer, total_steps: int, teeth: int = 2, low: float = 0.0):
+        length = total_steps / teeth
+        super().__init__(optimizer, lambda step: 1 - (1 - low) * (step % length) / length)
+"""
+CALLBACK = """
+import json
+
+import pytorch_lightning as pl
+
+class Rates(pl.Callback):
+    \"\"\"Writes the learning rate of each step to a file.\"\"\"
+
+    def __init__(self, file: str = "rates.json"):
+        self.file, self.rates = file, []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+    def on_train_end(self, trainer, pl_module):
+        with open(self.file, "w") as file:
+            json.dump(self.rates, file)
+"""
 ADDED = {  # the two files of each: its name in the package, its group, and what the YAML says
     "last_outputs": (TECHNIQUE, "prune", "_target_: own.last_outputs.LastOutputs\ncount: 2\nbegin: 10\n"),
     "sevens": (DATA, "data", "_target_: own.sevens.Sevens\nseed: ${seed}\nlabel: 7\n"),
     "perceptron": (MODEL, "model", "_target_: own.perceptron.Perceptron\nwidth: 12\n"),
     "balanced": (TASK, "task", "_target_: own.balanced.Balanced\n"),
     "sign_descent": (OPTIMIZER, "optimizer", "_target_: own.sign_descent.SignDescent\ndecay: 0.01\n"),
+    "sawtooth": (SCHEDULER, "scheduler", "_target_: own.sawtooth.Sawtooth\nlow: 0.5\n"),
+    "rates": (CALLBACK, "callbacks", "rates:\n  _target_: own.rates.Rates\n"),
 }
 
 
@@ -169,6 +220,9 @@ def site(tmp_path_factory):
         (site / "own" / f"{name}.py").write_text(code)
         (site / "conf" / group).mkdir(parents=True)
         (site / "conf" / group / f"{name}.yaml").write_text(choice)
+    (site / "own" / "squares.py").write_text(PICTURES)
+    given = "seed: ${seed}\nperturb: ${perturb}\nbatch_size: 50\ncount: 600\neval_perturbations: []\n"
+    (site / "conf" / "data" / "squares.yaml").write_text(f"_target_: own.squares.Squares\n{given}")
     return site
 
 
@@ -194,7 +248,23 @@ def test_each_is_chosen_and_runs_with_the_others(mine, tmp_path):
     assert seen["metrics"]["parameters"] == 784 * 12 + 12 + 12 * 2 + 2
     assert seen["metrics"]["sparsity"] == pytest.approx(2 * 784 / (784 * 12 + 24))
     assert seen["metrics"]["test_balanced_accuracy"] > 0.8  # 0.5 is that of who never says 7
+    expected = [0.003 * (1 - 0.5 * (step % 50) / 50) for step in range(100)]
+    assert json.loads((tmp_path / "rates.json").read_text()) == pytest.approx(expected)
+    assert (seen["params"]["scheduler.low"], seen["params"]["callbacks.rates"]) == (0.5, "Rates")
     assert seen["metric"]["name"] == "balanced_accuracy" and "test_accuracy" not in seen["metrics"]
+
+
+def test_images_of_ones_own_are_arrays_in_one_class_with_all_that_is_done_to_images(mine, tmp_path):
+    given = ["data=squares", "data.count=700", "perturb=[crop,mixup]", "perturb.crop.padding=1", "kd=logit"]
+    asked = ["robustness=cifar10_c", "robustness.attributions=4", "data.eval_perturbations=[rotation:1]"]
+    model = ["model=small_cnn", "baseline.trainer.max_epochs=6", "baseline.trainer.learning_rate=0.01"]
+    done = mine(*given, *asked, *model, "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen = record(tmp_path)
+    assert seen["dataset"] | {"sha256": ""} == {"name": "Squares", "sha256": "", "train": 500, "val": 100, "test": 100}
+    assert seen["steps"] == 20 and seen["baseline"]["test_accuracy"] > 0.9
+    assert seen["metrics"]["accuracy/cifar10_c/zoom_blur"] > 0.5 < seen["metrics"]["accuracy/rotation:1"]
+    assert np.load(next(tmp_path.glob("multirun/run-*/predictions.npz")))["pixels"].shape[1:] == (3, 12, 12)
 
 
 @pytest.mark.slow
@@ -229,7 +299,7 @@ def test_the_default_optimizer_is_adam_with_the_trainers_rate_and_a_rate_of_its_
 
 def optimization(*overrides):
     spec = parse(compose(list(overrides)))
-    return components.make_optimization(spec.trainer, spec.optimizer)
+    return make_optimization(spec)
 
 
 def no_optimizer(params, lr):
@@ -250,6 +320,18 @@ def no_optimizer(params, lr):
 def test_what_is_no_optimizer_is_refused(target, words):
     with pytest.raises(UserError, match=words):
         optimization(f"optimizer._target_={target}")
+
+
+def test_the_baseline_has_a_scheduler_and_callbacks_of_its_own(mine, tmp_path):
+    done = mine("baseline.scheduler=sawtooth", "baseline.callbacks=[rates,ema]", "baseline.cache=own_cache")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rates = json.loads((tmp_path / "rates.json").read_text())
+    steps = len(rates)
+    assert rates == pytest.approx([0.001 * (1 - 0.5 * (step % (steps / 2)) / (steps / 2)) for step in range(steps)])
+    again = mine("baseline.cache=own_cache", "baseline.callbacks=rates")
+    assert again.returncode == 0 and "training the baseline once" in again.stderr  # another baseline
+    assert json.loads((tmp_path / "rates.json").read_text()) == [0.001] * steps
+    assert len(list(tmp_path.glob("own_cache/*/entry.json"))) == 2
 
 
 def test_a_value_that_an_optimizer_refuses_is_said_before_the_baseline_trains(mine, tmp_path):

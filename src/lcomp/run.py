@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +20,9 @@ from lcomp.config.settings import section
 from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import TrialPruned
-from lcomp.evaluation import measurement, mnist_c
+from lcomp.evaluation import corruptions, measurement
 from lcomp.evaluation.comparison import Evaluator, measure_latencies
-from lcomp.evaluation.mnist_c import MNISTC
+from lcomp.evaluation.corruptions import Corruptions
 from lcomp.export.onnx_export import export
 from lcomp.packed.rounding import round_network
 from lcomp.record import log as log_names
@@ -38,12 +39,13 @@ from lcomp.techniques.distillation.objective import check_task
 from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
 from lcomp.tracking.tracker import Tracker
-from lcomp.training import components, devices, random_states, teacher_chain
+from lcomp.training import components, devices, random_states, teacher_chain, weights_file
 from lcomp.training.best_epoch import BestEpoch
 from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
 from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.epochs import Epochs, Report
 from lcomp.training.fit import NotFinite, fit, save
+from lcomp.training.optimization import fit_settings
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def run(
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
             result.params = run_config.technique_params(config)
             spec = parse(cfg)
-            result.environment = environment(spec.threads, devices.device(spec.device))
+            result.environment = environment(spec.threads, devices.device(spec.device), spec.trainer.precision)
             execute(spec, folder, result, timed, epochs, equals, tracker, group)
             result.files, result.status = file_hashes(folder), "ok"
         except TrialPruned as pruned:
@@ -163,9 +165,11 @@ def execute(
     with timing(result, "total"):
         objective, techniques = components.make_techniques(spec)
         components.check_objective(spec, objective)
+        if spec.baseline.weights is not None:
+            weights_file.check_overrides(result.overrides)
         data = components.make_data(spec)
         student = components.make_network(spec.distillation.student, data, spec.distillation.student_seed)
-        robustness = mnist_c.make_robustness(spec.robustness, data)
+        robustness = corruptions.make_robustness(spec.robustness, data)
         runtime = make_runtime(spec.runtime)
         result.environment["versions"] |= runtime.versions()
         describe(spec, data, robustness, runtime, result)
@@ -191,7 +195,8 @@ def execute(
                 asked, device = (spec.trainer.max_epochs, spec.seed, spec.progress), devices.device(spec.device)
                 checkpoints = checkpoint_files(folder, result, group, spec.trainer.checkpoint_minutes)
                 best = BestEpoch() if spec.checkpoint == "best" else None
-                result.steps = fit(module, data, *asked, epochs, device, tracker.loggers, checkpoints, best)
+                settings = fit_settings(spec, data.task.metric)
+                result.steps = fit(module, data, *asked, epochs, device, tracker.loggers, checkpoints, best, **settings)
                 result.best_epoch = best.epoch if best else None
             else:
                 warn_of_unused(overrides=result.overrides)
@@ -213,6 +218,8 @@ def execute(
             evaluator = Evaluator(data, robustness, runtime)
             found = evaluator.compare(baseline, network, trained, folder)
             found.enter(result)
+            if spec.baseline.weights is not None:
+                result.baseline_artifact["weights"] = weights_file.weights_identity(spec.baseline.weights)
             if not found.is_finite:
                 raise NotFinite("the artifact's outputs are not finite")
             if timed:
@@ -228,12 +235,13 @@ def checkpoint_files(folder: Path, result: Result, group: str | None, minutes: f
 
 def warn_of_unused(overrides: list[str]) -> None:
     """Says which overrides nothing reads, in a run that trains nothing but the baseline."""
-    unused = [override for override in overrides if override.startswith(("trainer", "optimizer.", "optimizer="))]
+    groups = ("trainer", "optimizer", "scheduler", "callbacks")
+    unused = [one for one in overrides if re.split(r"[.=]", one.lstrip("+"))[0] in groups]
     if unused:
         log.warning("nothing trains in this run: %s has no effect (the baseline has its own under baseline)", unused[0])
 
 
-def describe(spec: RunSpec, data: Data, robustness: MNISTC | None, runtime: Runtime, result: Result) -> None:
+def describe(spec: RunSpec, data: Data, robustness: Corruptions | None, runtime: Runtime, result: Result) -> None:
     """Names the data, the engine and the experiment in the record."""
     result.dataset, result.metric = content_hash.dataset_record(data), data.task.metric.record
     log_names.name_dataset(result.dataset["name"])
@@ -244,5 +252,7 @@ def describe(spec: RunSpec, data: Data, robustness: MNISTC | None, runtime: Runt
         "runtime_versions": runtime.versions(),
         "mnist_c": robustness.content if robustness else None,
     }
+    if spec.baseline.weights is not None:  # how it would be trained does not count
+        defining["baseline"] = {"sha256": weights_file.weights_identity(spec.baseline.weights)}
     result.config_hash = identity.config_hash(defining, result.dataset["sha256"])
     result.code_hash = identity.code_hash(defining)

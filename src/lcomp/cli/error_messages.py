@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
 
 from lcomp.cli import shorthand
 from lcomp.config import quoting, run_config
-from lcomp.config.run_config import HIDDEN
+from lcomp.config.run_config import HIDDEN, keys_of
 from lcomp.errors import UserError, suggestion
 
 WORDS = ("experiment", "launcher", *shorthand.SWEEP_KEYS)  # at the top of a command line, and of no configuration
@@ -45,7 +44,10 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
 def unknown_key(key: str, siblings: Sequence[str]) -> str:
     """Says where a key that the composed configuration lacks does exist, or which sibling is nearest."""
     parent, _, name = key.rpartition(".")
-    owners = [choice for choice, keys in keys_of(parent).items() if name in keys]
+    if place := run_config.place_of(key):
+        return f"{key}: no such key; write {place}"
+    group = parent.removeprefix("baseline.")
+    owners = [choice for choice, keys in keys_of(group).items() if name in keys]
     if owners:
         return f"{key}: not a key of the chosen {parent}; those with it are {parent}=" + f", {parent}=".join(owners)
     if "/" in key:
@@ -54,9 +56,9 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
         return unknown_word(key, [*siblings, *WORDS])
     allowed = [f"{parent}.{sibling}" for sibling in siblings]
     if not allowed:
-        allowed = sorted({f"{parent}.{child_key}" for keys in keys_of(parent).values() for child_key in keys})
+        allowed = sorted({f"{parent}.{child_key}" for keys in keys_of(group).values() for child_key in keys})
         return f"{key}: {parent} has no such key; its choices have {', '.join(allowed)}{suggestion(key, allowed)}"
-    own_class = parent in ("model", "data", "optimizer")
+    own_class = group in ("model", "data", "optimizer", "scheduler")
     hint = f"; a key that your own class takes is added with +{key}=..." if own_class else ""
     return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{suggestion(key, allowed)}"
 
@@ -75,9 +77,3 @@ def unknown_group(key: str) -> str:
     part = key.partition("/")[0]
     groups = sorted(f"{part}/{path.name}" for path in (run_config.folder() / part).glob("*/"))
     return f"{key}: no such group; {part} has {', '.join(groups) or 'none inside'}{suggestion(key, groups)}"
-
-
-def keys_of(group: str) -> dict[str, list[str]]:
-    """The keys that each choice of a group has."""
-    files = sorted((run_config.folder() / group).glob("*.yaml")) if group else []
-    return {path.stem: [str(key) for key in OmegaConf.load(path) if key not in HIDDEN] for path in files}

@@ -27,7 +27,8 @@ SWEEPER_KEYS = (
     "direction",
 )
 SWEEP_KEYS = ("resume", "hparams_search", "sweeper", "sampler", "pruner", *SWEEPER_KEYS)
-SEVERAL = ("perturb", "kd/objectives", "experiment")  # groups of which several choices go together
+SEVERAL = ("perturb", "kd/objectives", "experiment", "callbacks")  # groups of which several choices go together
+BASELINES = ("baseline.optimizer", "baseline.scheduler", "baseline.callbacks")  # choices of groups that the run has too
 
 
 def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -41,12 +42,13 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         The arguments, Hydra's flags first, and a line for each choice that was made.
 
     Raises:
-        UserError: a flag or subcommand that there is not, a setting of sweeps without `-m`, or several choices together
-            where there can be one.
+        UserError: a flag or subcommand that there is not, a setting of sweeps without `-m`, several choices together
+            where there can be one, or a scheduler beside what it replaces.
     """
     options, flags, overrides = split_flags(arguments)
     check_words(overrides)
     check_one_choice(overrides)
+    check_one_schedule(overrides)
     if options.cfg and options.multirun:
         raise UserError(f"--cfg {options.cfg}: shows what one run would use; leave -m and several values out")
     run_folder = None
@@ -56,7 +58,7 @@ def expand(arguments: list[str]) -> tuple[list[str], list[str]]:
         check_no_sweep(overrides, search_flags(options))
         run_folder = resuming.find_run(unquoted(resumed[-1])) if resumed else None
     explicit, notices = [rewritten for override in overrides for rewritten in hydra_override(override)], []
-    for group in [a.partition("._target_=")[0] for a in explicit if "._target_=" in a]:
+    for group in [a.lstrip("+").partition("._target_=")[0] for a in explicit if "._target_=" in a]:
         explicit = [f"+{a}" if a.startswith(f"+{group}.") else a for a in explicit]  # also where its choice has the key
     experiments = [a for a in explicit if a.startswith("experiment=")]
     for family, technique in FAMILIES.items():
@@ -159,6 +161,21 @@ def check_one_choice(arguments: list[str]) -> None:
             raise UserError(f"{argument}: one choice of {group} at a time; a sweep tries several: -m {group}={choices}")
 
 
+def check_one_schedule(arguments: list[str]) -> None:
+    """Raises UserError for a scheduler beside a setting of the schedule whose place it takes."""
+    named = {argument.lstrip("+").partition("=")[0]: argument for argument in arguments}
+    for owner in ("", "baseline."):
+        keys = (f"{owner}scheduler", f"scheduler@{owner}scheduler", f"{owner}scheduler._target_")
+        chosen = [named[key] for key in keys if key in named and not named[key].endswith("=none")]
+        replaced = [f"{owner}trainer.schedule", f"{owner}trainer.warmup"]
+        for key in replaced:
+            if chosen and key in named:
+                raise UserError(
+                    f"{named[key]}: {chosen[0]} takes the place of {' and '.join(replaced)}; leave one out (a "
+                    f"scheduler's own warm-up is {owner}scheduler.warmup)"
+                )
+
+
 def check_no_sweep(arguments: list[str], flags: Sequence[str] = ()) -> None:
     """Raises UserError for a setting of sweeps, which a single run would not heed."""
     for argument in arguments:
@@ -187,6 +204,10 @@ def hydra_override(argument: str) -> list[str]:
         return ["hydra/launcher=ray_tasks"]
     if name in ("launcher", "sweeper"):
         return [f"hydra/{argument}"]
+    if name in BASELINES:
+        return [f"{name.partition('.')[2]}@{argument}"]
+    if name in ("scheduler._target_", "baseline.scheduler._target_"):  # also where no file of one is chosen
+        return [f"++{argument}"]
     if name in ("sampler", "pruner"):
         return [f"hydra/sweeper/{argument}"]
     if name in SWEEPER_KEYS or name.startswith(("constraint.", "sampler.", "pruner.")):

@@ -26,7 +26,7 @@ from lcomp.errors import UserError
 from lcomp.record.containers import plain_mapping
 
 GROUPS = ("data", "task", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
-CHOSEN = (*GROUPS, "trainer", "optimizer", "logger")  # of which every run has a choice
+CHOSEN = (*GROUPS, "trainer", "optimizer", "scheduler", "callbacks", "logger")  # of which a run has choices
 KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
 
 

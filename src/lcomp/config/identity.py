@@ -20,12 +20,15 @@ NOT_DEFINING = {
     "trainer.checkpoint_minutes",
     "baseline.trainer.checkpoint_minutes",
     "baseline.cache",
+    "baseline.weights",  # its content counts
     "data.root",
     "data.download",
     "data.dataset",
     "data.perturb",
     "data.eval_perturbations",
     "data.mnist_c_root",
+    "data.cache",
+    "data.cache_gb",
     "kd.teacher",
     "measure",
     "logger",
@@ -39,6 +42,9 @@ IMPLIED = {  # what all had before there was a choice: it is left out
     "checkpoint": "last",
     "optimizer": ADAM,
     "baseline.optimizer": ADAM,
+    "task.label_smoothing": 0.0,
+    **{f"{owner}trainer.accumulate_grad_batches": 1 for owner in ("", "baseline.")},
+    **{f"{owner}trainer.precision": "32-true" for owner in ("", "baseline.")},
 }
 
 SHOWING = {  # rooms and doors that show a result, ask for it, or look for settings, and change none
@@ -71,9 +77,11 @@ def config_hash(config: dict[str, Any], data_sha256: str) -> str:
         found = {}
         for key, value in node.items():
             path = f"{prefix}{key}"
-            if path in NOT_DEFINING or value is None or value in ({}, [], IMPLIED.get(path)):
+            if path in NOT_DEFINING or value is None or value in ({}, []):
                 continue
-            found[key] = kept(value, f"{path}.") if isinstance(value, dict) else value
+            inside = kept(value, f"{path}.") if isinstance(value, dict) else value
+            if path not in IMPLIED or inside != IMPLIED[path]:
+                found[key] = inside
         return found
 
     return digest({"config": kept(config, ""), "data": data_sha256})

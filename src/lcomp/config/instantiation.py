@@ -6,6 +6,7 @@ import collections.abc
 import importlib
 import inspect
 import logging
+import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -184,7 +185,17 @@ def check_kinds(made: Callable[..., Any], values: Mapping[str, Any], group: str)
     except (NameError, TypeError):  # a user's annotation that exists for type checkers alone, or nothing to annotate
         return
     for key, value in values.items():
-        hint = hints.get(key)
-        kinds, name = KINDS.get(typing.get_origin(hint) or hint, ((object,), ""))
+        allowed = [kind_of(part) for part in alternatives(hints.get(key))]
+        kinds, name = sum((kinds for kinds, _ in allowed), ()), " or ".join(name for _, name in allowed)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds and object not in kinds):
             raise UserError(f"{group}.{key}={value}: must be {name}")
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """The parts of `a | b`, or the annotation alone."""
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def kind_of(hint: Any) -> tuple[tuple[type, ...], str]:
+    """What an annotation accepts, and its name in messages; of one that is not known, anything."""
+    return KINDS.get(typing.get_origin(hint) or hint, ((object,), ""))

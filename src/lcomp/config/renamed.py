@@ -13,12 +13,13 @@ RENAMED = {  # since 0.1.0; a name that is renamed once more changes on the righ
     "lcomp.mirror.Mirror": "lcomp.tracking.wandb_logger.WandbLogger",
     "lcomp.mnist_c.MNISTC": "lcomp.evaluation.mnist_c.MNISTC",
 }
+ALIASES = {"lcomp.data.datamodule.MNISTDataModule": "lcomp.data.MNISTDataModule"}  # never in a file of lcomp's
 FIRST = {now: first for first, now in RENAMED.items()}
 
 
 def current(target: str) -> str:
     """The name by which a class is found."""
-    return RENAMED.get(target, target)
+    return RENAMED.get(target) or ALIASES.get(target, target)
 
 
 def renewed(node: Any) -> Any:
@@ -28,7 +29,7 @@ def renewed(node: Any) -> Any:
 
 def original(node: Any) -> Any:
     """The same, every `_target_` as it was called first: what a hash is of, so that renaming a class changes none."""
-    return with_targets(node, lambda target: FIRST.get(current(target), target))
+    return with_targets(node, lambda target: FIRST.get(current(target), current(target)))
 
 
 def with_targets(node: Any, name: Callable[[str], str]) -> Any:

@@ -22,10 +22,11 @@ from lcomp.record.metric import Metric
 from lcomp.record.plain import PlainValue
 
 __all__ = ["CHOSEN", "GROUPS", "KD_RUN_KEYS", "folder"]  # which this module is asked for
+OPTIONAL = ("scheduler", "callbacks")  # parts of a run, and of its baseline, of which there may be none
 FAMILIES = {"kd": "logit", "prune": "scheduled", "quant": "qat"}  # what naming a key of the family chooses
 HEADED = ("experiment", "hparams_search")  # groups whose files state keys of the whole run
 HIDDEN = ("hydra", "defaults", "_target_")  # in a configuration, but not a key to set
-PATHS = ("data.root", "data.mnist_c_root", "baseline.cache")
+PATHS = ("data.root", "data.mnist_c_root", "data.cache", "baseline.cache", "baseline.weights")
 
 
 def choices(cfg: Any) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
     """
     whole = OmegaConf.load(folder() / "config.yaml")
     fits = OmegaConf.load(folder() / "trainer" / "default.yaml")
-    sections = {"baseline": [*whole.baseline, "optimizer"], "baseline.trainer": fits, "trainer": fits}
+    sections = {"baseline": [*whole.baseline, "optimizer", *OPTIONAL], "baseline.trainer": fits, "trainer": fits}
     sections |= {"pack": whole.pack, "measure": whole.measure, "": [*whole, *CHOSEN]}
     written = str(OmegaConf.to_container(cfg, resolve=False))
     for section, known in sections.items():
@@ -69,8 +70,30 @@ def check_keys(cfg: DictConfig, overrides: Sequence[str] = ()) -> None:
                     "so that its keys are the run's own"
                 )
             allowed = [f"{prefix}{known_key!s}" for known_key in known if known_key not in HIDDEN]
-            hint = suggestion(path, allowed)
+            place = place_of(path)
+            hint = f"; write {place}" if place else suggestion(path, allowed)
             raise UserError(f"{path}{where}: nothing reads this key; allowed are {', '.join(allowed)}{hint}")
+
+
+def keys_of(group: str) -> dict[str, list[str]]:
+    """The keys that each choice of a group has."""
+    files = sorted((folder() / group).glob("*.yaml")) if group else []
+    return {path.stem: [str(key) for key in OmegaConf.load(path) if key not in HIDDEN] for path in files}
+
+
+def place_of(key: str) -> str:
+    """Where a setting stands that `key` looks for among the trainer's; empty where nothing of how networks learn is so
+    called."""
+    owner, section, name = key.rpartition("trainer.")
+    if not section or owner not in ("", "baseline."):
+        return ""
+    if name in ("optimizer", *OPTIONAL):
+        return f"{owner}{name}=..., one of {', '.join(choice for choice in keys_of(name) if choice != 'none')}"
+    for group, place in (("optimizer", owner), ("scheduler", owner), ("task", "")):
+        choices = [choice for choice, keys in keys_of(group).items() if name in keys]
+        if choices:
+            return f"{place}{group}.{name}, of {place}{group}={','.join(choices)}"
+    return f"{owner}trainer.learning_rate" if name == "lr" else ""
 
 
 def with_absolute_paths(cfg: DictConfig) -> DictConfig:
@@ -111,7 +134,7 @@ def technique_params(config: Mapping[str, PlainValue]) -> dict[str, PlainValue]:
             elif not key.startswith("_"):
                 params[f"{prefix}.{key}"] = value
 
-    for group in (*FAMILIES, "robustness", "pack", "runtime", "perturb"):
+    for group in (*FAMILIES, "robustness", "pack", "runtime", "perturb", *OPTIONAL):
         flatten(config.get(group), group)
     return params
 

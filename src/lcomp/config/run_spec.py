@@ -13,6 +13,7 @@ from lcomp.config.composition import KD_RUN_KEYS
 from lcomp.config.run_config import check_keys, model_settings, resolved_dict
 from lcomp.config.settings import Rule, Settings, checked, is_count, is_texts, section
 from lcomp.errors import UserError
+from lcomp.record.plain import PlainValue
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,33 @@ class TrainerSettings:
     learning_rate: Annotated[float, Rule("a number above 0; 0.001 is usual", lambda v: v > 0)]
     schedule: Annotated[str, Rule("constant or cosine", lambda v: v in ("constant", "cosine"))]
     warmup: Annotated[float, Rule("a share of training, from 0 to below 1", lambda v: 0 <= v < 1)]
+    gradient_clip_val: Annotated[
+        float | None, Rule("a norm above 0, or null: gradients as they are", lambda v: v is None or v > 0)
+    ] = None
+    accumulate_grad_batches: Annotated[int, Rule("a whole number, 1 or more", lambda v: v >= 1)] = 1
+    precision: Annotated[
+        str,
+        Rule("32-true, bf16-mixed or 16-mixed", lambda v: v in ("32-true", "bf16-mixed", "16-mixed")),
+    ] = "32-true"
     checkpoint_minutes: Annotated[
         float | None,
         Rule("minutes between checkpoints, above 0, or null: at epochs' ends", lambda v: v is None or v > 0),
-    ]
+    ] = None
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How a network is trained.
+
+    Attributes:
+        scheduler: of the learning rate; empty: `trainer.schedule` with `trainer.warmup`.
+        callbacks: Lightning's, or a user's, by names of their own.
+    """
+
+    trainer: TrainerSettings
+    optimizer: Settings
+    scheduler: Settings
+    callbacks: Settings
 
 
 @dataclass(frozen=True)
@@ -58,18 +82,18 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class BaselineSpec:
+class BaselineSpec(TrainingSpec):
     """The network that is compressed, or teaches.
 
     Attributes:
         cache: the folder of trained baselines.
+        weights: the file that it is read from, and not trained; None: it is trained.
         data: what it is trained on; the training examples may be perturbed otherwise than the run's.
     """
 
     cache: Path
+    weights: Path | None
     data: Settings
-    trainer: TrainerSettings
-    optimizer: Settings
 
 
 @dataclass(frozen=True)
@@ -98,7 +122,7 @@ class DistillationSpec:
 
 
 @dataclass(frozen=True)
-class RunSpec(RunSettings):
+class RunSpec(RunSettings, TrainingSpec):
     """One run.
 
     Attributes:
@@ -112,8 +136,6 @@ class RunSpec(RunSettings):
     distillation: DistillationSpec
     prune: Settings
     quant: Settings
-    trainer: TrainerSettings
-    optimizer: Settings
     pack: PackSettings
     runtime: Settings
     robustness: Settings
@@ -133,17 +155,15 @@ def parse(cfg: DictConfig) -> RunSpec:
     run = checked(RunSettings, config, "")
     if not isinstance(cache := section(config, "baseline").get("cache"), str):
         raise UserError(f"baseline.cache={cache}: must be the path of a folder")
-    baseline = BaselineSpec(
-        Path(cache),
-        resolved_dict(trained_for_baseline(cfg).data),
-        checked(TrainerSettings, section(config, "baseline", "trainer"), "baseline.trainer."),
-        section(config, "baseline", "optimizer"),
-    )
+    trained_on = resolved_dict(trained_for_baseline(cfg).data)
+    weights = parse_weights(section(config, "baseline"), section(config, "kd").get("ensemble"))
     return RunSpec(
         **vars(run),
-        baseline=baseline,
+        **vars(parse_training(config, run.device)),
+        baseline=BaselineSpec(
+            **vars(parse_training(config, run.device, "baseline")), cache=Path(cache), weights=weights, data=trained_on
+        ),
         distillation=parse_distillation(cfg, section(config, "kd"), run.seed),
-        trainer=checked(TrainerSettings, section(config, "trainer"), "trainer."),
         pack=checked(PackSettings, section(config, "pack"), "pack."),
         measure=checked(MeasureSettings, section(config, "measure"), "measure."),
         data=section(config, "data"),
@@ -151,11 +171,50 @@ def parse(cfg: DictConfig) -> RunSpec:
         model=section(config, "model"),
         prune=section(config, "prune"),
         quant=section(config, "quant"),
-        optimizer=section(config, "optimizer"),
         runtime=section(config, "runtime"),
         robustness=section(config, "robustness"),
         config=config,
     )
+
+
+def parse_weights(baseline: Settings, ensemble: PlainValue) -> Path | None:
+    """The file that the baseline is read from.
+
+    Raises:
+        UserError: it is no path, or something is asked for besides that only training gives.
+    """
+    path = baseline.get("weights")
+    if path is None:
+        return None
+    if not isinstance(path, str) or not path:
+        raise UserError(f"baseline.weights={path}: must be the path of a file of weights")
+    given = f"baseline.weights={path}: the baseline is read from it"
+    if baseline.get("perturb") is not None:
+        raise UserError(f"{given}, and not trained on what baseline.perturb says; leave one of the two out")
+    if is_count(ensemble) and ensemble > 1:
+        raise UserError(f"{given}, and kd.ensemble={ensemble} needs more; name files as teachers by kd.teacher=[a,b]")
+    return Path(path)
+
+
+def parse_training(config: Settings, device: str, *owner: str) -> TrainingSpec:
+    """How a network is trained.
+
+    Args:
+        device: `cpu` or `gpu`.
+        owner: the key under which the settings stand; none: the run's own.
+
+    Raises:
+        UserError: a setting that cannot be.
+    """
+    prefix = "".join(f"{key}." for key in owner)
+    trainer = checked(TrainerSettings, section(config, *owner, "trainer"), f"{prefix}trainer.")
+    if trainer.precision == "16-mixed" and device == "cpu":
+        raise UserError(
+            f"{prefix}trainer.precision=16-mixed: processors do not train in float16; write device=gpu, or "
+            f"{prefix}trainer.precision=bf16-mixed"
+        )
+    chosen = {group: section(config, *owner, group) for group in ("optimizer", "scheduler", "callbacks")}
+    return TrainingSpec(trainer, **chosen)
 
 
 def trained_for_baseline(cfg: DictConfig) -> DictConfig:

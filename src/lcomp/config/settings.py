@@ -34,7 +34,7 @@ def section(config: Settings, *path: str) -> Settings:
 
 
 def checked(kind: type[Section], values: Settings, prefix: str) -> Section:
-    """The section of that kind.
+    """The section of that kind; a field with a default may be missing, as in files of before there was such a key.
 
     Args:
         prefix: of its keys in messages.
@@ -44,6 +44,8 @@ def checked(kind: type[Section], values: Settings, prefix: str) -> Section:
     """
     found = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
+        if name not in values and hasattr(kind, name):
+            continue
         allowed, rule = get_args(hint)
         value = found[name] = values.get(name)
         if not is_of(value, allowed) or not rule.allows(value):

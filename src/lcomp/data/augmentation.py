@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Protocol, runtime_checkable
 
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from lcomp.config.instantiation import build
 from lcomp.data.perturbations import PERTURBATIONS, Perturbation, Setting, find_perturbation
 from lcomp.errors import UserError, validate_choice
 
-Augmentation = Callable[[Tensor, Generator], Tensor]  # float32 (N, C, H, W) in [0, 1] -> same
+
+@runtime_checkable
+class LabelAugmentation(Protocol):
+    """A change of images (N, C, H, W) and of their labels, given and returned as shares of classes (N, classes)."""
+
+    changes_labels: bool
+
+    def __call__(self, images: Tensor, labels: Tensor, generator: Generator, /) -> tuple[Tensor, Tensor]: ...
+
+
+ImageAugmentation = Callable[[Tensor, Generator], Tensor]  # float32 (N, C, H, W) in [0, 1] -> same
+Augmentation = ImageAugmentation | LabelAugmentation
 Settings = Mapping[str, Setting]
-RANDOM_AUGMENTATIONS = {"augmix": "lcomp.data.augmix.AugMix", "leave_one_out": "lcomp.data.leave_one_out.LeaveOneOut"}
+RANDOM_AUGMENTATIONS = {  # in the order in which they act
+    "crop": "lcomp.data.crops.Crop",
+    "flip": "lcomp.data.crops.Flip",
+    "trivial_augment": "lcomp.data.trivial_augment.TrivialAugment",
+    "augmix": "lcomp.data.augmix.AugMix",
+    "leave_one_out": "lcomp.data.leave_one_out.LeaveOneOut",
+    "cutout": "lcomp.data.crops.Cutout",
+    "mixup": "lcomp.data.mixup.Mixup",
+}
 
 
 def make_augmentations(perturb: Mapping[str, Settings | Augmentation] | Augmentation) -> list[Augmentation]:
@@ -57,3 +78,16 @@ def make_augmentation(name: str, settings: Settings) -> Augmentation:
 
 def at_severity(perturbation: Perturbation, severity: int, images: Tensor, generator: Generator) -> Tensor:
     return perturbation(images, severity, generator)
+
+
+def change_batch(
+    images: Tensor, labels: Tensor, changes: Sequence[Augmentation], classes: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """`images` (N, C, H, W) after `changes`, with `labels` (N,), or (N, classes) where one mixes them."""
+    for change in changes:
+        if isinstance(change, LabelAugmentation):
+            shares = labels if labels.dim() == 2 else F.one_hot(labels, classes).float()
+            images, labels = change(images, shares, generator)
+        else:
+            images = change(images, generator)
+    return images, labels

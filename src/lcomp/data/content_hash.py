@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, IterableDataset, Subset, TensorDataset
 
-from lcomp.data import MNISTDataModule, content_hash
-from lcomp.data.datamodule import Examples
+from lcomp.data import content_hash
+from lcomp.data.datamodule import Examples, ImageDataModule
+from lcomp.data.loaders import is_own
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.record.result import DatasetRecord
@@ -24,6 +25,7 @@ from lcomp.tasks import Loader
 
 CACHE_ATTRIBUTE = "_identity_of_dataset"  # where a DataModule keeps what its examples were hashed to
 
+READ_AT_ONCE = 256  # images that do not lie in memory
 PROBED = 16  # examples that are read twice, to see whether they stay the same
 
 
@@ -62,7 +64,12 @@ def dataset_parts(dataset: Any) -> Iterator[Any]:
     if isinstance(dataset, TensorDataset):
         yield from dataset.tensors
     elif isinstance(dataset, Examples):
-        yield from (dataset.images, dataset.labels)
+        images = dataset.images
+        if isinstance(images, Tensor):
+            yield images
+        else:  # read from somewhere, some at a time
+            yield from (images[rows] for rows in torch.arange(len(images)).split(READ_AT_ONCE))
+        yield dataset.labels
     elif isinstance(dataset, Subset):
         yield np.asarray(dataset.indices)
         yield from dataset_parts(dataset.dataset)
@@ -163,7 +170,7 @@ def dataset_record(data: Data) -> DatasetRecord:
     if record is None:
         loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
         declared = getattr(data, "sha256", None)
-        if declared is None or (isinstance(data, MNISTDataModule) and type(data) is not MNISTDataModule):
+        if declared is None or (isinstance(data, ImageDataModule) and not is_own(data)):
             hashes = {part: content_hash.split_hash(loader, part) for part, loader in loaders.items()}
             sha256 = hashlib.sha256(json.dumps([declared, *(one for one, _ in hashes.values())]).encode()).hexdigest()
             sizes = {part: count for part, (_, count) in hashes.items()}

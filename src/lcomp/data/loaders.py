@@ -6,7 +6,7 @@ import functools
 import logging
 import operator
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, SupportsIndex
 
 import torch
@@ -134,6 +134,23 @@ def input_shape(given: Iterable[SupportsIndex], name: str) -> tuple[int, ...]:
     if not shape or min(shape) < 1:
         raise UserError(f"{name}: input_shape={given}; say (channels, height, width), such as (1, 28, 28)")
     return shape
+
+
+def statistics(given: Mapping[str, Any], shape: Sequence[int], name: str) -> dict[str, list[float]]:
+    """Those of `given`, `mean` and `std`, that the data have: a number for each channel of their images."""
+    found = {}
+    for key, values in given.items():
+        if values is None:
+            continue
+        try:
+            numbers = [float(value) for value in values]
+        except (TypeError, ValueError):
+            numbers = []
+        if len(numbers) != shape[0] or (key == "std" and min(numbers) <= 0):
+            above = ", above 0" if key == "std" else ""
+            raise UserError(f"{name}: {key}={values}; say a number for each of the {shape[0]} channels{above}")
+        found[key] = numbers
+    return found
 
 
 def number_of_classes(given: SupportsIndex, name: str) -> int:

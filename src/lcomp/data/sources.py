@@ -5,17 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from functools import cache
-from http.client import HTTPException
 from pathlib import Path
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
 
+from lcomp.data import downloads
 from lcomp.errors import UserError, validate_choice
 
 log = logging.getLogger(__name__)
@@ -67,20 +64,17 @@ def say_fallback(root: Path, download: bool) -> None:
 
 def _download(root: Path) -> bool:
     """Fetches MNIST into `root/MNIST/raw` with torchvision; leaves no part of it behind where that fails."""
+    problem = downloads.download(root, Path("MNIST") / "raw", fetch)
+    if problem:
+        log.debug("download of MNIST failed: %s", problem)
+    return problem is None
+
+
+def fetch(folder: Path) -> Path:
+    """Downloads MNIST's files into a folder within `folder`."""
     import torchvision
 
-    raw = root / "MNIST" / "raw"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(root / ".download.lock"), tempfile.TemporaryDirectory(dir=root) as temporary:
-            if not raw.is_dir():  # another process may have been faster
-                fetched = torchvision.datasets.MNIST(temporary, download=True)
-                raw.parent.mkdir(exist_ok=True)
-                os.replace(fetched.raw_folder, raw)
-    except (RuntimeError, OSError, EOFError, HTTPException) as error:
-        log.debug("download of MNIST failed: %s", " ".join(str(error).split()))
-        return False
-    return True
+    return Path(torchvision.datasets.MNIST(str(folder), download=True).raw_folder)
 
 
 def mnist(raw: Path) -> Digits:

@@ -16,9 +16,9 @@ from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.evaluation import measurement, size
+from lcomp.evaluation.corruptions import Corruptions
 from lcomp.evaluation.figures import Figures, known
 from lcomp.evaluation.measurement import Outputs
-from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.record import folders, predictions
 from lcomp.record.environment import cpu
 from lcomp.record.files import sha256, write_atomically
@@ -67,7 +67,7 @@ class Evaluator:
     """
 
     data: Data
-    robustness: MNISTC | None
+    robustness: Corruptions | None
     runtime: Runtime
 
     @cached_property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import ExitStack
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -21,6 +23,7 @@ from lcomp.tasks.task import Inputs
 
 BATCH = 250
 WARM_UP = 20
+LARGE = 2 * 2**30  # bytes of a split that are held in memory
 Outputs = NDArray[np.float32]  # of every example, (N, output_size)
 
 
@@ -36,11 +39,37 @@ def example_of(data: Data) -> Inputs:
 
 
 def split_of(loader: Iterable[Any], task: Task) -> Split:
-    """Every batch of a loader, in its order."""
-    batches = [(task.inputs(batch), task.labels(batch).numpy()) for batch in loader]
-    names = batches[0][0]
-    inputs = {name: np.concatenate([given[name].numpy() for given, _ in batches]) for name in names}
-    return Split(inputs, np.concatenate([labels for _, labels in batches]))
+    """Every batch of a loader, in its order; inputs of more than `LARGE` in all lie on the disk, not in memory."""
+    kept: dict[str, list[NDArray[Any]]] = {}
+    labels, on_disk = [], dict[str, IO[bytes]]()
+    with ExitStack() as files:
+        for batch in loader:
+            labels.append(task.labels(batch).numpy())
+            for name, values in task.inputs(batch).items():
+                kept.setdefault(name, []).append(values.numpy())
+                if name not in on_disk and sum(one.nbytes for one in kept[name]) > LARGE:
+                    on_disk[name] = files.enter_context(tempfile.TemporaryFile())
+                if name in on_disk:
+                    spill(kept[name], on_disk[name])
+        whole = np.concatenate(labels)
+        inputs = {
+            name: mapped(on_disk[name], parts[0], len(whole)) if name in on_disk else np.concatenate(parts)
+            for name, parts in kept.items()
+        }
+    return Split(inputs, whole)
+
+
+def spill(parts: list[NDArray[Any]], file: IO[bytes]) -> None:
+    """Writes arrays to a file, and forgets all of them but an empty one."""
+    for one in parts:
+        file.write(np.ascontiguousarray(one).data)
+    parts[:] = [parts[0][:0].copy()]
+
+
+def mapped(file: IO[bytes], like: NDArray[Any], count: int) -> NDArray[Any]:
+    """What `spill` wrote, of so many examples; the disk's room is free again when the array is gone."""
+    file.flush()
+    return np.memmap(file, like.dtype, "r+", shape=(count, *like.shape[1:]))
 
 
 def artifact_outputs(artifact: Session, inputs: Arrays) -> Outputs:

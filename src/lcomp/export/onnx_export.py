@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from lcomp.errors import UserError
-from lcomp.models.blocks import Normalize, folded_bias
+from lcomp.export.integer_moves import average_integers, decode_late
+from lcomp.models.blocks import Normalize, Subtract, folded_bias
 from lcomp.record.causes import innermost_message
 from lcomp.record.files import write_atomically
 from lcomp.tasks import Task
@@ -70,7 +71,10 @@ def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = 
         exporter_log.setLevel(level)
     assert program is not None
     model = strip(program.model_proto)
+    decode_late(model)
+    average_integers(model)
     name_weights(model)
+    drop_signs_of_zeros(model)
     own_decoders(model)
     gather(model)
     said = {**task.metadata(), "config_hash": config_hash, "lcomp_version": version("lcomp")}
@@ -88,6 +92,16 @@ def name_weights(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         for place, name in enumerate(node.input):
             node.input[place] = parts.sub(".weight", name)
+
+
+def drop_signs_of_zeros(model: onnx.ModelProto) -> None:
+    """Makes every zero among the weights +0. The exporter folds batch norms into them, whose negative factors leave -0
+    of what was pruned: another value for whatever compresses the file."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1:
+            values = onnx.numpy_helper.to_array(tensor)
+            if (np.signbit(values) & (values == 0)).any():
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values + np.float32(0), tensor.name))
 
 
 def own_decoders(model: onnx.ModelProto) -> None:
@@ -169,11 +183,15 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @torch.no_grad()
 def fold_normalization(network: nn.Module) -> nn.Module:
-    """Folds the `Normalize` that takes the input into the layer it feeds, where that is exact."""
-    for name, source in layer_graph.foldable(network).items():
+    """Folds the `Normalize` that takes the input into the layer it feeds, where that is exact: before a layer that pads
+    zeros, which stand for the mean, the subtraction stays."""
+    for name, source in layer_graph.normalized_layers(network).items():
         layer, normalize = network.get_submodule(name), network.get_submodule(source)
         assert isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(normalize, Normalize)
         layer.weight.div_(normalize.std)
-        layer.bias = folded_bias(normalize, layer.weight, layer.bias)
-        layer_graph.replace_module(network, source, nn.Identity())
+        if any(layer_graph.padding_amounts(layer)) and normalize.mean.any():
+            layer_graph.replace_module(network, source, Subtract(normalize.mean))
+        else:
+            layer.bias = folded_bias(normalize, layer.weight, layer.bias)
+            layer_graph.replace_module(network, source, nn.Identity())
     return network

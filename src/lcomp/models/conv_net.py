@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, validate_choice
-from lcomp.models.blocks import Normalize, PooledReLU
+from lcomp.models.blocks import PooledReLU, normalization
 
 
 class ConvNet(nn.Module):
@@ -39,8 +39,8 @@ class ConvNet(nn.Module):
         head: str = "mean",
         num_classes: int = 10,
         input_shape: Sequence[int] = (1, 28, 28),
-        mean: float = 0.1307,
-        std: float = 0.3081,
+        mean: float | Sequence[float] = 0.1307,
+        std: float | Sequence[float] = 0.3081,
     ):
         super().__init__()
         validate_choice("model.head", head, ("mean", "linear"))
@@ -57,7 +57,7 @@ class ConvNet(nn.Module):
             before, side = width, [(n - kernel + 1) // (2 if number in pools else 1) for n in side]
         if min(side) < 1:
             raise UserError(f"model.channels={list(channels)}: nothing is left of inputs of shape {tuple(input_shape)}")
-        self.normalize, self.features = Normalize(mean, std), nn.Sequential(layers)
+        self.normalize, self.features = normalization(input_shape, mean, std), nn.Sequential(layers)
         self.pool = nn.AdaptiveAvgPool2d(1) if head == "mean" else nn.Identity()
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(before if head == "mean" else before * side[0] * side[1], num_classes)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lcomp.models.blocks import Normalize, PooledReLU, glorot
+from lcomp.models.blocks import PooledReLU, glorot, normalization
 
 
 class SmallCNN(nn.Module):
@@ -29,12 +29,12 @@ class SmallCNN(nn.Module):
         hidden: int = 16,
         num_classes: int = 10,
         input_shape: Sequence[int] = (1, 28, 28),
-        mean: float = 0.1307,
-        std: float = 0.3081,
+        mean: float | Sequence[float] = 0.1307,
+        std: float | Sequence[float] = 0.3081,
     ):
         super().__init__()
         side = [(n - 2) // 2 for n in input_shape[1:]]
-        self.normalize = Normalize(mean, std)
+        self.normalize = normalization(input_shape, mean, std)
         self.conv = nn.Conv2d(input_shape[0], channels, 3)
         self.fc1 = nn.Linear(channels * side[0] * side[1], hidden)
         self.fc2 = nn.Linear(hidden, num_classes)

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.optimizer import ParamsT
 
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError, validate_choice
+from lcomp.modules.optimizers import ADAM, OptimizerFactory, spare_vectors
+from lcomp.modules.schedulers import Restarting, SchedulerFactory
 from lcomp.tasks import Batch, ImageClassification, Loader, Task
 from lcomp.tasks.task import Inputs
-from lcomp.techniques.schedule import Window, total_steps, warn_of_short
+from lcomp.techniques.schedule import Window, first_step_after, total_steps, warn_of_short
 from lcomp.techniques.technique import Technique, finalize
-
-
-class OptimizerFactory(Protocol):
-    """Parameters, or groups of them, and a learning rate to an optimizer: `torch.optim.SGD`, or a partial of it."""
-
-    def __call__(self, params: ParamsT, *, lr: float) -> torch.optim.Optimizer: ...
-
-
-ADAM: OptimizerFactory = partial(torch.optim.Adam, fused=True)
 
 
 class BaselineModule(pl.LightningModule):
@@ -41,8 +34,10 @@ class BaselineModule(pl.LightningModule):
         schedule: of the learning rate, `constant` or `cosine` (falls to 0 over training; Loshchilov & Hutter 2017).
         warmup: share of training, 0 to below 1, over which the rate first rises in a line (Goyal et al. 2017); a rate
             that is high from the first step silences ReLUs for good.
-        optimizer: makes it of the parameters.
+        optimizer: makes it of the parameters; biases and norms decay under none.
         task: what a batch means; None is `ImageClassification`.
+        scheduler: makes what moves the learning rate, instead of `schedule` and `warmup`; it steps with the
+            optimizer.
 
     Raises:
         UserError: another schedule, or a warm-up outside its range.
@@ -57,6 +52,7 @@ class BaselineModule(pl.LightningModule):
         warmup: float = 0.0,
         optimizer: OptimizerFactory = ADAM,
         task: Task | None = None,
+        scheduler: SchedulerFactory | None = None,
     ):
         super().__init__()
         self.task = task or ImageClassification()
@@ -64,7 +60,7 @@ class BaselineModule(pl.LightningModule):
         if not 0 <= warmup < 1:
             raise UserError(f"trainer.warmup={warmup}: a share of training, from 0 to below 1")
         self.network, self.learning_rate, self.schedule, self.warmup = network, learning_rate, schedule, warmup
-        self.optimizer = optimizer
+        self.optimizer, self.scheduler = optimizer, scheduler
         self._losses: list[tuple[Tensor, int]] = []  # of this epoch's batches, with their lengths
         self.techniques = sorted(techniques, key=lambda technique: technique.stage)
 
@@ -98,33 +94,46 @@ class BaselineModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = self.optimizer(self.parameter_groups(), lr=self.learning_rate)
-        if self.schedule == "constant" and not self.warmup:
+        spare_vectors(optimizer)
+        if self.scheduler is None and self.schedule == "constant" and not self.warmup:
             return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
+        }
+
+    def make_scheduler(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
+        """What moves the learning rate; begun anew where techniques ask for it."""
         total = total_steps(self.trainer)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.share_of_rate(step / total, 1 / total)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        if self.scheduler is None:
+            return LambdaLR(optimizer, lambda step: self.share_of_rate(step / total, 1 / total))
+        if self.restarts:
+            starts = [first_step_after(share, total) for share in (0.0, *self.restarts)]
+            return Restarting(optimizer, self.scheduler, starts, total)
+        return self.scheduler(optimizer, total)
+
+    @property
+    def restarts(self) -> list[float]:
+        """Shares of training, rising, at which the learning rate's schedule begins anew."""
+        return sorted({share for technique in self.techniques for share in technique.restarts})
 
     def on_train_start(self) -> None:
         warn_of_short(self.windows(), self.trainer)
 
     def windows(self) -> list[Window]:
         """In which parts of training something acts that is no technique; a part between two restarts has its own."""
-        ends = sorted({0.0, 1.0, *(share for technique in self.techniques for share in technique.restarts)})
-        shortest = min(end - begin for begin, end in pairwise(ends))
+        shortest = min(end - begin for begin, end in pairwise([0.0, *self.restarts, 1.0]))
         otherwise = "the learning rate does not rise step by step"
         rise = Window(f"trainer.warmup={self.warmup:.3g}", 0.0, self.warmup * shortest, 2, otherwise)
-        return [rise] if self.warmup else []
+        return [rise] if self.warmup and self.scheduler is None else []
 
     def share_of_rate(self, progress: float, step: float) -> float:
         """The learning rate as a share of its highest, 0 to 1, after `progress` of training; a step is `step` of it.
 
         Where techniques ask for restarts, each part of training between them has the whole schedule.
         """
-        restarts = [share for technique in self.techniques for share in technique.restarts]
-        begin = max((share for share in restarts if share <= progress), default=0.0)
-        end = min((share for share in restarts if share > progress), default=1.0)
+        begin = max((share for share in self.restarts if share <= progress), default=0.0)
+        end = min((share for share in self.restarts if share > progress), default=1.0)
         progress, step = (progress - begin) / (end - begin), step / (end - begin)
         rise = min(1.0, (progress + step) / self.warmup) if self.warmup else 1.0
         return rise * (0.5 * (1 + math.cos(math.pi * progress)) if self.schedule == "cosine" else 1.0)
@@ -135,7 +144,7 @@ class BaselineModule(pl.LightningModule):
     def outputs(self, batch: Batch) -> Tensor:
         """What the network says of a batch."""
         outputs: Tensor = self.network(*self.inputs(batch).values())
-        return outputs
+        return in_32_bits(outputs)
 
     def loss(self, batch: Batch) -> Tensor:
         """The training loss of one batch."""
@@ -170,7 +179,12 @@ class BaselineModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         labels = self.task.labels(batch)
-        outputs: Tensor = self.network(*self.task.inputs(batch).values())
+        outputs = in_32_bits(self.network(*self.task.inputs(batch).values()))
         for name, value in self.task.metrics(outputs, labels).items():
             chooses = name == self.task.metric.name
             self.log(f"val_{name}", value, prog_bar=chooses, batch_size=len(labels))
+
+
+def in_32_bits(outputs: Tensor) -> Tensor:
+    """What a network says under autocast, for losses and metrics; they round to 24 bits, not to 8."""
+    return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs

@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
-from lcomp.modules.baseline import ADAM, OptimizerFactory
+from lcomp.modules.baseline import in_32_bits
 from lcomp.modules.distillation import DistillationModule
+from lcomp.modules.optimizers import ADAM, OptimizerFactory
+from lcomp.modules.schedulers import SchedulerFactory
 from lcomp.tasks import Batch, Loader, Task
 from lcomp.tasks.task import Inputs
 from lcomp.techniques.distillation.data_free import DataFreeDistillation, Generator, reverse_gradient
@@ -100,8 +102,8 @@ class DataFreeModule(DistillationModule):
     losses, one optimizer. The generator is part of the checkpoint, and of nothing that is exported.
 
     Args:
-        network, teacher, techniques, learning_rate, schedule, warmup, optimizer, task: as in `DistillationModule`;
-            the teacher's features are what its last linear layer reads.
+        network, teacher, techniques, learning_rate, schedule, warmup, optimizer, task, scheduler: as in
+            `DistillationModule`; the teacher's features are what its last linear layer reads.
         objective: both losses.
         input_shape: (C, H, W) of an example.
         seed: of the generator's first weights, and of the latents.
@@ -123,8 +125,10 @@ class DataFreeModule(DistillationModule):
         input_shape: Sequence[int] = (1, 28, 28),
         seed: int = 0,
         task: Task | None = None,
+        scheduler: SchedulerFactory | None = None,
     ):
-        super().__init__(network, teacher, objective, techniques, learning_rate, schedule, warmup, optimizer, task=task)
+        of_distillation = (network, teacher, objective, techniques, learning_rate, schedule, warmup, optimizer)
+        super().__init__(*of_distillation, task=task, scheduler=scheduler)
         objective.check(self.task)
         self.free, self.seed = objective, seed
         with torch.random.fork_rng(devices=[]):
@@ -168,9 +172,9 @@ class DataFreeModule(DistillationModule):
         """The student's loss on new examples, and on those of the memory at `shares` (replays, N), each replay weighs
         as the new ones do. It sees all of them at once: quantizers count what they see as one batch."""
         if not self.free.replays or not self.memory.seen:
-            return self.objective(self.network(examples), answers, answers.argmax(1))
+            return self.objective(in_32_bits(self.network(examples)), answers, answers.argmax(1))
         earlier, logits = self.memory.sample(shares.flatten())
-        new, old = self.network(torch.cat([examples, earlier])).split([len(examples), len(earlier)])
+        new, old = in_32_bits(self.network(torch.cat([examples, earlier]))).split([len(examples), len(earlier)])
         again = self.free.replays * self.objective(old, logits, logits.argmax(1))
         return self.objective(new, answers, answers.argmax(1)) + again
 
@@ -179,7 +183,7 @@ class DataFreeModule(DistillationModule):
         seen: list[Tensor] = []
         hooks = [c.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for c in self._classifiers]
         try:
-            logits = self.teacher.to(examples.device)(examples)
+            logits = in_32_bits(self.teacher.to(examples.device)(examples))
         finally:
             for hook in hooks:
                 hook.remove()

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lcomp.modules.baseline import ADAM, BaselineModule, OptimizerFactory
+from lcomp.modules.baseline import BaselineModule, in_32_bits
+from lcomp.modules.optimizers import ADAM, OptimizerFactory
+from lcomp.modules.schedulers import SchedulerFactory
 from lcomp.tasks import Batch, Task
 from lcomp.techniques.distillation import Distillation, LogitDistillation
 from lcomp.techniques.distillation.objective import Objective
@@ -24,7 +26,7 @@ class DistillationModule(BaselineModule):
         network: the student.
         teacher: whose outputs it learns from.
         objective: the loss, see `Objective`; a `Distillation` may learn something itself, and read features.
-        techniques, learning_rate, schedule, warmup, optimizer, task: as in `BaselineModule`.
+        techniques, learning_rate, schedule, warmup, optimizer, task, scheduler: as in `BaselineModule`.
         outputs_in_batch: the last tensor of a batch is the teacher's outputs; it is not called then.
         input_shape: (C, H, W) of an example, which objectives on features need.
         seed: of what the objective draws.
@@ -44,8 +46,9 @@ class DistillationModule(BaselineModule):
         input_shape: Sequence[int] | None = None,
         seed: int = 0,
         task: Task | None = None,
+        scheduler: SchedulerFactory | None = None,
     ):
-        super().__init__(network, techniques, learning_rate, schedule, warmup, optimizer, task)
+        super().__init__(network, techniques, learning_rate, schedule, warmup, optimizer, task, scheduler)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.objective, self.outputs_in_batch, self._progress = objective, outputs_in_batch, 0.0
         logit = objective.logit if isinstance(objective, Distillation) else objective
@@ -82,7 +85,7 @@ class DistillationModule(BaselineModule):
                 expected = batch[-1]
             else:
                 with torch.no_grad():
-                    expected = self.teacher.to(labels.device)(*self.inputs(batch).values())
+                    expected = in_32_bits(self.teacher.to(labels.device)(*self.inputs(batch).values()))
             return self.objective(self.outputs(batch), expected, labels)
 
     def watching(self) -> AbstractContextManager[None]:

@@ -15,17 +15,16 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.packed.coder import FrequencyTable, Reader, Writer
-from lcomp.packed.network import MOST_STEPS, Join, Network, Shape, checked_shape, logit_count, output_shape
+from lcomp.packed.network import MOST_SIDE, MOST_STEPS, Join, Network, Shape, checked_shape, logit_count, output_shape
 from lcomp.packed.operations import OPERATIONS
 from lcomp.record import limits
 from lcomp.record.untrusted import read_bytes as content_of
 
 MAGIC, VERSION = b"LC", 1
 HEADER = 7  # bytes: magic, version, CRC-32 of what follows
-MOST_SIDE = 1 << 16
 COMMUTING = ("add", "mul")
 KINDS = 32  # of step: the end, those of OPERATIONS, and room for later ones
-STEP = FrequencyTable([16, *(4 * operation.weight for operation in OPERATIONS), *[1] * (KINDS - 1 - len(OPERATIONS))])
+STEP = FrequencyTable([16, *(operation.weight for operation in OPERATIONS), *[1] * (KINDS - 1 - len(OPERATIONS))])
 
 
 def write_network(network: Network) -> Writer:

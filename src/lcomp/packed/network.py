@@ -15,6 +15,7 @@ from lcomp.techniques.quantization.integer_layers import DynamicInput
 Shape = tuple[int, ...]  # of a value, without the batch
 MOST_VALUES = 1 << 24  # of an example, between two steps
 MOST_STEPS = 1 << 12
+MOST_SIDE = 1 << 16
 OPERATORS = ("add", "mul", "sub", "div", "concat")
 
 
@@ -73,6 +74,24 @@ class Mean(nn.Module):
         if x.dim() != 4:
             raise ValueError("no example")
         return x.mean((-1, -2), keepdim=True)
+
+
+class Zeros(nn.Module):
+    """Values (N, C, H, W) with zeros around them.
+
+    Args:
+        amounts: how many before and behind the channels, the rows and the columns.
+    """
+
+    def __init__(self, *amounts: int):
+        super().__init__()
+        self.amounts = amounts
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4:
+            raise ValueError("no example")
+        channels, rows, columns = self.amounts[:2], self.amounts[2:4], self.amounts[4:]
+        return F.pad(x, (*columns, *rows, *channels))
 
 
 class Clip(nn.Module):

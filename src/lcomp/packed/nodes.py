@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.layer_codec import as_pair, make_convolution, make_linear
-from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean
+from lcomp.packed.network import Blocks, Clip, Constant, GroupMaximum, Join, Mean, Zeros
 from lcomp.packed.operations import as_typed, batch_norm
-from lcomp.packed.stateless_operators import Settings, symmetric_padding
+from lcomp.packed.stateless_operators import Settings, pool, symmetric_padding
 from lcomp.packed.translation import Arrays, Translation
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
@@ -143,8 +143,7 @@ def split(to: Translation, node: NodeProto, settings: Settings) -> None:
 
 
 def move(to: Translation, node: NodeProto, step: nn.Module, source: str) -> None:
-    """A step of `lcomp.export.space_to_depth`: of floats one like others, of integers one that
-    `decoded_integers` adds."""
+    """A step that only moves values: of floats one like others, of integers one that `decoded_integers` adds."""
     if source in to.values:
         to.add(node, step, reads=source)
     else:
@@ -157,6 +156,32 @@ def mean(to: Translation, node: NodeProto, settings: Settings) -> None:
     if dimensions != 4 or sorted(axis % dimensions for axis in axes) != [2, 3]:
         raise UserError(f"a mean over axes {axes}")
     to.add(node, Mean(), *([] if settings.get("keepdims", 1) else [nn.Flatten()]))
+
+
+def pad(to: Translation, node: NodeProto, settings: Settings) -> None:
+    given, amounts, value, axes = [*node.input, "", ""][:4]
+    dimensions = len(to.shapes[to.value(given)]) + 1 if given in to.values else 4
+    around = to.constant(amounts).reshape(2, -1)  # before and behind each axis
+    pads = np.zeros((dimensions, 2), np.int64)
+    pads[to.constant(axes) if axes else range(dimensions)] = around.T
+    mode = settings.get("mode", b"constant").decode()
+    if mode != "constant" or (to.constant(value) if value else 0) != zero_of(to, given):
+        raise UserError(f"a padding with other values than zero (mode {mode})")
+    if dimensions != 4 or pads[0].any() or pads.min() < 0:
+        raise UserError(f"a Pad of {around.tolist()}")
+    move(to, node, Zeros(*pads[1:].flatten().tolist()), given)
+
+
+def zero_of(to: Translation, name: str) -> int:
+    """What stands for zero in a value: the zero point of its quantizer, where it is one of integers."""
+    while name in to.moves:
+        name, _ = to.moves[name]
+    quantize = to.producers.get(name)
+    return int(to.constant(quantize.input[2])) if quantize is not None and quantize.op_type == "QuantizeLinear" else 0
+
+
+def max_pool(to: Translation, node: NodeProto, settings: Settings) -> None:
+    move(to, node, pool(nn.MaxPool2d, settings), node.input[0])
 
 
 def norm(to: Translation, node: NodeProto, settings: Settings) -> None:
@@ -208,4 +233,6 @@ NODES: dict[str, Callable[[Translation, NodeProto, Settings], None]] = {
     "ReduceMean": mean,
     "GlobalAveragePool": mean,
     "BatchNormalization": norm,
+    "Pad": pad,
+    "MaxPool": max_pool,
 }

@@ -26,7 +26,7 @@ from lcomp.packed.layer_codec import (
     write_convolution,
     write_linear,
 )
-from lcomp.packed.network import OPERATORS, Clip, Constant, Join, Mean, Shape
+from lcomp.packed.network import MOST_SIDE, OPERATORS, Clip, Constant, Join, Mean, Shape, Zeros
 from lcomp.packed.tensors import read_floats, write_floats
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, QuantizedConv2d, QuantizedLinear
 
@@ -49,7 +49,7 @@ class Operation:
 
     Args:
         kind: its modules.
-        weight: how often it is expected, beside the others.
+        weight: how often it is expected, beside the others; a kind to come has 1.
         write: puts what describes such a module into a file.
         read: makes the module of that, for a value of the given shape.
     """
@@ -69,7 +69,7 @@ def single_number(kind: type[nn.Module], name: str) -> Operation:
     """A kind with one number, its attribute and argument `name`."""
     return Operation(
         kind,
-        1,
+        4,
         lambda io, step: write_scalars(io, getattr(step, name)),
         lambda io, shape: kind(**{name: read_scalars(io, 1)[0]}),
     )
@@ -142,6 +142,15 @@ def read_batch_norm(io: Reader, shape: Shape) -> nn.Module:
     return batch_norm(shape, read_scalars(io, 1)[0], *(read_tensor(io, shape[0]) for _ in range(4)))
 
 
+def write_zeros(io: Writer, step: Zeros) -> None:
+    for amount in step.amounts:
+        io.number(amount, MOST_SIDE)
+
+
+def read_zeros(io: Reader, shape: Shape) -> nn.Module:
+    return Zeros(*(io.number(most=MOST_SIDE) for _ in range(6)))
+
+
 def batch_norm(shape: Shape, eps: float, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> nn.Module:
     """A batch norm with statistics of its own, of values of that shape."""
     kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
@@ -153,45 +162,46 @@ def batch_norm(shape: Shape, eps: float, mean: Tensor, variance: Tensor, weight:
 
 OPERATOR = FrequencyTable([1] * len(OPERATORS))
 OPERATIONS = (
-    Operation((nn.Conv2d, QuantizedConv2d), 10, write_convolution, read_convolution),
-    Operation((nn.Linear, QuantizedLinear), 6, write_linear, read_linear),
-    parameterless(nn.ReLU, 12),
+    Operation((nn.Conv2d, QuantizedConv2d), 40, write_convolution, read_convolution),
+    Operation((nn.Linear, QuantizedLinear), 24, write_linear, read_linear),
+    parameterless(nn.ReLU, 48),
     Operation(
         nn.MaxPool2d,
-        6,
+        24,
         lambda io, step: code_window(io, step.kernel_size, step.stride, step.padding, step.ceil_mode),
         lambda io, shape: nn.MaxPool2d(**code_window(io)),
     ),
-    parameterless(nn.Flatten, 4),
-    Operation(Input, 8, write_input, read_input),
-    parameterless(DynamicInput, 2),
-    Operation(nn.AvgPool2d, 2, write_average, read_average),
-    parameterless(Mean, 3),
+    parameterless(nn.Flatten, 16),
+    Operation(Input, 32, write_input, read_input),
+    parameterless(DynamicInput, 8),
+    Operation(nn.AvgPool2d, 8, write_average, read_average),
+    parameterless(Mean, 12),
     Operation(
         Join,
-        3,
+        12,
         lambda io, step: io.symbol(OPERATOR, OPERATORS.index(step.operator)),
         lambda io, shape: Join(OPERATORS[io.symbol(OPERATOR)]),
     ),
-    parameterless(nn.Identity, 3),  # goes on from an earlier value
-    Operation(Constant, 1, write_constant, read_constant),
-    Operation((nn.BatchNorm1d, nn.BatchNorm2d), 1, write_batch_norm, read_batch_norm),
+    parameterless(nn.Identity, 12),  # goes on from an earlier value
+    Operation(Constant, 4, write_constant, read_constant),
+    Operation((nn.BatchNorm1d, nn.BatchNorm2d), 4, write_batch_norm, read_batch_norm),
     Operation(
         Clip,
-        1,
+        4,
         lambda io, step: write_scalars(io, step.low, step.high),
         lambda io, shape: Clip(*read_scalars(io, 2)),
     ),
-    parameterless(nn.Hardswish, 2),
-    parameterless(nn.Hardsigmoid, 1),
-    parameterless(nn.Sigmoid, 1),
-    parameterless(nn.Tanh, 1),
+    parameterless(nn.Hardswish, 8),
+    parameterless(nn.Hardsigmoid, 4),
+    parameterless(nn.Sigmoid, 4),
+    parameterless(nn.Tanh, 4),
     single_number(nn.LeakyReLU, "negative_slope"),
     single_number(nn.ELU, "alpha"),
     Operation(
         nn.GELU,
-        1,
+        4,
         lambda io, step: io.flag(step.approximate == "tanh"),
         lambda io, shape: nn.GELU("tanh" if io.flag() else "none"),
     ),
+    Operation(Zeros, 1, write_zeros, read_zeros),  # 1, as before there was one: the table stays
 )

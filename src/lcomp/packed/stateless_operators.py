@@ -45,7 +45,6 @@ def hard_sigmoid(settings: Settings) -> nn.Module:
 
 STATELESS: dict[str, Callable[[Settings], nn.Module]] = {
     "Relu": lambda settings: nn.ReLU(),
-    "MaxPool": lambda settings: pool(nn.MaxPool2d, settings),
     "AveragePool": lambda settings: pool(nn.AvgPool2d, settings),
     "HardSwish": lambda settings: nn.Hardswish(),
     "HardSigmoid": hard_sigmoid,

@@ -20,13 +20,16 @@ class Environment(TypedDict, total=False):
     cpu: str
     threads: int
     device: str
+    deterministic: bool
+    precision: str
 
 
-def environment(threads: int, device: str = "cpu") -> Environment:
+def environment(threads: int, device: str = "cpu", precision: str = "32-true") -> Environment:
     """The record's `environment`: git state of lcomp's checkout (null outside one), versions, processor, threads, and
-    the device that trained."""
+    the device that trained; of a GPU, that the same command may give other bits there, and of layers that computed in
+    16 bits, in which."""
     status = git("status", "--porcelain")
-    return {
+    found: Environment = {
         "git_sha": git("rev-parse", "HEAD"),
         "git_dirty": None if status is None else bool(status),
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
@@ -34,6 +37,11 @@ def environment(threads: int, device: str = "cpu") -> Environment:
         "threads": threads,
         "device": device,
     }
+    if device != "cpu":
+        found["deterministic"] = False
+    if precision != "32-true":
+        found["precision"] = precision
+    return found
 
 
 def git(*arguments: str) -> str | None:

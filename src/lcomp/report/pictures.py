@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 SPAN = 10  # points of accuracy below the best run that a front's picture shows
 MAPPED = 40  # rows of the map of accuracies, the best on validation
 LOST = 30  # examples that are lost
-CORRUPTED = "accuracy/mnist_c/"
+CORRUPTED = re.compile(r"accuracy/\w+/(\w+)")  # of a set of corruptions, each at its usual severity
 
 
 class Cost(NamedTuple):
@@ -191,9 +192,9 @@ def corruption_rows(runs: Sequence[ReportRun]) -> list[tuple[str, dict[str, floa
 
 
 def mean_accuracies(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Over seeds, of the clean test examples and of each corruption at its published severity."""
-    names = [name for name in metrics[0] if name.startswith(CORRUPTED) and ":" not in name]
-    metric_names = {"clean": "test_accuracy"} | {name.removeprefix(CORRUPTED): name for name in names}
+    """Over seeds, of the clean test examples and of each corruption at its usual severity."""
+    names = {found[1]: name for name in metrics[0] if (found := CORRUPTED.fullmatch(name))}
+    metric_names = {"clean": "test_accuracy"} | names
     return {
         short: fmean(m[name] for m in metrics)
         for short, name in metric_names.items()

@@ -4,7 +4,7 @@
 
 const MAPPED = 40; // rows of the map, the best on validation
 const MEAN = "mean of 1 to 5";
-const PUBLISHED = "published";
+const PUBLISHED = "usual";
 const OWN = "own"; // each run's own baseline; otherwise the number of a kind of baseline
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -125,7 +125,7 @@ function drawPerturbations() {
   const sets = [...new Set(seen.map((one) => one.set))].sort();
   find("perturbed").hidden = !seen.length;
   if (!seen.length) return;
-  const title = (set) => (set === "" ? "perturbed as asked for" : set.replace("mnist_c", "MNIST-C"));
+  const title = (set) => (set === "" ? "perturbed as asked for" : set.replace("mnist_c", "MNIST-C").replace("cifar10_c", "CIFAR-10-C"));
   const set = choices("perturbed-set", sets.reverse().map((one) => [one, title(one)]));
   const own = seen.filter((one) => one.set === set);
   const severities = [...new Set(own.map((one) => one.severity))].sort();

@@ -161,7 +161,7 @@ def check_measured(settings: Settings, space: Space, cfg: DictConfig) -> None:
     chosen = space.keys.get("robustness", "none" if not cfg.robustness else "chosen")
     every = isinstance(chosen, str) and chosen != "none"
     if "val_mce" in (*settings.objective, *settings.constraint) and not every:
-        raise UserError("val_mce: only runs with robustness=mnist_c measure it; add robustness=mnist_c to the command")
+        raise UserError("val_mce: only runs with a robustness measure it; add robustness=mnist_c, or cifar10_c")
 
 
 def given_value(node: Given) -> PlainValue:

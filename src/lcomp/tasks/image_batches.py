@@ -23,11 +23,13 @@ class Form:
 
     Attributes:
         where: whose batches, for messages.
+        mixed: whether labels may be shares of classes (N, classes), as of mixed examples.
     """
 
     where: str
     shape: tuple[int, ...]
     classes: int
+    mixed: bool = False
 
     def read(self, batch: Any) -> Batch:
         """The batch itself where it is (float32 pixels, int64 labels, ...), else such a one made of it.
@@ -87,8 +89,10 @@ class Form:
         return x
 
     def labels(self, found: Tensor) -> Tensor:
-        """int64 labels (N,)."""
+        """int64 labels (N,); float32 (N, classes) where they are shares."""
         y = plain(found)
+        if self.mixed and y.dim() == 2 and y.shape[1] > 1 and y.is_floating_point() and is_shares(y):
+            return y.float()
         if y.dim() == 2 and y.shape[1] == 1:
             y = y.squeeze(1)
         elif y.dim() == 2:
@@ -108,3 +112,9 @@ class Form:
                 "count from 0, or raise num_classes"
             )
         return y
+
+
+def is_shares(labels: Tensor) -> bool:
+    """Whether rows (N, classes) sum to 1, none of their numbers below 0, and not all are a single 1."""
+    right = bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() < 1e-3).all())
+    return right and not bool(((labels == 0) | (labels == 1)).all())

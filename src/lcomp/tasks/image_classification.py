@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lcomp.errors import UserError
 from lcomp.record import predictions
 from lcomp.record.metric import ACCURACY, Metric
 from lcomp.record.plain import PlainValue
@@ -24,18 +25,37 @@ from lcomp.tasks.task import Batch, Inputs, Task
 class ImageClassification(Task):
     """Pixels (N, C, H, W) in [0, 1] to logits (N, classes), learned by cross-entropy.
 
-    Batches are (pixels, labels, ...), labels (N,) int64; whatever follows is teachers' outputs that the data carry.
+    Batches are (pixels, labels, ...), labels (N,) int64, or shares of classes (N, classes) in training, where examples
+    are mixed; whatever follows is teachers' outputs that the data carry.
 
     Args:
         num_classes: of the data, 2 or more.
         input_shape: (C, H, W) of an image.
+        mean, std: of each channel's training pixels, for networks that take them; None: they keep their own.
+        label_smoothing: share of a label that goes to all classes alike, 0 to below 1 (Szegedy et al. 2016).
+
+    Raises:
+        UserError: a share outside its range.
     """
 
     metric: ClassVar[Metric] = ACCURACY
     output = "logits"
 
-    def __init__(self, num_classes: int = 10, input_shape: Sequence[int] = (1, 28, 28)):
+    def __init__(
+        self,
+        num_classes: int = 10,
+        input_shape: Sequence[int] = (1, 28, 28),
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+    ):
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"task.label_smoothing={label_smoothing}: a share, from 0 to below 1; 0.1 is usual")
         self.num_classes, self.input_shape = num_classes, tuple(input_shape)
+        self.label_smoothing = label_smoothing
+        self.statistics: dict[str, PlainValue] = {
+            key: list(values) for key, values in (("mean", mean), ("std", std)) if values is not None
+        }
 
     @property
     def output_size(self) -> int:
@@ -43,7 +63,7 @@ class ImageClassification(Task):
 
     @property
     def arguments(self) -> dict[str, PlainValue]:
-        return {"num_classes": self.num_classes, "input_shape": list(self.input_shape)}
+        return {"num_classes": self.num_classes, "input_shape": list(self.input_shape), **self.statistics}
 
     def advice(self, seen: int) -> str:
         give = f"(N, {self.num_classes})"
@@ -58,10 +78,11 @@ class ImageClassification(Task):
         return batch[1]
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, labels)
+        return F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
 
     def metrics(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"accuracy": (outputs.argmax(1) == labels).float().mean()}
+        most = labels.argmax(1) if labels.dim() == 2 else labels
+        return {"accuracy": (outputs.argmax(1) == most).float().mean()}
 
     def example_inputs(self, n: int) -> Inputs:
         return {"pixels": torch.zeros(n, *self.input_shape)}
@@ -73,7 +94,7 @@ class ImageClassification(Task):
         }
 
     def reader(self, where: str) -> Callable[[Any], Batch]:
-        return Form(where, self.input_shape, self.num_classes).read
+        return Form(where, self.input_shape, self.num_classes, mixed=where.endswith("train_dataloader")).read
 
     def predictions(
         self, outputs: NDArray[np.float32], split: Split, baseline: Predictions | None

@@ -14,7 +14,7 @@ from torch import nn
 from lcomp.config import identity
 from lcomp.config.instantiation import build, find, names_of
 from lcomp.config.run_config import without
-from lcomp.config.run_spec import RunSpec, TrainerSettings
+from lcomp.config.run_spec import RunSpec, TrainingSpec
 from lcomp.config.settings import Settings
 from lcomp.data import content_hash, loaders
 from lcomp.data.protocol import Data
@@ -33,11 +33,14 @@ from lcomp.training.baseline_cache import Baseline
 from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
 from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.epochs import Epochs
-from lcomp.training.fit import fit, load_checkpoint
+from lcomp.training.fit import fit
+from lcomp.training.optimization import fit_settings, make_callbacks, make_optimization
+from lcomp.training.weights_file import load_weights, weights_identity
 
 log = logging.getLogger(__name__)
-WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root")
+WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root", "cache", "cache_gb")
 DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
+STATISTICS = ("mean", "std")  # of each channel, which a task is given where the data have them
 
 
 def example_shape(task: Task) -> tuple[int, ...]:
@@ -89,8 +92,12 @@ def make_task(settings: Settings, data: Data, name: str) -> Task:
     Args:
         name: of the data in messages.
     """
-    asked = set(names_of(find(target(settings), "task._target_"))) & DATA_ATTRIBUTES.keys() - settings.keys()
-    made = build(settings, "task", **{key: data_attribute(data, key, name) for key in sorted(asked)})
+    names = set(names_of(find(target(settings), "task._target_"))) - settings.keys()
+    given = {key: data_attribute(data, key, name) for key in sorted(names & DATA_ATTRIBUTES.keys())}
+    if "input_shape" in given:
+        of_channels = {key: getattr(data, key, None) for key in STATISTICS if key in names}
+        given |= loaders.statistics(of_channels, given["input_shape"], name)
+    made = build(settings, "task", **given)
     if not isinstance(made, Task):
         raise UserError(f"task._target_={target(settings)}: not a Task of lcomp.tasks")
     return made
@@ -103,29 +110,6 @@ def make_network(model: Settings, data: Data, seed: int) -> nn.Module:
     if preflight.is_foreign(model) or not loaders.is_own(data):
         network = preflight.accept(network, f"model._target_={target(model)}", data)
     return network
-
-
-def make_optimization(trainer: TrainerSettings, optimizer: Settings, key: str = "optimizer") -> dict[str, Any]:
-    """What a LightningModule takes of how it learns. The optimizer's own `lr` goes before the trainer's.
-
-    Args:
-        key: of the optimizer in messages.
-
-    Raises:
-        UserError: it is no optimizer, or its class refuses a value.
-    """
-    given = {name: value for name, value in optimizer.items() if value is not None}
-    rate = given.pop("lr", trainer.learning_rate)
-    made = build(given | {"_partial_": True}, key)
-    try:
-        tried = made([nn.Parameter(torch.zeros(1))], lr=rate)
-    except Exception as error:  # whatever a user's constructor raises
-        raise UserError(f"{key}: {given['_target_']} cannot be made ({type(error).__name__}: {error})") from error
-    if not isinstance(tried, torch.optim.Optimizer) or "lr" not in tried.param_groups[0]:
-        raise UserError(
-            f"{key}._target_={given['_target_']}: must be a torch.optim.Optimizer with a learning rate, `lr`"
-        )
-    return {"learning_rate": rate, "schedule": trainer.schedule, "warmup": trainer.warmup, "optimizer": made}
 
 
 def check_objective(spec: RunSpec, objective: Objective | None) -> None:
@@ -148,7 +132,8 @@ def check_objective(spec: RunSpec, objective: Objective | None) -> None:
 def check_later_training(spec: RunSpec, data: Data, student: nn.Module) -> None:
     """Raises UserError for an optimizer, or a network, that would train after the baseline and cannot, or cannot be
     exported."""
-    make_optimization(spec.trainer, spec.optimizer)
+    make_optimization(spec)
+    make_callbacks(spec.callbacks, data.task.metric)
     for model in spec.distillation.chain:
         preflight.try_export(make_network(model, data, spec.seed), model, data)
     if (model := spec.distillation.student) != spec.model:  # else the baseline is tried, before it trains
@@ -156,24 +141,28 @@ def check_later_training(spec: RunSpec, data: Data, student: nn.Module) -> None:
 
 
 def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
-    """The cached baseline of this model, data, training perturbation and seed, trained now if there is none.
+    """The cached baseline of this model, data, training perturbation and seed, trained now if there is none; or the
+    one whose weights `baseline.weights` names.
 
     Args:
         member: of an ensemble: drawn from that many seeds further, on the same data.
     """
-    trainer, optimizer, seed = spec.baseline.trainer, spec.baseline.optimizer, spec.seed + member
-    trained_on = replace(spec, data=spec.baseline.data)
-    defining = training_identity(trained_on, data, trainer, optimizer) | {"model": spec.model, "seed": seed}
-    name = identity.digest(defining | {"code": identity.code_hash([spec.model, spec.data, spec.task, optimizer])})
+    if spec.baseline.weights is not None:
+        return read_baseline(spec, data, spec.baseline.weights)
+    training, seed, trained_on = spec.baseline, spec.seed + member, replace(spec, data=spec.baseline.data)
+    defining = training_identity(trained_on, data, training) | {"model": spec.model, "seed": seed}
+    code = [spec.model, spec.data, spec.task, training.optimizer, training.scheduler, training.callbacks]
+    name = identity.digest(defining | {"code": identity.code_hash(code)})
 
     def train(network: nn.Module) -> Curves:
         preflight.try_export(network, spec.model, data)
-        log.info("training the baseline once (%d epochs); it is cached", trainer.max_epochs)
-        optimization = make_optimization(trainer, optimizer, "baseline.optimizer")
-        module, epochs = BaselineModule(network, **optimization, task=data.task), Epochs()
+        log.info("training the baseline once (%d epochs); it is cached", training.trainer.max_epochs)
+        settings = fit_settings(training, data.task.metric, "baseline.callbacks")
+        module, epochs = BaselineModule(network, **make_optimization(training, "baseline."), task=data.task), Epochs()
         source = data if trained_on.data == spec.data else make_data(trained_on)
-        device, checkpoints = devices.device(spec.device), cached_checkpoints(spec, name, trainer)
-        fit(module, source, trainer.max_epochs, seed, spec.progress, epochs, device, checkpoints=checkpoints)
+        asked, device = (training.trainer.max_epochs, seed, spec.progress), devices.device(spec.device)
+        checkpoints = cached_checkpoints(spec, name, training.trainer.checkpoint_minutes)
+        fit(module, source, *asked, epochs, device, checkpoints=checkpoints, **settings)
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:
@@ -183,16 +172,38 @@ def make_baseline(spec: RunSpec, data: Data, member: int = 0) -> Baseline:
     return baselines.cached(spec.baseline.cache, name, network, train, write)
 
 
-def cached_checkpoints(spec: RunSpec, name: str, trainer: TrainerSettings) -> CheckpointFiles:
+def cached_checkpoints(spec: RunSpec, name: str, minutes: float | None) -> CheckpointFiles:
     """Where the training of a network that is cached under that name leaves checkpoints."""
-    return CheckpointFiles(spec.baseline.cache / name / CHECKPOINTS, name, trainer.checkpoint_minutes)
+    return CheckpointFiles(spec.baseline.cache / name / CHECKPOINTS, name, minutes)
 
 
-def training_identity(spec: RunSpec, data: Data, trainer: TrainerSettings, optimizer: Settings) -> dict[str, Any]:
+def read_baseline(spec: RunSpec, data: Data, path: Path) -> Baseline:
+    """The baseline with the weights of a file; what the file holds, the model and the data tell it from others."""
+    defining = {"weights": weights_identity(path), "model": spec.model, "task": spec.task}
+    defining |= {"data": without(spec.data, *WITHOUT_EFFECT_ON_WEIGHTS), "dataset": content_hash.dataset_record(data)}
+    name = identity.digest(defining | {"code": identity.code_hash([spec.model, spec.data, spec.task])})
+
+    def load(network: nn.Module) -> Curves:
+        try:
+            load_weights(path, network)
+        except UserError as error:
+            raise UserError(f"baseline.weights={error}") from error
+        preflight.try_export(network, spec.model, data)
+        return {}
+
+    def write(network: nn.Module, artifact: Path) -> None:
+        export(network, artifact, data.task, name)
+
+    return baselines.cached(spec.baseline.cache, name, make_network(spec.model, data, spec.seed), load, write)
+
+
+def training_identity(spec: RunSpec, data: Data, training: TrainingSpec) -> dict[str, Any]:
     """What the weights of any network depend on that is trained so, as JSON-like values."""
     defining = {
-        "trainer": without(vars(trainer), "checkpoint_minutes"),
-        "optimizer": optimizer,
+        "trainer": without(vars(training.trainer), "checkpoint_minutes"),
+        "optimizer": training.optimizer,
+        "scheduler": training.scheduler,
+        "callbacks": training.callbacks,
         "task": spec.task,
         "data": without(spec.data, *WITHOUT_EFFECT_ON_WEIGHTS),
         "dataset": content_hash.dataset_record(data),
@@ -210,7 +221,7 @@ def make_module(
     techniques: list[Technique],
 ) -> BaselineModule:
     """What trains `network`: on the labels, or under a teacher, whose outputs the data then carry where they can."""
-    optimization = make_optimization(spec.trainer, spec.optimizer) | {"task": data.task}
+    optimization = make_optimization(spec) | {"task": data.task}
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
     if target := needs_of(objective).module:  # of an objective that needs a LightningModule of its own
@@ -226,10 +237,10 @@ def make_module(
 
 
 def load_teacher(spec: RunSpec, data: Data, objective: Objective | None) -> nn.Module | None:
-    """The network of the checkpoint that `kd.teacher` names, several of them as one, or None."""
+    """The network of the file of weights that `kd.teacher` names, several of them as one, or None."""
     try:
         paths = spec.distillation.checkpoints
-        networks = [load_checkpoint(path, make_network(spec.model, data, spec.seed)) for path in paths]
+        networks = [load_weights(path, make_network(spec.model, data, spec.seed)) for path in paths]
     except UserError as error:
         raise UserError(f"kd.teacher: {error}") from error
     if len(networks) > 1:

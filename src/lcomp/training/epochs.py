@@ -26,6 +26,7 @@ class Curves(Logger):
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[Row] = []
+        self.epoch = 0  # that is under way
         self.start = time.monotonic()
 
     @property
@@ -35,7 +36,7 @@ class Curves(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         found = dict(metrics)
-        epoch = int(found.pop("epoch"))
+        epoch = int(found.pop("epoch", self.epoch))  # a callback's own may say none
         self.rows += [{} for _ in range(epoch + 1 - len(self.rows))]
         self.rows[epoch].update(found, seconds=self.seconds)
 
@@ -84,6 +85,7 @@ class Epochs(pl.Callback):
                 self.report(*self.reported[-1])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.curves.epoch = trainer.current_epoch
         self.pass_on(trainer.current_epoch)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import pickle
+import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
-from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.modules.baseline import BaselineModule
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import StopRequest, stop_after_step
-from lcomp.record.untrusted import check_checkpoint
 from lcomp.techniques.technique import network_of
 from lcomp.training import random_states
 from lcomp.training.best_epoch import BestEpoch
@@ -28,7 +27,16 @@ from lcomp.training.checkpoints import Checkpoints, is_end
 from lcomp.training.epochs import Epochs
 from lcomp.training.progress_line import ProgressLine
 
+log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.ckpt"
+
+
+class TrainerArguments(TypedDict, total=False):
+    """Of Lightning's Trainer, as it calls them."""
+
+    gradient_clip_val: float | None
+    accumulate_grad_batches: int
+    precision: Any  # "32-true", "bf16-mixed" or "16-mixed"
 
 
 class NotFinite(ArithmeticError):
@@ -56,6 +64,8 @@ def fit(
     loggers: Sequence[Logger] = (),
     checkpoints: CheckpointFiles | None = None,
     best: BestEpoch | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    **settings: Unpack[TrainerArguments],
 ) -> int:
     """Trains `module` on `data` with one progress line; returns the optimizer's steps.
 
@@ -67,8 +77,12 @@ def fit(
         loggers: Lightning's, of the user's choice.
         checkpoints: where it leaves some, and goes on from the latest; None: nowhere.
         best: keeps the best epoch's weights, which `module` then has; None: those of the last step.
+        callbacks: of the user's choice; they have not been in a fit before.
+        settings: of the Trainer.
 
     Raises:
+        UserError: no epoch is asked for, or the Trainer refuses a callback or a setting.
+        NotFinite: a loss was.
         Stopped: a signal asked for it; there is a checkpoint, where there are any.
     """
     epochs = epochs or Epochs()
@@ -82,6 +96,7 @@ def fit(
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
         warnings.filterwarnings("ignore", message=r".*smaller than the logging interval.*")  # an epoch is logged
+        warnings.filterwarnings("ignore", message=r".*`lr_scheduler.step\(\)` before.*")  # float16 skips steps at first
         warnings.filterwarnings("ignore", message=r".*dataloader is not resumable.*")  # `Checkpoints` reads it anew
         held_out = data.val_dataloader()
         saver = Checkpoints(checkpoints, epochs, best, [batches, held_out, data], stop) if checkpoints else None
@@ -94,7 +109,7 @@ def fit(
             saver.begin(content)
         content = {}  # as large as the network and its optimizer
         savers = [one for one in (best, saver) if one is not None]
-        trainer = pl.Trainer(
+        trainer = made_trainer(
             max_epochs=max_epochs,
             accelerator="cpu" if device == "cpu" else "gpu",
             devices=1 if device == "cpu" else [int(device.partition(":")[2])],
@@ -103,7 +118,11 @@ def fit(
             enable_progress_bar=progress is not False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
-            callbacks=[StopWhenNotFinite(), epochs, *savers, *([ProgressLine(progress)] if progress else [])],
+            callbacks=[
+                *(StopWhenNotFinite(), epochs, *callbacks, *savers),
+                *([ProgressLine(progress)] if progress else []),
+            ],
+            **settings,
         )
         # Loaders, not the DataModule: its setup has run, and a second one might draw another split.
         try:
@@ -112,6 +131,9 @@ def fit(
             if isinstance(exit.__context__, KeyboardInterrupt):
                 raise exit.__context__ from None
             raise
+        if trainer.current_epoch < max_epochs:
+            ended = "training ended after %d of %d epochs: a callback asked for it"
+            log.warning(ended, trainer.current_epoch, max_epochs)
         module.to(device="cpu", memory_format=torch.contiguous_format)
         for optimizer in trainer.optimizers:  # a checkpoint's moments lie as its weights do: a fused Adam does not look
             for state in optimizer.state.values():
@@ -122,6 +144,18 @@ def fit(
             saver.write_end(module, trainer.global_step)
             saver.stop_if_requested()
     return trainer.global_step
+
+
+def made_trainer(**arguments: Any) -> pl.Trainer:
+    """Lightning's Trainer.
+
+    Raises:
+        UserError: it refuses what a user chose, such as a callback.
+    """
+    try:
+        return pl.Trainer(**arguments)
+    except (MisconfigurationException, RuntimeError) as error:  # the second for two that would keep one state
+        raise UserError(f"trainer, callbacks: Lightning refuses them: {' '.join(str(error).split())}") from error
 
 
 def save(module: pl.LightningModule, folder: Path) -> Path:
@@ -142,28 +176,3 @@ def save(module: pl.LightningModule, folder: Path) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-def load_checkpoint(path: Path, network: nn.Module) -> nn.Module:
-    """`network` with the weights of a checkpoint; nothing in the file is executed.
-
-    Raises:
-        UserError: the file is missing, is no checkpoint, takes more memory than it has bytes, or belongs to another
-            network.
-    """
-    try:
-        check_checkpoint(path)
-        state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-        if any(".parametrizations." in key for key in state):
-            raise UserError(f"{path}: holds a pruned or quantized network; a teacher comes from a run without either")
-        own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
-        network.load_state_dict(own or state)  # a module may hold more than the network, such as a generator
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such checkpoint; a run leaves one as {CHECKPOINT} in its folder") from error
-    except Exception as error:
-        unreadable = isinstance(error, pickle.UnpicklingError)
-        cause = "cannot be read without executing code" if unreadable else " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a checkpoint of {type(network).__name__} ({cause})") from error
-    return network

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
+from lcomp.config.instantiation import find
 from lcomp.config.settings import Settings
 from lcomp.data.loaders import first_batch, first_inputs, last_batch
 from lcomp.data.protocol import Data
@@ -31,8 +32,9 @@ tried: set[str] = set()  # the models and shapes whose export this process has t
 
 
 def is_foreign(model: Settings) -> bool:
-    """Whether a model's settings name a network that is not lcomp's own."""
-    return not str(model.get("_target_")).startswith("lcomp.")
+    """Whether a model's settings name a network that is not lcomp's own, or one of lcomp's that can hold any."""
+    name = str(model.get("_target_"))
+    return not name.startswith("lcomp.") or getattr(find(name, "model._target_"), "is_tried", False)
 
 
 def accept(network: nn.Module, name: str, data: Data) -> nn.Module:

@@ -20,6 +20,7 @@ from lcomp.training import components, devices
 from lcomp.training.baseline_cache import Baseline
 from lcomp.training.epochs import Epochs
 from lcomp.training.fit import fit
+from lcomp.training.optimization import fit_settings
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +64,14 @@ def make_intermediate(
 ) -> Baseline:
     """The cached network of `model` that learned from `teacher`, trained now if there is none."""
     learns_from = spec.distillation.objective
-    defining = components.training_identity(spec, data, spec.trainer, spec.optimizer) | {
+    defining = components.training_identity(spec, data, spec) | {
         "model": model,
         "teacher": known,
         "objective": learns_from,
         "seed": [spec.seed, seed],
-        "code": identity.code_hash([model, spec.data, spec.task, learns_from, spec.optimizer]),
+        "code": identity.code_hash(
+            [model, spec.data, spec.task, learns_from, spec.optimizer, spec.scheduler, spec.callbacks]
+        ),
     }
     name = identity.digest(defining)
     network = components.make_network(model, data, seed)
@@ -78,9 +81,10 @@ def make_intermediate(
         log.info("training a teacher of the student once (%s, %d epochs); it is cached", size, spec.trainer.max_epochs)
         module, epochs = components.make_module(spec, data, network, teacher, objective, []), Epochs()
         device = devices.device(spec.device)
-        checkpoints = components.cached_checkpoints(spec, name, spec.trainer)
+        checkpoints = components.cached_checkpoints(spec, name, spec.trainer.checkpoint_minutes)
+        settings = fit_settings(spec, data.task.metric)
         asked = spec.trainer.max_epochs, spec.seed, spec.progress
-        fit(module, data, *asked, epochs, device, checkpoints=checkpoints)
+        fit(module, data, *asked, epochs, device, checkpoints=checkpoints, **settings)
         return epochs.curves.columns
 
     def write(network: nn.Module, path: Path) -> None:

@@ -22,12 +22,17 @@ def glass_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     there is a stroke.
     """
     std, radius, rounds = GLASS[severity - 1]
-    count, _, height, width = images.shape
-    blur = correlation_matrix(height, gaussian(std))
+    blur = correlation_matrix(images.shape[2], gaussian(std))
+    return (blur @ swapped(blur @ images, radius, rounds, generator)).clamp_(0, 1)
+
+
+def swapped(images: Tensor, radius: int, rounds: int, generator: Generator) -> Tensor:
+    """Each image's pixels swapped with near ones (`shuffle`)."""
+    count, channels, height, width = images.shape
     shape = (rounds, height - 2 * radius, width - 2 * radius, count)
     choice = torch.randint(2 * (2 * radius) ** 2, shape, generator=generator, dtype=torch.uint8)
-    order = shuffle(choice, radius, height, width)[:, None].expand(-1, images.shape[1], -1)
-    return (blur @ (blur @ images).flatten(2).gather(2, order).view_as(images)).clamp_(0, 1)
+    order = shuffle(choice, radius, height, width)[:, None].expand(-1, channels, -1)
+    return images.flatten(2).gather(2, order).view_as(images)
 
 
 def shuffle(choice: Tensor, radius: int, height: int, width: int) -> Tensor:
@@ -68,7 +73,11 @@ def motion_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
     the line to whole pixels (ceil(x - 1/2)) and the image's edge that goes on outside; it rounds results to 8 bits,
     we do not.
     """
-    radius, std = MOTION[severity - 1]
+    return smeared(images, *MOTION[severity - 1], generator)
+
+
+def smeared(images: Tensor, radius: int, std: float, generator: Generator) -> Tensor:
+    """As `motion_blur`."""
     count, _, height, width = images.shape
     angle = math.radians(MOTION_DEGREES) * (2 * torch.rand(count, generator=generator) - 1)
     angle, order = angle.sort()  # of images side by side most have the same line

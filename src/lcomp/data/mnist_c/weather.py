@@ -35,6 +35,11 @@ def fog(images: Tensor, severity: int, generator: Generator) -> Tensor:
     thickness, decay = FOG[severity - 1]
     count, _, height, width = images.shape
     clouds = plasma(count, max(height, width), decay, generator)[:, None, :height, :width]
+    return clouded(images, thickness, clouds)
+
+
+def clouded(images: Tensor, thickness: float, clouds: Tensor) -> Tensor:
+    """As `fog`, through `clouds` (N, 1, H, W)."""
     brightest = images.amax((1, 2, 3), keepdim=True)
     return ((images + thickness * clouds) * (brightest / (brightest + thickness))).clamp_(0, 1)
 

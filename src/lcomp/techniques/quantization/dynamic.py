@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from lcomp.techniques.example import Example
 from lcomp.techniques.quantization.integer_layers import DynamicInput
 from lcomp.techniques.quantization.quantization import Quantization
 from lcomp.techniques.quantization.static import enable_weights
+from lcomp.techniques.technique import Layer
 
 
 class DynamicQuantization(Quantization):
@@ -28,6 +29,9 @@ class DynamicQuantization(Quantization):
     def attach_input(self, module: nn.Module, is_first: bool) -> None:
         """Nothing acts before `finalize`."""
         module.input_quantizer = DynamicInput()
+
+    def attach_between(self, network: nn.Module, selected: Mapping[str, Layer]) -> None:
+        """Sums stay float: their range is known once they are computed."""
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:

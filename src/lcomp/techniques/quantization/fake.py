@@ -136,6 +136,21 @@ class ActivationQuantizer(nn.Module):
             )
 
 
+class RoundedBefore(nn.Module):
+    """Stands where a quantizer would of what `quantizer` rounded, which belongs to another module."""
+
+    def __init__(self, quantizer: ActivationQuantizer):
+        super().__init__()
+        self.elsewhere = (quantizer,)  # no submodule: a checkpoint has it once
+
+    @property
+    def quantizer(self) -> ActivationQuantizer:
+        return self.elsewhere[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
 def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, levels: int) -> Tensor:
     """(clamp(round(x / scale) + zero_point, 0, levels) - zero_point) scale, straight through inside the range: what
     ONNX's QuantizeLinear and DequantizeLinear compute."""

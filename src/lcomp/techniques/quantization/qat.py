@@ -110,7 +110,7 @@ class QuantizationAwareTraining(Quantization):
         ranges: dict[str, float] = {}
         for name, module in network.named_modules():
             if isinstance(module, ActivationQuantizer):
-                prefix = f"range/{name.removesuffix('.input_quantizer')}"
+                prefix = f"range/{name.removesuffix('.input_quantizer').removesuffix('_quantizer')}"
                 ranges |= {f"{prefix}.low": float(module.low), f"{prefix}.high": float(module.high)}
             elif isinstance(module, WeightQuantizer):
                 layer = name.partition(".parametrizations")[0]

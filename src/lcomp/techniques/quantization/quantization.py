@@ -13,21 +13,26 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lcomp.errors import UserError, validate_choice
-from lcomp.models.blocks import Normalize, folded_bias
-from lcomp.techniques import inspection, layer_graph
+from lcomp.techniques import additions, inspection, layer_graph
 from lcomp.techniques.example import Example
 from lcomp.techniques.inspection import Calls
-from lcomp.techniques.parametrizations import parametrization, remove_all, weight_before
-from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer
+from lcomp.techniques.parametrizations import parametrization, weight_before
+from lcomp.techniques.quantization.conversion import (
+    deploy_between,
+    fold_batch_norm,
+    integer_layer,
+    keep_biases_in_range,
+    leave_float,
+)
+from lcomp.techniques.quantization.fake import ActivationQuantizer, RoundedBefore, WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
-from lcomp.techniques.quantization.integer_layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.quantization.integer_layers import IntegerWeight
 from lcomp.techniques.quantization.ranges import Estimator, MeanSquaredError, min_max
 from lcomp.techniques.technique import Layer, StoredWeight, Technique, acted_on, check_patterns, layers, warn_of_others
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")
 Q = TypeVar("Q", bound=nn.Module)
-MOST_BIAS = 2**30  # of an integer bias, half of what 32 bits hold: runtimes add the products to it
 INPUT_BITS = 8  # a sensor gives bytes: eight bits lose nothing, fewer would blind the network
 
 
@@ -37,12 +42,16 @@ class Quantization(Technique):
     Where a `Normalize` feeds the first layer its input is quantized before the normalization, on the grid of the
     network's input itself, and the normalization is folded into the integer layer.
 
+    In a network with additions (residual ones) what these add and their sums are rounded too, and what average pooling
+    reads, so that both are carried out in integers, of 8 bits always; see `additions`.
+
     Args:
         bits: width of a weight, 2 to 8 on the uniform grid.
         activation_bits: width of an activation, 1 to 8, or None: activations stay float; the network's input keeps 8.
         grid: the weights' levels, made from the width, see `grids`.
         granularity: of the weights' scales, `channel` (one per output channel) or `tensor` (one per layer).
-        exclude: names of layers (`fc3`, `conv*`) that stay float.
+        exclude: names of layers (`fc3`, `conv*`) that stay float, and of additions or average pooling (`layer1.0.add`,
+            `*.add`, `pool`).
         weight_range: of the weights' scales: `grid`, as the grid sets them, or `mse`, the share of that with the least
             squared error.
         range: what makes an activation's range of the batches that it sees, see `ranges`.
@@ -114,6 +123,7 @@ class Quantization(Technique):
         selected, left_alone = self.acted_on(network)
         warn_of_others(network, "quant", left_alone)
         sources, foldable = layer_graph.input_sources(network), layer_graph.foldable(network)
+        self.attach_between(network, selected)
         quantizers: dict[int, WeightQuantizer] = {}  # one for each weight, which layers may share
         for name, layer in selected.items():
             if parametrization(layer, WeightQuantizer) is not None:
@@ -122,8 +132,9 @@ class Quantization(Technique):
             if id(last) not in quantizers:
                 quantizers[id(last)] = self.weight_quantizer(layer.weight, self.grid_of(name))
             parametrize.register_parametrization(layer, "weight", quantizers[id(last)], unsafe=True)
-            is_first = name in foldable or sources.get(name) == layer_graph.INPUT
-            self.attach_input(network.get_submodule(foldable.get(name, name)), is_first)
+            if not hasattr(layer, "input_quantizer"):
+                is_first = name in foldable or sources.get(name) == layer_graph.INPUT
+                self.attach_input(network.get_submodule(foldable.get(name, name)), is_first)
 
     def grid_of(self, name: str) -> Grid:
         """The grid of the layer of that name."""
@@ -142,10 +153,22 @@ class Quantization(Technique):
         if self.activation_bits is None:
             module.input_quantizer = nn.Identity()
             return
-        module.input_quantizer = (
-            ActivationQuantizer(INPUT_BITS, self.range) if is_first else self.activation_quantizer(self.activation_bits)
-        )
-        module.register_forward_pre_hook(layer_graph.quantize_input, with_kwargs=True)
+        bits = self.activation_bits
+        quantizer = ActivationQuantizer(INPUT_BITS, self.range) if is_first else self.activation_quantizer(bits)
+        layer_graph.attach_quantizer(module, "input", quantizer)
+
+    def attach_between(self, network: nn.Module, selected: Mapping[str, Layer]) -> None:
+        """Puts quantizers where additions and average pooling need them, and lets layers behind them do without."""
+        if self.activation_bits is None or any(parametrization(layer, WeightQuantizer) for layer in selected.values()):
+            return
+        plan = additions.plan(network, set(selected), self.exclude)
+        made = [self.activation_quantizer(INPUT_BITS) for _ in plan.boundaries]
+        for boundary, quantizer in zip(plan.boundaries, made, strict=True):
+            layer_graph.attach_quantizer(network.get_submodule(boundary.module), boundary.side, quantizer)
+        for name, number in plan.readers.items() if self.activation_bits == INPUT_BITS else ():
+            selected[name].input_quantizer = RoundedBefore(made[number])
+        for name, reason in plan.left_float.items():
+            log.warning("quant leaves %s as it is: %s", name, reason)
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
@@ -156,7 +179,10 @@ class Quantization(Technique):
             if quantizer is None:
                 continue
             owner = network.get_submodule(foldable.get(name, name))
-            if isinstance(owner.input_quantizer, ActivationQuantizer) and not owner.input_quantizer.seen:
+            source = owner.input_quantizer
+            if isinstance(source, RoundedBefore):
+                source = source.quantizer
+            if isinstance(source, ActivationQuantizer) and not source.seen:
                 log.warning("quant leaves %s as it is: nothing passed it, so that its input has no range", name)
                 leave_float(layer, owner)
                 continue
@@ -170,7 +196,9 @@ class Quantization(Technique):
                 layer_graph.replace_module(network, batch_norms[name], nn.Identity())
             if owner is not layer:
                 layer_graph.replace_module(network, foldable[name], nn.Identity())
-            keep_biases_in_range(quantized)
+            if isinstance(source, ActivationQuantizer):
+                keep_biases_in_range(quantized, source.scale)
+        deploy_between(network)
         return network
 
 
@@ -203,7 +231,8 @@ def layer_grid(grid: Callable[[int], Grid], pattern: str, bits: int) -> Grid:
 
 def check_layers(network: nn.Module, exclude: Sequence[str], bits_of: Mapping[str, int]) -> None:
     """Raises UserError for a pattern that matches no layer, or a layer that cannot be quantized."""
-    check_patterns(network, exclude, "quant.exclude")
+    of_layers = [pattern for pattern in exclude if not additions.fits(network, pattern)]
+    check_patterns(network, of_layers, "quant.exclude")
     check_patterns(network, list(bits_of), "quant.bits_of")
     for name, layer in layers(network, exclude):
         if getattr(layer, "padding_mode", "zeros") != "zeros":
@@ -213,59 +242,6 @@ def check_layers(network: nn.Module, exclude: Sequence[str], bits_of: Mapping[st
 def first_match(patterns: Mapping[str, V], name: str, otherwise: V) -> V:
     """The value of the first pattern that fits the layer's name."""
     return next((value for pattern, value in patterns.items() if fnmatch(name, pattern)), otherwise)
-
-
-def integer_layer(layer: Layer, weight: IntegerWeight, owner: nn.Module) -> QuantizedConv2d | QuantizedLinear:
-    """The integer form of `layer`; `owner`, which holds its input's quantizer, is the layer itself or the
-    normalization to fold into it."""
-    if isinstance(owner, Normalize):
-        weight.scale.div_(owner.std)
-        layer.bias = folded_bias(owner, weight(), layer.bias)
-    source = owner.input_quantizer
-    if isinstance(source, ActivationQuantizer):
-        source = Input(source.scale, source.zero_point, source.levels)
-    return (QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear)(layer, weight, source)  # type: ignore[arg-type]
-
-
-def leave_float(layer: Layer, owner: nn.Module) -> None:
-    """Takes the quantizers off a layer and off what holds its input's."""
-    remove_all(layer, weight_before(layer, WeightQuantizer))
-    del owner.input_quantizer
-    for key, hook in list(owner._forward_pre_hooks.items()):
-        if hook is layer_graph.quantize_input:
-            del owner._forward_pre_hooks[key], owner._forward_pre_hooks_with_kwargs[key]
-
-
-def keep_biases_in_range(layer: QuantizedConv2d | QuantizedLinear) -> None:
-    """Coarsens the scales of channels whose bias, in units of input scale times weight scale, is beyond an integer of
-    32 bits, as which runtimes add it: a batch norm leaves a nearly dead channel a tiny scale and a bias of any size."""
-    if layer.bias is None or not isinstance(layer.quantize_input, Input):
-        return
-    assert isinstance(layer.coded, IntegerWeight)
-    least = layer.bias.abs() / (layer.quantize_input.scale * MOST_BIAS)
-    scale, integers = layer.coded.scale, layer.coded.integers
-    beyond = scale < least
-    if beyond.any():
-        coarser = torch.where(beyond, scale / least.clamp(min=torch.finfo(least.dtype).tiny), 1.0)
-        rounded = (integers * coarser.view(-1, *[1] * (integers.dim() - 1))).round()
-        integers.copy_(rounded)
-        scale.copy_(torch.maximum(scale, least))
-
-
-def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -> None:
-    """Folds gamma (y - mean) / sqrt(var + eps) + beta into the layer before it; exact, since its scales are per output
-    channel. A negative gamma turns the signs of its channel's integers, which lie symmetrically about zero."""
-    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
-    assert norm.running_mean is not None and norm.running_var is not None
-    gain = (norm.running_var + norm.eps).rsqrt()
-    if norm.weight is not None:
-        gain = gain * norm.weight
-    assert isinstance(layer.coded, IntegerWeight)
-    integers = layer.coded.integers
-    integers.mul_(gain.sign().to(integers.dtype).view(-1, *[1] * (integers.dim() - 1)))
-    layer.coded.scale.mul_(gain.abs().where(gain != 0, 1.0))
-    bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
-    layer.bias = nn.Parameter(bias * gain + (0.0 if norm.bias is None else norm.bias))
 
 
 def quantizers(network: nn.Module, kind: type[Q]) -> list[Q]:

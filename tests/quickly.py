@@ -1,0 +1,13 @@
+"""Which of many examples of one mechanism `make test` tries; `make test-all` tries them all."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+
+
+def first_quickly(examples: Iterable[Any], quick: int = 1) -> Sequence[Any]:
+    """`examples` for `parametrize`, of which the first `quick` are no slow tests; several arguments are tuples."""
+    kept = list(examples)
+    later = [pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=pytest.mark.slow) for one in kept[quick:]]
+    return [*kept[:quick], *later]
