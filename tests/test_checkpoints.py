@@ -16,7 +16,8 @@ from lcomp.config.run_spec import parse
 from lcomp.modules import BaselineModule
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import Interrupted, Stopped, machine_interruption
-from lcomp.training import checkpoint_files, checkpoints, components
+from lcomp.techniques.pruning import Pruning
+from lcomp.training import checkpoint_files, checkpoints, components, random_states
 from lcomp.training.best_epoch import BestEpoch
 from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.epochs import Epochs
@@ -324,3 +325,27 @@ def test_whatever_a_network_learns_by_goes_on_to_the_same_bits(digits, tmp_path,
         shutil.copy(path, one.folder)
         resumed, seen = fitted(one)
         assert same(expected, resumed) and seen == steps, path.name
+
+
+def test_no_epoch_is_the_best_before_the_schedules_have_ended(digits, caplog):
+    def pruned(end):
+        best = BestEpoch()
+        module = BaselineModule(network(), [Pruning(0.9, end=end, interval=1)], task=digits.task)
+        fit(module, Shuffled(digits), 4, 0, False, best=best)
+        return best.epoch, module.techniques[0].scalars(module.network)["sparsity"]
+
+    epoch, sparsity = pruned(0.5)
+    assert epoch in (3, 4) and sparsity == pytest.approx(0.9, abs=1e-3) and "checkpoint=best" not in caplog.text
+    assert pruned(1.0) == (None, pytest.approx(0.9, abs=1e-3))
+    assert "checkpoint=best: no validation followed the end of the techniques' schedules" in caplog.text
+
+
+def test_a_fit_does_not_depend_on_what_was_read_before_it(digits):
+    def ready():
+        data = Shuffled(digits, torch.Generator().manual_seed(5))
+        random_states.remember(data)
+        return data
+
+    once, twice = ready(), ready()
+    train(twice)
+    assert same(train(once)[0], train(twice)[0])
