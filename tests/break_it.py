@@ -1090,6 +1090,78 @@ BREAKS = [
         constant("running_var", "high"),
         "test_callbacks.py::test_masks_and_ranges_are_the_schedules_own",
     ),
+    Break(
+        "goes on: global generators go on where they were",
+        "random_states:restore",
+        returns("None"),
+        "test_checkpoints.py::test_a_users_loader_goes_on_to_the_same_bits_from_every_checkpoint[global]",
+    ),
+    Break(
+        "goes on: a loader's own generators go on where they were",
+        "own_generators",
+        returns("iter(())"),
+        "test_checkpoints.py::test_a_users_loader_goes_on_to_the_same_bits_from_every_checkpoint[own]",
+    ),
+    Break(
+        "goes on: the loader is read up to the batch where a checkpoint was written",
+        "Checkpoints.skip_batches",
+        returns("None"),
+        "test_checkpoints.py::test_a_users_loader_goes_on_to_the_same_bits_from_every_checkpoint[global]",
+    ),
+    Break(
+        "goes on: a flipped bit of a checkpoint is seen",
+        "CheckpointFiles.newest",
+        never(2),
+        "test_checkpoints.py::test_a_damaged_checkpoint_is_named_and_the_one_before_taken[flipped]",
+    ),
+    Break(
+        "goes on: a checkpoint of another run is not taken",
+        "CheckpointFiles.prefix",
+        returns("'x'"),
+        "test_checkpoints.py::test_a_checkpoint_of_another_identity_is_not_taken",
+    ),
+    Break(
+        "goes on: a signal ends training after the step",
+        "Checkpoints.stop_if_requested",
+        returns("None"),
+        "test_checkpoints.py::test_a_signal_ends_after_the_step_with_a_checkpoint[3-2]",
+    ),
+    Break(
+        "goes on: a search is told of epochs before the checkpoint",
+        "Epochs.load",
+        uncalled("report"),
+        "test_checkpoints.py::test_a_search_is_told_of_each_epoch_once_whoever_goes_on",
+    ),
+    Break(
+        "goes on: a fit begins with the generators that the data were made with",
+        "begin_anew",
+        returns("None"),
+        "test_checkpoints.py::test_a_fit_does_not_depend_on_what_was_read_before_it",
+    ),
+    Break(
+        "goes on: the best epoch follows the end of the schedules",
+        "exportable_metric",
+        replaced("_a > last", "False"),
+        "test_checkpoints.py::test_no_epoch_is_the_best_before_the_schedules_have_ended",
+    ),
+    Break(
+        "goes on: asking a network which layers it uses changes no quantizer",
+        "used_tensors",
+        uncalled("copy_"),
+        "test_contract.py::test_technique_resumes_to_the_same_weights[quant-qat]",
+    ),
+    Break(
+        "goes on: no folder names code in a run that goes on",
+        "overrides_of",
+        never(5),
+        "test_resume.py::test_what_names_code_is_typed_and_not_taken_from_a_folder[overrides0-flags0]",
+    ),
+    Break(
+        "goes on: a run that has ended is not run again",
+        "find_run",
+        never(5),
+        "test_resume.py::test_a_run_that_has_ended_is_not_run_again[ok]",
+    ),
 ]
 
 

@@ -10,15 +10,19 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from training import compose
 
+from lcomp.config.run_spec import parse
 from lcomp.modules import BaselineModule
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import Interrupted, Stopped, machine_interruption
-from lcomp.training import checkpoint_files, checkpoints
+from lcomp.techniques.pruning import Pruning
+from lcomp.training import checkpoint_files, checkpoints, components, random_states
 from lcomp.training.best_epoch import BestEpoch
 from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.epochs import Epochs
 from lcomp.training.fit import fit
+from lcomp.training.optimization import fit_settings
 
 ALWAYS = 1e-9  # minutes between checkpoints
 
@@ -282,3 +286,66 @@ def test_what_could_not_be_read_again_is_said_and_not_written(tmp_path, caplog):
     files = CheckpointFiles(tmp_path / "one", "one")
     assert files.write({"state": Shuffled}, 3, "within") is None
     assert "no checkpoints" in caplog.text and not files.folder.exists()
+
+
+LEARNING = [
+    ["optimizer=muon", "scheduler=one_cycle"],
+    ["optimizer=sgd", "scheduler=linear", "scheduler.warmup=0.2", "trainer.gradient_clip_val=0.5"],
+    ["optimizer=adamw", "scheduler=step", "prune=lottery_ticket", "prune.rounds=2"],
+    ["callbacks=[ema]", "quant=qat", "quant.begin=0.2"],
+    ["callbacks=[swa]", "trainer.accumulate_grad_batches=2", "checkpoint=best"],
+    ["callbacks=[early_stopping]", "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=0.5"],
+    ["trainer.precision=bf16-mixed", "trainer.schedule=cosine"],
+]
+
+
+@pytest.mark.parametrize("overrides", LEARNING, ids=lambda overrides: overrides[0])
+def test_whatever_a_network_learns_by_goes_on_to_the_same_bits(digits, tmp_path, overrides):
+    cfg, _ = compose(*overrides)
+    spec = parse(cfg)
+
+    def fitted(files=None):
+        _, techniques = components.make_techniques(spec)
+        data = Shuffled(digits)
+        module = components.make_module(spec, data, network(), None, None, techniques)
+        best = BestEpoch() if spec.checkpoint == "best" else None
+        settings = fit_settings(spec, data.task.metric)
+        steps = fit(module, data, 4, 0, False, checkpoints=files, best=best, **settings)
+        return module, steps
+
+    expected, steps = fitted()
+    files = All(tmp_path / "all", "one", ALWAYS)
+    whole, _ = fitted(files)
+    assert same(expected, whole)
+    found = files.found()
+    assert {path.name.split("-")[2] for path in found} == {"within", "epoch", "ended"}
+    for path in found[::3]:
+        one = CheckpointFiles(tmp_path / path.stem, "one")
+        one.folder.mkdir()
+        shutil.copy(path, one.folder)
+        resumed, seen = fitted(one)
+        assert same(expected, resumed) and seen == steps, path.name
+
+
+def test_no_epoch_is_the_best_before_the_schedules_have_ended(digits, caplog):
+    def pruned(end):
+        best = BestEpoch()
+        module = BaselineModule(network(), [Pruning(0.9, end=end, interval=1)], task=digits.task)
+        fit(module, Shuffled(digits), 4, 0, False, best=best)
+        return best.epoch, module.techniques[0].scalars(module.network)["sparsity"]
+
+    epoch, sparsity = pruned(0.5)
+    assert epoch in (3, 4) and sparsity == pytest.approx(0.9, abs=1e-3) and "checkpoint=best" not in caplog.text
+    assert pruned(1.0) == (None, pytest.approx(0.9, abs=1e-3))
+    assert "checkpoint=best: no validation followed the end of the techniques' schedules" in caplog.text
+
+
+def test_a_fit_does_not_depend_on_what_was_read_before_it(digits):
+    def ready():
+        data = Shuffled(digits, torch.Generator().manual_seed(5))
+        random_states.remember(data)
+        return data
+
+    once, twice = ready(), ready()
+    train(twice)
+    assert same(train(once)[0], train(twice)[0])
