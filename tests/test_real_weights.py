@@ -1,5 +1,5 @@
-"""The residual networks of CIFAR-10, where LCOMP_DATA points to the data: those of records/, and the public ones, where their
-files lie beside it or LCOMP_WEIGHTS names their folder."""
+"""The residual networks of CIFAR-10, where LCOMP_DATA points to the data: those of records/, and the public ones, where
+their files lie beside it or LCOMP_WEIGHTS names their folder."""
 
 import os
 from pathlib import Path
