@@ -27,7 +27,7 @@ def chain(monkeypatch, digits, tmp_path):
     """Makes the links that overrides ask for, with trainings that only note (learner, teacher), and no export."""
     trainings = []
 
-    def fit(module, data, max_epochs, seed, *_):
+    def fit(module, data, max_epochs, seed, *_, **settings):
         trainings.append((module.network, module.teacher, max_epochs, seed))
         with torch.no_grad():
             next(module.network.parameters()).add_(1)
