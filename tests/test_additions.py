@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from onnx_graphs import logits, operators, optimized
+from quickly import first_quickly
 from torch import nn
 from training import train
 
@@ -205,7 +206,7 @@ def answers(network, colours):
         return network(colours)
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", first_quickly(NETWORKS, 2))
 def test_additions_and_averages_are_of_integers(kind, colours, tmp_path):
     network = settled(kind, colours)
     rounded = after(StaticQuantization(), network, colours)
@@ -220,7 +221,7 @@ def test_additions_and_averages_are_of_integers(kind, colours, tmp_path):
     assert (torch.from_numpy(logits(tmp_path / "a.onnx", colours.numpy())) - own).abs().max() < level
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("kind", first_quickly(NETWORKS, 2))
 def test_the_packed_file_gives_the_same_bits(kind, colours, tmp_path):
     if kind is Functional:  # its slicing has no place in a packed file
         return
@@ -309,7 +310,7 @@ def test_fewer_bits_of_activations_leave_additions_their_eight(colours):
     assert network.layer1[0].conv1.input_quantizer.levels == 15
 
 
-@pytest.mark.parametrize("technique", [QuantizationAwareTraining, LearnedStepQuantization])
+@pytest.mark.parametrize("technique", first_quickly([QuantizationAwareTraining, LearnedStepQuantization]))
 def test_training_learns_with_rounded_additions_and_deploys_what_it_learned_with(technique, digits, tmp_path):
     torch.manual_seed(0)
     network = CifarResNet(blocks=1, widths=(4, 8, 8), input_shape=(1, 28, 28))

@@ -63,7 +63,7 @@ def test_range_estimator_resumes_to_the_same_weights(contract, part):
     contract("quant=qat", f"quant/range={part}").resumes()
 
 
-@pytest.mark.parametrize(("family", "choice"), TECHNIQUES)
+@pytest.mark.parametrize(("family", "choice"), first_quickly(DEFAULTS + OTHERS, 2 * len(DEFAULTS)))
 def test_technique_keeps_its_promises_alone(contract, family, choice):
     keeps_its_promises(contract, (family, choice))
 

@@ -146,6 +146,7 @@ def test_teacher_by_path(sweep, lcomp, tmp_path):
     assert bad["status"] == "failed" and "not the weights of this LeNet5" in bad["error"] and done.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_run_whose_configuration_cannot_be_resolved_is_a_failed_run(lcomp, tmp_path):
     done = lcomp("-m", "name=${oc.env:NO_SUCH_A},${oc.env:NO_SUCH_B}")
     assert done.returncode == 1 and [r["status"] for r in records(tmp_path)] == ["failed"] * 2

@@ -23,6 +23,7 @@ from networks import (
     Tied,
     WeightStandardized,
 )
+from quickly import first_quickly
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 from training import train
@@ -196,7 +197,7 @@ def test_eight_bits_change_logits_by_a_rounding(kind, technique, pixels):
     assert close(logits(rounded, pixels), expected, 0.15)
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", first_quickly(ALL, 3))
 def test_the_artifact_of_integers_gives_the_networks_logits(kind, pixels, tmp_path):
     network = made(kind, pixels)
     expected = logits(network, pixels)
@@ -264,7 +265,7 @@ def pruned(network, pixels, sparsity=0.75, criterion=None):
     return technique, masked, technique.finalize(network)
 
 
-@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("kind", first_quickly(ALL, 3))
 def test_the_artifacts_zeros_are_those_that_were_asked_for(kind, pixels, tmp_path):
     network = made(kind, pixels)
     technique, masked, baked = pruned(network, pixels)

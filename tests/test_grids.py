@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx_graphs import integer_weights
+from quickly import first_quickly
 from torch import nn
 
 from lcomp.config import run_config
@@ -117,7 +118,7 @@ def test_widths_that_a_grid_has_not(grid, bits):
         QuantizationAwareTraining(bits, grid=grid)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", first_quickly(NAMES, 2))
 def test_a_network_learns_with_the_grid_and_its_file_holds_the_levels(digits, trained, tmp_path, name):
     contract = TechniqueContract(["quant=qat", f"quant/grid={name}"], digits, trained, tmp_path)
     network, path = contract.exports()
@@ -130,7 +131,7 @@ def test_a_network_learns_with_the_grid_and_its_file_holds_the_levels(digits, tr
     assert network is not None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", first_quickly(NAMES, 2))
 def test_a_run_with_the_grid_resumes_to_the_same_weights(digits, trained, tmp_path, name):
     TechniqueContract(["quant=qat", f"quant/grid={name}"], digits, trained, tmp_path).resumes()
 

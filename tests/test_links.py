@@ -3,6 +3,7 @@
 import hydra
 import pytest
 import torch
+from quickly import first_quickly
 from torch import nn
 
 from lcomp.config import run_config
@@ -77,17 +78,20 @@ def test_a_link_is_trained_once_and_read_back(chain, caplog):
 
 @pytest.mark.parametrize(
     "change",
-    [
-        "kd.temperature=4",
-        "kd.alpha=0.5",
-        "kd.assistants=[lenet5_30kb]",
-        "seed=1",
-        "threads=2",
-        "trainer.max_epochs=9",
-        "trainer.learning_rate=0.002",
-        "data.batch_size=128",
-        "perturb=rotation",
-    ],
+    first_quickly(
+        [
+            "kd.temperature=4",
+            "kd.alpha=0.5",
+            "kd.assistants=[lenet5_30kb]",
+            "seed=1",
+            "threads=2",
+            "trainer.max_epochs=9",
+            "trainer.learning_rate=0.002",
+            "data.batch_size=128",
+            "perturb=rotation",
+        ],
+        3,
+    ),
 )
 def test_what_a_links_weights_depend_on_changes_its_identity(chain, change):
     assert chain("kd=teacher_assistant")[0].folder != chain("kd=teacher_assistant", change)[0].folder
@@ -95,20 +99,23 @@ def test_what_a_links_weights_depend_on_changes_its_identity(chain, change):
 
 @pytest.mark.parametrize(
     "change",
-    [
-        "kd.student=lenet5_10kb",
-        "prune=scheduled",
-        "quant=qat",
-        "name=x",
-        "progress=false",
-        "kd.temperature=3.0",
-        "measure.latency_runs=1",
-        "data.root=/elsewhere",
-        "data.eval_perturbations=[rotation]",
-        "data.mnist_c_root=/elsewhere",
-        "robustness=mnist_c",
-        "logger=none",
-    ],
+    first_quickly(
+        [
+            "kd.student=lenet5_10kb",
+            "prune=scheduled",
+            "quant=qat",
+            "name=x",
+            "progress=false",
+            "kd.temperature=3.0",
+            "measure.latency_runs=1",
+            "data.root=/elsewhere",
+            "data.eval_perturbations=[rotation]",
+            "data.mnist_c_root=/elsewhere",
+            "robustness=mnist_c",
+            "logger=none",
+        ],
+        3,
+    ),
 )
 def test_what_they_do_not_depend_on_does_not(chain, change):
     assert chain("kd=teacher_assistant")[0].folder == chain("kd=teacher_assistant", change)[0].folder

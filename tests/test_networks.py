@@ -5,6 +5,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx_graphs import operators
+from quickly import first_quickly
 
 from lcomp.config import composition
 from lcomp.config.instantiation import build
@@ -13,11 +14,11 @@ from lcomp.packed import load, pack
 from lcomp.tasks import ImageClassification
 
 TASK = ImageClassification(10, (3, 32, 32), [0.49, 0.48, 0.45], [0.25, 0.24, 0.26])
-LARGE = ("resnet18", "resnet50", "vgg16_bn", "mobilenet_v2", "mobilenet_v3_small", "resnet32", "resnet56")
+QUICK = ("lenet5", "conv_net", "resnet8", "resnet20", "timm")
 NAMES = sorted(path.stem for path in (composition.folder() / "model").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in NAMES])
+@pytest.mark.parametrize("name", first_quickly([*QUICK, *(name for name in NAMES if name not in QUICK)], len(QUICK)))
 def test_a_network_learns_and_its_files_give_its_logits(name, tmp_path):
     overrides = ["model.name=resnet10t"] if name == "timm" else []
     torch.manual_seed(0)

@@ -85,6 +85,7 @@ def test_another_command_does_not_resume_a_sweep(lcomp_in, tmp_path):
     assert named.returncode == 1 and "numbered folders" in named.stderr
 
 
+@pytest.mark.slow
 def test_nothing_to_resume_is_said(lcomp, tmp_path):
     for resume in ("last", str(tmp_path)):
         done = lcomp("-m", "seed=0,1", f"resume={resume}", SERIAL)
@@ -290,7 +291,7 @@ def test_no_value_leaves_the_sweep_s_folder(lcomp, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"multirun"}
 
 
-@pytest.mark.parametrize("argument", ["resume=last", "hparams_search=pareto", "n_trials=3", "sweeper=optuna"])
+@pytest.mark.parametrize("argument", ["hparams_search=pareto", "n_trials=3", "sweeper=optuna"])
 def test_settings_of_sweeps_ask_for_m(lcomp, tmp_path, argument):
     done = lcomp(argument, "kd.temperature=3")
     assert done.returncode == 1 and f"{argument}: belongs to a sweep; add -m" in done.stderr

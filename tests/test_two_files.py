@@ -323,6 +323,7 @@ def test_what_is_no_optimizer_is_refused(target, words):
         optimization(f"optimizer._target_={target}")
 
 
+@pytest.mark.slow
 def test_the_baseline_has_a_scheduler_and_callbacks_of_its_own(mine, tmp_path):
     done = mine("baseline.scheduler=sawtooth", "baseline.callbacks=[rates,ema]", "baseline.cache=own_cache")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -274,6 +274,7 @@ def test_what_cannot_go_with_weights_of_a_file_is_refused_before_anything_trains
     assert not result.seconds.get("train")
 
 
+@pytest.mark.slow
 def test_the_student_learns_from_a_teacher_that_was_read(tmp_path):
     saved(tmp_path / "lenet.pt")
     result = ask(
@@ -291,6 +292,7 @@ def test_a_relative_path_means_the_folder_where_it_was_typed(tmp_path, monkeypat
     assert result.status == "ok", result.error
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_run_of_lcomps_start_another(tmp_path):
     cfg, choices = compose(f"baseline.cache={tmp_path}/cache", "data.epoch_examples=2000")
     first = run(cfg, tmp_path / "first", [], choices, timed=False)
