@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TypedDict
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +22,14 @@ from lcomp.tasks import Batch, ImageClassification, Loader, Task
 from lcomp.tasks.task import Inputs
 from lcomp.techniques.schedule import Window, first_step_after, total_steps, warn_of_short
 from lcomp.techniques.technique import Technique, finalize
+
+
+class EpochState(TypedDict, total=False):
+    """What is kept of an epoch's batches until it ends: losses, lengths, and the objectives' values by name."""
+
+    losses: Tensor
+    examples: Tensor
+    objective: dict[str, Tensor]
 
 
 class BaselineModule(pl.LightningModule):
@@ -158,17 +166,18 @@ class BaselineModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         self._losses.clear()
 
-    def epoch_state(self) -> dict[str, Any]:
+    def epoch_state(self) -> EpochState:
         """What is kept of this epoch's batches until it ends, for a checkpoint within it."""
         if not self._losses:
             return {}
         losses, examples = zip(*self._losses, strict=True)
         return {"losses": torch.stack(losses).cpu(), "examples": torch.tensor(examples)}
 
-    def load_epoch_state(self, state: Mapping[str, Any]) -> None:
+    def load_epoch_state(self, state: EpochState) -> None:
         """Goes on within an epoch."""
-        losses, examples = (state.get(name, torch.tensor([])) for name in ("losses", "examples"))
-        self._losses = [(loss, int(n)) for loss, n in zip(losses.to(self.device), examples, strict=True)]
+        none = torch.tensor([])
+        losses, examples = state.get("losses", none).to(self.device), state.get("examples", none)
+        self._losses = [(loss, int(n)) for loss, n in zip(losses, examples, strict=True)]
 
     def on_train_epoch_end(self) -> None:
         if not self._losses:  # a subclass with a step of its own

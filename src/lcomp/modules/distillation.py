@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lcomp.modules.baseline import BaselineModule, in_32_bits
+from lcomp.modules.baseline import BaselineModule, EpochState, in_32_bits
 from lcomp.modules.optimizers import ADAM, OptimizerFactory
 from lcomp.modules.schedulers import SchedulerFactory
 from lcomp.tasks import Batch, Task
@@ -94,11 +93,11 @@ class DistillationModule(BaselineModule):
             return self.objective.watching(self.network, self.teacher, self._progress)
         return nullcontext()
 
-    def epoch_state(self) -> dict[str, Any]:
+    def epoch_state(self) -> EpochState:
         own = self.objective.epoch_state() if isinstance(self.objective, Distillation) else {}
-        return super().epoch_state() | {"objective": own}
+        return {**super().epoch_state(), "objective": own}
 
-    def load_epoch_state(self, state: Mapping[str, Any]) -> None:
+    def load_epoch_state(self, state: EpochState) -> None:
         super().load_epoch_state(state)
         if isinstance(self.objective, Distillation):
             self.objective.load_epoch_state(state["objective"], self.device)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from lcomp.modules.baseline import BaselineModule
+from lcomp.training.checkpoint_content import BestState
 from lcomp.training.epochs import exportable_metric
 
 log = logging.getLogger(__name__)
@@ -50,9 +49,9 @@ class BestEpoch(Checkpoint):  # Lightning calls these after all other callbacks,
             return
         module.load_state_dict(self.weights)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> BestState:
         """What a checkpoint keeps."""
         return {"epoch": self.epoch, "metric": self.metric, "weights": self.weights}
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load(self, state: BestState) -> None:
         self.epoch, self.metric, self.weights = state["epoch"], state["metric"], dict(state["weights"])

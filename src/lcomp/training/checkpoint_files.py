@@ -21,6 +21,7 @@ from lcomp.config.identity import digest
 from lcomp.record.files import sha256, write_atomically
 from lcomp.record.limits import Refused
 from lcomp.record.untrusted import check_checkpoint
+from lcomp.training.checkpoint_content import Content
 
 log = logging.getLogger(__name__)
 FOLDER = "checkpoints"  # in that of a run, or of a cached baseline
@@ -56,7 +57,7 @@ class CheckpointFiles:
         paths = [path for place in dict.fromkeys(places) for path in place.glob(f"{self.prefix}-*.ckpt")]
         return sorted(paths, key=step_of, reverse=True)
 
-    def newest(self) -> tuple[Path, dict[str, Any]] | None:
+    def newest(self) -> tuple[Path, Content] | None:
         """The latest that is whole, and what it holds; says of each that is not, and of those of another identity."""
         paths = self.found()
         if not paths and any(self.folder.glob("*.ckpt")):
@@ -66,7 +67,7 @@ class CheckpointFiles:
                 check_checkpoint(path)
                 if sha256(path)[:HASH] != path.stem.rpartition("-")[2]:
                     raise Refused("it is not what was written")
-                content = torch.load(path, weights_only=True, map_location="cpu")
+                content: Content = torch.load(path, weights_only=True, map_location="cpu")
             except UNREADABLE as error:
                 log.warning("%s: a damaged checkpoint, not taken (%s)", path, " ".join(str(error).split())[:200])
             else:

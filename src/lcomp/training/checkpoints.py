@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -20,11 +20,11 @@ from lcomp.tasks import Batch
 from lcomp.techniques.technique import network_of
 from lcomp.training import random_states
 from lcomp.training.best_epoch import BestEpoch
+from lcomp.training.checkpoint_content import KEY, Content, FitState
 from lcomp.training.checkpoint_files import ENDED, EPOCH, WITHIN, CheckpointFiles
 from lcomp.training.epochs import Epochs
 
 log = logging.getLogger(__name__)
-KEY = "lcomp"  # of a checkpoint: what Lightning does not keep
 LEAST = 10.0  # seconds of training that are worth a checkpoint
 
 
@@ -49,9 +49,9 @@ class Checkpoints(Checkpoint):  # Lightning calls these after all other callback
         self.last = time.monotonic()  # when one was written, or training began
         self.enabled = True
         self.epoch_random = random_states.capture(loaders)  # of the first epoch, whose iterator the Trainer makes early
-        self.loaded: Mapping[str, Any] | None = None  # of the checkpoint that the fit goes on from, until it does
+        self.loaded: FitState | None = None  # of the checkpoint that the fit goes on from, until it does
 
-    def begin(self, checkpoint: Mapping[str, Any]) -> None:
+    def begin(self, checkpoint: Content) -> None:
         """Before the Trainer makes an iterator: that of the first epoch is made as it was, where the fit goes on within
         that."""
         if KEY not in checkpoint:
@@ -145,7 +145,7 @@ class Checkpoints(Checkpoint):  # Lightning calls these after all other callback
         if not self.enabled:
             return
         content = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
-        state = self.common_state() | {"batches": 0, "random": random_states.capture(self.loaders)}
+        state: FitState = {**self.common_state(), "batches": 0, "random": random_states.capture(self.loaders)}
         if batch is not None:
             state |= {
                 "batches": trainer.fit_loop.batch_idx + 1,
@@ -162,12 +162,12 @@ class Checkpoints(Checkpoint):  # Lightning calls these after all other callback
     def write_end(self, module: pl.LightningModule, steps: int) -> None:
         """Writes what training came to: what is left to do is no training."""
         if self.enabled and (self.is_due or self.stop.requested):
-            state = self.common_state() | {"steps": steps}
+            state: FitState = {**self.common_state(), "steps": steps}
             self.files.write({"state_dict": module.state_dict(), KEY: state}, steps, ENDED)
 
-    def restore_end(self, module: pl.LightningModule, checkpoint: Mapping[str, Any]) -> int:
+    def restore_end(self, module: pl.LightningModule, checkpoint: Content) -> int:
         """Makes `module` what it was when its training had ended; returns the optimizer's steps."""
-        self.load(checkpoint)
+        self.load(checkpoint[KEY])
         network = network_of(module)
         for technique in module.techniques if isinstance(module, BaselineModule) else ():
             technique.prepare_after_others(network)
@@ -175,21 +175,21 @@ class Checkpoints(Checkpoint):  # Lightning calls these after all other callback
         self.epochs.pass_on(len(self.epochs.curves.rows))
         return int(checkpoint[KEY]["steps"])
 
-    def common_state(self) -> dict[str, Any]:
+    def common_state(self) -> FitState:
         return {"epochs": self.epochs.state(), "best": self.best.state() if self.best else None}
 
-    def load(self, checkpoint: Mapping[str, Any]) -> None:
+    def load(self, state: FitState) -> None:
         """Takes what the checkpoint has beside Lightning's part."""
-        self.loaded = checkpoint[KEY]
-        self.epochs.load(checkpoint[KEY]["epochs"])
-        if self.best:
-            self.best.load(checkpoint[KEY]["best"])
+        self.loaded = state
+        self.epochs.load(state["epochs"])
+        if self.best and state["best"]:
+            self.best.load(state["best"])
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if KEY in checkpoint:
-            self.load(checkpoint)
+            self.load(checkpoint[KEY])
 
 
 def read_anew(trainer: pl.Trainer) -> None:
@@ -207,6 +207,6 @@ def digest_of_labels(module: pl.LightningModule, batch: Batch) -> int:
     return zlib.crc32(labels.detach().cpu().contiguous().numpy().tobytes()) if isinstance(labels, Tensor) else 0
 
 
-def is_end(checkpoint: Mapping[str, Any]) -> bool:
+def is_end(checkpoint: Content) -> bool:
     """Whether it was written when training had ended."""
     return "steps" in checkpoint.get(KEY, {})

@@ -12,9 +12,9 @@ from pytorch_lightning.loggers import Logger
 from lcomp.modules.baseline import BaselineModule
 from lcomp.techniques.schedule import total_steps, training_progress
 from lcomp.techniques.technique import Technique, network_of
+from lcomp.training.checkpoint_content import CurvesState, Row
 
 Report = Callable[[int, float], None]
-Row = dict[str, float]  # what was logged of one epoch, by name
 
 
 class Curves(Logger):
@@ -99,16 +99,16 @@ class Epochs(pl.Callback):
                 self.live(number, dict(self.curves.rows[number - 1]))
         self.passed = max(self.passed, epoch)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> CurvesState:
         """What a checkpoint keeps."""
-        return {"rows": self.curves.rows, "reported": [*map(list, self.reported)], "seconds": self.curves.seconds}
+        return {"rows": self.curves.rows, "reported": [*self.reported], "seconds": self.curves.seconds}
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load(self, state: CurvesState) -> None:
         """Goes on from a checkpoint. Whoever is told of epochs, in this process for the first time, is told of those
         before."""
         self.curves.rows, self.seconds_before = [dict(row) for row in state["rows"]], float(state["seconds"])
         self.curves.start = time.monotonic() - self.seconds_before
-        self.reported = [(epoch, metric) for epoch, metric in state["reported"]]
+        self.reported = [*state["reported"]]
         for epoch, metric in self.reported if self.report else ():
             self.report(epoch, metric)  # type: ignore[misc]
 

@@ -9,7 +9,7 @@ import random
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -26,7 +26,15 @@ LEAVES = (
 )
 
 Own = torch.Generator | Generator | RandomState | random.Random
-States = dict[str, Any]  # tensors and texts
+
+
+class States(TypedDict):
+    """Of Python and NumPy, as JSON; of torch and its GPUs; of the loaders' own generators, by path."""
+
+    host: str
+    torch: Tensor
+    own: dict[str, Tensor | str]
+    cuda: NotRequired[list[Tensor]]
 
 
 def capture(loaders: Sequence[Any]) -> States:
@@ -34,10 +42,12 @@ def capture(loaders: Sequence[Any]) -> States:
     own = {path: own_state(one) for path, one in own_generators(loaders)}
     host = {"python": random.getstate(), "numpy": plain(np.random.get_state(legacy=False))}
     states: States = {"host": json.dumps(host), "torch": torch.get_rng_state(), "own": own}
-    return states | ({"cuda": torch.cuda.get_rng_state_all()} if torch.cuda.is_initialized() else {})
+    if torch.cuda.is_initialized():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
 
 
-def restore(states: Mapping[str, Any], loaders: Sequence[Any]) -> None:
+def restore(states: States, loaders: Sequence[Any]) -> None:
     """Sets them; says which generators of the loaders' own are there no more."""
     host = json.loads(states["host"])
     random.setstate(as_python_state(host["python"]))
