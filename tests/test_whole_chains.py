@@ -40,9 +40,9 @@ def test_a_lottery_ticket_starts_from_the_weights_that_the_seed_draws(tmp_path, 
     begun = []
     fit = run.fit
 
-    def noting(module, *given):
+    def noting(module, *given, **settings):
         begun.append(copy.deepcopy(module.network.state_dict()))
-        return fit(module, *given)
+        return fit(module, *given, **settings)
 
     monkeypatch.setattr(run, "fit", noting)
     cfg = compose(tmp_path, f"prune={choice}", "seed=3")

@@ -64,9 +64,9 @@ class Corruptions:
 
     def check(self, input_shape: Sequence[int]) -> None:
         """Raises UserError for images of a shape that a corruption cannot be drawn on."""
-        for name, severity in self.corruptions.usual.items():
+        for name in self.corruptions.functions:
             try:
-                self.corruptions.corrupt(torch.zeros(1, *input_shape), name, severity, 0)
+                self.corruptions.corrupt(torch.zeros(1, *input_shape), name, self.corruptions.usual[name], 0)
             except (RuntimeError, ValueError, IndexError, TypeError) as error:
                 raise UserError(
                     f"robustness={self.name}: {name} cannot be drawn on images of shape {tuple(input_shape)} (it takes "
