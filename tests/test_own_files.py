@@ -7,6 +7,7 @@ from test_command_line import ask_each
 from hydra_plugins.lcomp_optuna import sweeper
 from lcomp.config import composition
 
+pytestmark = pytest.mark.slow  # a dozen processes
 WHOLE = "# @package _global_\n"
 FILES = {
     "experiment/bare.yaml": "seed: 3\n",

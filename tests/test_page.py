@@ -14,6 +14,7 @@ from lcomp.report.runs import load_runs
 from lcomp.report.writing import read_records, write_report_files
 from lcomp.tasks import ImageClassification
 
+pytestmark = pytest.mark.slow  # in a browser
 EVIL = "model.name=<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
 CURVES = {"val_accuracy": [0.6, 0.8], "train_loss": [0.9, 0.4], "seconds": [1.0, 2.0]}
 KD, PRUNE, QAT = {"kd": "logit"}, {"prune": "scheduled"}, {"prune": "scheduled", "quant": "qat"}
@@ -136,7 +137,6 @@ def rows(seen):
     return seen.locator("#table tbody tr").all_inner_texts()
 
 
-@pytest.mark.slow
 def test_a_filter_changes_points_and_rows(opened):
     seen = opened(whole=True)
     before, table = points(seen), len(rows(seen))
@@ -153,7 +153,6 @@ def test_data_sets_are_shown_one_at_a_time(left_alone):
     assert not any("data=mnist" in row for row in rows(seen))
 
 
-@pytest.mark.slow
 def test_a_sort_reorders_the_table_and_a_search_finds(opened):
     seen = opened(whole=True)
     column = seen.locator("#table thead button", has_text="gzip KB")
@@ -175,7 +174,6 @@ def test_the_front_is_chosen_on_validation(left_alone, folder):
     assert np.allclose(line["y"], [100 * run.result.metrics["val_accuracy"] for run in expected])
 
 
-@pytest.mark.slow
 def test_test_images_are_shown_when_asked_for_and_choose_nothing(opened, folder):
     seen = opened(whole=True)
     figure = "[find('size').data.find(t => t.name === 'front'), find('size').layout.yaxis.title.text]"
@@ -190,7 +188,7 @@ def test_test_images_are_shown_when_asked_for_and_choose_nothing(opened, folder)
     assert seen.evaluate(titles) == ["test accuracy, %"] * 2
 
 
-@pytest.mark.parametrize("width", [pytest.param(390, marks=pytest.mark.slow), 1280])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_validation_stands_before_test_in_every_table(opened, width):
     seen = opened(width, whole=True)
     for table in ("#front", "#table", "#seeds table"):
@@ -199,7 +197,6 @@ def test_validation_stands_before_test_in_every_table(opened, width):
         assert names == ["val", "test"], table
 
 
-@pytest.mark.slow
 def test_a_click_opens_the_record_with_the_command(opened):
     seen = opened(whole=True)
     seen.locator("#table tbody tr", has_text="prune.sparsity=0.95").click()
@@ -221,7 +218,7 @@ def test_what_a_configuration_says_stays_text(opened):
     assert "<script>" in seen.locator("dialog[open] h3").inner_text() and seen.evaluate("window.hacked") is None
 
 
-@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 390])
+@pytest.mark.parametrize("width", [1280, 390])
 def test_it_can_be_read(opened, width):
     seen = opened(width, whole=True)
     seen.wait_for_timeout(800)  # the drawing of parallel coordinates
@@ -232,7 +229,6 @@ def test_it_can_be_read(opened, width):
         assert seen.locator(f"#{section}").is_visible(), section
 
 
-@pytest.mark.slow
 def test_weights_and_curves(opened):
     seen = opened(whole=True)
     seen.get_by_label("Curve").select_option("train_loss")
@@ -251,7 +247,6 @@ def test_parameters_have_a_line_over_the_means_of_seeds(folder):
     assert group["n"] == 2 and group["low"] < group["difference"] < group["high"] < 0
 
 
-@pytest.mark.slow
 def test_a_thousand_runs_stay_small(tmp_path):
     made = record(tmp_path / "made" / "0", choices={"quant": "qat"}, epochs=CURVES)
     for number in range(1000):
@@ -266,7 +261,6 @@ def test_a_thousand_runs_stay_small(tmp_path):
     )
 
 
-@pytest.mark.slow
 def test_an_empty_folder_of_failures_still_makes_a_page(opened, tmp_path):
     record(tmp_path / "s" / "0", "quant=qat", status="failed", error="why", choices={"quant": "qat"})
     path = write_report_files(read_records([tmp_path / "s"]), tmp_path / "s")
@@ -296,7 +290,6 @@ def test_parallel_coordinates_and_perturbed_accuracies_hold_the_figures(left_alo
     assert [row[1:] for row in heat["z"]] == [[70, 40, 55]] * 7  # the baseline, three temperatures, three sparsities
 
 
-@pytest.mark.slow
 def test_the_paper_s_tables_and_a_study_s_charts_are_in_the_page(opened, tmp_path):
     versions = dict.fromkeys(("python", "torch", "onnxruntime", "lcomp"), "1")
     made = record(tmp_path / "s" / "0", "experiment=paper_kd_t1", choices=KD, name="paper_kd_t1")
