@@ -1,6 +1,7 @@
 """How a network learns: which weights decay, how the rate moves, what a step is made of, in which precision."""
 
 import math
+import sys
 
 import pytest
 import pytorch_lightning as pl
@@ -20,7 +21,6 @@ from lcomp.config.settings import checked
 from lcomp.errors import UserError
 from lcomp.models import SmallCNN
 from lcomp.modules import BaselineModule, DistillationModule
-from lcomp.modules.optimizers import Muon
 from lcomp.record.environment import environment
 from lcomp.tasks import ImageClassification
 from lcomp.techniques.distillation import LogitDistillation
@@ -270,35 +270,18 @@ def test_the_groups_are_as_they_were_where_nothing_decays_and_step_sizes_do_not(
     assert len(steps) == 5 and set(steps) < {names[id(p)] for p in vectors["params"]}
 
 
-def test_muon_moves_matrices_as_torchs_does_and_vectors_as_adamw_does():
-    torch.manual_seed(0)
-    weight, bias, filters = torch.randn(6, 20), torch.randn(6), torch.randn(8, 3, 5, 5)
-    mine, theirs, flat = ([nn.Parameter(x.clone())] for x in (weight, weight, filters.flatten(1)))
-    other, adam, conv = ([nn.Parameter(x.clone())] for x in (bias, bias, filters))
-    settings = {"lr": 0.02, "weight_decay": 0.1}
-    optimizers = [
-        Muon([*mine, *other, *conv], **settings),
-        torch.optim.Muon([*theirs, *flat], **settings, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(adam, **settings),
-    ]
-    for _ in range(5):
-        gradients = torch.randn(6, 20), torch.randn(6), torch.randn(8, 3, 5, 5)
-        for one, gradient in zip((mine, other, conv), gradients, strict=True):
-            one[0].grad = gradient.clone()
-        theirs[0].grad, adam[0].grad, flat[0].grad = gradients[0].clone(), gradients[1].clone(), gradients[2].flatten(1)
-        [optimizer.step() for optimizer in optimizers]
-    assert torch.allclose(other[0], adam[0], atol=1e-6)
-    assert torch.allclose(mine[0], theirs[0], atol=1e-3)  # torch's iterates in bfloat16
-    assert torch.allclose(conv[0].flatten(1), flat[0], atol=1e-3)
-    assert float((mine[0].detach() - weight).abs().max()) > 0.03
-
-
 def test_muon_teaches_and_refuses_what_cannot_be(digits):
     module = module_of("optimizer=muon", "scheduler=one_cycle")
     trainer = train(module, digits, epochs=3)
     assert float(trainer.callback_metrics["val_accuracy"]) > 0.8
-    with pytest.raises(UserError, match=r"optimizer: lcomp.modules.optimizers.Muon cannot be made .*momentum=1"):
-        optimization("optimizer=muon", "optimizer.momentum=1")
+    with pytest.raises(UserError, match=r"optimizer: timm.optim.Muon cannot be made .*momentum"):
+        optimization("optimizer=muon", "optimizer.momentum=2")
+
+
+def test_a_class_of_an_extra_that_is_not_installed_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)  # as if it were not there
+    with pytest.raises(UserError, match=r"timm.optim.Muon: cannot be imported \(.*pip install 'lcomp\[timm\]'"):
+        optimization("optimizer=muon")
 
 
 def test_smoothed_labels_give_a_share_to_all_classes():

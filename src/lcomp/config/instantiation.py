@@ -9,6 +9,7 @@ import logging
 import types
 import typing
 from collections.abc import Callable, Mapping
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,8 @@ def find(target: str, key: str) -> Callable[..., Any]:
 def missing(path: str, parent: Any) -> str:
     """Says that there is no `path`, and what there is instead: in the module `parent`, or in this folder."""
     outer, _, name = path.rpartition(".")
+    if parent is None and name in (metadata("lcomp").get_all("Provides-Extra") or []):
+        return f"{name} is not installed: pip install 'lcomp[{name}]'"
     if parent is None:
         here = sorted({p.stem for p in Path.cwd().glob("*.py")} | {p.parent.name for p in Path.cwd().glob("*/*.py")})
         return (
