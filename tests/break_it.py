@@ -531,7 +531,7 @@ BREAKS = [
     ),
     Break(
         "a file of the same size and time is known by its change",
-        "image_cache:stamp",
+        "image_files:stamp",
         replaced("_a.st_ctime_ns", "0"),
         "test_image_folder.py::test_files_are_decoded_once_and_again_where_they_change",
     ),

@@ -15,8 +15,8 @@ from PIL import Image
 
 from lcomp.config.composition import compose
 from lcomp.config.run_spec import parse
-from lcomp.data import ImageFolderDataModule, image_cache
-from lcomp.data.image_files import ImageForm, Undecodable
+from lcomp.data import ImageFolderDataModule, image_cache, image_files
+from lcomp.data.image_form import ImageForm, Undecodable
 from lcomp.errors import UserError
 from lcomp.training import components
 
@@ -127,7 +127,7 @@ def test_a_decoding_that_is_killed_leaves_nothing_that_is_read(load, root, tmp_p
         with pytest.raises(KeyboardInterrupt):
             load()
     assert not list((tmp_path / "cache").glob("*/*"))
-    kind = image_cache.known_files(root, [], FORM, tmp_path / "cache").settings_hash[:16]
+    kind = image_files.known_files(root, [], FORM, tmp_path / "cache").settings_hash[:16]
     load()
     [folder] = (tmp_path / "cache").glob(f"{kind}-*")
     left = tmp_path / "cache" / f".{folder.name}.part-killed"
@@ -262,7 +262,7 @@ def test_a_picture_that_would_fill_memory_is_broken(tmp_path):
     with pytest.raises(Undecodable):
         FORM.read(path)
     path = save(tmp_path, Image.new("1", (10_000, 9_000)))
-    with image_cache.quiet(), pytest.raises(Undecodable, match="10000 x 9000 pixels"):
+    with image_files.quiet(), pytest.raises(Undecodable, match="10000 x 9000 pixels"):
         FORM.read(path)
 
 

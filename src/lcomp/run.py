@@ -251,7 +251,7 @@ def describe(spec: RunSpec, data: Data, robustness: Corruptions | None, runtime:
         "links": list(spec.distillation.chain),
         "teacher": components.teacher_identity(spec.distillation.checkpoints),
         "runtime_versions": runtime.versions(),
-        "mnist_c": robustness.content if robustness else None,
+        "mnist_c": robustness.content if robustness else None,  # of any set of corruptions, under its first name
     }
     if spec.baseline.weights is not None:  # how it would be trained does not count
         defining["baseline"] = {"sha256": weights_file.weights_identity(spec.baseline.weights)}

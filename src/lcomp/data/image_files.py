@@ -1,120 +1,135 @@
-"""One image of a user's, whatever its format, as bytes of the shape that networks see."""
+"""A user's image files: each known by its content, and read in threads, some at a time."""
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import PIL
+from joblib import cpu_count
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import Progress
 
-from lcomp.errors import UserError, validate_choice
+from lcomp.data.image_form import ImageForm, Undecodable
+from lcomp.errors import UserError
+from lcomp.record.files import write_atomically
 
-WHITE = 255
-MOST_PIXELS = 89_478_485  # from there on Pillow suspects an attack; a JPEG is counted as it is decoded
-OF_16_BITS = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-
-
-class Undecodable(ValueError):
-    """A file is no image that can be read; its text says why."""
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+CHUNK = 256  # files that are read before what they give is used
 
 
 @dataclass(frozen=True)
-class ImageForm:
-    """What files are made into: bytes (channels, height, width).
+class ImageFiles:
+    """Files under a folder and what each is to become.
 
-    An image is turned as its EXIF says, laid on white where it is transparent, and resized (bilinear, smoothed). Of 16
-    bits the upper 8 count, of an animation the first picture.
-
-    Args:
-        size: height and width.
-        fit: `crop` resizes the shorter side and keeps the middle, `pad` the longer and leaves black margins, `stretch`
-            both sides.
-        resize: pixels of the shorter side before the middle is cropped (256 for 224); None: no more than that takes.
-        channels: 3, or 1 for grey.
-
-    Raises:
-        UserError: a setting that cannot be.
+    Attributes:
+        paths: within `root`, in order.
+        hashes: the SHA-256 of each.
     """
 
-    size: tuple[int, ...]
-    fit: str = "crop"
-    resize: int | None = None
-    channels: int = 3
+    root: Path
+    paths: Sequence[str]
+    hashes: Sequence[str]
+    form: ImageForm
 
-    def __post_init__(self) -> None:
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise UserError(f"data.size={list(self.size)}: must be pixels of a side, or [height, width], 1 or more")
-        validate_choice("data.fit", self.fit, ("crop", "pad", "stretch"))
-        if self.channels not in (1, 3):
-            raise UserError(f"data.channels={self.channels}: must be 3, colours, or 1, grey")
-        if self.resize is not None and (self.fit != "crop" or self.resize < max(self.size)):
-            raise UserError(
-                f"data.resize={self.resize}: the shorter side before data.fit=crop, {max(self.size)} or more"
-            )
+    def __len__(self) -> int:
+        return len(self.paths)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.channels, *self.size
+    def settings_hash(self) -> str:
+        """What the bytes depend on beside the files."""
+        return digest([asdict(self.form), PIL.__version__])
 
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """The image in `path`, (C, H, W).
-
-        What Pillow warns of, such as odd metadata, is the caller's to hear or not: threads share one filter.
-
-        Raises:
-            Undecodable: it cannot be read, or is too large to be meant.
-        """
+    def read(self, number: int) -> NDArray[np.uint8] | str:
+        """The image of that number, (C, H, W); why there is none where it is broken."""
         try:
-            with Image.open(path) as image:
-                pixels = np.asarray(self.fitted(self.converted(upright(image, self.draft_size))))
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-            raise Undecodable(" ".join(str(error).split()) or type(error).__name__) from error
-        return np.ascontiguousarray(pixels.reshape(*self.size, self.channels).transpose(2, 0, 1))
+            return self.form.read(self.root / self.paths[number])
+        except Undecodable as error:
+            return str(error)
 
     @property
-    def draft_size(self) -> int:
-        """What a JPEG may be decoded smaller down to: of its shorter side."""
-        return 2 * max(*self.size, self.resize or 0)
+    def sha256(self) -> str:
+        """What the examples are: their names, which say class and split, their content, and what is made of it."""
+        return digest([asdict(self.form), list(zip(self.paths, self.hashes, strict=True))])
 
-    def converted(self, image: Image.Image) -> Image.Image:
-        """The image in the channels that are wanted."""
-        if image.mode in OF_16_BITS:
-            image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
-        if image.mode == "F":
-            raise Undecodable("its pixels are floating-point numbers, of no known range; save it with 8 or 16 bits")
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, (WHITE, WHITE, WHITE, WHITE)), image)
-        return image.convert("RGB" if self.channels == 3 else "L")
-
-    def fitted(self, image: Image.Image) -> Image.Image:
-        """The image in the height and width that are wanted."""
-        height, width = self.size
-        if self.fit == "stretch":
-            return resized(image, width, height)
-        across, down = width / image.width, height / image.height
-        scale = min(across, down) if self.fit == "pad" else max(across, down)
-        if self.resize is not None:
-            scale = max(scale, self.resize / min(image.size))
-        image = resized(image, *(max(1, round(side * scale)) for side in image.size))
-        left, top = (image.width - width) // 2, (image.height - height) // 2
-        return image.crop((left, top, left + width, top + height))  # what lies outside is black
+    @property
+    def bytes(self) -> int:
+        """What all take when they are decoded."""
+        return len(self) * int(np.prod(self.form.shape))
 
 
-def resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BILINEAR)
+def digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def upright(image: Image.Image, shorter_side: int) -> Image.Image:
-    """The decoded image as it is to be looked at; a JPEG is decoded at a half, a quarter or an eighth where its shorter
-    side stays above `shorter_side`."""
-    scale = shorter_side / min(image.size)
-    if scale < 1:
-        image.draft(None, (round(image.width * scale), round(image.height * scale)))
-    if image.width * image.height > MOST_PIXELS:
-        raise Undecodable(f"{image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are read: make it smaller")
-    image.load()
-    return ImageOps.exif_transpose(image)
+def known_files(root: Path, paths: Sequence[str], form: ImageForm, cache: Path) -> ImageFiles:
+    """The files with their hashes. One that is as it was (size, times, place on the disk) is not read again."""
+    noted = cache / f"{digest(str(root.resolve()))[:16]}.json"
+    try:
+        before = dict(json.loads(noted.read_text()))
+    except (OSError, ValueError, TypeError):
+        before = {}
+    stamps = {path: stamp(root / path) for path in paths}
+    changed = [path for path in paths if before.get(path, [None])[0] != stamps[path]]
+    now = {path: before[path] for path in paths if path in before}
+    with in_chunks(changed, "reading image files") as (chunks, pool):
+        for some in chunks:
+            hashes = pool.map(lambda path: hash_of(root / path), some)
+            now |= {path: [stamps[path], found] for path, found in zip(some, hashes, strict=True)}
+    if changed or len(before) != len(now):
+        write_atomically(noted, json.dumps(now).encode())
+    return ImageFiles(root, paths, [now[path][1] for path in paths], form)
+
+
+def stamp(path: Path) -> list[int]:
+    """What changes with a file."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); mend or remove it") from error
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def hash_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); mend or remove it") from error
+
+
+@contextmanager
+def in_chunks(items: Sequence[T], what: str) -> Iterator[tuple[Iterator[Sequence[T]], ThreadPoolExecutor]]:
+    """Some items at a time, and threads to treat them in: a bar on a terminal shows how many are done, elsewhere one
+    line says what begins. What Pillow warns of is not shown."""
+    console = Console(stderr=True)
+    bar = Progress(console=console, transient=True, disable=not items or not console.is_terminal)
+
+    def chunks() -> Iterator[Sequence[T]]:
+        for start in range(0, len(items), CHUNK):
+            yield items[start : start + CHUNK]
+            bar.advance(task, CHUNK)
+
+    if len(items) > CHUNK and not console.is_terminal:
+        log.info("%s: %s files", what, f"{len(items):,}")
+    with quiet(), bar, ThreadPoolExecutor(cpu_count()) as pool:
+        task = bar.add_task(what, total=len(items))
+        yield chunks(), pool
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,11 +15,11 @@ from torch import Tensor
 from lcomp.data import image_cache
 from lcomp.data.augmentation import Augmentation, Settings
 from lcomp.data.datamodule import ImageDataModule, Images, check_counts
-from lcomp.data.image_cache import CachedImages, ImageFiles, StreamedImages
-from lcomp.data.image_files import ImageForm
+from lcomp.data.image_cache import CachedImages, StreamedImages
+from lcomp.data.image_files import CHUNK, ImageFiles, known_files
+from lcomp.data.image_form import ImageForm
 from lcomp.errors import UserError, validate_choice
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 SAMPLE = 2_000  # training images that mean and std are of, evenly spaced
@@ -84,7 +83,7 @@ class ImageFolderDataModule(ImageDataModule):
         found = find_files(Path(root))
         classes = sorted({label for _, _, label in found if label})
         self.classes, self.num_classes = classes, len(classes)
-        files = image_cache.known_files(Path(root), [path for path, _, _ in found], form, Path(cache))
+        files = known_files(Path(root), [path for path, _, _ in found], form, Path(cache))
         self.sha256 = files.sha256
         streamed = files.bytes > cache_gb * 2**30
         folder, unread = image_cache.decoded(files, Path(cache), streamed)
@@ -191,7 +190,7 @@ def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel's pixels, of `SAMPLE` images."""
     rows = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).round().long()
     count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
-    for some in rows.split(image_cache.CHUNK):
+    for some in rows.split(CHUNK):
         pixels = images[some].transpose(0, 1).flatten(1).double() / 255
         count, total, squares = count + pixels.shape[1], total + pixels.sum(1), squares + pixels.square().sum(1)
     mean = total / count
