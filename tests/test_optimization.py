@@ -218,7 +218,7 @@ def test_what_is_looked_for_among_the_trainers_keys_is_told_its_place(key, place
 
 @pytest.mark.parametrize("part", ["scheduler", "baseline.scheduler", "optimizer", "baseline.optimizer"])
 def test_a_key_of_another_choice_names_it(part):
-    key, choices = ("final", ["cosine", "linear"]) if "scheduler" in part else ("nesterov", ["sgd"])
+    key, choices = ("final", ["cosine", "linear"]) if "scheduler" in part else ("nesterov", ["muon", "sgd"])
     said = f"{part}.{key}: not a key of the chosen {part}; those with it are "
     assert unknown_key(f"{part}.{key}", []) == said + ", ".join(f"{part}={choice}" for choice in choices)
 
