@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer, round_ste
+from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer, rounded_straight_through
 from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.qat import QuantizationAwareTraining
 
@@ -24,8 +24,7 @@ def learned_round(x: Tensor, step: Tensor, lowest: Tensor | int, largest: Tensor
         lowest, largest: the least and the largest level.
         values: N, how many weights share the step, or how many features an example has.
     """
-    step = scale_gradient(step, values, largest)
-    return round_ste((x / step).clamp(lowest, largest)) * step  # type: ignore[arg-type]
+    return rounded_straight_through(x, scale_gradient(step, values, largest), lowest, largest)
 
 
 def scale_gradient(step: Tensor, values: int, largest: Tensor | int) -> Tensor:
