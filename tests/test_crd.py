@@ -295,9 +295,9 @@ SHORT = ["trainer.max_epochs=1", "baseline.trainer.max_epochs=1", "progress=fals
 SHORT += ["logger=none", "kd.objectives.crd.negatives=64"]
 
 
-def run_on(tmp_path, data, *overrides):
+def run_on(tmp_path, data, *overrides, kd="crd"):
     with hydra.initialize_config_dir(str(run_config.folder().resolve()), version_base="1.3"):
-        cfg = hydra.compose("config", ["kd=crd", *SHORT, f"baseline.cache={tmp_path / 'cache'}", *overrides])
+        cfg = hydra.compose("config", [f"kd={kd}", *SHORT, f"baseline.cache={tmp_path / 'cache'}", *overrides])
     OmegaConf.update(cfg, "data", data, merge=False)
     return run(cfg, tmp_path / "run", [])
 
@@ -337,3 +337,13 @@ def test_what_cannot_be_contrasted_is_refused_before_the_baseline_trains(overrid
     result = run_on(tmp_path, {"_target_": "test_crd.Loaders"}, *overrides)
     assert result.status == "failed" and re.search(said, result.error), result.error
     assert not list(tmp_path.rglob("entry.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kd", "ensemble"), [("self_distillation", 1), ("teacher_assistant", 1), ("logit", 2)])
+def test_new_objectives_go_together_with_chains_ensembles_and_other_families(kd, ensemble, tmp_path):
+    data = {"_target_": "lcomp.data.MNISTDataModule", "dataset": "mnist5k", "epoch_examples": 512}
+    asked = [f"kd.ensemble={ensemble}", "kd/objectives=[crd,dkd,rkd]", "prune=filter", "quant=qat"]
+    result = run_on(tmp_path, data, *asked, kd=kd)
+    assert result.status == "ok", result.error
+    assert {f"objective/{name}" for name in ("crd", "dkd", "rkd")} <= result.epochs.keys()
