@@ -180,7 +180,7 @@ def execute(
         for technique in techniques:
             technique.check(student, example)
         check_task(objective, data.task)
-        components.check_later_training(spec, data, student)
+        components.check_later_training(spec, data, student, objective)
 
         loaded = components.load_teacher(spec, data, objective)
         baseline = components.make_baseline(spec, data)

@@ -62,7 +62,9 @@ def set_up(data: Any, name: str, task: Task) -> Data:
     ready: Data = data
     if is_own(data):
         return data  # type: ignore[no-any-return]
-    for attribute, absent in (("eval_perturbations", {}), ("mnist_c_root", None), ("carry_outputs", lambda _: False)):
+    lacking: dict[str, Any] = {"eval_perturbations": {}, "mnist_c_root": None}
+    lacking |= {"carry_outputs": lambda _: False, "carry_indices": lambda: None}
+    for attribute, absent in lacking.items():
         if not hasattr(data, attribute):
             setattr(data, attribute, absent)
     if data.eval_perturbations and "pixels" not in (named := task.example_inputs(1)):
