@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ def run(
     report: Report | None = None,
     equals: Path | None = None,
     group: str | None = None,
+    alone: AbstractContextManager[None] | None = None,
 ) -> Result:
     """Carries out the run that `cfg` describes; leaves checkpoint, artifact and record in `folder`.
 
@@ -66,10 +67,11 @@ def run(
     interruption, by the user or the machine, is raised again.
 
     Args:
-        timed: measure latencies now. A run beside others leaves that to `clock`, when they have all ended.
+        timed: measure latencies now. A run beside others leaves that to their end, or is given `alone`.
         report: is told of each epoch that can be compared with another run's, and may give the run up.
         equals: where sweeps lie whose equal results are taken instead of running again.
         group: the sweep's name, for a logger.
+        alone: within it latencies are measured: nothing else of the sweep is at work.
     """
     folder.mkdir(parents=True, exist_ok=True)
     result = Result(overrides=overrides, choices=choices or {}, started=time.time())
@@ -85,7 +87,8 @@ def run(
             spec = parse(cfg)
             precisions = spec.trainer.precision, spec.baseline.trainer.precision
             result.environment = environment(spec.threads, devices.device(spec.device), *precisions)
-            execute(spec, folder, result, timed, epochs, equals, tracker, group)
+            measured_in = (alone or nullcontext()) if timed else None
+            execute(spec, folder, result, measured_in, epochs, equals, tracker, group)
             result.files, result.status = file_hashes(folder), "ok"
         except TrialPruned as pruned:
             result.status, result.error = "pruned", str(pruned)
@@ -102,7 +105,7 @@ def run(
             write_record(result, folder)
             if result.is_final:
                 checkpoint_files(folder, result, group).clear()
-            tracker.end(folder, config, result, group or folder.name, is_whole=timed)
+            tracker.end(folder, config, result, group or folder.name, is_whole=timed and alone is None)
     return result
 
 
@@ -154,13 +157,17 @@ def execute(
     spec: RunSpec,
     folder: Path,
     result: Result,
-    timed: bool,
+    measured_in: AbstractContextManager[None] | None,
     epochs: Epochs,
     equals: Path | None,
     tracker: Tracker,
     group: str | None,
 ) -> None:
-    """The way of one run; fills `result` as it goes."""
+    """The way of one run; fills `result` as it goes.
+
+    Args:
+        measured_in: what latencies are measured within; None where they are not yet.
+    """
     torch.set_num_threads(spec.threads)
     pl.seed_everything(spec.seed, verbose=False)
     with timing(result, "total"):
@@ -175,6 +182,9 @@ def execute(
         result.environment["versions"] |= runtime.versions()
         describe(spec, data, robustness, runtime, result)
         if equals and result_cache.adopt_equal_run(equals, folder, result, data.eval_perturbations):
+            if measured_in and not result.has_latencies:
+                splits = measurement.splits_of(data)
+                measure_latencies(spec.measure.latency_runs, runtime, splits, folder, result, measured_in)
             return
         example = measurement.example_of(data)
         for technique in techniques:
@@ -223,8 +233,9 @@ def execute(
                 result.baseline_artifact["weights"] = weights_file.weights_identity(spec.baseline.weights)
             if not found.is_finite:
                 raise NotFinite("the artifact's outputs are not finite")
-            if timed:
-                measure_latencies(spec.measure.latency_runs, runtime, evaluator.splits, folder, result)
+            if measured_in:
+                calls, splits = spec.measure.latency_runs, evaluator.splits
+                measure_latencies(calls, runtime, splits, folder, result, measured_in)
 
 
 def checkpoint_files(folder: Path, result: Result, group: str | None, minutes: float | None = None) -> CheckpointFiles:

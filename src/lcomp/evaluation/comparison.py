@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,18 +135,29 @@ class Evaluator:
         )
 
 
-def measure_latencies(calls: int, runtime: Runtime, splits: Splits, folder: Path, result: Result) -> None:
+def measure_latencies(
+    calls: int,
+    runtime: Runtime,
+    splits: Splits,
+    folder: Path,
+    result: Result,
+    alone: AbstractContextManager[None] | None = None,
+) -> None:
     """Measures latencies of the run's artifact and its baseline's, in turns, in this process.
 
     Args:
         calls: at batch 1, of each.
+        alone: within it they are measured, both files read before.
     """
     own = folders.verified_file(folders.artifact_file(folder, result.artifact), result.artifact.get("sha256"))
     base_file = folders.baseline_file(folder, result.baseline_artifact, folder.parent)
     sessions = [runtime.session(path) for path in (base_file, own)]
-    base, found = measurement.latencies(sessions, splits.test.inputs, calls)
+    inputs = splits.test.inputs
+    with alone or nullcontext():
+        base, found = measurement.latencies(sessions, inputs, calls)
     result.baseline |= known(base) | {"latency_ratio": 1.0}
     result.metrics |= known(found) | {"latency_ratio": found.latency_us_p50 / base.latency_us_p50}
+    result.environment["cpu"] = cpu()  # latencies are this processor's
 
 
 def complete_latencies(spec: RunSpec, folder: Path) -> None:
@@ -162,5 +174,4 @@ def complete_latencies(spec: RunSpec, folder: Path) -> None:
     with timing(result, "latency"):
         calls, runtime = spec.measure.latency_runs, make_runtime(spec.runtime)
         measure_latencies(calls, runtime, measurement.splits_of(data), folder, result)
-    result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)
