@@ -221,12 +221,12 @@ def execute(
             trained = measurement.predict_outputs(module.network, test.inputs)
         pl.seed_everything(spec.seed, verbose=False)  # a loader that shuffles gives the same calibration examples again
         random_states.begin_anew(data)
-        network = round_network(module.finalize(module.calibration(data)), **vars(spec.pack))
+        network = round_network(module.finalize(module.calibration(data)), spec.pack.bias_bits, spec.pack.scale_bits)
 
         with timing(result, "export"):
             export(network, folder / ARTIFACT, data.task, result.config_hash or "")
         with timing(result, "measure"):
-            evaluator = Evaluator(data, robustness, runtime)
+            evaluator = Evaluator(data, robustness, runtime, spec.pack.version or 1)
             found = evaluator.compare(baseline, network, trained, folder)
             found.enter(result)
             if spec.baseline.weights is not None:

@@ -65,11 +65,13 @@ class Evaluator:
 
     Attributes:
         robustness: what is measured beside clean and perturbed inputs.
+        packed_version: of the format of packed files.
     """
 
     data: Data
     robustness: Corruptions | None
     runtime: Runtime
+    packed_version: int = 1
 
     @cached_property
     def splits(self) -> Splits:
@@ -128,7 +130,7 @@ class Evaluator:
             changed |= self.robustness.accuracies(self.runtime.session_for_many(file), splits)
         return Figures(
             quality=measurement.quality(task, session, splits, own, expected),
-            file=size.of_file(file, size.of_packed(path)),
+            file=size.of_file(file, size.of_packed(path, self.packed_version)),
             graph=size.of_graph(path),
             network=size.of_network(network, *(torch.from_numpy(values[:2]) for values in test.values())),
             robustness=changed,

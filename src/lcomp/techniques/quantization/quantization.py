@@ -133,7 +133,7 @@ class Quantization(Technique):
                 quantizers[id(last)] = self.weight_quantizer(layer.weight, self.grid_of(name))
             parametrize.register_parametrization(layer, "weight", quantizers[id(last)], unsafe=True)
             if not hasattr(layer, "input_quantizer"):
-                is_first = name in foldable or sources.get(name) == layer_graph.INPUT
+                is_first = name in sources
                 self.attach_input(network.get_submodule(foldable.get(name, name)), is_first)
 
     def grid_of(self, name: str) -> Grid:
