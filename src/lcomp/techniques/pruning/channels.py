@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from fnmatch import fnmatch
 
 import torch
 import torch_pruning
@@ -17,7 +16,7 @@ from lcomp.techniques.example import Example, arguments, first
 from lcomp.techniques.inspection import Hook
 from lcomp.techniques.pruning.channel_removal import ChannelRemoval, first_line, repeatable
 from lcomp.techniques.pruning.groups import ChannelGroup, ChannelSlice, Shared, clusters, layers_by_weight, merge_groups
-from lcomp.techniques.technique import layers
+from lcomp.techniques.technique import fits, layers
 
 PER_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)  # what may stand between a filter and its readers
 
@@ -52,7 +51,7 @@ def find_groups(
         group = ChannelGroup(len(items[0].idxs))
         clean = [collect(group, item, names) for item in items]
         if any(is_output(item.dep) for item in items) or any(
-            fnmatch(channel_slice.module, pattern) for channel_slice in group.filters for pattern in exclude
+            fits(channel_slice.module, pattern) for channel_slice in group.filters for pattern in exclude
         ):
             stay.add(len(groups))
         elif (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 
 import pytorch_lightning as pl
 import torch
@@ -22,7 +21,7 @@ from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
 from lcomp.techniques.pruning.mask import prune_masks
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.technique import Batch, Layer, StoredWeight, example_of, layers, network_of, warn_of_others
+from lcomp.techniques.technique import Batch, Layer, StoredWeight, example_of, fits, layers, network_of, warn_of_others
 
 log = logging.getLogger(__name__)
 EXAMPLES = 8  # on which the network without filters is held against the one with them zeroed
@@ -135,7 +134,7 @@ class FilterPruning(Pruning):
         tied = {channel_slice.module for group in self.groups for channel_slice in group.filters}
         filters = [name for name, _ in layers(network) if name in tied]
         for pattern in self.sparsities:
-            if not any(fnmatch(name, pattern) for name in filters):
+            if not any(fits(name, pattern) for name in filters):
                 raise UserError(
                     f"prune.sparsities: the outputs of '{pattern}' stay; those of {', '.join(filters)} can go"
                 )

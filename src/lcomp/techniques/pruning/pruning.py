@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from typing import Any
 
 import pytorch_lightning as pl
@@ -29,9 +28,19 @@ from lcomp.techniques.parametrizations import (
 from lcomp.techniques.pruning import criteria, schedules
 from lcomp.techniques.pruning.criteria import GradientCriterion
 from lcomp.techniques.pruning.mask import Mask, prune_masks
+from lcomp.techniques.pruning.settings import check_shares
 from lcomp.techniques.schedule import Window, check_window, first_step_after, total_steps, training_progress
 from lcomp.techniques.short_training import ShortTraining
-from lcomp.techniques.technique import Layer, StoredWeight, Technique, acted_on, check_patterns, layers, warn_of_others
+from lcomp.techniques.technique import (
+    Layer,
+    StoredWeight,
+    Technique,
+    acted_on,
+    check_patterns,
+    fits,
+    layers,
+    warn_of_others,
+)
 
 UPDATES = 10  # where `interval` leaves fewer updates in a window than its schedule needs, it has so many
 
@@ -72,13 +81,7 @@ class Pruning(Technique):
         sparsities: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
     ):
-        layer_sparsities = {f"sparsities.{name}": value for name, value in (sparsities or {}).items()}
-        for key, value in {"sparsity": sparsity, "initial_sparsity": initial_sparsity, **layer_sparsities}.items():
-            if not 0 <= value < 1:
-                likely = f"; {value / 100:g}?" if 2 <= value < 100 else ""
-                raise UserError(f"prune.{key}={value}: a share of the weights, from 0 to below 1{likely}")
-        if initial_sparsity > sparsity:
-            raise UserError(f"prune.initial_sparsity={initial_sparsity} is above prune.sparsity={sparsity}")
+        check_shares(sparsity, initial_sparsity, sparsities or {})
         check_window("prune.begin", begin, "prune.end", end)
         if interval < 1:
             raise UserError(f"prune.interval={interval}: optimizer steps between updates, 1 or more")
@@ -111,7 +114,7 @@ class Pruning(Technique):
         _, left_alone = self.acted_on(network)
         for pattern in self.sparsities:
             for name, reason in left_alone.items():
-                if fnmatch(name, pattern):
+                if fits(name, pattern):
                     raise UserError(f"prune.sparsities.{pattern}: {name} cannot be pruned ({reason})")
 
     def acted_on(self, network: nn.Module) -> tuple[dict[str, Layer], dict[str, str]]:
@@ -162,7 +165,7 @@ class Pruning(Technique):
 
     def own_sparsity(self, name: str) -> float | None:
         """The sparsity that was asked for that layer alone, if one was."""
-        return next((value for pattern, value in self.sparsities.items() if fnmatch(name, pattern)), None)
+        return next((value for pattern, value in self.sparsities.items() if fits(name, pattern)), None)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int

@@ -1,4 +1,4 @@
-"""What a class that prunes hands on to `Pruning`."""
+"""What a class that prunes hands on to `Pruning`, and what `Pruning` refuses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from torch import Tensor
 
+from lcomp.errors import UserError
 from lcomp.techniques.pruning.criteria import GradientCriterion
 
 
@@ -28,3 +29,14 @@ class AllPruningSettings(PruningSettings, total=False):
     """Arguments of `Pruning`."""
 
     sparsity: float
+
+
+def check_shares(sparsity: float, initial_sparsity: float, sparsities: Mapping[str, float]) -> None:
+    """Raises UserError for a sparsity, of all or of single layers, that is no share of the weights."""
+    single = {f"sparsities.{name}": value for name, value in sparsities.items()}
+    for key, value in {"sparsity": sparsity, "initial_sparsity": initial_sparsity, **single}.items():
+        if not 0 <= value < 1:
+            likely = f"; {value / 100:g}?" if 2 <= value < 100 else ""
+            raise UserError(f"prune.{key}={value}: a share of the weights, from 0 to below 1{likely}")
+    if initial_sparsity > sparsity:
+        raise UserError(f"prune.initial_sparsity={initial_sparsity} is above prune.sparsity={sparsity}")
