@@ -17,7 +17,7 @@ from lcomp.techniques.inspection import stored_tensors
 from lcomp.techniques.parametrizations import chain, independent_copy, original_weight
 from lcomp.techniques.pruning import channels, criteria, schedules
 from lcomp.techniques.pruning.channel_removal import first_line, predict_logits, same_logits
-from lcomp.techniques.pruning.criteria import GradientCriterion
+from lcomp.techniques.pruning.criteria import Criterion
 from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
 from lcomp.techniques.pruning.mask import prune_masks
 from lcomp.techniques.pruning.pruning import Pruning
@@ -50,6 +50,7 @@ class FilterPruning(Pruning):
     """
 
     narrows = True
+    scopes = ("layer", "global")
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class FilterPruning(Pruning):
         end: float = 0.75,
         interval: int = 100,
         schedule: Callable[[float, float, float], float] = schedules.cubic,
-        criterion: Callable[[Tensor], Tensor] | GradientCriterion = criteria.magnitude,
+        criterion: Criterion = criteria.magnitude,
         scope: str = "global",
         sparsities: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
