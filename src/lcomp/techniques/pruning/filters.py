@@ -203,13 +203,13 @@ class FilterPruning(Pruning):
         return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {target / total:.3g} that were to be"
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
-        sparsities: dict[str, float] = {}
-        kept = [self.kept_channels(group) for group in self.groups or ()]
+        kept = [self.kept_channels(group).cpu() for group in self.groups or ()]
+        by_layer: dict[str, list[Tensor]] = {}  # of several groups, where a shortcut pads what another layer writes
         for group, keeps in zip(self.groups or (), kept, strict=True):
-            sparsities |= {
-                f"sparsity/{channel_slice.module}": 1 - float(keeps.float().mean()) for channel_slice in group.filters
-            }
-        return {"sparsity": 1 - float(torch.cat(kept).float().mean())} | sparsities if kept else {}
+            for channel_slice in group.filters:
+                by_layer.setdefault(channel_slice.module, []).append(keeps[channel_slice.channels])
+        sparsities = {f"sparsity/{name}": gone_share(of_layer) for name, of_layer in by_layer.items()}
+        return {"sparsity": gone_share(kept)} | sparsities if kept else {}
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
@@ -247,6 +247,11 @@ class FilterPruning(Pruning):
     def error(network: nn.Module, what: str) -> UserError:
         kind, advice = type(network).__name__, "name the layers whose filters must stay in prune.exclude"
         return UserError(f"prune=filter: {kind} {what}; {advice}")
+
+
+def gone_share(kept: Sequence[Tensor]) -> float:
+    """The share of channels that are not kept."""
+    return 1 - float(torch.cat([*kept]).float().mean())
 
 
 def detach_parametrizations(layer: Layer) -> list[nn.Module]:
