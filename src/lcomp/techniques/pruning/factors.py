@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,13 +91,13 @@ def empty_factors(layer: Layer, form: str, rank: int) -> Factors:
 
 def convolution_along(axes: tuple[int, ...], like: nn.Conv2d, inputs: int, outputs: int, bias: bool) -> nn.Conv2d:
     """One with the geometry of another along some axes (0: rows, 1: columns), of size one along the others."""
-    geometry: dict[str, Any] = {}
-    for name, alone in {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}.items():
-        value = getattr(like, name)  # of `padding` a word too, which holds along any axis
-        geometry[name] = (
-            value if isinstance(value, str) else tuple(value[axis] if axis in axes else alone for axis in (0, 1))
-        )
-    return nn.Conv2d(inputs, outputs, **geometry, bias=bias, padding_mode=like.padding_mode)
+
+    def pair(value: tuple[int, ...], alone: int) -> tuple[int, int]:
+        return value[0] if 0 in axes else alone, value[1] if 1 in axes else alone
+
+    padding = like.padding if isinstance(like.padding, str) else pair(like.padding, 0)  # a word holds along any axis
+    kernel, stride, dilation = (pair(value, 1) for value in (like.kernel_size, like.stride, like.dilation))
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, 1, bias, like.padding_mode)
 
 
 class Option(NamedTuple):
