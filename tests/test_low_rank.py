@@ -20,7 +20,7 @@ from lcomp.models import CifarResNet, LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.tasks import ImageClassification
 from lcomp.techniques.pruning import LowRank
-from lcomp.techniques.pruning.factors import Decomposition, Factors, Option, by_budget, by_energy, options
+from lcomp.techniques.pruning.factors import Decomposition, Factors, Option, by_budget, by_energy, options, price
 from lcomp.techniques.quantization import QuantizationAwareTraining
 from lcomp.techniques.technique import layers, load_checkpoint
 
@@ -107,6 +107,7 @@ def test_the_budget_is_kept_and_no_cheaper_choice_keeps_more(drawn_rows, share):
 
 def test_by_budget_takes_from_the_layer_that_loses_least_for_what_it_saves():
     flat, steep, dear = row([1, 1, 1, 1], 100, 25), row([97, 1, 1, 1], 100, 25), row([97, 1, 1, 1], 1000, 250)
+    assert price(Option(100, 0.0, None), Option(60, 0.2, 1)) == pytest.approx(0.005)
     assert [option.rank for option in by_budget([flat, steep], 125)] == [None, 1]
     assert by_budget([flat, steep], 160)[1] == Option(50, pytest.approx(-math.log(0.98)), 2)
     assert [option.rank for option in by_budget([steep, dear], 600)] == [None, 2]
