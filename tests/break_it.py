@@ -1276,6 +1276,66 @@ BREAKS = [
         replaced("alone or nullcontext()", "nullcontext()"),
         "test_timed_search.py::test_an_artifact_is_timed_where_nothing_else_is_at_work_also_one_that_an_equal_run_left",
     ),
+    Break(
+        "what a budget of ranks leaves goes back",
+        "factors:by_budget",
+        replaced("option.cost > chosen[index].cost and _a", "False"),
+        "test_low_rank.py::test_by_budget_takes_from_the_layer_that_loses_least_for_what_it_saves",
+    ),
+    Break(
+        "a layer gives way by what it loses for what it saves",
+        "factors:price",
+        replaced("_a / (one.cost - other.cost)", "_a"),
+        "test_low_rank.py::test_by_budget_takes_from_the_layer_that_loses_least_for_what_it_saves",
+    ),
+    Break(
+        "grouped convolutions are not taken apart",
+        "LowRank.reason_against",
+        never(1),
+        "test_low_rank.py::test_what_stays_is_said",
+    ),
+    Break(
+        "ranks of a fresh network are those of its checkpoint",
+        "LowRank.prepare_for",
+        returns("self.prepare(network)"),
+        "test_low_rank.py::test_it_is_quantized_by_the_layers_name_and_a_checkpoint_goes_into_a_fresh_network",
+    ),
+    Break(
+        "a layer's name means its factors",
+        "technique:fits",
+        replaced("_a or _b", "_a"),
+        "test_low_rank.py::test_it_is_quantized_by_the_layers_name_and_a_checkpoint_goes_into_a_fresh_network",
+    ),
+    Break(
+        "weights are held against what they are given",
+        "Wanda.scores",
+        replaced("weight.abs() * _a", "weight.abs()"),
+        "test_criteria.py::test_wanda_is_the_weight_times_the_norm_of_its_input_by_hand",
+    ),
+    Break(
+        "what watches inputs ends with the batch",
+        "Pruning.on_train_batch_end",
+        never(),
+        "test_criteria.py::test_with_wanda_every_output_is_as_sparse_and_no_hook_is_left",
+    ),
+    Break(
+        "every output goes to the same sparsity",
+        "Pruning.pruned_masks",
+        replaced("prune_outputs if _a else prune_masks", "prune_masks"),
+        "test_criteria.py::test_with_wanda_every_output_is_as_sparse_and_no_hook_is_left",
+    ),
+    Break(
+        "zeros of a shortcut go with the channels that they meet",
+        "padded_channels:remove_before",
+        left_out(2),
+        "test_filters.py::test_channels_go_across_shortcuts_that_pad_with_zeros",
+    ),
+    Break(
+        "operations are counted at both widths",
+        "MixedPrecision.per_bit",
+        replaced("size * places * _a", "size * places"),
+        "test_mixed.py::test_bit_operations_are_multiplications_by_both_widths",
+    ),
 ]
 
 

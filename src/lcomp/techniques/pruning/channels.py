@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from fnmatch import fnmatch
 
 import torch
 import torch_pruning
@@ -17,7 +16,8 @@ from lcomp.techniques.example import Example, arguments, first
 from lcomp.techniques.inspection import Hook
 from lcomp.techniques.pruning.channel_removal import ChannelRemoval, first_line, repeatable
 from lcomp.techniques.pruning.groups import ChannelGroup, ChannelSlice, Shared, clusters, layers_by_weight, merge_groups
-from lcomp.techniques.technique import layers
+from lcomp.techniques.pruning.padded_channels import Padding, followable
+from lcomp.techniques.technique import fits, layers
 
 PER_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)  # what may stand between a filter and its readers
 
@@ -37,6 +37,7 @@ def find_groups(
         UserError: the network cannot be traced, or would compute something else without channels that can go by group.
     """
     bare = plain_copy(network)
+    padding = followable(bare)
     names = {module: name for name, module in bare.named_modules()}
     graph = torch_pruning.DependencyGraph()
     try:
@@ -50,14 +51,13 @@ def find_groups(
     stay, mixed = set(), set()
     for items in traced:
         group = ChannelGroup(len(items[0].idxs))
-        clean = [collect(group, item, names) for item in items]
+        clean = [collect(group, item, names, padding) for item in items]
+        held = {channel_slice.module for channel_slice in (*group.filters, *group.readers)}
         if any(is_output(item.dep) for item in items) or any(
-            fnmatch(channel_slice.module, pattern) for channel_slice in group.filters for pattern in exclude
+            fits(channel_slice.module, pattern) for channel_slice in group.filters for pattern in exclude
         ):
             stay.add(len(groups))
-        elif (
-            not all(clean) or not {channel_slice.module for channel_slice in (*group.filters, *group.readers)} <= known
-        ):
+        elif not all(clean) or not group.filters or not held <= known:
             mixed.add(len(groups))
         groups.append(group)
     movable, whole = [], []
@@ -71,7 +71,7 @@ def find_groups(
             else:
                 whole += joined.layers
     trial = ChannelRemoval(plain_copy(network, hooks=True), arguments(example))
-    borne = trial.removable(movable, lambda group: retied_group(graph, bare, group, names, shared))
+    borne = trial.removable(movable, lambda group: retied_group(graph, bare, group, names, padding, shared))
     left = {name for group in borne for name in group.layers}
     return borne, whole + [name for group in movable for name in group.layers if name not in left]
 
@@ -108,9 +108,15 @@ def is_own_hook(hook: Hook) -> bool:
     return (getattr(hook, "__module__", None) or "").startswith("lcomp.")
 
 
-def collect(group: ChannelGroup, item: torch_pruning.dependency.GroupItem, names: dict[nn.Module, str]) -> bool:
+def collect(
+    group: ChannelGroup, item: torch_pruning.dependency.GroupItem, names: dict[nn.Module, str], padding: Padding
+) -> bool:
     """Adds an item of torch-pruning's to `group`; false where it mixes channels."""
     module = item.dep.target.module
+    if module in padding:
+        name, remove = padding[module]
+        group.others.append(ChannelSlice(name, torch.tensor(item.idxs), torch.tensor(item.root_idxs), remove))
+        return True
     if module not in names:  # an operation: an addition, a concatenation, a flattening; a parameter is none
         return isinstance(module, nn.Module)
     channel_slice = ChannelSlice(names[module], torch.tensor(item.idxs), torch.tensor(item.root_idxs), item.dep.handler)
@@ -142,6 +148,7 @@ def retied_group(
     bare: nn.Module,
     group: ChannelGroup,
     names: dict[nn.Module, str],
+    padding: Padding,
     shared: Shared,
 ) -> ChannelGroup | None:
     """The group as torch-pruning follows its channels one by one, which sees that a product ties halves of it; None
@@ -154,6 +161,6 @@ def retied_group(
         except Exception as error:  # whatever torch-pruning raises: the group's layers are named as those that stay
             raise_machine_error(error)
             return None
-        if not all([collect(retied, item, names) for item in items]):
+        if not all([collect(retied, item, names, padding) for item in items]):
             return None
     return merge_groups([retied], shared)
