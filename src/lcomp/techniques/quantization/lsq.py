@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +136,7 @@ class LearnedStepQuantization(QuantizationAwareTraining):
     Args:
         bits: width of a weight, 2 to 8, on the uniform grid.
         begin: share of training after which rounding starts, 0 to below 1.
-        activation_bits, granularity, exclude: as in `Quantization`.
+        activation_bits, granularity, exclude, bits_of: as in `Quantization`.
 
     Raises:
         UserError: a value outside its range.
@@ -151,13 +151,15 @@ class LearnedStepQuantization(QuantizationAwareTraining):
         begin: float = 0.0,
         granularity: str = "channel",
         exclude: Sequence[str] = (),
+        bits_of: Mapping[str, int] | None = None,
     ):
         if not 0 <= begin < 1:
             raise UserError(f"quant.begin={begin}: a share of training, from 0 to below 1")
-        super().__init__(bits, activation_bits, begin, 1.0, granularity, exclude)
+        super().__init__(bits, activation_bits, begin, 1.0, granularity, exclude, bits_of=bits_of)
 
     def largest_levels(self) -> Collection[int]:
-        return range(min(2, self.grid.largest), self.grid.largest + 1)  # a learned step need not reach its end
+        largest = max(super().largest_levels())
+        return range(min(2, largest), largest + 1)  # a learned step need not reach its end
 
     def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
         return LearnedWeight(weight, grid, self.granularity)
