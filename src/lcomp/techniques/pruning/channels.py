@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch_pruning
@@ -155,12 +156,15 @@ def retied_group(
     where that finds something else than channels."""
     root, retied = group.filters[0], ChannelGroup(group.size)
     module = bare.get_submodule(root.module)
-    for position in root.positions.tolist():
+    for position, channel in zip(root.positions.tolist(), root.channels.tolist(), strict=True):
+        one = ChannelGroup(group.size)
         try:
             items = graph.get_pruning_group(module, root.remove, [position])
         except Exception as error:  # whatever torch-pruning raises: the group's layers are named as those that stay
             raise_machine_error(error)
             return None
-        if not all([collect(retied, item, names, padding) for item in items]):
+        if not all([collect(one, item, names, padding) for item in items]):
             return None
+        for mine, found in ((retied.filters, one.filters), (retied.readers, one.readers), (retied.others, one.others)):
+            mine += [replace(place, channels=torch.full_like(place.channels, channel)) for place in found]
     return merge_groups([retied], shared)
