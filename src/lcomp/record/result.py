@@ -35,11 +35,13 @@ METRICS = (  # that a search may choose on: of validation examples, or of the ar
     "parameters",
     "nonzero_parameters",
     "sparsity",
+    "flash_bytes",
+    "ram_bytes",
 )
 
 LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
 Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
-KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite")  # files beside a record that an equal run's has too
+KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite", "*.c")  # files beside a record that an equal run's has too
 OPTIONAL = ("hidden", "best_epoch")  # fields that most records have not
 ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
 
