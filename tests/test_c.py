@@ -12,10 +12,13 @@ from c_networks import random_network
 from quickly import first_quickly
 
 import lcomp
-from lcomp.c import FORMS, memory
+from lcomp.c import FORMS, memory, reference
 from lcomp.c.__main__ import main
 from lcomp.c.compiling import Library, Target, deepest_stack, footprint, host
-from lcomp.c.model import CModel, integer_network, make_model
+from lcomp.c.emulation import BOARDS, emulate
+from lcomp.c.floats import float_network
+from lcomp.c.lowering import Lowering
+from lcomp.c.model import CModel, as_rows, integer_network, make_model
 from lcomp.c.requantization import scaled, scaling
 from lcomp.packed.network import Join, Network
 
@@ -30,15 +33,33 @@ def drawn(seed):
     return made, random.integers(0, 256, (10, *made.values[0].shape)).astype(np.uint8)
 
 
+def modelled(network, inputs, form="plain"):
+    return CModel(network, form, "a test", inputs, reference.answer(network, inputs))
+
+
 @pytest.mark.parametrize("seed", first_quickly(range(50), 2))
 def test_the_c_of_a_random_network_equals_the_reference_bit_for_bit(seed, tmp_path):
     network, inputs = drawn(seed)
     for form in FORMS:
-        model = CModel(network, form, "a test", inputs)
+        model = modelled(network, inputs, form)
         assert np.array_equal(Library(model.whole).answer(inputs), model.expected)
     model.write(tmp_path)
     done = subprocess.run(["make", "test", f"CFLAGS={STRICT}"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.endswith("10 of 10 examples equal\n"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("seed", first_quickly(range(100, 130), 1))
+def test_the_c_of_a_random_network_of_floats_answers_as_the_network_does(seed, tmp_path):
+    network, random = random_network(seed, floats=True), np.random.default_rng(seed)
+    examples = random.random((10, *network.input_shape), dtype=np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(examples)).numpy()
+    model = CModel(float_network(Lowering(network).layers), "plain", "a test", as_rows(examples), expected)
+    answered = Library(model.whole).logits(examples)
+    assert np.abs(answered - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+    model.write(tmp_path)
+    done = subprocess.run(["make", "test", f"CFLAGS={STRICT}"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.endswith("10 of 10 examples within the tolerance\n"), done.stderr
 
 
 def test_sums_are_scaled_as_exact_fractions_are_rounded_half_up():
@@ -115,7 +136,19 @@ def test_the_stack_is_that_of_the_deepest_chain_of_calls():
 
 def test_flash_and_memory_are_those_of_the_linked_sections():
     network, inputs = drawn(1)
-    models = [CModel(network, form, "a test", inputs) for form in ("plain", "packed")]
+    models = [modelled(network, inputs, form) for form in ("plain", "packed")]
     taken = [footprint(model.whole, Target(host())) for model in models]
     weights = sum(one.weights.size for one in network.filters)
-    assert 500 < taken[0].flash < 9_000 + weights and taken[0].ram > models[0].writer.plan.size
+    assert 500 < taken[0].flash < 9_000 + weights and taken[0].ram > models[0].source.plan.size
+
+
+@pytest.mark.parametrize("name", first_quickly(BOARDS))
+def test_the_self_test_holds_on_an_emulated_board(name):
+    if missing := BOARDS[name].missing:
+        pytest.skip(f"{missing} is not installed: apt install gcc-arm-none-eabi qemu-system-arm, or those of RISC-V")
+    model = make_model(RECORD, np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32), "packed")
+    found = emulate(model.files, BOARDS[name])
+    assert found.equal == 3 and 1e6 < found.instructions < 3e7
+    if name == "cortex-m0":
+        whole = footprint(model.whole, BOARDS[name].target).ram - model.source.plan.size
+        assert found.stack <= whole < found.stack + 300  # which has the coder's tables too

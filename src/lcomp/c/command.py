@@ -19,7 +19,7 @@ from lcomp.errors import UserError
 EXAMPLES = 2_000  # that ranges are found with
 
 
-def write_c(run: Path, out: Path | None, form: str, data: str | None, examples: Path | None) -> str:
+def write_c(run: Path, out: Path | None, form: str, arithmetic: str, data: str | None, examples: Path | None) -> str:
     """Writes the C of a run; what that takes, in one line.
 
     Args:
@@ -30,7 +30,7 @@ def write_c(run: Path, out: Path | None, form: str, data: str | None, examples: 
     Raises:
         UserError: there is no such artifact, or no C for it.
     """
-    model = make_model(artifact_of(run), examples_of(run, data, examples), form)
+    model = make_model(artifact_of(run), examples_of(run, data, examples), form, arithmetic)
     folder = out or (run if run.is_dir() else run.parent) / "c"
     model.write(folder)
     return f"{folder}: {described(model)}"
@@ -87,7 +87,7 @@ def described(model: CModel) -> str:
     """Sizes in one line."""
     target = smallest_target()
     taken = footprint(model.whole, target)
-    plan = model.writer.plan
+    plan = model.source.plan
     return (
         f"{taken.flash:,} bytes of flash, {taken.ram:,} of RAM ({' '.join([target.compiler, *target.flags, '-Os'])}); "
         f"arena {plan.size:,}, which cannot be below {plan.bound:,}; {model.network.macs:,} multiply-accumulates"

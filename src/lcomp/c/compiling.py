@@ -100,8 +100,9 @@ def run(command: list[str], folder: Path) -> str:
     """
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or [""]
-        raise UserError(f"{command[0]} cannot compile the C: {said[0][:200]}")
+        said = done.stderr.splitlines() or [""]
+        worst = [line for line in said if "error" in line and "ld returned" not in line] or said
+        raise UserError(f"{command[0]} cannot compile the C: {worst[0][:200]}")
     return done.stdout
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcomp.c.layers import Elementwise
+from lcomp.errors import UserError
 
 Floats = NDArray[np.float64]
 erf = np.vectorize(math.erf, otypes=[np.float64])
@@ -28,3 +29,32 @@ FUNCTIONS: dict[str, Callable[[Floats, float], Floats]] = {
 
 def apply(layer: Elementwise, x: NDArray[np.floating]) -> NDArray[np.floating]:
     return FUNCTIONS[layer.function](x.astype(np.float64), layer.argument).clip(layer.low, layer.high)
+
+
+def expression(layer: Elementwise) -> str:
+    """The function of x in C, of floats.
+
+    Raises:
+        UserError: it needs a function of a library.
+    """
+    bounded = f"bounded(%s, {float_text(layer.low)}, {float_text(layer.high)})"
+    sixth = float_text(1 / 6)
+    texts = {
+        "bounds": "x",
+        "hard_swish": f"x * bounded(x + 3.0f, 0.0f, 6.0f) * {sixth}",
+        "hard_sigmoid": f"bounded(x + 3.0f, 0.0f, 6.0f) * {sixth}",
+        "leaky_relu": f"(x < 0.0f ? {float_text(layer.argument)} * x : x)",
+    }
+    if layer.function not in texts:
+        raise UserError(f"the operator {layer.function} of floats, which needs a mathematical library")
+    text = texts[layer.function]
+    return text if math.isinf(layer.low) and math.isinf(layer.high) else bounded % text
+
+
+def float_text(value: float) -> str:
+    """A float of 32 bits in C, as exactly as it is."""
+    if math.isinf(value):
+        return "FLT_MAX" if value > 0 else "-FLT_MAX"
+    return f"{np.float32(value):.9g}".replace("e+", "e") + (
+        "f" if any(c in f"{np.float32(value):.9g}" for c in ".e") else ".0f"
+    )

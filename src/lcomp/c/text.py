@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -11,6 +11,9 @@ from lcomp.c.network import Addition, Array, Bounds
 
 TYPES = ((np.int8, "int8_t"), (np.int16, "int16_t"), (np.int32, "int32_t"))
 LINE = 112  # characters of a line of constants
+
+
+Fields = dict[str, object]  # of a structure of constants, by name
 
 
 class ArrayText(TypedDict):
@@ -47,16 +50,16 @@ def has_bounds(bounds: Bounds) -> bool:
     return (bounds.lowest, bounds.highest) != (-(2**31), 2**31 - 1)
 
 
-def bound_fields(bounds: Bounds) -> dict[str, object]:
+def bound_fields(bounds: Bounds) -> Fields:
     low = "INT32_MIN" if bounds.lowest == -(2**31) else int(bounds.lowest)
     return {"lowest": low, "highest": int(bounds.highest)}
 
 
-def pair(name: str, values: tuple[int, int]) -> dict[str, object]:
+def pair(name: str, values: tuple[int, int]) -> Fields:
     return {f"{name}_rows": values[0], f"{name}_columns": values[1]}
 
 
-def structure(kind: str, name: str, fields: Mapping[str, object]) -> str:
+def structure(kind: str, name: str, fields: Fields) -> str:
     lines = array_text("", "", [f".{key} = {value}" for key, value in fields.items()], "")["lines"]
     return "\n".join([f"static const struct {kind} {name} = {{", *(f"    {line}" for line in lines), "};"])
 
@@ -65,7 +68,7 @@ def sum_text(name: str, one: Addition, signed: bool) -> str:
     assert one.inputs is not None and one.output is not None
     multipliers = [*numbers(one.inputs.multiplier), *numbers(one.output.multiplier)]
     shifts = [*numbers(one.inputs.shift), *numbers(one.output.shift)]
-    fields: dict[str, object] = {
+    fields: Fields = {
         "multipliers": f"{{{', '.join(multipliers)}}}",
         "shifts": f"{{{', '.join(shifts)}}}",
         "zeros": f"{{{', '.join(map(str, one.zeros))}}}",

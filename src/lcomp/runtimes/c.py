@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lcomp.c import FORMS, PLAIN, compiling
+from lcomp.c import ARITHMETICS, AUTO, FORMS, PLAIN, compiling
 from lcomp.c.model import CModel, make_model
 from lcomp.errors import validate_choice
 from lcomp.record.files import write_atomically
@@ -23,13 +23,16 @@ class C(Converting):
 
     Args:
         weights: how flash holds them, see `lcomp.c.weights`.
+        arithmetic: of integers or of floats; `auto` is integers where the artifact has any.
     """
 
     packages = ()
 
-    def __init__(self, weights: str = PLAIN):
+    def __init__(self, weights: str = PLAIN, arithmetic: str = AUTO):
         validate_choice("runtime.weights", weights, FORMS)
-        self.weights, self.suffix = weights, f".{weights}.c"
+        validate_choice("runtime.arithmetic", arithmetic, ARITHMETICS)
+        self.weights, self.arithmetic = weights, arithmetic
+        self.suffix = f".{arithmetic}.{weights}.c"
         self.examples: NDArray[np.float32] | None = None
         self.models: dict[Path, CModel] = {}
 
@@ -38,7 +41,7 @@ class C(Converting):
         return {name: compiling.version(name) for name in sorted(names)}
 
     def setting(self) -> dict[str, str | bool]:
-        return super().setting() | {"weights": self.weights}
+        return super().setting() | {"weights": self.weights, "arithmetic": self.arithmetic}
 
     def see(self, validation: Arrays) -> None:
         [examples] = validation.values()
@@ -49,7 +52,7 @@ class C(Converting):
 
     def model(self, artifact: Path) -> CModel:
         if artifact not in self.models:
-            self.models[artifact] = make_model(artifact, self.examples, self.weights)
+            self.models[artifact] = make_model(artifact, self.examples, self.weights, self.arithmetic)
         return self.models[artifact]
 
     def session(self, path: Path) -> Session:
