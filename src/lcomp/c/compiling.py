@@ -20,7 +20,7 @@ SMALL = (  # the last one: loops stay loops, no calls of memset, which no librar
     *("-std=c11", "-Os", "-ffunction-sections", "-fdata-sections"),
     "-fno-tree-loop-distribute-patterns",
 )
-FAST = ("-std=c11", "-O3", "-march=native", "-fPIC", "-shared")
+FAST = ("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-DMODEL_SPECIALIZE")
 FLASH, STATIC = re.compile(r"^\.(text|rodata|data)"), re.compile(r"^\.(data|bss)")
 LAYOUT = """SECTIONS {
     .text : { *(.text*) } .rodata : { *(.rodata*) *(.data.rel.ro*) } .data : { *(.data*) } .bss : { *(.bss*) *(COMMON) }

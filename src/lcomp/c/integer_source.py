@@ -75,7 +75,7 @@ class IntegerSource(Source):
                 values = [str(value) for value in kept.content]
                 made.append(array_text(f"{one.name}_weights", "uint8_t", values, comment))
             assert one.scaling is not None
-            made.append(array_text(f"{one.name}_bias", bias_type, numbers(folded_bias(one)), f"{one.name}: biases"))
+            made.append(array_text(f"{one.name}_bias", bias_type, numbers(bias_of_bytes(one)), f"{one.name}: biases"))
             multipliers, shifts = numbers(one.scaling.multiplier), numbers(one.scaling.shift)
             made.append(array_text(f"{one.name}_multipliers", "int32_t", multipliers, f"{one.name}: multipliers"))
             made.append(array_text(f"{one.name}_shifts", "uint8_t", shifts, f"{one.name}: shifts"))
@@ -90,7 +90,7 @@ class IntegerSource(Source):
 
     @property
     def bias_type(self) -> str:
-        return narrowest([folded_bias(one) for one in self.network.filters]) if self.network.filters else "int8_t"
+        return narrowest([bias_of_bytes(one) for one in self.network.filters]) if self.network.filters else "int8_t"
 
     def numbers(self, array: Array) -> list[str]:
         return numbers(array)
@@ -170,7 +170,7 @@ class IntegerSource(Source):
         return self.pad_call(one, str(one.zero))
 
 
-def folded_bias(one: Filter) -> Array:
+def bias_of_bytes(one: Filter) -> Array:
     """The bias of sums of bytes: less what their zero adds to each."""
     totals: Array = one.bias - one.zeros[0] * one.weights.astype(np.int64).sum((1, 2, 3))
     return totals
