@@ -1,4 +1,4 @@
-"""Random networks as C, each bit of their outputs held against the NumPy reference: 1,000 of them unless told otherwise.
+"""Random networks as C, each bit of their outputs held against the NumPy reference: 1,000 of them by default.
 
 python benchmarks/c_fuzz.py [COUNT [FIRST_SEED]]
 """

@@ -107,7 +107,7 @@ def test_a_record_answers_in_c_as_its_network_does(tmp_path, capsys):
         with torch.no_grad():
             expected = lcomp.load(RECORD)(torch.from_numpy(digits)).numpy()
         assert np.abs(library.logits(digits) - expected).max() < 0.03 * np.abs(expected).max()
-    assert sizes["packed"] < sizes["sparse"] < sizes["plain"]
+    assert max(sizes["packed"], sizes["sparse"]) < 0.7 * sizes["plain"]
     again = tmp_path / "again"
     main([str(RECORD), "--examples", str(examples), "--out", str(again), "--weights", form])
     names = sorted(path.name for path in out.iterdir())

@@ -17,7 +17,7 @@ from lcomp.errors import UserError
 
 HOST = ("gcc", "cc", "clang")
 SMALL = (  # the last one: loops stay loops, no calls of memset, which no library is there for
-    *("-std=c11", "-Os", "-ffunction-sections", "-fdata-sections"),
+    *("-std=c11", "-Os", "-ffreestanding", "-ffunction-sections", "-fdata-sections"),
     "-fno-tree-loop-distribute-patterns",
 )
 FAST = ("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-DMODEL_SPECIALIZE")

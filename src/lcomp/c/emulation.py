@@ -112,7 +112,6 @@ def emulate(files: Mapping[str, str], board: Board) -> Emulated:
             board.target.compiler,
             *board.target.flags,
             *SMALL,
-            "-ffreestanding",
             f"-DCLOCK={board.clock}u",
             "-nostdlib",
         ]
