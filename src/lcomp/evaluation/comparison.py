@@ -88,10 +88,11 @@ class Evaluator:
         Its outputs are held against those of `trained`, or of `network` where they are the same.
         """
         own, base = folder / ARTIFACT, baseline.artifact
+        self.runtime.see(self.splits.validation.inputs)
         setting = [
             self.data.eval_perturbations,
             self.robustness.setting if self.robustness else None,
-            self.runtime.versions() | {"space_to_depth": self.runtime.space_to_depth},
+            self.runtime.setting(),
         ]
         figures = baseline.figures(setting, lambda: self.figures(base, baseline.network, None).flat())
         metrics = self.figures(own, network, trained, predictions.read_predictions(base.parent)).flat()
@@ -134,6 +135,7 @@ class Evaluator:
             graph=size.of_graph(path),
             network=size.of_network(network, *(torch.from_numpy(values[:2]) for values in test.values())),
             robustness=changed,
+            engine=self.runtime.figures(path),
         )
 
 

@@ -37,10 +37,12 @@ METRICS = (  # that a search may choose on: of validation examples, or of the ar
     "parameters",
     "nonzero_parameters",
     "sparsity",
+    "flash_bytes",
+    "ram_bytes",
     *LATENCIES,
 )
 Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
-KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite")  # files beside a record that an equal run's has too
+KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite", "*.c")  # files beside a record that an equal run's has too
 OPTIONAL = ("hidden", "best_epoch")  # fields that most records have not
 ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
 
