@@ -15,11 +15,14 @@ import lcomp
 from lcomp.c import FORMS, memory, reference
 from lcomp.c.__main__ import main
 from lcomp.c.compiling import Library, Target, deepest_stack, footprint, host
+from lcomp.c.cropping import cropped
 from lcomp.c.emulation import BOARDS, emulate
 from lcomp.c.floats import float_network
 from lcomp.c.lowering import Lowering
 from lcomp.c.model import CModel, as_rows, integer_network, make_model
+from lcomp.c.network import CNetwork, Filter, Grid, Value, Window
 from lcomp.c.requantization import scaled, scaling
+from lcomp.c.strips import Segment
 from lcomp.packed.network import Join, Network
 
 RECORD = Path(__file__).parents[1] / "records" / "1kb-seed0.lcomp"
@@ -87,10 +90,62 @@ def test_values_that_live_at_one_time_lie_apart_in_the_arena(seed):
             assert not together or ends[0] <= plan.offsets[b] or ends[1] <= plan.offsets[a]
 
 
+STRIPED = {2: 70, 5: 300, 6: 360, 24: 100, 26: 550}  # seeds, and bytes of memory that are enough strip by strip alone
+
+
+@pytest.mark.parametrize("seed", first_quickly(STRIPED, 2))
+def test_what_is_computed_strip_by_strip_is_the_same_in_less_memory(seed, tmp_path):
+    network, inputs = drawn(seed)
+    expected = reference.answer(network, inputs)
+    for form in FORMS:
+        model = CModel(network, form, "a test", inputs, expected, arena=STRIPED[seed])
+        assert model.source.plan.segments and model.source.plan.size <= STRIPED[seed] < memory.plan(network, {}).size
+        assert np.array_equal(Library(model.whole).answer(inputs), expected)
+        model.write(tmp_path / form)
+        ran = subprocess.run(["make", "test", f"CFLAGS={STRICT}"], cwd=tmp_path / form, capture_output=True, text=True)
+        assert ran.returncode == 0 and ran.stdout.endswith("10 of 10 examples equal\n"), ran.stdout + ran.stderr
+    with pytest.raises(lcomp.errors.UserError, match="arena=9: its values need more"):
+        print(CModel(network, "plain", "a test", inputs, expected, arena=9).source)
+
+
+def test_a_strip_keeps_the_rows_that_the_next_one_reads():
+    padded = dict(bias=np.zeros(1), bounds=None, window=Window((3, 3), padding=(1, 1)), weights=np.ones((1, 3, 3, 1)))
+    halved = padded | {"window": Window((2, 2), (2, 2)), "weights": np.ones((1, 2, 2, 1))}
+    shapes = [(8, 8, 1), (8, 8, 1), (8, 8, 1), (4, 4, 1), (1, 1, 10)]
+    operations = [Filter(name=f"{n}", sources=(n,), target=n + 1, **padded) for n in range(2)]
+    operations += [Filter(name="2", sources=(2,), target=3, **halved)]
+    network = CNetwork([Value(shape, Grid(1.0)) for shape in shapes], operations, 1.0)
+    segment = Segment(network, 0, 2, 1)
+    assert segment.count == 4 and segment.rolling == {1: 4, 2: 2}
+    made = {n: [(s.begin, s.end, s.dropped, s.kept) for s in segment.strips[n]] for n in range(3)}
+    assert made[2] == [(0, 1, 0, 0), (1, 2, 0, 0), (2, 3, 0, 0), (3, 4, 0, 0)]
+    assert made[1] == [(0, 2, 0, 0), (2, 4, 0, 0), (4, 6, 0, 0), (6, 8, 0, 0)]  # two rows, of which none is read again
+    assert made[0] == [(0, 3, 0, 0), (3, 5, 1, 2), (5, 7, 2, 2), (7, 8, 2, 2)]  # the row before and the row behind
+    assert [s.first[0] for s in segment.strips[1]] == [0, 1, 3, 5] and [s.first[0] for s in segment.strips[2]] == [
+        0,
+        2,
+        4,
+        6,
+    ]
+
+
+def test_what_a_stride_leaves_over_is_not_computed():
+    of = dict(bias=np.zeros(1), bounds=None)
+    first = Filter(name="a", sources=(0,), target=1, weights=np.ones((1, 1, 1, 1)), **of)
+    pooled = Window((2, 2), (2, 2))
+    second = Filter(
+        name="b", sources=(1,), target=2, weights=np.ones((1, 3, 3, 1)), window=Window((3, 3)), pool=pooled, **of
+    )
+    last = Filter(name="c", sources=(2,), target=3, weights=np.ones((2, 1, 1, 25)), **of)
+    shapes = [(13, 14, 1), (13, 14, 1), (5, 5, 1), (1, 1, 2)]
+    network = CNetwork([Value(shape, Grid(1.0)) for shape in shapes], [first, second, last], 1.0)
+    assert [one.shape for one in cropped(network).values] == [(13, 14, 1), (12, 12, 1), (5, 5, 1), (1, 1, 2)]
+
+
 def test_the_largest_buffer_is_placed_first_and_each_in_the_smallest_gap():
     sizes = [(40, 0, 2), (30, 1, 3), (20, 2, 4), (10, 3, 5), (60, 4, 5)]
     buffers = [memory.Buffer(*one) for one in sizes]
-    assert (memory.place(buffers), memory.bound(buffers, 6)) == (100, 90)
+    assert (memory.place(buffers), memory.needs(buffers, 6)) == (100, [40, 70, 90, 60, 90, 70])
     assert [one.offset for one in buffers] == [0, 40, 70, 90, 0]
 
 

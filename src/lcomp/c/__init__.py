@@ -2,3 +2,4 @@
 
 PLAIN, PACKED, SPARSE = FORMS = ("plain", "packed", "sparse")  # how flash holds weights, see `lcomp.c.weights`
 AUTO, INTEGER, FLOAT = ARITHMETICS = ("auto", "integer", "float")
+MAKE, ARDUINO, WASM = LAYOUTS = ("make", "arduino", "wasm")  # of the folder, see `lcomp.c.layouts`

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lcomp.c import ARITHMETICS, FORMS
+from lcomp.c import ARITHMETICS, FORMS, LAYOUTS
 from lcomp.errors import UserError
 
 
@@ -18,14 +18,21 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.c"
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write; RUN/c where it is left out")
     parser.add_argument("--weights", choices=FORMS, default=FORMS[0], help="how flash holds them")
     parser.add_argument("--arithmetic", choices=ARITHMETICS, default=ARITHMETICS[0], help="auto: as the artifact")
+    parser.add_argument("--layout", choices=LAYOUTS, default=LAYOUTS[0], help="of the folder; wasm: a page to draw on")
+    parser.add_argument("--arena", type=int, metavar="BYTES", help="of values at most: convolutions strip by strip")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--data", metavar="NAME", help="data whose validation examples ranges are found with")
     source.add_argument("--examples", type=Path, metavar="FILE", help="an .npy of them: (N, C, H, W) from 0 to 1")
     given = parser.parse_args(arguments)
     try:
-        from lcomp.c.command import write_c
+        from lcomp.c.command import artifact_of, described, examples_of, make_model
 
-        print(write_c(given.run, given.out, given.weights, given.arithmetic, given.data, given.examples))
+        artifact = artifact_of(given.run)
+        examples = examples_of(given.run, given.data, given.examples)
+        model = make_model(artifact, examples, given.weights, given.arithmetic, given.arena)
+        folder = given.out or artifact.parent / "c"
+        model.write(folder, given.layout)
+        print(f"{folder}: {described(model)}")
     except UserError as error:
         print(f"lcomp: {error}", file=sys.stderr)
         return 1

@@ -16,24 +16,9 @@ from lcomp.config.instantiation import build
 from lcomp.data import loaders
 from lcomp.errors import UserError
 
+__all__ = ["artifact_of", "described", "examples_of", "make_model"]
+
 EXAMPLES = 2_000  # that ranges are found with
-
-
-def write_c(run: Path, out: Path | None, form: str, arithmetic: str, data: str | None, examples: Path | None) -> str:
-    """Writes the C of a run; what that takes, in one line.
-
-    Args:
-        run: its folder, or an ONNX file or a packed network.
-        out: the folder to write, beside the artifact where None.
-        data, examples: what ranges are found with, see `examples_of`.
-
-    Raises:
-        UserError: there is no such artifact, or no C for it.
-    """
-    model = make_model(artifact_of(run), examples_of(run, data, examples), form, arithmetic)
-    folder = out or (run if run.is_dir() else run.parent) / "c"
-    model.write(folder)
-    return f"{folder}: {described(model)}"
 
 
 def artifact_of(path: Path) -> Path:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,11 @@ SMALL = (  # the last one: loops stay loops, no calls of memset, which no librar
     "-fno-tree-loop-distribute-patterns",
 )
 FAST = ("-std=c11", "-O3", "-march=native", "-fPIC", "-shared", "-DMODEL_SPECIALIZE")
+WASM_COMMAND = (
+    *("clang", "--target=wasm32", "-std=c11", "-Oz", "-flto", "-ffreestanding", "-nostdlib"),
+    *("-Wl,--no-entry,--strip-all,-z,stack-size=4096,--export=model_input,--export=model_answer", "-o", "model.wasm"),
+    *("wasm.c", "model.c", "weights.c"),
+)
 FLASH, STATIC = re.compile(r"^\.(text|rodata|data)"), re.compile(r"^\.(data|bss)")
 LAYOUT = """SECTIONS {
     .text : { *(.text*) } .rodata : { *(.rodata*) *(.data.rel.ro*) } .data : { *(.data*) } .bss : { *(.bss*) *(COMMON) }
@@ -122,6 +128,21 @@ def footprint(text: str, target: Target) -> Footprint:
         flash = sum(count for section, count in sizes.items() if FLASH.match(section))
         static = sum(count for section, count in sizes.items() if STATIC.match(section))
         return Footprint(flash, static + deepest_stack((folder / "model.ci").read_text()))
+
+
+def wasm_module(files: Mapping[str, str]) -> bytes:
+    """The WebAssembly of a model's files.
+
+    Raises:
+        UserError: there is no compiler for it.
+    """
+    if missing := [name for name in ("clang", "wasm-ld") if not shutil.which(name)]:
+        raise UserError(f"--layout wasm: needs {' and '.join(missing)}; on Debian: apt install clang lld")
+    with tempfile.TemporaryDirectory() as name:
+        for file, text in files.items():
+            (Path(name) / file).write_text(text)
+        run(list(WASM_COMMAND), Path(name))
+        return (Path(name) / "model.wasm").read_bytes()
 
 
 def deepest_stack(call_graph: str) -> int:

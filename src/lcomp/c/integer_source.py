@@ -6,9 +6,10 @@ from math import prod
 
 import numpy as np
 
-from lcomp.c.memory import plan
+from lcomp.c.fitting import fitted
 from lcomp.c.network import Addition, Array, Average, Bounds, CNetwork, Filter, MaxPool, Operation, Pad, Table, Widen
 from lcomp.c.source import Source
+from lcomp.c.strips import Segment
 from lcomp.c.text import (
     ArrayText,
     Fields,
@@ -30,11 +31,15 @@ class IntegerSource(Source):
 
     Args:
         form: how weights are stored, one of `lcomp.c.FORMS`.
+        arena: bytes that its memory is to be within, see `lcomp.c.fitting`; None where there is no limit.
+
+    Raises:
+        UserError: it cannot be.
     """
 
     template, element, output_element = "integer.c", "uint8_t", "int32_t"
 
-    def __init__(self, network: CNetwork, form: str):
+    def __init__(self, network: CNetwork, form: str, arena: int | None = None):
         stored, self.words = store(network.filters, form)
         self.stored: dict[str, Stored] = {one.name: kept for one, kept in zip(network.filters, stored, strict=True)}
         rows = {
@@ -42,7 +47,7 @@ class IntegerSource(Source):
             for number, one in enumerate(network.operations)
             if isinstance(one, Filter)
         }
-        super().__init__(network, plan(network, rows))
+        super().__init__(network, fitted(network, rows, arena))
 
     def uses_of(self) -> dict[str, bool]:
         forms = {one.form for one in self.stored.values()}
@@ -53,7 +58,7 @@ class IntegerSource(Source):
             "filter_output": bool(outputs), "output_bounds": any(has_bounds(one.bounds) for one in outputs),
             "average_output": bool(averages), "stored": forms != {"coded"}, "coded": "coded" in forms,
             "sparse": "sparse" in forms, "bytes": "bytes" in forms, "stream": bool(forms & {"bits", "sparse"}),
-            "unfolded": forms != {"bytes"},
+            "unfolded": forms != {"bytes"}, "strips": bool(self.plan.segments),
         }  # fmt: skip
 
     @property
@@ -73,7 +78,7 @@ class IntegerSource(Source):
                 }
                 comment = f"{one.name}: weights {'x'.join(map(str, one.weights.shape))}, {form.get(kept.form, 'bytes')}"
                 values = [str(value) for value in kept.content]
-                made.append(array_text(f"{one.name}_weights", "uint8_t", values, comment))
+                made.append(array_text(f"{one.name}_weights", "uint8_t", values, comment, not self.uses["unfolded"]))
             assert one.scaling is not None
             made.append(array_text(f"{one.name}_bias", bias_type, numbers(bias_of_bytes(one)), f"{one.name}: biases"))
             multipliers, shifts = numbers(one.scaling.multiplier), numbers(one.scaling.shift)
@@ -99,8 +104,12 @@ class IntegerSource(Source):
         coded = [one for one in self.stored.values() if one.form == "coded"]
         most = max([2 * one.weights.size + 2 for one in self.network.filters], default=0)
         levels = max([one.levels for one in coded], default=1)
+        strips = [self.strips_text(segment, n) for segment in self.plan.segments for n in segment.numbers]
         return super().settings() | {
+            "strips": strips,
             "bias_type": self.bias_type, "bound_type": "int32_t" if self.is_wide else "uint8_t",
+            "longest": max([-(-prod(one.weights.shape[1:]) // 32) * 32 for one in self.network.filters], default=0),
+            "widest": max([len(one.weights) // one.groups for one in self.network.filters], default=0),
             "words": len(self.words), "levels": levels, "search": 1 << (levels - 1).bit_length() >> 1,
             "count_type": "uint16_t" if most < 1 << 16 else "uint32_t",
         }  # fmt: skip
@@ -127,6 +136,39 @@ class IntegerSource(Source):
             return structure("average", one.name, fields | bound_fields(one.bounds))
         return ""
 
+    def calls(self) -> list[str]:
+        calls, made = super().calls(), []
+        of = {segment.first: segment for segment in self.plan.segments}
+        number = 0
+        while number < len(calls):
+            segment = of.get(number)
+            made += [calls[number]] if segment is None else self.loop_of_strips(segment, calls)
+            number = number + 1 if segment is None else segment.last + 1
+        return made
+
+    def loop_of_strips(self, segment: Segment, calls: list[str]) -> list[str]:
+        coded = self.uses["coded"]
+        lines = ["begun = place_of_stream();"] if coded else []
+        lines.append(f"for (int32_t i = 0; i < {segment.count}; i++) {{")
+        lines += ["    go_to(begun);"] if coded else []
+        return [*lines, *(f"    {calls[number]}" for number in segment.numbers), "}"]
+
+    def strips_text(self, segment: Segment, number: int) -> str:
+        """The rows that an operation makes in each strip."""
+        one = self.network.operations[number]
+        read = (0, 1, 2) if self.uses["joined"] else (0, 2)
+        lines = [
+            ", ".join(map(str, (s.begin, s.end, *(s.first[n] for n in read), s.dropped, s.kept)))
+            for s in segment.strips[number]
+        ]
+        rows = "".join(f"    {{{line}}},\n" for line in lines)
+        return f"static const struct strip {one.name}_strips[{segment.count}] = {{\n{rows}}};"
+
+    def strips_of(self, number: int) -> str:
+        """The argument of a call that says which rows it makes."""
+        striped = any(number in segment.numbers for segment in self.plan.segments)
+        return f"&{self.network.operations[number].name}_strips[i]" if striped else "&all"
+
     def filter_fields(self, one: Filter) -> Fields:
         kept, uses = self.stored[one.name], self.uses
         fields: Fields = {"weights": f"{one.name}_weights"} if uses["stored"] else {}
@@ -145,7 +187,7 @@ class IntegerSource(Source):
         source, target = [self.place(value) for value in one.sources], self.place(one.target)
         is_output = one.target == self.last
         if isinstance(one, Filter):
-            arguments = [f"&{one.name}", source[0]]
+            arguments = [f"&{one.name}", *([self.strips_of(number)] if self.uses["strips"] else []), source[0]]
             if self.uses["joined"]:
                 arguments += [f"&{one.name}_sum", source[1]] if one.addition else ["0", "0"]
             arguments.append("0" if is_output else target)

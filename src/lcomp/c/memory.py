@@ -3,10 +3,11 @@ neural net inference", algorithm 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lcomp.c.network import CNetwork, Filter
+from lcomp.c.strips import Segment
 
 
 @dataclass
@@ -31,53 +32,76 @@ class Plan:
         scratch: of each operation that unfolds its weights there, by its number.
         size: of the arena.
         bound: what no arrangement can be below: the most that is needed at one time.
+        segments: operations that are carried out strip by strip.
     """
 
     offsets: dict[int, int]
     scratch: dict[int, int]
     size: int
     bound: int
+    segments: Sequence[Segment] = ()
 
 
-def plan(network: CNetwork, rows: dict[int, int]) -> Plan:
+def plan(network: CNetwork, rows: Mapping[int, int], segments: Sequence[Segment] = ()) -> Plan:
     """Lays out the arena.
 
     Args:
         rows: bytes that an operation needs while it runs, by its number.
+        segments: operations that are carried out strip by strip, no two of them in common.
     """
-    buffers: dict[int, Buffer] = {}  # by value; those that lie in one place share theirs
-    size = alignment(network)
-    for number, one in enumerate(network.operations):
-        for source in one.sources:
-            if source in buffers:
-                buffers[source].last = number
-        if one.target == len(network.values) - 1:
-            continue
-        shared = place_of(network, number, buffers)
-        if shared is None:
-            buffers[one.target] = Buffer(rounded(network.values[one.target].bytes, size), number, number)
-        else:
-            buffers[one.target] = shared
-    scratch = {number: Buffer(rounded(count, size), number, number) for number, count in rows.items() if count}
+    buffers, scratch = buffers_of(network, rows, segments)
     distinct = list({id(one): one for one in (*buffers.values(), *scratch.values())}.values())
     whole = place(distinct)
     return Plan(
         {value: one.offset for value, one in buffers.items()},
         {number: one.offset for number, one in scratch.items()},
         whole,
-        bound(distinct, len(network.operations)),
+        max(needs(distinct, len(network.operations)), default=0),
+        segments,
     )
 
 
-def place_of(network: CNetwork, number: int, buffers: dict[int, Buffer]) -> Buffer | None:
+def buffers_of(
+    network: CNetwork, rows: Mapping[int, int], segments: Sequence[Segment]
+) -> tuple[dict[int, Buffer], dict[int, Buffer]]:
+    """Buffers by value, and of what operations need while they run by their number; values that lie in one place share
+    theirs. What a segment reads or makes is needed all through it."""
+    buffers: dict[int, Buffer] = {}
+    size = alignment(network)
+    of = {number: segment for segment in segments for number in segment.numbers}
+    for number, one in enumerate(network.operations):
+        segment = of.get(number)
+        first, last = (segment.first, segment.last) if segment else (number, number)
+        for source in one.sources:
+            if source in buffers:
+                buffers[source].last = max(buffers[source].last, last)
+        if one.target == len(network.values) - 1:
+            continue
+        shared = place_of(network, number, buffers, segment)
+        if shared is None:
+            rolling = segment.rolling.get(one.target) if segment else None
+            value = network.values[one.target]
+            taken = value.bytes if rolling is None else value.bytes // value.shape[0] * rolling
+            buffers[one.target] = Buffer(rounded(taken, size), first, last)
+        else:
+            buffers[one.target] = shared
+            shared.last = max(shared.last, last)
+    scratch = {number: Buffer(rounded(count, size), number, number) for number, count in rows.items() if count}
+    return buffers, scratch
+
+
+def place_of(network: CNetwork, number: int, buffers: dict[int, Buffer], segment: Segment | None) -> Buffer | None:
     """The buffer of a source that nothing reads any more, and whose place the output can take while it is read."""
     one = network.operations[number]
     may = one.sources if one.in_place else one.sources[1:] if isinstance(one, Filter) and one.addition else ()
+    others = [*(n for n in segment.numbers if n < number)] if segment else []  # they read on in the next strip
+    others += range(number + 1, len(network.operations))
     for source in may:
-        dies = not any(source in later.sources for later in network.operations[number + 1 :])
+        dies = not any(source in network.operations[other].sources for other in others)
         fits = network.values[source].bytes == network.values[one.target].bytes
         alone = list(one.sources).count(source) == 1 or one.in_place
-        if source in buffers and dies and fits and alone:
+        whole = not segment or not {source, one.target} & {*segment.rolling}
+        if source in buffers and dies and fits and alone and whole:
             return buffers[source]
     return None
 
@@ -98,8 +122,9 @@ def place(buffers: Sequence[Buffer]) -> int:
     return max((one.offset + one.size for one in placed), default=0)
 
 
-def bound(buffers: Sequence[Buffer], operations: int) -> int:
-    return max((sum(b.size for b in buffers if b.first <= n <= b.last) for n in range(operations)), default=0)
+def needs(buffers: Sequence[Buffer], operations: int) -> list[int]:
+    """The bytes that are needed at each operation."""
+    return [sum(b.size for b in buffers if b.first <= n <= b.last) for n in range(operations)]
 
 
 def alignment(network: CNetwork) -> int:

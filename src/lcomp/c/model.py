@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lcomp import packed
-from lcomp.c import ARITHMETICS, AUTO, INTEGER, PLAIN, reference
+from lcomp.c import ARITHMETICS, AUTO, INTEGER, MAKE, PLAIN, reference
 from lcomp.c.compiling import as_bytes
+from lcomp.c.cropping import cropped
 from lcomp.c.float_source import FloatSource
 from lcomp.c.floats import float_network
 from lcomp.c.integer import Assembly
 from lcomp.c.integer_source import IntegerSource
+from lcomp.c.layouts import laid_out
 from lcomp.c.lowering import Lowering
 from lcomp.c.network import CNetwork
 from lcomp.c.ranges import find_grids
 from lcomp.c.source import Source
-from lcomp.c.writing import file_texts, whole_text
+from lcomp.c.writing import Writing, whole_text
 from lcomp.errors import UserError, validate_choice
 from lcomp.packed.artifact import from_onnx
 from lcomp.packed.network import Network
@@ -41,6 +43,7 @@ class CModel:
         title: the first line of each file.
         tested, expected: inputs of the self-test as the C takes them, (N, rows, columns, channels), and what is to be
             answered.
+        arena: bytes that memory of integers is to be within; None where there is no limit.
     """
 
     network: CNetwork
@@ -48,30 +51,43 @@ class CModel:
     title: str
     tested: NDArray[np.generic]
     expected: NDArray[np.generic]
+    arena: int | None = None
 
     @cached_property
     def source(self) -> Source:
-        return IntegerSource(self.network, self.form) if self.network.is_integer else FloatSource(self.network)
+        if self.network.is_integer:
+            return IntegerSource(self.network, self.form, self.arena)
+        if self.arena is not None:
+            raise UserError("arena: networks of floats are not carried out strip by strip; arithmetic=integer is")
+        return FloatSource(self.network)
 
     @cached_property
+    def writing(self) -> Writing:
+        return Writing(self.source, self.title, self.tested, self.expected)
+
+    @property
     def files(self) -> dict[str, str]:
-        """The text of each file, by name."""
-        return file_texts(self.source, self.title, self.tested, self.expected)
+        """The text of each file of a folder that `make` builds, by name."""
+        return self.writing.files
 
     @property
     def whole(self) -> str:
         """The model in one file: its header, its weights and its code."""
         return whole_text(self.files)
 
-    def write(self, folder: Path) -> None:
-        """Writes every file, each whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in self.files.items():
-            write_atomically(folder / name, text.encode())
+    def write(self, folder: Path, layout: str = MAKE) -> None:
+        """Writes every file, each whole or not at all; see `lcomp.c.layouts`."""
+        for name, content in laid_out(layout, self.writing).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / name, content)
 
 
 def make_model(
-    path: Path, examples: NDArray[np.float32] | None = None, form: str = PLAIN, arithmetic: str = AUTO
+    path: Path,
+    examples: NDArray[np.float32] | None = None,
+    form: str = PLAIN,
+    arithmetic: str = AUTO,
+    arena: int | None = None,
 ) -> CModel:
     """The C of an artifact, `.onnx` or `.lcomp`.
 
@@ -80,6 +96,7 @@ def make_model(
             has none, and the first of them are those of the self-test, random ones where None.
         form: how weights of integers are stored, one of `lcomp.c.FORMS`.
         arithmetic: one of `lcomp.c.ARITHMETICS`; `auto` is integers where the artifact has any.
+        arena: see `CModel`.
 
     Raises:
         UserError: an operator or a setting that there is no C for, before anything is written.
@@ -91,10 +108,11 @@ def make_model(
     try:
         if not is_integer(network, arithmetic):
             layers = Lowering(network).layers
-            made = CModel(float_network(layers), form, title, as_rows(shown), asked(network, torch.from_numpy(shown)))
+            expected = asked(network, torch.from_numpy(shown))
+            made = CModel(cropped(float_network(layers)), form, title, as_rows(shown), expected, arena)
         else:
             integers, tested = integer_network(network, examples), as_bytes(as_rows(shown))
-            made = CModel(integers, form, title, tested, reference.answer(integers, tested))
+            made = CModel(integers, form, title, tested, reference.answer(integers, tested), arena)
         made.files  # noqa: B018 - whatever cannot be written is refused here
     except UserError as error:
         raise UserError(f"{path}: has no C: {error}; docs/c.md lists what has") from None
@@ -112,7 +130,7 @@ def is_integer(network: Network, arithmetic: str) -> bool:
 def integer_network(network: Network, examples: NDArray[np.float32] | None) -> CNetwork:
     layers = Lowering(network).layers
     find_grids(network, layers, examples)
-    return Assembly(layers).network()
+    return cropped(Assembly(layers).network())
 
 
 @torch.no_grad()

@@ -61,6 +61,7 @@ def _(one: Filter, shape: Shape, read: list[Integers]) -> Integers:
     assert np.abs(totals).max(initial=0) < 2**31
     if one.pool:
         totals = windows(totals, one.pool, NOTHING).max((-1, -2))
+    totals = totals[:, : shape[0], : shape[1]]
     if one.scaling is not None:
         totals = scaled(totals, one.scaling)
     made = bounded(totals + one.zeros[1], one.bounds).reshape(-1, *shape)

@@ -50,9 +50,14 @@ class Source(ABC):
         return {
             "integer": self.network.is_integer, "element": self.element, "output_element": self.output_element,
             "uses": self.uses, "arena": self.plan.size, "size": self.size_type,
+            "most": {"uint8_t": 255, "uint16_t": 65_535, "int32_t": 2**31 - 1}[self.size_type],
             "arrays": self.arrays(), "constants": constants,
-            "calls": [self.call(number, one) for number, one in enumerate(self.network.operations)],
+            "calls": self.calls(),
         }  # fmt: skip
+
+    def calls(self) -> list[str]:
+        """What carries the operations out, one after another."""
+        return [self.call(number, one) for number, one in enumerate(self.network.operations)]
 
     @property
     def last(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from lcomp.c.network import Addition, Array, Bounds
 
 TYPES = ((np.int8, "int8_t"), (np.int16, "int16_t"), (np.int32, "int32_t"))
+BYTES = {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "int32_t": 4, "uint32_t": 4, "float": 4}
 LINE = 112  # characters of a line of constants
 
 
@@ -24,16 +25,29 @@ class ArrayText(TypedDict):
     count: int
     comment: str
     lines: list[str]
+    is_read_beyond: bool  # where code is made for speed, see the templates
 
 
-def array_text(name: str, kind: str, values: Sequence[str], comment: str) -> ArrayText:
+def array_text(name: str, kind: str, values: Sequence[str], comment: str, is_read_beyond: bool = False) -> ArrayText:
     lines, line = [], ""
     for value in values:
         if line and len(line) + len(value) + 2 > LINE:
             lines.append(line.rstrip())
             line = ""
         line += f"{value}, "
-    return ArrayText(name=name, type=kind, count=len(values), comment=comment, lines=[*lines, line.rstrip()])
+    return ArrayText(
+        name=name,
+        type=kind,
+        count=len(values),
+        comment=comment,
+        lines=[*lines, line.rstrip()],
+        is_read_beyond=is_read_beyond,
+    )
+
+
+def bytes_of(array: ArrayText) -> int:
+    """What an array takes of flash."""
+    return array["count"] * BYTES[array["type"]]
 
 
 def narrowest(arrays: Sequence[Array]) -> str:
