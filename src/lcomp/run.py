@@ -224,7 +224,7 @@ def execute(
             if not found.is_finite:
                 raise NotFinite("the artifact's outputs are not finite")
             if timed:
-                measure_latencies(spec.measure.latency_runs, runtime, evaluator.splits, folder, result)
+                measure_latencies(spec.measure.latency_runs, runtime, data.task, evaluator.splits, folder, result)
 
 
 def checkpoint_files(folder: Path, result: Result, group: str | None, minutes: float | None = None) -> CheckpointFiles:

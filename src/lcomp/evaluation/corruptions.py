@@ -18,7 +18,8 @@ from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.evaluation import attributions, measurement, robustness
 from lcomp.runtimes import Session
-from lcomp.tasks.image_classification import ImageClassification, accuracy_and_loss
+from lcomp.tasks.classification import accuracy_and_loss
+from lcomp.tasks.image_classification import ImageClassification
 from lcomp.tasks.split import Split, Splits
 
 Labels = NDArray[np.int64]

@@ -47,11 +47,16 @@ def of_packed(path: Path) -> int | None:
 
 
 def of_graph(path: Path) -> GraphSize:
-    """Operations and memory of one example, and the share of zeros, from the graph; a line in the log where operations
-    cannot be told."""
+    """Operations and memory of one example, of the lengths that the metadata state, and the share of zeros, from the
+    graph; a line in the log where operations cannot be told."""
     model = onnx.load(path)
+    stated = {entry.key: entry.value for entry in model.metadata_props}
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
+        first, *others = value.type.tensor_type.shape.dim
+        first.dim_value = 1
+        for size in others:
+            if size.dim_param:
+                size.dim_value = int(stated[size.dim_param])
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     weights = {name: numpy_helper.to_array(tensor) for name, tensor in constants.items()}

@@ -34,6 +34,8 @@ class Translation:
         self.weights: dict[str, Weight] = {}
         self.moves: dict[str, tuple[str, nn.Module]] = {}
         self.producers = {name: node for node in graph.node for name in node.output}
+        if len(graph.input) != 1:
+            raise UserError(f"{len(graph.input)} inputs, {', '.join(value.name for value in graph.input)}")
         [given], [self.logits] = graph.input, graph.output
         self.values = {given.name: 0}
         self.steps: list[nn.Module] = []
