@@ -1,19 +1,25 @@
 """Encoders of sentences: their weights are transformers', their files give their logits."""
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import sentences
 import torch
+from onnx import numpy_helper
+from torch import nn
 from transformers import BertConfig, BertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification
 
 from lcomp.config.composition import compose
 from lcomp.config.instantiation import build
 from lcomp.config.pretrained import pretrained_folder
 from lcomp.errors import UserError
+from lcomp.evaluation.size import of_graph, of_network
 from lcomp.export import export
 from lcomp.models import Bert, TransformersNetwork
 from lcomp.tasks import TextClassification
+from lcomp.techniques.pruning import FilterPruning, Pruning, channels
+from lcomp.techniques.quantization import DynamicQuantization, StaticQuantization, WeightSharing
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TASK = TextClassification(2, len(sentences.WORDS), max_length=12)
@@ -114,3 +120,115 @@ def test_a_network_of_the_configuration_gives_its_artifacts_logits(name, tmp_pat
     assert np.allclose(outputs_in_runtime(tmp_path / "a.onnx", IDS, MASK), network(IDS, MASK), atol=1e-5)
     whole = build(compose([f"model={name}"]).model, "model", num_classes=2, vocab_size=30_522, max_length=128)
     assert sum(p.numel() for p in whole.parameters()) == {"bert_tiny": 4_336_770, "bert_mini": 11_072_258}[name]
+
+
+def small(seed=0):
+    torch.manual_seed(seed)
+    network = Bert(2, 16, 2, 32, **TASK.arguments)
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.3)
+    return network.eval()
+
+
+def constants(path):
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("technique", "kind"),
+    [
+        (StaticQuantization(8, calibration_images=4), np.int8),
+        (StaticQuantization(4, granularity="tensor", calibration_images=4), np.int8),
+        (DynamicQuantization(8), np.int8),
+        (WeightSharing(6, begin=1.0), np.uint8),
+    ],
+    ids=["static", "4 bits", "dynamic", "shared"],
+)
+def test_embeddings_are_integers_in_the_artifact_and_are_looked_up_as_such(technique, kind, tmp_path):
+    network, example = small(), {"input_ids": IDS, "attention_mask": MASK}
+    floats = network(IDS, MASK)
+    technique.check(network, example)
+    technique.prepare(network)
+    network = technique.finalize(network, [example]).eval()
+    export(network, tmp_path / "a.onnx", TASK)
+    expected, held = network(IDS, MASK), constants(tmp_path / "a.onnx")
+    assert np.abs(outputs_in_runtime(tmp_path / "a.onnx", IDS, MASK) - expected.numpy()).max() < 1e-4
+    assert (expected - floats).abs().max() < 0.6 * floats.abs().max() and not torch.equal(expected, floats)
+    words = held["embeddings.words.weight.integers"]
+    assert words.dtype == kind and words.shape == (23, 16)
+    assert not [name for name, array in held.items() if array.dtype == np.float32 and array.size > 64]
+    readers = [
+        node.op_type
+        for node in onnx.load(tmp_path / "a.onnx").graph.node
+        if node.input[0].endswith("words.weight.integers")
+    ]
+    assert readers == ["Gather"]
+    assert of_network(network, IDS, MASK).parameters == of_network(small(), IDS, MASK).parameters
+
+
+@torch.no_grad()
+def test_zeros_of_embeddings_are_pruned_and_counted(tmp_path):
+    network, technique = small(), Pruning(0.5, end=0.5, scope="layer")
+    technique.check(network, {"input_ids": IDS, "attention_mask": MASK})
+    technique.prepare(network)
+    technique.prune(0.5)
+    network = technique.finalize(network)
+    export(network, tmp_path / "a.onnx", TASK)
+    assert int((network.embeddings.words.weight == 0).sum()) == 23 * 16 // 2
+    assert of_graph(tmp_path / "a.onnx").sparsity == pytest.approx(0.5, abs=0.01)
+
+
+def test_an_embedding_that_changes_its_rows_is_left_as_it_is(caplog):
+    network = nn.Sequential(nn.Embedding(9, 4, max_norm=0.1), nn.Flatten(), nn.Linear(8, 2))
+    StaticQuantization(8).prepare(network)
+    assert "quant leaves 0 as it is: it does not compute as an Embedding does" in caplog.messages
+
+
+@torch.no_grad()
+def test_an_embedding_and_the_layer_that_shares_its_weight_are_rounded_alike():
+    network = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9, bias=False))
+    network[1].weight = network[0].weight
+    technique, ids = StaticQuantization(8, activation_bits=None), torch.arange(9)[None]
+    technique.check(network, ids)
+    technique.prepare(network)
+    rounded = technique.finalize(network, [ids])
+    assert rounded[0].coded is rounded[1].coded
+    assert torch.allclose(rounded(ids), rounded[0].weight[ids] @ rounded[0].weight.T)
+
+
+@torch.no_grad()
+def test_heads_and_neurons_go_from_the_network_and_its_file(tmp_path):
+    network, example = small(), {"input_ids": IDS, "attention_mask": MASK}
+    technique = FilterPruning(0.5, end=0.5, scope="layer")
+    technique.check(network, example)
+    technique.prepare(network)
+    technique.find_groups(network, example)
+    assert sorted((group.size, *group.layers) for group in technique.groups)[:2] == [
+        (2, *(f"layers.{number}.attention.{name}" for name in ("value", "key", "query"))) for number in range(2)
+    ]
+    technique.prune(0.5)
+    zeroed = network(IDS, MASK)
+    cut = technique.finalize(network).eval()
+    for layer in cut.layers:
+        assert [len(one.weight) for one in (layer.attention.query, layer.attention.key, layer.attention.value)] == [
+            8
+        ] * 3
+        assert layer.attention.output.weight.shape == (16, 8)
+        assert layer.expand.weight.shape == (16, 16) and layer.reduce.weight.shape == (16, 16)
+    assert torch.allclose(cut(IDS, MASK), zeroed, atol=1e-5)
+    export(cut, tmp_path / "a.onnx", TASK)
+    assert np.allclose(outputs_in_runtime(tmp_path / "a.onnx", IDS, MASK), zeroed, atol=1e-5)
+    export(small(), tmp_path / "whole.onnx", TASK)
+    inner, whole = (of_graph(tmp_path / f"{name}.onnx").macs for name in ("a", "whole"))
+    pooler = 16 * 16 + 2 * 16  # half of its neurons goes too
+    assert (inner - pooler / 2) * 2 == whole - pooler
+
+
+@torch.no_grad()
+def test_heads_of_transformers_go_too(tmp_path):
+    of_transformers(tmp_path)
+    network = TransformersNetwork(str(tmp_path)).eval()
+    groups, _ = channels.find_groups(network, (IDS, MASK))
+    assert [group.size for group in groups if any("attention" in name for name in group.layers)] == [2, 2]
