@@ -18,8 +18,10 @@ from lcomp.evaluation.size import of_graph, of_network
 from lcomp.export import export
 from lcomp.models import Bert, TransformersNetwork
 from lcomp.tasks import TextClassification
+from lcomp.techniques import additions
 from lcomp.techniques.pruning import FilterPruning, Pruning, channels
 from lcomp.techniques.quantization import DynamicQuantization, StaticQuantization, WeightSharing
+from lcomp.techniques.technique import layers
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 TASK = TextClassification(2, len(sentences.WORDS), max_length=12)
@@ -232,3 +234,16 @@ def test_heads_of_transformers_go_too(tmp_path):
     network = TransformersNetwork(str(tmp_path)).eval()
     groups, _ = channels.find_groups(network, (IDS, MASK))
     assert [group.size for group in groups if any("attention" in name for name in group.layers)] == [2, 2]
+
+
+@torch.no_grad()
+def test_products_of_sequences_are_of_integers_and_sums_that_a_norm_reads_of_floats(tmp_path):
+    network, technique = small(), StaticQuantization(8, calibration_images=4)
+    assert additions.plan(network, {name for name, _ in layers(network)}) == additions.Plan([], {}, {})
+    technique.prepare(network)
+    export(technique.finalize(network, [(IDS, MASK)]).eval(), tmp_path / "a.onnx", TASK)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    onnxruntime.InferenceSession(tmp_path / "a.onnx", options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
+    assert kinds.count("MatMulIntegerToFloat") == 12  # four of attention and two behind it, in each of two layers

@@ -255,6 +255,15 @@ def masked_mean(to: Encoder, node: NodeProto, settings: Settings) -> bool:
     return True
 
 
+def of_constants(to: Encoder, node: NodeProto, settings: Settings) -> bool:
+    """Unsqueeze of a table that the exporter finds too large to do so itself."""
+    if node.input[0] not in to.constants:
+        return False
+    axes = tuple(int(axis) for axis in to.constant(node.input[1]))
+    to.constants[node.output[0]] = np.expand_dims(to.constant(node.input[0]), axes)
+    return True
+
+
 Rule = Callable[[Encoder, NodeProto, Settings], bool]  # whether it has seen to the node
 RULES: dict[str, tuple[Rule, ...]] = {
     "Shape": (of_shapes,),
@@ -262,7 +271,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "Concat": (of_shapes,),
     "Range": (of_shapes,),
     "Cast": (of_mask, of_rows),
-    "Unsqueeze": (of_mask,),
+    "Unsqueeze": (of_mask, of_constants),
     "Sub": (of_mask,),
     "Mul": (of_mask, of_rows, attend, masked_mean),
     "ReduceSum": (of_mask, masked_mean),

@@ -19,7 +19,7 @@ class Translation:
     """A graph on its way to a network.
 
     Args:
-        length: of a sentence, whose inputs are token ids and their mask; None: the one input is an image.
+        length: of a sentence, whose inputs are token ids and their mask; None: it reads one input, of a shape that is fixed.
 
     Attributes:
         mask: names that are computed of the mask, see `sentence_nodes`.
