@@ -19,7 +19,7 @@ class Translation:
     """A graph on its way to a network.
 
     Args:
-        length: of a sentence, whose inputs are token ids and their mask; None: it reads one input, of a shape that is fixed.
+        length: of a sentence, whose inputs are token ids and their mask; None: it has one input, of a fixed shape.
 
     Attributes:
         mask: names that are computed of the mask, see `sentence_nodes`.
