@@ -1,10 +1,12 @@
 """Collects the packed files of the records and draws them beside the published ones.
 
     python -m lcomp -m seed=0,1,2,3,4 'experiment=glob(record_*)'
+    python -m lcomp -m seed=0,1,2 experiment=cifar10_record_25kb baseline.weights=records/cifar10/resnet8.safetensors
     python benchmarks/records.py multirun/SWEEP
 
-Copies the artifact.lcomp of every run of an experiment record_* to records/, writes what they reach to
-records/records.csv, and the front to docs/images/records.png. Files of other experiments and seeds stay.
+Copies the artifact.lcomp of every run of an experiment record_* to records/, of cifar10_record_* to records/cifar10/,
+writes what they reach to records.csv there, and MNIST's front to docs/images/records.png. Files of other experiments
+and seeds stay.
 """
 
 import csv
@@ -23,6 +25,7 @@ import matplotlib.pyplot as plt
 from lcomp.record.result import FILE_NAME, read_result
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = {"record_": ROOT / "records", "cifar10_record_": ROOT / "records" / "cifar10"}  # by the experiments' names
 PUBLISHED = {  # bytes, test accuracy in percent
     "MIRACLE (2019)": (1_520, 99.04),
     "BitNetMCU, 9.3 kB": (9_300, 99.44),
@@ -32,25 +35,24 @@ ABOVE, BELOW = {"xytext": (-8, 8), "ha": "right"}, {"xytext": (10, -6), "ha": "l
 CROSS = {"xytext": (0, -15), "ha": "center"}
 
 
-def collect(folders):
-    """Copies the files; returns the rows of the table."""
+def collect(folders, prefix, to):
+    """Copies the files of experiments whose names begin so; returns the rows of the table."""
     rows = []
     for path in sorted(path for folder in folders for path in Path(folder).rglob(FILE_NAME)):
         result = read_result(path)
-        if result.status != "ok" or not (result.name or "").startswith("record_"):
+        if result.status != "ok" or not (result.name or "").startswith(prefix):
             continue
-        name = f"{result.name.removeprefix('record_')}-seed{result.seed}.lcomp"
-        shutil.copyfile(path.with_name("artifact.lcomp"), ROOT / "records" / name)
-        content = (ROOT / "records" / name).read_bytes()
+        name = f"{result.name.removeprefix(prefix)}-seed{result.seed}.lcomp"
+        shutil.copyfile(path.with_name("artifact.lcomp"), to / name)
+        content = (to / name).read_bytes()
         figures = (result.metrics[key] for key in ("val_accuracy", "test_accuracy"))
         shares = [f"{100 * figure:.2f}" for figure in figures]
         rows.append([name, result.name, result.seed, len(content), *shares, hashlib.sha256(content).hexdigest()])
     return rows
 
 
-def table():
+def table(path):
     """The rows that there are, by file."""
-    path = ROOT / "records" / "records.csv"
     return {row[0]: row for row in [*csv.reader(path.read_text().splitlines())][1:]} if path.is_file() else {}
 
 
@@ -81,16 +83,20 @@ def draw(rows, path):
 def main():
     if not sys.argv[1:]:
         sys.exit(__doc__)
-    (ROOT / "records").mkdir(exist_ok=True)
-    known, found = table(), collect(sys.argv[1:])
-    if not found:
-        sys.exit(f"{', '.join(sys.argv[1:])}: no finished run of an experiment record_* in it")
-    rows = sorted((known | {row[0]: row for row in found}).values())
-    with (ROOT / "records" / "records.csv").open("w", newline="") as file:
-        headings = ["file", "experiment", "seed", "bytes", "validation_accuracy", "test_accuracy", "sha256"]
-        csv.writer(file, lineterminator="\n").writerows([headings, *rows])
-    draw(rows, ROOT / "docs" / "images" / "records.png")
-    print(f"{len(found)} of {len(rows)} files in records/ are new")
+    new = 0
+    for prefix, folder in FOLDERS.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        known, found = table(folder / "records.csv"), collect(sys.argv[1:], prefix, folder)
+        rows = sorted((known | {row[0]: row for row in found}).values())
+        with (folder / "records.csv").open("w", newline="") as file:
+            headings = ["file", "experiment", "seed", "bytes", "validation_accuracy", "test_accuracy", "sha256"]
+            csv.writer(file, lineterminator="\n").writerows([headings, *rows])
+        if found and prefix == "record_":
+            draw(rows, ROOT / "docs" / "images" / "records.png")
+        new += len(found)
+    if not new:
+        sys.exit(f"{', '.join(sys.argv[1:])}: no finished run of an experiment {'* or '.join(FOLDERS)}* in it")
+    print(f"{new} files are new")
 
 
 if __name__ == "__main__":

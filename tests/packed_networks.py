@@ -73,6 +73,17 @@ def every_kind() -> Network:
     return Network((1, 28, 28), 7, steps, sources)
 
 
+def smooth() -> Network:
+    """A convolution whose weights go on as their neighbours lean, which a file of version 2 has a form for."""
+    draw = torch.Generator().manual_seed(0)
+    slope, offset = (torch.randn(24, 8, 1, 1, generator=draw) for _ in range(2))
+    weights = offset * 3 + slope * torch.arange(3) + slope.flip(0) * torch.arange(3).view(3, 1)
+    integers = weights.round().clamp(-7, 7).to(torch.int8)
+    bent = make_convolution(IntegerWeight(integers, torch.ones(24)), torch.ones(24), (1, 1), (0, 0), (1, 1), 1)
+    first = make_convolution(integer_weight(8, 1, 3, 3), None, (1, 1), (0, 0), (1, 1), 1)
+    return Network((1, 6, 6), 24, [first, bent, Mean(), nn.Flatten()], [(number,) for number in range(4)])
+
+
 class Foreign(nn.Module):
     """What a user may write: a padded first convolution, residual and gated branches, operators between layers."""
 

@@ -106,16 +106,19 @@ class Decoder:
                 patterns[i] |= low << cut
         return list(struct.unpack(f"<{count}f", struct.pack(f"<{count}I", *patterns)))
 
-    def kernels(self, planes, rows, columns):
+    def kernels(self, planes, rows, columns, with_corners=False):
         most = self.number()
+        steepest = self.number() + 1 if with_corners else 1
         found = [[[0] * columns for _ in range(rows)] for _ in range(planes)]
-        states = [[[1] * (2 * most + 1), 0], [[1] * (2 * most + 1), 0]]
+        states = [[[1] * (2 * most + 1), 0] for _ in range(steepest + 1)]
         for y in range(rows):
             for x in range(columns):
                 lean = [(p[y][x - 1] if x else 0) + (p[y - 1][x] if y else 0) for p in found]
-                for leaning in (False, True):
-                    chosen = [i for i in range(planes) if (lean[i] != 0) == leaning]
-                    for i, symbol in zip(chosen, self.adaptive(states[leaning], len(chosen)), strict=True):
+                if with_corners:
+                    lean = [2 * n - (p[y - 1][x - 1] if x and y else 0) for n, p in zip(lean, found, strict=True)]
+                for steepness in range(steepest + 1):
+                    chosen = [i for i in range(planes) if min(abs(lean[i]), steepest) == steepness]
+                    for i, symbol in zip(chosen, self.adaptive(states[steepness], len(chosen)), strict=True):
                         found[i][y][x] = (symbol - most) * (-1 if lean[i] < 0 else 1)
         return [value for plane in found for row in plane for value in row]
 
@@ -136,6 +139,10 @@ class Decoder:
         elif form == 2:
             made["codebook"] = self.floats(self.number() + 1)
             made["integers"] = self.integers(planes * area)
+        else:
+            assert self.version == 2
+            made["integers"] = self.kernels(planes, *(kernel or (1, 1)), with_corners=True)
+            made["scales"] = self.floats(outputs)
         if self.flag():
             made["bias"] = self.floats(outputs)
         return made
@@ -148,8 +155,11 @@ class Decoder:
 
 def read(content):
     """The steps of a packed network, its input's shape first: ("pixels", shape), (kind, settings) ..."""
-    assert content[:3] == b"LC\1" and zlib.crc32(content[7:]).to_bytes(4, "little") == content[3:7]
+    assert (
+        content[:2] == b"LC" and content[2] in (1, 2) and zlib.crc32(content[7:]).to_bytes(4, "little") == content[3:7]
+    )
     io = Decoder(content[7:])
+    io.version = content[2]
     shapes = [tuple(io.number() + 1 for _ in range(3))]
     steps = [("pixels", shapes[0])]
     while kind := io.symbol(STEP):

@@ -351,3 +351,11 @@ def test_ranges_are_observed_in_float32_under_autocast(estimator):
 def test_operations_have_the_names_of_where_they_are():
     assert additions.fits(Own(), "layer1.0.add") and additions.fits(Own(), "pool")
     assert additions.fits(Inverted(), "mean") and not additions.fits(LeNet5(), "*")
+
+
+@pytest.mark.parametrize("technique", [StaticQuantization, LearnedStepQuantization])
+def test_a_first_layer_that_pads_reads_bytes_behind_its_normalization_too(technique):
+    network = Own()
+    technique(bits=2, activation_bits=2).prepare(network)
+    assert type(network.conv1.input_quantizer) is ActivationQuantizer and network.conv1.input_quantizer.levels == 255
+    assert network.layer1[0].conv2.input_quantizer.levels == 3

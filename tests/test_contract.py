@@ -98,18 +98,34 @@ def packs(network, path):
         )
 
 
+def factors_of(layer):
+    """The layer, or the two that stand in its place."""
+    return list(layer) if isinstance(layer, nn.Sequential) else [layer]
+
+
+def ranked(factor):
+    """How many outputs a first factor has."""
+    return len(factor.coded.integers if hasattr(factor, "coded") else factor.weight)
+
+
 def keeps_its_promises(contract, *choices):
     """What techniques promise of the exported network they promise to `exports`; here is what all have in common."""
     made = contract(*(f"{family}={choice}" for family, choice in choices))
     network, path = made.exports()
     packs(network, path)
-    filters, hidden, classes = outputs = [len(getattr(network, name).bias) for name in ("conv", "fc1", "fc2")]
+    parts = [factors_of(getattr(network, name)) for name in ("conv", "fc1", "fc2")]
+    filters, hidden, _ = outputs = [len(factors[-1].bias) for factors in parts]
     if not any(technique.narrows for technique in made.module().techniques):  # the student still the student
         assert outputs == [4, 16, 10]
     assert isinstance(network.relu, nn.Identity) == ("relu" in made.spec.prune.get("layers", ()))
-    weights = filters * 9 + hidden * filters * 169 + classes * hidden
+    inputs = (9, filters * 169, hidden)
+    sizes = [
+        ins * outs if len(factors) == 1 else ranked(factors[0]) * (ins + outs)
+        for ins, outs, factors in zip(inputs, outputs, parts, strict=True)
+    ]
+    weights = sum(sizes)
     assert sum(array.size for array in stored_weights(network, path)) == weights
-    assert of_graph(path).macs == filters * 9 * 26**2 + hidden * filters * 169 + classes * hidden
+    assert of_graph(path).macs == weights + filters * 9 * (26**2 - 1)
     if "quant" in dict(choices):  # integers still integers
         assert sum(array.size for array in integer_weights(path)) == weights
     else:

@@ -6,13 +6,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from training import train
 
 from lcomp.errors import UserError
-from lcomp.models import LeNet5, SmallCNN
+from lcomp.models import CifarResNet, LeNet5, SmallCNN, mobilenet_v2
 from lcomp.modules import BaselineModule
 from lcomp.techniques.pruning import AdaptivePruning, NMPruning, Pruning, criteria, schedules
 from lcomp.techniques.pruning.adaptive import pq_index, prune_count
+from lcomp.techniques.pruning.mask import prune_outputs
 from lcomp.techniques.technique import layers
 
 OBSERVING = [
@@ -20,6 +22,7 @@ OBSERVING = [
     criteria.OptimalBrainDamage(),
     criteria.OptimalBrainSurgeon(block=8),
     criteria.Movement(),
+    criteria.Wanda(),
 ]
 shares = st.floats(0, 0.9)
 
@@ -138,6 +141,98 @@ def test_iterative_takes_the_same_share_of_what_is_left_each_round():
     path = [1 - schedules.iterative(p, 0.0, 0.9, rounds=4) for p in (0, 0.25, 0.5, 0.75)]
     ratios = [b / a for a, b in itertools.pairwise([1.0, *path])]
     assert ratios == pytest.approx([0.1**0.25] * 4) and path[-1] == pytest.approx(0.1)
+
+
+def test_wanda_is_the_weight_times_the_norm_of_its_input_by_hand():
+    layer, wanda = nn.Linear(3, 2, bias=False), criteria.Wanda(momentum=0.5)
+    layer.weight.data = torch.tensor([[1.0, -2.0, 3.0], [0.5, 4.0, -0.1]])
+    one, two = torch.tensor([[1.0, 0.0, 2.0], [3.0, 1.0, 0.0]]), torch.tensor([[2.0, 2.0, 2.0]])
+    statistic = wanda.statistic(layer.weight)
+    for x in (one, two):
+        wanda.observe_input(statistic, layer, x)
+    norms = torch.tensor(
+        [0.25 * (1 + 9) / 2 + 0.5 * 4, 0.25 * (0 + 1) / 2 + 0.5 * 4, 0.25 * (4 + 0) / 2 + 0.5 * 4]
+    ).sqrt()
+    scores = wanda.scores(layer.weight, statistic, torch.ones(2, 3, dtype=torch.bool))
+    assert torch.allclose(scores, layer.weight.abs() * norms)
+
+
+def test_wanda_of_an_embedding_is_that_of_a_linear_layer_over_its_indices_as_ones():
+    table, wanda = nn.Embedding(5, 3), criteria.Wanda(momentum=0.5)
+    layer, ids = nn.Linear(5, 3, bias=False), torch.tensor([[0, 2, 2, 4], [2, 1, 0, 2]])
+    looked_up, read = wanda.statistic(table.weight), wanda.statistic(layer.weight)
+    wanda.observe_input(looked_up, table, ids)
+    wanda.observe_input(read, layer, nn.functional.one_hot(ids, 5).float())
+    assert torch.equal(looked_up, read.T) and looked_up[:, 0].tolist() == [0.5, 0.25, 1.0, 0.0, 0.25]
+
+
+CONVOLUTIONS = {
+    "plain": lambda: nn.Conv2d(4, 6, 3, padding=1),
+    "strided": lambda: nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 2)),
+    "grouped": lambda: nn.Conv2d(4, 6, 3, groups=2),
+    "depthwise": lambda: nn.Conv2d(4, 8, 3, 2, 1, groups=4),
+    "same": lambda: nn.Conv2d(4, 6, 5, padding="same"),
+    "reflecting": lambda: nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"),
+}
+
+
+@pytest.mark.parametrize("make", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_wandas_squared_score_is_what_the_output_of_a_convolution_loses(make):
+    layer, wanda = make().double(), criteria.Wanda(momentum=0.0)
+    x = torch.randn(5, 4, 9, 8, dtype=torch.float64)
+    statistic = wanda.statistic(layer.weight)
+    wanda.observe_input(statistic, layer, x)
+    scores = wanda.scores(layer.weight, statistic, torch.ones_like(layer.weight, dtype=torch.bool))
+    weight = layer.weight.detach().clone()
+    with torch.no_grad():
+        whole = layer(x)
+        for place in [(0, 0, 0, 0), (3, layer.weight.shape[1] - 1, 2, 1), (5, 0, 1, 0)]:
+            layer.weight[place] = 0
+            lost = (layer(x) - whole).square().sum() / len(x)
+            layer.weight[place] = weight[place]
+            assert torch.allclose(lost, scores[place] ** 2)
+
+
+def test_each_output_goes_to_the_same_sparsity_by_its_own_ranks():
+    [mask] = prune_outputs(
+        [torch.tensor([[True, True, True, True], [True, False, True, True]])],
+        [torch.tensor([[1.0, 2.0, 3.0, 4.0], [30.0, 10.0, 40.0, 20.0]])],
+        0.5,
+    )
+    assert mask.tolist() == [[False, False, True, True], [True, False, True, False]]
+
+
+def test_with_wanda_every_output_is_as_sparse_and_no_hook_is_left(digits):
+    network = LeNet5()
+    pruning = Pruning(0.5, end=0.5, interval=5, criterion=criteria.Wanda(), scope="output")
+    train(BaselineModule(network, [pruning]), digits)
+    assert not any(module._forward_pre_hooks for module in network.modules()) and not pruning.unfinished(network)
+    for layer in pruning.masked:
+        mask = pruning.mask_of(layer)
+        zeros = (~mask.mask).flatten(1).sum(1)
+        assert (zeros == round(0.5 * mask.mask[0].numel())).all() and mask.statistic.any()
+
+
+def test_what_watches_is_gone_after_an_exception(digits):
+    network = SmallCNN()
+    module = BaselineModule(network, [Pruning(0.5, criterion=criteria.Wanda())])
+    module.loss = lambda *_: 1 / 0
+    module.training_step = module.loss
+    with pytest.raises(ZeroDivisionError):
+        train(module, digits)
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize("make", [lambda: CifarResNet(blocks=1), mobilenet_v2])
+def test_n_m_of_residual_networks_and_depthwise_convolutions(make):
+    network, pruning = make(), NMPruning(2, 4)
+    pruning.prepare(network)
+    pruning.prune(0.5)
+    weights = {name: layer.weight.flatten(1) for name, layer in layers(pruning.finalize(network))}
+    assert any(weight.shape[1] == 9 for weight in weights.values()) or make is not mobilenet_v2
+    for weight in weights.values():
+        whole = weight.shape[1] // 4 * 4
+        assert ((weight[:, :whole] != 0).reshape(-1, 4).sum(1) == 2).all() and (weight[:, whole:] != 0).all()
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 4), (1, 4), (4, 8), (1, 2)])

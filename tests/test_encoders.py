@@ -19,8 +19,9 @@ from lcomp.export import export
 from lcomp.models import Bert, TransformersNetwork
 from lcomp.tasks import TextClassification
 from lcomp.techniques import additions
-from lcomp.techniques.pruning import FilterPruning, Pruning, channels
-from lcomp.techniques.quantization import DynamicQuantization, StaticQuantization, WeightSharing
+from lcomp.techniques.pruning import FilterPruning, LowRank, Pruning, channels
+from lcomp.techniques.pruning.factors import Factors
+from lcomp.techniques.quantization import DynamicQuantization, MixedPrecision, StaticQuantization, WeightSharing
 from lcomp.techniques.technique import layers
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -180,6 +181,29 @@ def test_zeros_of_embeddings_are_pruned_and_counted(tmp_path):
     export(network, tmp_path / "a.onnx", TASK)
     assert int((network.embeddings.words.weight == 0).sum()) == 23 * 16 // 2
     assert of_graph(tmp_path / "a.onnx").sparsity == pytest.approx(0.5, abs=0.01)
+
+
+@torch.no_grad()
+def test_low_ranks_leave_what_looks_rows_up(caplog, tmp_path):
+    network, technique, example = small(), LowRank(energy=0.6), {"input_ids": IDS, "attention_mask": MASK}
+    technique.check(network, example)
+    technique.prepare(network)
+    network = technique.finalize(network).eval()
+    factored = {name for name, module in network.named_modules() if isinstance(module, Factors)}
+    linear = {name for name, layer in layers(small()) if isinstance(layer, nn.Linear)}
+    assert factored and factored <= linear
+    assert "prune leaves embeddings.words as it is: it looks rows up" in caplog.messages
+    export(network, tmp_path / "a.onnx", TASK)
+    assert np.allclose(outputs_in_runtime(tmp_path / "a.onnx", IDS, MASK), network(IDS, MASK), atol=1e-5)
+
+
+def test_looking_up_costs_no_operations_and_a_linear_layer_those_of_every_token():
+    network, technique = small(), MixedPrecision(None, [2, 8], activation_bits=4, cost="bit_operations")
+    technique.check(network, {"input_ids": IDS, "attention_mask": MASK})
+    for name, layer in layers(network):
+        tokens = 0 if isinstance(layer, nn.Embedding) else IDS.shape[1]
+        if "layers." in name or not tokens:
+            assert technique.per_bit(name, layer) == layer.weight.numel() * tokens * 4
 
 
 def test_an_embedding_that_changes_its_rows_is_left_as_it_is(caplog):

@@ -112,7 +112,7 @@ def test_own_technique_is_swept(typed):
     for run, record, rank in zip(runs, swept, (4, 8, 16), strict=True):
         weights = sum(min(ins * outs, rank * (ins + outs)) for ins, outs in sizes.values())
         assert sum(array.size for array in integer_weights(run / "artifact.onnx")) == weights + 150 + 2_400
-        assert f"prune.rank={rank}" in printed and record["choices"]["prune"] == "low_rank"
+        assert f"prune.rank={rank}" in printed and record["choices"]["prune"] == "linear_svd"
     accuracies = [record["metrics"]["test_accuracy"] for record in swept]
     assert accuracies[0] > 0.5 and accuracies[-1] > 0.85
     assert (
@@ -121,18 +121,18 @@ def test_own_technique_is_swept(typed):
 
 
 @pytest.fixture
-def low_rank(monkeypatch):
+def linear_svd(monkeypatch):
     """The example's class."""
     monkeypatch.syspath_prepend(EXAMPLES / "own_technique")
-    from technique import LowRank
+    from technique import LinearSVD
 
-    yield LowRank
+    yield LinearSVD
     sys.modules.pop("technique")
 
 
-def test_layers_that_a_technique_has_put_in_are_quantized(low_rank):
+def test_layers_that_a_technique_has_put_in_are_quantized(linear_svd):
     network, example = SmallCNN(), torch.rand(4, 1, 28, 28)
-    techniques = [low_rank(rank=8), QuantizationAwareTraining(bits=8)]
+    techniques = [linear_svd(rank=8), QuantizationAwareTraining(bits=8)]
     for technique in techniques:  # as a run does, before it trains a baseline
         technique.check(network, example)
     for technique in techniques:

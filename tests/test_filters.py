@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 from training import train
 
 from lcomp.errors import UserError
-from lcomp.models import LeNet5, SmallCNN, mobilenet_v3_small, resnet18
+from lcomp.models import CifarResNet, LeNet5, SmallCNN, mobilenet_v2, mobilenet_v3_small, resnet18
 from lcomp.modules import BaselineModule
 from lcomp.record.interruption import Interrupted
 from lcomp.techniques.parametrizations import parametrization
@@ -126,6 +126,50 @@ def test_one_channel_of_each_group_stays_at_any_sparsity(sparsity, scope, seed):
         assert kept == [max(1, size - round(sparsity * size)) for size in sizes]
     with torch.no_grad():
         assert torch.allclose(made(PIXELS), expected, atol=1e-5)
+
+
+COLOURS = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("sparsity", [0.3, 0.6])
+def test_channels_go_across_shortcuts_that_pad_with_zeros(sparsity, scope):
+    network, pruning = drawn(lambda: CifarResNet(2, (4, 8, 17))), FilterPruning(sparsity, scope=scope)
+    expected, made = pruned(network, pruning, COLOURS)
+    with torch.no_grad():
+        assert (made(COLOURS) - expected).abs().max() <= 1e-5 * expected.abs().max().clamp(min=1)
+    assert not pruning.named_whole
+    streams = [len(stack[-1].conv2.weight) for stack in (made.layer1, made.layer2, made.layer3)]
+    for inputs, outputs, stack in zip(streams, streams[1:], (made.layer2, made.layer3), strict=False):
+        assert inputs + stack[0].shortcut.before + stack[0].shortcut.after == outputs
+    assert made.linear.in_features == streams[-1] and made.conv1.out_channels == streams[0] and sum(streams) < 29
+    if scope == "layer":
+        assert streams == [4 - round(4 * sparsity), *(sum(n - round(n * sparsity) for n in parts) for parts in PARTS)]
+
+
+PARTS = (4, 2, 2), (4, 2, 2, 4, 5)  # of the second stream and the third, in which channels can go by themselves
+
+
+def test_what_is_logged_of_a_layer_counts_its_channels_of_all_groups():
+    network, pruning = drawn(lambda: CifarResNet(1, (4, 8, 16))), FilterPruning(0.0, sparsities={"conv1": 0.5})
+    pruning.prepare(network)
+    pruning.find_groups(network, COLOURS)
+    pruning.prune(0.0)
+    logged = pruning.scalars(network)
+    layers_of = ("conv1", "layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv2", "layer3.0.conv1")
+    assert [logged[f"sparsity/{name}"] for name in layers_of] == pytest.approx([0.5, 0.5, 0.25, 0.125, 0])
+
+
+@pytest.mark.slow
+def test_mobilenet_v2_loses_the_filters_of_its_depthwise_convolutions_too():
+    network, pruning = drawn(mobilenet_v2), FilterPruning(0.5)
+    before = left(network)
+    expected, made = pruned(network, pruning, COLOURS)
+    with torch.no_grad():
+        assert (made(COLOURS) - expected).abs().max() <= 1e-5 * expected.abs().max().clamp(min=1)
+    depthwise = {name for name, layer in layers(network) if getattr(layer, "groups", 1) > 1}
+    assert len(depthwise) == 17 and not pruning.named_whole
+    assert sum(left(made)[name] for name in depthwise) < 0.7 * sum(before[name] for name in depthwise)
 
 
 def test_the_lowest_filters_go_and_those_tied_to_them():

@@ -27,6 +27,7 @@ LINT = (
 LATE = {
     ("hydra_plugins.lcomp_optuna.sweeper", "lcomp.search.search"),
     ("lcomp", "lcomp.packed"),
+    ("lcomp.c.__main__", "lcomp.c.command"),
     ("lcomp.cli.task", "lcomp.run"),
     ("lcomp.pack", "lcomp.packed"),
     ("lcomp.report.robustness", "lcomp.evaluation.robustness"),

@@ -167,6 +167,16 @@ def test_steps_learn_from_begin_on_and_pruned_weights_stay_zero(digits):
         assert torch.allclose(integer.scale * std, steps[name].flatten(), rtol=1e-5)
 
 
+def test_single_layers_have_widths_of_their_own(digits):
+    module = BaselineModule(SmallCNN(), [LearnedStepQuantization(2, 4, bits_of={"fc*": 8})], learning_rate=0.003)
+    names = [name for name, _ in layers(module.network)]
+    train(module, digits)
+    network = module.finalize()
+    largest = {name: int(network.get_submodule(name).coded.integers.abs().max()) for name in names}
+    assert {name for name in names if largest[name] > 1} == {"fc1", "fc2"}
+    assert largest["conv"] == 1
+
+
 def test_a_begin_without_training_is_refused():
     with pytest.raises(UserError, match=r"quant.begin=1: a share of training, from 0 to below 1"):
         LearnedStepQuantization(begin=1)

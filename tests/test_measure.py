@@ -8,19 +8,22 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from onnxruntime import InferenceSession, SessionOptions
 from quickly import first_quickly
+from test_quantization import quantized
 from torch import nn
 
 from lcomp.evaluation import measurement, size
 from lcomp.evaluation.figures import FileSize, known
 from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
-from lcomp.runtimes import ONNXRuntime
+from lcomp.runtimes import ONNXRuntime, integer_kernels
 from lcomp.runtimes.onnxruntime import inference_session
 from lcomp.summary import layer_rows
 from lcomp.tasks import ImageClassification
 from lcomp.tasks.classification import accuracy_and_loss
 from lcomp.tasks.split import Split, Splits
+from lcomp.techniques.quantization import StaticQuantization
 
 
 @pytest.fixture
@@ -32,10 +35,50 @@ def artifact(tmp_path):
     return path
 
 
-def test_sessions_ask_for_exact_integer_kernels_on_one_thread(artifact):
+def asked_for_exact_kernels(options):
+    try:
+        return options.get_session_config_entry("session.x64quantprecision") == "1"
+    except RuntimeError:  # there is no such entry
+        return False
+
+
+@pytest.mark.parametrize("saturate", [True, False])
+def test_sessions_ask_for_exact_integer_kernels_where_the_others_saturate_on_one_thread(
+    artifact, monkeypatch, saturate
+):
+    monkeypatch.setattr(integer_kernels, "saturate", lambda: saturate)
     options = inference_session(artifact).get_session_options()
-    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    assert asked_for_exact_kernels(options) == saturate
     assert options.intra_op_num_threads == options.inter_op_num_threads == 1
+
+
+@pytest.mark.parametrize("output", range(5))
+def test_a_kernel_whose_sums_stop_at_16_bits_is_found(monkeypatch, output):
+    assert integer_kernels.saturate.__wrapped__() == integer_kernels.saturate()
+
+    class Saturating(InferenceSession):
+        def run(self, names, inputs):
+            found = super().run(names, inputs)
+            found[output] = np.round(found[output] * (32767 / (2 * 255 * 127))).astype(found[output].dtype)
+            return found
+
+    monkeypatch.setattr(integer_kernels, "InferenceSession", Saturating)
+    assert integer_kernels.saturate.__wrapped__()
+
+
+def test_the_kernels_that_are_chosen_give_the_bits_of_the_exact_ones(trained, digits, tmp_path):
+    made = quantized(StaticQuantization(8), trained, digits)
+    export(made, tmp_path / "artifact.onnx", ImageClassification())
+    options = SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    images = digits.validation.images[:250].float().numpy() / 255
+    exact = InferenceSession(tmp_path / "artifact.onnx", options, providers=["CPUExecutionProvider"])
+    [name] = [given.name for given in exact.get_inputs()]
+    for batch in (images, images[:1]):
+        [found], [wanted] = (
+            one.run(None, {name: batch}) for one in (inference_session(tmp_path / "artifact.onnx"), exact)
+        )
+        assert np.array_equal(found, wanted)
 
 
 def test_accuracy_and_loss_by_hand():

@@ -11,7 +11,7 @@ from records import record
 from wandb_files import Mirrored
 
 from lcomp.errors import UserError
-from lcomp.record.result import FILE_NAME, read_result
+from lcomp.record.result import FILE_NAME, LATENCIES, read_result
 from lcomp.tracking import wandb_isolation, wandb_logger
 from lcomp.tracking.wandb_logger import WandbLogger, note, sync_command
 
@@ -328,7 +328,7 @@ def test_online_epochs_are_told_as_they_end_and_latencies_follow(tmp_path, monke
     monkeypatch.setattr(wandb, "init", lambda **settings: Online(told, settings))
     folder, one = tmp_path / "sweep" / "0", WandbLogger(mode="online")
     result = run(folder)
-    late = {key: result.metrics.pop(key) for key in wandb_logger.LATENCIES}
+    late = {key: result.metrics.pop(key) for key in LATENCIES}
     (folder / "wandb").mkdir()
     live = one.follow(folder, OmegaConf.create(CFG), result, "sweep")
     live(1, {"val_accuracy": 0.5})

@@ -16,7 +16,7 @@ from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
 from lcomp.tasks import ImageClassification
 from lcomp.techniques.parametrizations import original_weight
-from lcomp.techniques.pruning import Pruning
+from lcomp.techniques.pruning import LowRank, Pruning
 from lcomp.techniques.quantization import MixedPrecision, QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.mixed import cheapest, rounding_sensitivity
 
@@ -99,6 +99,33 @@ def test_widths_given_by_hand_count_in_the_budget():
     }
 
 
+def test_bit_operations_are_multiplications_by_both_widths():
+    network, technique = LeNet5(), MixedPrecision(None, [2, 8], activation_bits=4, cost="bit_operations")
+    technique.check(network, torch.rand(3, 1, 28, 28))
+    technique.prepare(network)
+    macs = {"conv1": 150 * 24**2, "conv2": 2_400 * 8**2, "fc1": 256 * 120, "fc2": 120 * 84, "fc3": 840}
+    per_bit = {name: count * (8 if name == "conv1" else 4) for name, count in macs.items()}
+    assert {name: technique.per_bit(name, layer) for name, layer, _ in technique.quantized_layers(network)} == per_bit
+    for name, _, quantizer in technique.quantized_layers(network):
+        quantizer.squares.fill_(1e-9 if name == "conv1" else 1.0)  # the most operations for the least loss
+    technique.budget = 2 * per_bit["conv1"] + 8 * (sum(per_bit.values()) - per_bit["conv1"])
+    technique.choose(network)
+    assert bits_in(network, technique) == {f"bits/{name}": 2 if name == "conv1" else 8 for name in macs}
+    assert technique.scalars(network)["budget/bit_operations"] == technique.budget
+    floats = MixedPrecision(activation_bits=None, cost="bit_operations")
+    floats.check(network, torch.rand(3, 1, 28, 28))
+    assert floats.per_bit("fc3", network.fc3) == 840 * 32
+
+
+def test_a_budget_of_operations_is_kept_in_training(digits):
+    technique = MixedPrecision(2.5e6, begin=0.3, cost="bit_operations")
+    module = BaselineModule(SmallCNN(), [LowRank(0.5), technique])
+    train(module, digits, steps=20)
+    logged = technique.scalars(module.network)
+    assert 0.6 * 2.5e6 < logged["budget/bit_operations"] <= 2.5e6
+    assert any(name.startswith("bits/fc1.0") for name in logged)
+
+
 @pytest.mark.parametrize("kind", [QuantizationAwareTraining, StaticQuantization])
 def test_widths_by_hand_reach_the_integers_of_other_techniques(kind):
     network = LeNet5()
@@ -133,6 +160,8 @@ def enabled(technique, network):
         ({"bits_of": {"fc1": 8}, "budget": 20_000}, r"quant\.budget=20000: the least .* is 34087\.5 bytes"),
         ({"bits_of": {"fc9": 8}}, r"quant\.bits_of: 'fc9' matches no layer; .*conv1.*"),
         ({"bits_of": {"fc1": 9}}, r"quant\.bits_of\.fc1=9: a width in whole bits"),
+        ({"budget": 100, "cost": "bit_operations"}, r"quant\.budget=100: the least .* is 4\.50624e\+06 bit operations"),
+        ({"cost": "joules"}, r"quant\.cost=joules"),
         ({"widths": []}, r"quant\.widths=\[\]"),
         ({"widths": [4, 12]}, r"quant\.bits=12|quant\.widths"),
         ({"begin": 0.0}, r"quant\.begin=0\.0: above 0"),
@@ -140,4 +169,4 @@ def enabled(technique, network):
 )
 def test_what_cannot_be_is_refused_by_name(settings, words):
     with pytest.raises(UserError, match=words):
-        MixedPrecision(**settings).prepare(LeNet5())
+        MixedPrecision(**settings).check(LeNet5(), torch.rand(2, 1, 28, 28))

@@ -1,6 +1,7 @@
 """Packed networks: the same bits and logits come back, from few bytes, for any network and every technique."""
 
 import copy
+import json
 import logging
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx_graphs import initializers, logits, operators
-from packed_networks import Foreign, every_kind
+from packed_networks import Foreign, every_kind, smooth
+from quickly import first_quickly
 from torch import nn
 
 from lcomp import pack, unpack
@@ -27,7 +29,15 @@ from lcomp.packed.file import HEADER, file_content, read_network, write_network
 from lcomp.packed.network import Clip
 from lcomp.packed.operations import OPERATIONS
 from lcomp.packed.rounding import on_grid, round_network, significant
-from lcomp.packed.tensors import MOST_LEVELS, kernels, read_floats, read_integers, write_floats, write_integers
+from lcomp.packed.tensors import (
+    MOST_LEVELS,
+    kernel_bits,
+    kernels,
+    read_floats,
+    read_integers,
+    write_floats,
+    write_integers,
+)
 from lcomp.tasks import ImageClassification
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import StaticQuantization, WeightSharing
@@ -88,13 +98,39 @@ def test_floats_come_back_bit_for_bit(values):
 
 
 @unhurried
-@given(arrays.arrays(np.int64, st.tuples(*[st.integers(1, n) for n in (20, 4, 4)]), elements=st.integers(-7, 7)))
-def test_planes_of_whole_numbers_come_back(values):
+@given(
+    arrays.arrays(np.int64, st.tuples(*[st.integers(1, n) for n in (20, 4, 4)]), elements=st.integers(-7, 7)),
+    st.integers(0, 9),
+)
+def test_planes_of_whole_numbers_come_back(values, steepest):
     io = Writer()
-    kernels(io, values, 7)
+    kernels(io, values, 7, steepest)
     reader = reader_of(io)
-    assert np.array_equal(kernels(reader, np.zeros_like(values), 7), values)
+    assert np.array_equal(kernels(reader, np.zeros_like(values), 7, steepest), values)
     reader.end()
+    assert sum(io.spent.values()) == pytest.approx(kernel_bits(values, 7, steepest), rel=0.02, abs=2)
+
+
+@pytest.mark.parametrize("asked", first_quickly([2, None]))
+def test_a_run_writes_the_version_that_is_asked_for(lcomp, tmp_path, asked):
+    done = lcomp(
+        "quant=static", "quant.bits=3", "pack.bias_bits=6", f"pack.version={asked or 'null'}", "hydra.run.dir=run"
+    )
+    assert done.returncode == 0, done.stderr
+    file = (tmp_path / "run/artifact.lcomp").read_bytes()
+    assert file[2] == (asked or 1)
+    assert json.loads((tmp_path / "run/result.json").read_text())["metrics"]["packed_bytes"] == len(file)
+
+
+def test_version_2_rebuilds_the_same_network_in_fewer_bytes_and_version_1_has_no_such_form():
+    network = smooth()
+    first, second = (file_content(write_network(network, version)) for version in (1, 2))
+    assert len(second) < len(first) and (first[2], second[2]) == (1, 2)
+    for file in (first, second):
+        made = read_network(file)
+        assert same_tensors(network, made)
+    with pytest.raises(UserError, match="form that this version does not know"):
+        read_network(second[:2] + b"\1" + second[3:])
 
 
 def entropy_bytes(values):

@@ -6,7 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
-from packed_networks import every_kind
+from packed_networks import every_kind, smooth
+from quickly import first_quickly
 from torch import nn
 
 import lcomp
@@ -24,6 +25,12 @@ CORRUPTIONS = 1000
 @pytest.fixture(scope="module")
 def whole():
     return file_content(write_network(every_kind()))
+
+
+@pytest.fixture(scope="module")
+def leaning():
+    """A file of version 2, with what version 1 has not."""
+    return file_content(write_network(smooth(), 2))
 
 
 def corrupted(file, seed):
@@ -44,24 +51,27 @@ def corrupted(file, seed):
     return bytes(found)
 
 
-def signed(body):
+def signed(body, version=1):
     """A file of this body with the checksum that belongs to it."""
-    return b"LC\1" + zlib.crc32(body).to_bytes(4, "little") + body
+    return b"LC" + bytes([version]) + zlib.crc32(body).to_bytes(4, "little") + body
 
 
-def test_every_corruption_is_refused(whole):
+@pytest.mark.parametrize("name", ["whole", "leaning"])
+def test_every_corruption_is_refused(name, request):
+    file = request.getfixturevalue(name)
     for seed in range(CORRUPTIONS):
         with pytest.raises(UserError) as refused:
-            read_network(corrupted(whole, seed))
+            read_network(corrupted(file, seed))
         assert "\n" not in str(refused.value) and len(str(refused.value)) < 200
 
 
-def test_corruptions_under_a_new_checksum_are_refused_or_are_networks(whole):
+@pytest.mark.parametrize("name", first_quickly(["whole", "leaning"]))
+def test_corruptions_under_a_new_checksum_are_refused_or_are_networks(name, request):
     """What decodes to the very end is a network, of other weights: nobody can tell."""
-    refused = 0
+    file, refused = request.getfixturevalue(name), 0
     for seed in range(CORRUPTIONS):
         try:
-            network = read_network(signed(corrupted(whole[HEADER:], seed)))
+            network = read_network(signed(corrupted(file[HEADER:], seed), file[2]))
         except UserError as error:
             refused += 1
             assert "\n" not in str(error) and len(str(error)) < 300
@@ -213,7 +223,7 @@ def test_a_crafted_file_is_refused_for_its_own_reason(name):
         (lambda file: b"", "first two bytes"),
         (lambda file: b"PK" + file[2:], "first two bytes"),
         (lambda file: file[:6], "first two bytes"),
-        (lambda file: file[:2] + b"\2" + file[3:], "version 2; this lcomp reads version 1"),
+        (lambda file: file[:2] + b"\3" + file[3:], "version 3; this lcomp reads 1 and 2"),
         (lambda file: file + b"\1", "checksum"),
         (lambda file: file[:-1], "checksum"),
         (lambda file: signed(file[HEADER:] + b"\1"), "a damaged packed network"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import plain_reader
 import torch
-from packed_networks import every_kind
+from packed_networks import every_kind, smooth
 from torch import nn
 
 from lcomp.packed.coder import NUMBER, FrequencyTable, Writer
@@ -83,6 +83,15 @@ def test_a_plain_reader_finds_every_number_of_every_kind_of_step():
     assert settings["conv"] | {"stride": (1, 1), "groups": 1} == settings["conv"]
     joins = [made["reads"] for name, made in steps if name == "join"]
     assert joins == [sources for sources in network.sources if len(sources) == 2]
+
+
+def test_a_plain_reader_finds_the_weights_that_lean():
+    network = smooth()
+    file = file_content(write_network(network, 2))
+    assert len(file) < 0.9 * len(file_content(write_network(network)))
+    assert [made["integers"] for name, made in plain_reader.read(file) if name == "conv"] == [
+        step.coded.integers.flatten().tolist() for step in network.steps[:2]
+    ]
 
 
 def test_the_coder_is_that_of_the_document_for_tables_of_any_weights():

@@ -9,6 +9,7 @@ import torch
 from test_encoders import IDS, MASK, TASK, outputs_in_runtime, small
 
 from lcomp import unpack
+from lcomp.c.model import make_model
 from lcomp.errors import UserError
 from lcomp.export import export
 from lcomp.models import Bert
@@ -16,6 +17,7 @@ from lcomp.packed import load, pack
 from lcomp.packed.file import HEADER, file_content, read_network, write_network
 from lcomp.packed.network import Network
 from lcomp.packed.sentences import Attend, First, MaskedMean, Places, make_embedding
+from lcomp.runtimes.c import C
 from lcomp.techniques.quantization import DynamicQuantization, StaticQuantization, WeightSharing
 
 TECHNIQUES = {
@@ -37,9 +39,9 @@ def finalized(technique):
     return technique.finalize(network, [example]).eval()
 
 
-def packed(network, folder):
+def packed(network, folder, version=1):
     export(network, folder / "a.onnx", TASK)
-    return pack(folder / "a.onnx", folder / "a.lcomp")
+    return pack(folder / "a.onnx", folder / "a.lcomp", version)
 
 
 @torch.no_grad()
@@ -56,6 +58,21 @@ def test_an_encoder_is_rebuilt_to_the_bit_from_fewer_bytes(name, tmp_path):
     bits = {"floats": 32, "static": 8, "4 bits": 4, "weights": 3, "dynamic": 8, "shared": 4}[name]
     assert parts["weights"] <= weights * bits / 8 + 100 and size < (tmp_path / "a.onnx").stat().st_size
     assert abs(sum(parts.values()) - size) < 5
+
+
+@torch.no_grad()
+def test_an_encoder_is_as_large_in_version_2_and_has_no_c(tmp_path):
+    network, contents = finalized(TECHNIQUES["static"]), []
+    for version in (1, 2):
+        packed(network, tmp_path, version)
+        contents.append((tmp_path / "a.lcomp").read_bytes())
+        assert torch.equal(load(tmp_path / "a.lcomp")(IDS, MASK), network(IDS, MASK))
+    assert contents[0][3:] == contents[1][3:] and [content[2] for content in contents] == [1, 2]
+    for artifact in ("a.onnx", "a.lcomp"):
+        with pytest.raises(UserError, match="has no C: a network that reads sentences"):
+            make_model(tmp_path / artifact)
+    with pytest.raises(UserError, match=r"runtime=c: .* several inputs \(input_ids, attention_mask\)"):
+        C().see({"input_ids": IDS.numpy(), "attention_mask": MASK.numpy()})
 
 
 @torch.no_grad()

@@ -109,7 +109,8 @@ def test_data_of_three_loaders_are_completed_by_what_the_core_asks():
     data = Pairs()
     loaders.begin(data, "data._target_=mine.Pairs")
     ready = loaders.set_up(data, "data._target_=mine.Pairs", TwoInputs())
-    assert ready.eval_perturbations == {} and ready.mnist_c_root is None and ready.carry_outputs(None) is False
+    assert ready.eval_perturbations == {} and ready.mnist_c_root is None
+    assert ready.carry_outputs(None) is False and ready.carry_indices() is None
     assert isinstance(ready.task, TwoInputs) and len(ready.train_dataloader()) == 3
     splits = measurement.splits_of(ready)
     assert {name: values.shape for name, values in splits.test.inputs.items()} == {"whole": (300, 1), "real": (300, 1)}

@@ -204,6 +204,14 @@ def test_a_run_measures_its_engines_file_beside_the_baselines(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_deploys_c_and_measures_flash_and_memory(tmp_path):
+    result = static(tmp_path, "runtime=c")
+    assert result.artifact["path"] == "artifact.auto.plain.c" and result.metrics["agreement"] > 0.99
+    assert 40_000 < result.metrics["flash_bytes"] < 55_000 and 1_120 < result.metrics["ram_bytes"] < 2_000
+    assert result.baseline["flash_bytes"] > 3 * result.metrics["flash_bytes"] and result.baseline["macs"] == 281_640
+
+
+@pytest.mark.slow
 def test_a_run_deploys_a_rewritten_artifact_beside_a_rewritten_baseline(tmp_path):
     plain, result = (static(tmp_path, f"runtime.space_to_depth={chosen}") for chosen in ("false", "true"))
     assert result.params["runtime.space_to_depth"] is True and result.config_hash != plain.config_hash

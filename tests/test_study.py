@@ -223,6 +223,15 @@ def test_mce_is_kept_as_an_upper_limit(tmp_path):
     assert given.violations(Result(metrics={"val_mce": 0.7})) == {"val_mce": pytest.approx(-0.2)}
 
 
+@pytest.mark.parametrize("metric", ["latency_us_p50", "latency_ratio", "test_set_seconds"])
+def test_artifacts_are_timed_as_they_end_where_a_search_looks_at_latencies_alone(tmp_path, metric):
+    both = {"objective": ["val_accuracy", metric], "direction": ["maximize", "minimize"]}
+    assert settings_in(tmp_path, **both).times_artifacts
+    assert settings_in(tmp_path, constraint={metric: 9.0}).times_artifacts
+    others = {"objective": ["macs", "memory_bytes"], "direction": ["minimize"] * 2, "constraint": {"file_bytes": 9}}
+    assert not settings_in(tmp_path, **others).times_artifacts
+
+
 def test_what_misses_the_constraint_is_not_the_best(tmp_path):
     given = settings_in(tmp_path, objective=["gzip_bytes"], direction=["minimize"], constraint={"val_accuracy": 0.98})
     made = given.open_study()
@@ -248,7 +257,8 @@ def test_constraints_of_sizes_are_upper_limits(tmp_path):
     [
         ({"objective": ["test_accuracy"]}, "read once, at the end"),
         ({"objective": ["accuracy/rotation"]}, "read once, at the end"),
-        ({"objective": ["latency_us_p50"]}, "measured when the search has ended"),
+        ({"objective": ["latency_us"]}, "did you mean latency_us_p"),
+        ({"objective": ["test_loss"]}, "read once, at the end"),
         ({"objective": ["val_acuracy"]}, "did you mean val_accuracy"),
         ({"objective": ["mce"]}, "did you mean val_mce"),
         ({"constraint": {"pies": 0.01}}, "pies: allowed are val_accuracy"),

@@ -267,15 +267,17 @@ def test_a_folder_is_one_process_s_own(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("search", ["pareto", "smallest"])
+@pytest.mark.parametrize("search", ["pareto", "smallest", "fastest"])
 def test_the_searches_that_are_ready(lcomp_in, tmp_path, search):
-    kept = ["constraint.val_accuracy=0.1"] if search == "smallest" else []
+    kept = [] if search == "pareto" else ["constraint.val_accuracy=0.1"]
     done = lcomp_in(tmp_path)("-m", f"hparams_search={search}", *kept, "n_trials=3", "trainer.max_epochs=1", SERIAL)
     assert done.returncode == 0, done.stderr
-    title = (
-        "Best gzip_bytes, val_accuracy 0.1 kept" if search == "smallest" else "Pareto front of val_accuracy and gzip"
-    )
-    assert title in done.stdout
+    title = {
+        "pareto": "Pareto front of val_accuracy and gzip",
+        "smallest": "Best gzip_bytes, val_accuracy 0.1 kept",
+        "fastest": "Best latency_ratio, val_accuracy 0.1 kept",
+    }
+    assert title[search] in done.stdout
     assert [trial.state for trial in trials_in(tmp_path)] == [TrialState.COMPLETE] * 3
     points = [trial.user_attrs["point"] for trial in trials_in(tmp_path)]
     assert all({o.partition("=")[0] for o in point} >= {"kd", "prune", "quant"} for point in points)

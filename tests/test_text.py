@@ -115,6 +115,14 @@ def test_a_teacher_is_asked_once_for_each_sentence(data):
     data.train.extra = ()
 
 
+def test_batches_carry_the_numbers_of_their_sentences(data):
+    labels = data.carry_indices()
+    for ids, mask, own, numbers in data.train_dataloader():
+        assert torch.equal(labels[numbers], own) and torch.equal(data.train.lengths[numbers], mask.sum(1))
+        assert torch.equal(data.train[numbers][0], ids)
+    data.train.extra = ()
+
+
 def test_the_artifact_takes_named_ids_of_any_number_and_length(data, tmp_path):
     torch.manual_seed(0)
     network = Bert(2, 16, 2, 32, **data.task.arguments).eval()

@@ -28,7 +28,7 @@ class Factors(nn.Sequential):
                 self[1].bias.copy_(linear.bias)
 
 
-class LowRank(Technique):
+class LinearSVD(Technique):
     """Puts the two factors of its truncated SVD in the place of each linear layer that they make smaller.
 
     That happens before training, so that the factors learn: what is exported is what was trained. Quantization acts on

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from lcomp.errors import UserError
 
+VERSIONS = (1, 2)  # those of lcomp.packed.file, whose imports take a while
+
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.pack") -> int:
     """Packs, and says where the bytes went; 1, with one line, where that cannot be."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or an ONNX file that lcomp exported")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the file to write")
+    parser.add_argument("--version", type=int, choices=VERSIONS, default=1, help="of the format (docs/format.md)")
     given = parser.parse_args(arguments)
     artifact = given.run / "artifact.onnx" if given.run.is_dir() else given.run
     try:
@@ -23,7 +26,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.pa
         from lcomp.packed import SUFFIX, pack
 
         path = given.out or artifact.with_suffix(SUFFIX)
-        parts = pack(artifact, path)
+        parts = pack(artifact, path, given.version)
     except UserError as error:
         print(f"lcomp: {error}", file=sys.stderr)
         return 1

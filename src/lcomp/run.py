@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ def run(
     report: Report | None = None,
     equals: Path | None = None,
     group: str | None = None,
+    alone: AbstractContextManager[None] | None = None,
 ) -> Result:
     """Carries out the run that `cfg` describes; leaves checkpoint, artifact and record in `folder`.
 
@@ -66,10 +67,11 @@ def run(
     interruption, by the user or the machine, is raised again.
 
     Args:
-        timed: measure latencies now. A run beside others leaves that to `clock`, when they have all ended.
+        timed: measure latencies now. A run beside others leaves that to their end, or is given `alone`.
         report: is told of each epoch that can be compared with another run's, and may give the run up.
         equals: where sweeps lie whose equal results are taken instead of running again.
         group: the sweep's name, for a logger.
+        alone: within it latencies are measured: nothing else of the sweep is at work.
     """
     folder.mkdir(parents=True, exist_ok=True)
     result = Result(overrides=overrides, choices=choices or {}, started=time.time())
@@ -85,7 +87,8 @@ def run(
             spec = parse(cfg)
             precisions = spec.trainer.precision, spec.baseline.trainer.precision
             result.environment = environment(spec.threads, devices.device(spec.device), *precisions)
-            execute(spec, folder, result, timed, epochs, equals, tracker, group)
+            measured_in = (alone or nullcontext()) if timed else None
+            execute(spec, folder, result, measured_in, epochs, equals, tracker, group)
             result.files, result.status = file_hashes(folder), "ok"
         except TrialPruned as pruned:
             result.status, result.error = "pruned", str(pruned)
@@ -102,7 +105,7 @@ def run(
             write_record(result, folder)
             if result.is_final:
                 checkpoint_files(folder, result, group).clear()
-            tracker.end(folder, config, result, group or folder.name, is_whole=timed)
+            tracker.end(folder, config, result, group or folder.name, is_whole=timed and alone is None)
     return result
 
 
@@ -154,13 +157,17 @@ def execute(
     spec: RunSpec,
     folder: Path,
     result: Result,
-    timed: bool,
+    measured_in: AbstractContextManager[None] | None,
     epochs: Epochs,
     equals: Path | None,
     tracker: Tracker,
     group: str | None,
 ) -> None:
-    """The way of one run; fills `result` as it goes."""
+    """The way of one run; fills `result` as it goes.
+
+    Args:
+        measured_in: what latencies are measured within; None where they are not yet.
+    """
     torch.set_num_threads(spec.threads)
     pl.seed_everything(spec.seed, verbose=False)
     with timing(result, "total"):
@@ -175,12 +182,16 @@ def execute(
         result.environment["versions"] |= runtime.versions()
         describe(spec, data, robustness, runtime, result)
         if equals and result_cache.adopt_equal_run(equals, folder, result, data.eval_perturbations):
+            if measured_in and not result.has_latencies:
+                splits = measurement.splits_of(data)
+                calls = spec.measure.latency_runs
+                measure_latencies(calls, runtime, data.task, splits, folder, result, measured_in)
             return
         example = measurement.example_of(data)
         for technique in techniques:
             technique.check(student, example)
         check_task(objective, data.task)
-        components.check_later_training(spec, data, student)
+        components.check_later_training(spec, data, student, objective)
 
         loaded = components.load_teacher(spec, data, objective)
         baseline = components.make_baseline(spec, data)
@@ -211,20 +222,21 @@ def execute(
             trained = measurement.predict_outputs(module.network, test.inputs)
         pl.seed_everything(spec.seed, verbose=False)  # a loader that shuffles gives the same calibration examples again
         random_states.begin_anew(data)
-        network = round_network(module.finalize(module.calibration(data)), **vars(spec.pack))
+        network = round_network(module.finalize(module.calibration(data)), spec.pack.bias_bits, spec.pack.scale_bits)
 
         with timing(result, "export"):
             export(network, folder / ARTIFACT, data.task, result.config_hash or "")
         with timing(result, "measure"):
-            evaluator = Evaluator(data, robustness, runtime)
+            evaluator = Evaluator(data, robustness, runtime, spec.pack.version or 1)
             found = evaluator.compare(baseline, network, trained, folder)
             found.enter(result)
             if spec.baseline.weights is not None:
                 result.baseline_artifact["weights"] = weights_file.weights_identity(spec.baseline.weights)
             if not found.is_finite:
                 raise NotFinite("the artifact's outputs are not finite")
-            if timed:
-                measure_latencies(spec.measure.latency_runs, runtime, data.task, evaluator.splits, folder, result)
+            if measured_in:
+                calls, splits = spec.measure.latency_runs, evaluator.splits
+                measure_latencies(calls, runtime, data.task, splits, folder, result, measured_in)
 
 
 def checkpoint_files(folder: Path, result: Result, group: str | None, minutes: float | None = None) -> CheckpointFiles:

@@ -20,6 +20,7 @@ from typing import Any
 import onnx
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 from onnx import numpy_helper
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import Tensor, nn
@@ -130,10 +131,10 @@ class TechniqueContract:
         override says otherwise."""
         cfg = compose(self.overrides, self.config_dir)
         stated = {override.lstrip("+").partition("=")[0] for override in self.overrides}
-        for family, made in self.classes(cfg).items():
+        for place, made in self.classes(cfg).items():
             for key, value in short_training(made).settings.items():
-                if key in cfg[family] and f"{family}.{key}" not in stated:
-                    cfg[family][key] = value
+                if key in OmegaConf.select(cfg, place) and f"{place}.{key}" not in stated:
+                    OmegaConf.update(cfg, f"{place}.{key}", value)
         return parse(cfg)
 
     @property
@@ -148,8 +149,15 @@ class TechniqueContract:
 
     @staticmethod
     def classes(config: Mapping[str, Any]) -> dict[str, Any]:
-        """The class of each family that is chosen."""
-        return {family: find(config[family]["_target_"], f"{family}._target_") for family in FAMILIES if config[family]}
+        """The class of each family that is chosen, and of each part of it, by its key."""
+
+        def found(node: Any, key: str) -> dict[str, Any]:
+            if not isinstance(node, Mapping):
+                return {}
+            own = {key: find(node["_target_"], f"{key}._target_")} if "_target_" in node else {}
+            return own | {inner: made for name in node for inner, made in found(node[name], f"{key}.{name}").items()}
+
+        return {key: made for family in FAMILIES for key, made in found(config[family], family).items()}
 
     def network(self) -> nn.Module:
         """A small student, untrained; its layers are conv, relu, fc1 and fc2."""

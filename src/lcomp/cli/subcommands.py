@@ -19,6 +19,7 @@ SUBCOMMANDS = {  # each is also `python -m lcomp.<name>`
     "sensitivity": "lcomp.sensitivity.__main__",
     "pack": "lcomp.pack",
     "unpack": "lcomp.unpack",
+    "c": "lcomp.c.__main__",
 }
 
 

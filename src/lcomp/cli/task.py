@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +23,32 @@ log = logging.getLogger("lcomp")
 NOTE = ".hydra"  # in a run's folder, wherever `hydra.output_subdir` has Hydra write
 
 
-def job(cfg: DictConfig, report: Callable[[int, float], None] | None = None) -> float:
+def job(
+    cfg: DictConfig,
+    report: Callable[[int, float], None] | None = None,
+    pause_others: AbstractContextManager[None] | None = None,
+) -> float:
     """One run; what it returns to a sweeper is the artifact's validation metric, NaN when it has none.
 
     Args:
         report: a search's, of the trial that the run is.
+        pause_others: a search's that looks at latencies: within it nothing else of the search is at work.
 
     Raises:
         Interrupted: the machine cannot go on, so that other runs need not begin.
     """
     try:
-        return execute(cfg, report)
+        return execute(cfg, report, pause_others)
     except Exception as error:  # of imports, of Hydra's files: outside what the run records
         raise_machine_error(error)
         raise
 
 
-def execute(cfg: DictConfig, report: Callable[[int, float], None] | None) -> float:
+def execute(
+    cfg: DictConfig,
+    report: Callable[[int, float], None] | None,
+    pause_others: AbstractContextManager[None] | None,
+) -> float:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -65,10 +74,11 @@ def execute(cfg: DictConfig, report: Callable[[int, float], None] | None) -> flo
             folder,
             overrides,
             run_config.choices(hydra),
-            timed=alone,  # a sweep leaves latencies to its end
+            timed=alone or pause_others is not None,  # a sweep leaves latencies to its end
             report=report,
             equals=None if alone or cfg.reuse is not True else folder.parents[1],
             group=None if alone else folder.parent.name,
+            alone=pause_others,
         )
     log.debug("%s", summary_line(result))
     if alone:

@@ -43,6 +43,7 @@ IMPLIED = {  # what all had before there was a choice: it is left out
     "optimizer": ADAM,
     "baseline.optimizer": ADAM,
     "task.label_smoothing": 0.0,
+    "quant.cost": "bytes",
     **{f"{owner}trainer.accumulate_grad_batches": 1 for owner in ("", "baseline.")},
     **{f"{owner}trainer.precision": "32-true" for owner in ("", "baseline.")},
 }

@@ -55,10 +55,11 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class PackSettings:
-    """What is rounded after training, so that the packed file is smaller; None: nothing."""
+    """What is rounded after training, so that the packed file is smaller, None: nothing; and the file's format."""
 
     bias_bits: Annotated[int | None, Rule("a width, 2 to 12, or null: float32", lambda v: v is None or 2 <= v <= 12)]
     scale_bits: Annotated[int | None, Rule("a width, 1 to 16, or null: float32", lambda v: v is None or 1 <= v <= 16)]
+    version: Annotated[int | None, Rule("1, 2, or null: 1", lambda v: v in (None, 1, 2))]
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,11 @@ class ImageDataModule(pl.LightningDataModule):
         self.train.extra = (torch.cat([teacher(self.train.images[some].float().div_(255)) for some in rows]),)
         return True
 
+    def carry_indices(self) -> Tensor:
+        """Makes every training batch carry the numbers of its examples as a third tensor; returns all labels."""
+        self.train.extra = (torch.arange(len(self.train)),)
+        return self.train.labels
+
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         batches = ShuffledBatches(len(self.train), self.batch_size, self.seed, self.epoch_examples)
         self.train.order = batches

@@ -27,6 +27,7 @@ ABSENT: dict[str, Any] = {  # what data need not have
     "eval_perturbations": {},
     "mnist_c_root": None,
     "carry_outputs": lambda _: False,
+    "carry_indices": lambda: None,
     "further_dataloaders": dict,
 }
 MOST = 10_000_000  # images that are read to count those of a loader without a length

@@ -39,3 +39,8 @@ class Data(Protocol):
         """Makes each training batch carry the teacher's outputs as its last tensor; False where it cannot, and must
         call the teacher itself."""
         ...
+
+    def carry_indices(self) -> Tensor | None:
+        """Makes each training batch carry, as its last tensor, the numbers (N,) of its examples, int64 from 0; returns
+        the labels of all examples by these numbers, or None where it cannot number them."""
+        ...

@@ -138,6 +138,11 @@ class TextDataModule(pl.LightningDataModule):
         self.train.extra = () if outputs is None else (outputs,)
         return True
 
+    def carry_indices(self) -> Tensor:
+        """Makes every training batch carry the numbers of its sentences as its last tensor; returns all labels."""
+        self.train.extra = (torch.arange(len(self.train)),)
+        return self.train.labels
+
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         batches = LengthBatches(self.train.lengths, self.batch_size, self.seed, self.epoch_examples)
         return DataLoader(self.train, sampler=batches, batch_size=None)

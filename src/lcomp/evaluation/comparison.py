@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,11 +67,13 @@ class Evaluator:
 
     Attributes:
         robustness: what is measured beside clean and perturbed inputs.
+        packed_version: of the format of packed files.
     """
 
     data: Data
     robustness: Corruptions | None
     runtime: Runtime
+    packed_version: int = 1
 
     @cached_property
     def splits(self) -> Splits:
@@ -90,10 +93,11 @@ class Evaluator:
         Its outputs are held against those of `trained`, or of `network` where they are the same.
         """
         own, base = folder / ARTIFACT, baseline.artifact
+        self.runtime.see(self.splits.validation.inputs)
         setting = [
             self.data.eval_perturbations,
             self.robustness.setting if self.robustness else None,
-            self.runtime.versions() | {"space_to_depth": self.runtime.space_to_depth},
+            self.runtime.setting(),
         ]
         figures = baseline.figures(setting, lambda: self.figures(base, baseline.network, None).flat())
         metrics = self.figures(own, network, trained, predictions.read_predictions(base.parent)).flat()
@@ -132,31 +136,45 @@ class Evaluator:
             changed |= self.robustness.accuracies(self.runtime.session_for_many(file), splits)
         return Figures(
             quality=measurement.quality(task, session, splits, own, expected),
-            file=size.of_file(file, size.of_packed(path)),
+            file=size.of_file(file, size.of_packed(path, self.packed_version)),
             graph=size.of_graph(path),
             network=size.of_network(network, *(torch.from_numpy(values[:2]) for values in test.values())),
             robustness=changed,
+            engine=self.runtime.figures(path),
         )
 
 
-def measure_latencies(calls: int, runtime: Runtime, task: Task, splits: Splits, folder: Path, result: Result) -> None:
+def measure_latencies(
+    calls: int,
+    runtime: Runtime,
+    task: Task,
+    splits: Splits,
+    folder: Path,
+    result: Result,
+    alone: AbstractContextManager[None] | None = None,
+) -> None:
     """Measures latencies of the run's artifact and its baseline's, in turns, in this process.
 
     Args:
         calls: at batch 1, of each.
         task: says on which examples.
+        alone: within it they are measured, both files read before.
     """
     own = folders.verified_file(folders.artifact_file(folder, result.artifact), result.artifact.get("sha256"))
     base_file = folders.baseline_file(folder, result.baseline_artifact, folder.parent)
     sessions = [runtime.session(path) for path in (base_file, own)]
-    timed = task.timed_inputs(splits.test.inputs)
-    base, found = measurement.latencies(sessions, splits.test.inputs, calls, timed.pop(""))
+    inputs, several = splits.test.inputs, {}
+    timed = task.timed_inputs(inputs)
+    with alone or nullcontext():
+        base, found = measurement.latencies(sessions, inputs, calls, timed.pop(""))
+        for name, one in timed.items():
+            several[name] = map(np.median, measurement.single_latencies(sessions, one, calls))
     result.baseline |= known(base) | {"latency_ratio": 1.0}
     result.metrics |= known(found) | {"latency_ratio": found.latency_us_p50 / base.latency_us_p50}
-    for name, one in timed.items():
-        first, second = map(np.median, measurement.single_latencies(sessions, one, calls))
+    for name, (first, second) in several.items():
         result.baseline |= {f"latency_us_p50/{name}": float(first), f"latency_ratio/{name}": 1.0}
         result.metrics |= {f"latency_us_p50/{name}": float(second), f"latency_ratio/{name}": float(second / first)}
+    result.environment["cpu"] = cpu()  # latencies are this processor's
 
 
 def complete_latencies(spec: RunSpec, folder: Path) -> None:
@@ -173,5 +191,4 @@ def complete_latencies(spec: RunSpec, folder: Path) -> None:
     with timing(result, "latency"):
         calls, runtime = spec.measure.latency_runs, make_runtime(spec.runtime)
         measure_latencies(calls, runtime, data.task, measurement.splits_of(data), folder, result)
-    result.environment["cpu"] = cpu()  # latencies are this processor's
     result.write(folder)

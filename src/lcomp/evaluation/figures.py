@@ -68,6 +68,7 @@ class Figures:
     Attributes:
         quality: the task's figures, by name: on the validation and the test split, and the fidelity to the network.
         robustness: the task's metric on changed inputs, by what changed them.
+        engine: what the runtime alone measures, by name.
     """
 
     quality: Mapping[str, float]
@@ -75,10 +76,18 @@ class Figures:
     graph: GraphSize
     network: NetworkSize
     robustness: Mapping[str, float]
+    engine: Mapping[str, float]
 
     def flat(self) -> dict[str, float]:
         """All of them by name, as a run's record has them; what is not known is left out."""
-        return {**self.quality, **known(self.file), **known(self.graph), **known(self.network), **self.robustness}
+        return {
+            **self.quality,
+            **known(self.file),
+            **known(self.graph),
+            **known(self.network),
+            **self.robustness,
+            **self.engine,
+        }
 
 
 def known(record: FileSize | GraphSize | NetworkSize | Latency) -> dict[str, float]:

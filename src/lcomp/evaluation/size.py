@@ -34,12 +34,12 @@ def of_file(path: Path, packed_bytes: int | None = None) -> FileSize:
     return FileSize(len(content), len(gzip.compress(content, 9, mtime=0)), packed_bytes)
 
 
-def of_packed(path: Path) -> int | None:
+def of_packed(path: Path, version: int = 1) -> int | None:
     """Bytes of the artifact's packed form, which this leaves beside it; None, and a line in the log, where it has an
     operator without a place in one."""
     target = path.with_suffix(packed.SUFFIX)
     try:
-        packed.pack(path, target)
+        packed.pack(path, target, version)
     except UserError as error:
         log.warning("no packed_bytes: %s", error)
         return None

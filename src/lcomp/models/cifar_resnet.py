@@ -17,15 +17,18 @@ class PaddedShortcut(nn.Module):
 
     Max-pooling over windows of one takes every other row and column as slicing does, in one operator that every
     runtime knows, also on integers.
+
+    Attributes:
+        before, after: how many channels of zeros stand on either side.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        before = (outputs - inputs) // 2
-        self.pool, self.channels = nn.MaxPool2d(1, stride), (0, 0, 0, 0, before, outputs - inputs - before)
+        self.pool, self.before = nn.MaxPool2d(1, stride), (outputs - inputs) // 2
+        self.after = outputs - inputs - self.before
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(self.pool(x), self.channels)
+        return F.pad(self.pool(x), (0, 0, 0, 0, self.before, self.after))
 
 
 class ResidualBlock(nn.Module):

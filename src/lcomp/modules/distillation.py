@@ -27,6 +27,7 @@ class DistillationModule(BaselineModule):
         objective: the loss, see `Objective`; a `Distillation` may learn something itself, and read features.
         techniques, learning_rate, schedule, warmup, optimizer, task, scheduler: as in `BaselineModule`.
         outputs_in_batch: the last tensor of a batch is the teacher's outputs; it is not called then.
+        labels: of all training examples, where the last tensor of a batch is the numbers of its examples among them.
         input_shape: (C, H, W) of an example, which objectives on features need.
         seed: of what the objective draws.
     """
@@ -46,15 +47,17 @@ class DistillationModule(BaselineModule):
         seed: int = 0,
         task: Task | None = None,
         scheduler: SchedulerFactory | None = None,
+        labels: Tensor | None = None,
     ):
         super().__init__(network, techniques, learning_rate, schedule, warmup, optimizer, task, scheduler)
         self._teacher = [teacher.eval().requires_grad_(False)]  # in a list: not a submodule, not in the checkpoint
         self.objective, self.outputs_in_batch, self._progress = objective, outputs_in_batch, 0.0
+        self.indices_in_batch = labels is not None
         logit = objective.logit if isinstance(objective, Distillation) else objective
         if isinstance(logit, LogitDistillation):
             logit.labels_loss = self.task.loss
         if isinstance(objective, Distillation):
-            objective.prepare(network, teacher, input_shape, seed)
+            objective.prepare(network, teacher, input_shape, seed, labels)
 
     def on_fit_start(self) -> None:
         for network in self.teacher.modules():  # the members of an ensemble too; `fit` does this for the student
@@ -70,16 +73,16 @@ class DistillationModule(BaselineModule):
         return self._teacher[0]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        if isinstance(self.objective, Distillation) and self.objective.ends:
+        if isinstance(self.objective, Distillation) and self.objective.changes:
             self._progress = training_progress(self.trainer)
 
     def windows(self) -> list[Window]:
-        ending = self.objective.windows if isinstance(self.objective, Distillation) else []
-        return [*super().windows(), *ending]
+        own = self.objective.windows if isinstance(self.objective, Distillation) else []
+        return [*super().windows(), *own]
 
     def loss(self, batch: Batch) -> Tensor:
         labels = self.task.labels(batch)
-        with self.watching():
+        with self.watching(batch[-1] if self.indices_in_batch else None):
             if self.outputs_in_batch:
                 expected = batch[-1]
             else:
@@ -87,10 +90,10 @@ class DistillationModule(BaselineModule):
                     expected = in_32_bits(self.teacher.to(labels.device)(*self.inputs(batch).values()))
             return self.objective(self.outputs(batch), expected, labels)
 
-    def watching(self) -> AbstractContextManager[None]:
-        """Inside it, an objective on features knows what layers of the two networks give."""
+    def watching(self, indices: Tensor | None) -> AbstractContextManager[None]:
+        """Inside it, an objective on features knows what layers of the two networks give, and of which examples."""
         if isinstance(self.objective, Distillation):
-            return self.objective.watching(self.network, self.teacher, self._progress)
+            return self.objective.watching(self.network, self.teacher, self._progress, indices)
         return nullcontext()
 
     def epoch_state(self) -> EpochState:

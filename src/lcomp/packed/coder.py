@@ -64,7 +64,14 @@ YES_OR_NO, FOUR = FrequencyTable([1, 1]), FrequencyTable([1, 1, 1, 1])
 
 
 class Coder(ABC):
-    """What a writer and a reader share: numbers made of symbols."""
+    """What a writer and a reader share: numbers made of symbols.
+
+    Args:
+        version: of the file's format: what may stand in it.
+    """
+
+    def __init__(self, version: int = 1):
+        self.version = version
 
     @abstractmethod
     def symbols(self, table: FrequencyTable, values: Integers) -> Integers:
@@ -135,12 +142,16 @@ class Coder(ABC):
 class Writer(Coder):
     """Keeps what it is given; `content` makes bytes of it.
 
+    Args:
+        version: as in `Coder`.
+
     Attributes:
         part: what is being written.
         spent: bits that each part has cost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 1):
+        super().__init__(version)
         self.coded: list[tuple[NDArray[np.int32], constriction.stream.model.Model]] = []
         self.part = "structure"
         self.spent: dict[str, float] = defaultdict(float)
@@ -179,12 +190,14 @@ class Reader(Coder):
         content: its bytes.
         work: how much may be spent in all, see `spend` and `claim`; None: what a file of this length may ask for.
         times: what the limits of this machine are multiplied with; infinite for what it wrote itself.
+        version: as in `Coder`.
 
     Raises:
         UserError: from here on and in every method, where the bytes cannot be a writer's.
     """
 
-    def __init__(self, content: bytes, work: int | None = None, times: float | None = None):
+    def __init__(self, content: bytes, work: int | None = None, times: float | None = None, version: int = 1):
+        super().__init__(version)
         if content.endswith(b"\0"):
             raise UserError("its last byte is zero, which is never written")
         padded = content + bytes(-len(content) % WORD.itemsize)

@@ -21,20 +21,23 @@ from lcomp.packed.sentences import MASK, READS_IDS, Attend, MaskedMean
 from lcomp.record import limits
 from lcomp.record.untrusted import read_bytes as content_of
 
-MAGIC, VERSION = b"LC", 1
+MAGIC, VERSIONS = b"LC", (1, 2)  # 2 has one more form of a weight
 HEADER = 7  # bytes: magic, version, CRC-32 of what follows
 COMMUTING = ("add", "mul")
 KINDS = 32  # of step: the end, those of OPERATIONS, and room for later ones
 STEP = FrequencyTable([16, *(operation.weight for operation in OPERATIONS), *[1] * (KINDS - 1 - len(OPERATIONS))])
 
 
-def write_network(network: Network) -> Writer:
+def write_network(network: Network, version: int = 1) -> Writer:
     """What `file_content` makes a file of.
+
+    Args:
+        version: of the format, one of `VERSIONS`.
 
     Raises:
         UserError: a step that has no place in a file.
     """
-    io = Writer()
+    io = Writer(version)
     for side in network.input_shape:
         io.number(side - 1)
     for last, (step, sources) in enumerate(zip(network.steps, network.sources, strict=True)):
@@ -58,7 +61,7 @@ def write_network(network: Network) -> Writer:
 def file_content(io: Writer) -> bytes:
     """The whole file."""
     body = io.content()
-    return MAGIC + bytes([VERSION]) + zlib.crc32(body).to_bytes(4, "little") + body
+    return MAGIC + bytes([io.version]) + zlib.crc32(body).to_bytes(4, "little") + body
 
 
 def read_network(file: bytes, times: float | None = None) -> Network:
@@ -72,12 +75,13 @@ def read_network(file: bytes, times: float | None = None) -> Network:
     """
     if file[: len(MAGIC)] != MAGIC or len(file) < HEADER:
         raise UserError("no packed network: its first two bytes are not LC")
-    if file[2] != VERSION:
-        raise UserError(f"a packed network of version {file[2]}; this lcomp reads version {VERSION}")
+    if file[2] not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
+        raise UserError(f"a packed network of version {file[2]}; this lcomp reads {known}")
     if zlib.crc32(file[HEADER:]).to_bytes(4, "little") != file[3:HEADER]:
         raise UserError("a damaged packed network: the checksum is not that of its content")
     try:
-        return read_steps(Reader(file[HEADER:], times=times))
+        return read_steps(Reader(file[HEADER:], times=times, version=file[2]))
     except limits.Refused:
         raise
     except UserError as error:

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 from lcomp.errors import UserError
 from lcomp.packed.coder import FOUR, Coder, FrequencyTable, Integers, Reader, Writer
 from lcomp.packed.sentences import Embedding, make_embedding
-from lcomp.packed.tensors import Floats, integer_bits, kernels, read_floats, read_integers, write_floats, write_integers
+from lcomp.packed.tensors import (
+    Floats,
+    integer_bits,
+    kernel_bits,
+    kernels,
+    read_floats,
+    read_integers,
+    write_floats,
+    write_integers,
+)
 from lcomp.techniques.quantization.integer_layers import (
     CodedWeight,
     IntegerWeight,
@@ -28,7 +37,9 @@ Linear = nn.Linear | QuantizedLinear
 SQUARE = FrequencyTable([7, 1])  # whether both numbers of a pair are one, or not
 MOST_CHANNELS = 1 << 16
 MOST_FAR = 1 << 10  # kernels, strides, paddings, dilations
-FLOATS, INTEGERS, SHARED = range(3)  # the forms of a weight
+FLOATS, INTEGERS, SHARED, LEANING = range(4)  # the forms of a weight, the last one since version 2
+STEEPEST = (1, 2, 4, 8, 16)  # what is tried; a file may have another, up to `MOST_STEEPEST`
+MOST_STEEPEST = 64
 
 
 def code_pair(io: Coder, values: Sequence[int] = (0, 0), least: int = 0) -> Pair:
@@ -129,17 +140,17 @@ def write_parameters(io: Writer, layer: Convolution | Linear | Embedding) -> Non
     """A weight: its form, then floats; or whole numbers and the scales; or the values and which each weight takes. A
     bias, if there is one."""
     weight: Weight = getattr(layer, "coded", layer.weight)
-    form = INTEGERS if isinstance(weight, IntegerWeight) else SHARED if isinstance(weight, SharedWeight) else FLOATS
-    io.symbol(FOUR, form)
     if isinstance(weight, IntegerWeight):
-        write_integer_weight(io.on("weights"), weight.integers)
+        write_integer_weight(io, weight.integers)
         write_floats(io.on("scales"), float_array(weight.scale))
     elif isinstance(weight, SharedWeight):
+        io.symbol(FOUR, SHARED)
         io.number(len(weight.codebook) - 1, 255)
         write_floats(io.on("scales"), float_array(weight.codebook))
         write_integers(io.on("weights"), integer_array(weight.integers))
     else:
         assert isinstance(weight, Tensor)
+        io.symbol(FOUR, FLOATS)
         write_floats(io.on("weights"), float_array(weight))
     bias = getattr(layer, "bias", None)
     io.on("structure").flag(bias is not None)
@@ -151,8 +162,8 @@ def write_parameters(io: Writer, layer: Convolution | Linear | Embedding) -> Non
 def read_parameters(io: Reader, shape: tuple[int, ...]) -> tuple[Weight, Tensor | None]:
     form, count = io.symbol(FOUR), prod(shape)
     weight: Weight
-    if form == INTEGERS:
-        weight = IntegerWeight(read_integer_weight(io, shape), read_tensor(io, shape[0]))
+    if form == INTEGERS or (form == LEANING and io.version > 1):
+        weight = IntegerWeight(read_integer_weight(io, shape, form == LEANING), read_tensor(io, shape[0]))
     elif form == SHARED:
         codebook = read_tensor(io, io.number(most=255) + 1)
         indices = check_bounds(read_integers(io, count), 0, len(codebook) - 1)
@@ -165,24 +176,35 @@ def read_parameters(io: Reader, shape: tuple[int, ...]) -> tuple[Weight, Tensor 
 
 
 def write_integer_weight(io: Writer, integers: Tensor) -> None:
-    """int8 weights; those of a convolution as planes, where that takes less."""
-    values = integer_array(integers)
+    """The form of int8 weights, and these; those of a convolution as planes, where that takes less."""
+    values, steepest, as_planes = integer_array(integers), 0, False
+    planes, most = values.reshape(-1, *integers.shape[2:]), int(np.abs(values).max())
     if prod(integers.shape[2:]) > 1:
-        planes, most = values.reshape(-1, *integers.shape[2:]), int(np.abs(values).max())
         trial = Writer()
         kernels(trial, planes, most)
-        if io.flag(sum(trial.spent.values()) < integer_bits(values)):
-            io.number(most, 128)
-            kernels(io, planes, most)
-            return
-    write_integers(io, values)
+        taken, otherwise = sum(trial.spent.values()), integer_bits(values)
+        as_planes = taken < otherwise
+        if io.version > 1:
+            least, best = min((kernel_bits(planes, most, steepness), steepness) for steepness in STEEPEST)
+            steepest = best if least < min(taken, otherwise) else 0
+    io.symbol(FOUR, LEANING if steepest else INTEGERS)
+    io.on("weights")
+    if steepest or (prod(integers.shape[2:]) > 1 and io.flag(as_planes)):
+        io.number(most, 128)
+        if steepest:
+            io.number(steepest - 1)
+        kernels(io, planes, most, steepest)
+    else:
+        write_integers(io, values)
 
 
-def read_integer_weight(io: Reader, shape: tuple[int, ...]) -> Tensor:
-    if prod(shape[2:]) > 1 and io.flag():
+def read_integer_weight(io: Reader, shape: tuple[int, ...], leaning: bool = False) -> Tensor:
+    if leaning or (prod(shape[2:]) > 1 and io.flag()):
         most = io.number(most=128)
+        steepest = io.number(most=MOST_STEEPEST - 1) + 1 if leaning else 0
         io.claim(prod(shape))
-        values = kernels(io, np.zeros((shape[0] * shape[1], *shape[2:]), np.int64), most)
+        planes = np.zeros((shape[0] * shape[1], *(shape[2:] or (1, 1))), np.int64)
+        values = kernels(io, planes, most, steepest)
     else:
         values = read_integers(io, prod(shape))
     return torch.from_numpy(check_bounds(values, -128, 127)).to(torch.int8).view(shape)

@@ -50,26 +50,46 @@ def read_integers(io: Reader, count: int) -> Integers:
     return io.sequence(levels, np.zeros(count, np.int64)) + lowest
 
 
-def kernels(io: Coder, values: Integers, most: int) -> Integers:
+def kernels(io: Coder, values: Integers, most: int, steepest: int = 0) -> Integers:
     """Whole numbers from -`most` to `most` that lie in small planes, as the weights of a convolution do.
 
-    Neighbours mostly have one sign. All numbers at one place of their planes are coded at once, place by place; where
-    those to the left and above sum to something, relative to its sign, and under counts of their own.
+    Neighbours mostly have one sign. All numbers at one place of their planes are coded at once, place by place,
+    relative to the sign of what their neighbours lean to, and under counts of their own for each steepness of it.
 
     Args:
         values: (planes, rows, columns); a reader gives zeros.
+        steepest: how many leans above 0 have counts of their own; 0: all of them share one, as in version 1.
     """
     decoded = np.zeros_like(values)
-    alone, leaning = Counts(2 * most + 1), Counts(2 * most + 1)
+    every = [Counts(2 * most + 1) for _ in range(max(steepest, 1) + 1)]
     for row, column in np.ndindex(values.shape[1:]):
-        left = decoded[:, row, column - 1] if column else 0
-        above = decoded[:, row - 1, column] if row else 0
-        lean = np.sign(left + above + np.zeros_like(decoded[:, 0, 0]))
-        for counts, chosen in ((alone, lean == 0), (leaning, lean != 0)):
-            side = np.where(lean == 0, 1, lean)[chosen]
+        lean = leans(decoded, row, column, steepest)
+        for steepness, counts in enumerate(every):
+            chosen = np.minimum(np.abs(lean), len(every) - 1) == steepness
+            side = np.where(lean < 0, -1, 1)[chosen]
             symbols = io.adaptive(counts, values[chosen, row, column] * side + most)
             decoded[chosen, row, column] = (symbols - most) * side
     return decoded
+
+
+def leans(planes: Integers, row: int, column: int, steepest: int) -> Integers:
+    """What each plane's neighbours to the left of a place and above it say of it: their sum; with `steepest` twice
+    that, less the one between them, as a surface goes on that bends half as much."""
+    none = np.zeros_like(planes[:, 0, 0])
+    left, above = planes[:, row, column - 1] if column else none, planes[:, row - 1, column] if row else none
+    corner = planes[:, row - 1, column - 1] if row and column else none
+    return 2 * (left + above) - corner if steepest else left + above
+
+
+def kernel_bits(values: Integers, most: int, steepest: int) -> float:
+    """Roughly what `kernels` takes."""
+    highest, levels = max(steepest, 1), 2 * most + 1
+    counts = np.zeros((highest + 1) * levels, np.int64)
+    for row, column in np.ndindex(values.shape[1:]):
+        lean = leans(values, row, column, steepest)
+        symbols = values[:, row, column] * np.where(lean < 0, -1, 1) + most
+        counts += np.bincount(np.minimum(np.abs(lean), highest) * levels + symbols, minlength=len(counts))
+    return sum(adaptive_bits(one) for one in counts.reshape(-1, levels))
 
 
 def levels_of(values: Integers) -> tuple[int, Integers]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from types import UnionType
 from typing import Any, ForwardRef, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -23,6 +24,7 @@ from lcomp.record.untrusted import read_json
 
 FILE_NAME = "result.json"
 ARTIFACT = "artifact.onnx"  # the exported network; what an engine makes of it lies beside it
+LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
 METRICS = (  # that a search may choose on: of validation examples, or of the artifact as it lies there
     "val_accuracy",
     "val_mce",
@@ -35,11 +37,12 @@ METRICS = (  # that a search may choose on: of validation examples, or of the ar
     "parameters",
     "nonzero_parameters",
     "sparsity",
+    "flash_bytes",
+    "ram_bytes",
+    *LATENCIES,
 )
-
-LATENCIES = ("latency_us_p50", "latency_us_p90", "latency_ratio", "test_set_seconds")
 Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
-KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite")  # files beside a record that an equal run's has too
+KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite", "*.c")  # files beside a record that an equal run's has too
 OPTIONAL = ("hidden", "best_epoch")  # fields that most records have not
 ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
 
@@ -103,6 +106,11 @@ class Result:
     def is_final(self) -> bool:
         """Whether another try would give it again."""
         return self.status in ("ok", "pruned", "nan")
+
+    @property
+    def has_latencies(self) -> bool:
+        """Whether they were measured, all of them."""
+        return all(name in self.metrics for name in LATENCIES)
 
     @property
     def known(self) -> Result:
@@ -210,6 +218,11 @@ def perturbation_figures(metrics: Mapping[str, float], metric: Metric) -> list[s
     """The figures on perturbed examples that were asked for by name, such as `accuracy/<perturbation>`; those of a set,
     as of `accuracy/mnist_c/fog`, are many and have a mean."""
     return [name for name in metrics if name.startswith(f"{metric.name}/") and name.count("/") == 1]
+
+
+def median_figures(of: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each figure that all of them have: of a baseline, which is timed anew beside each run."""
+    return {name: median(one[name] for one in of) for name in of[0] if all(one.get(name) is not None for one in of)}
 
 
 def baseline_curves(folder: Path) -> Curves:

@@ -12,7 +12,10 @@ VERSION = 2  # of what is written
 READ = (1, 2)  # versions that are read; 1 is that of 0.1.0, without `metric`
 STATUSES = ("ok", "pruned", "nan", "failed")
 NEEDED = ("test_loss", "file_bytes", "gzip_bytes", "parameters", "sparsity")
-ABOVE_ZERO = ("file_bytes", "gzip_bytes", "packed_bytes", "stream_bytes", "latency_ratio", "latency_us_p50")
+ABOVE_ZERO = (
+    *("file_bytes", "gzip_bytes", "packed_bytes", "stream_bytes", "flash_bytes", "ram_bytes"),
+    *("latency_ratio", "latency_us_p50"),
+)
 LONGEST = 1 << 14  # characters of a text
 WORD = 256  # of one that names something: a choice, a data set
 LARGEST = 1e18  # of a figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
@@ -16,13 +16,14 @@ from jinja2 import Environment, StrictUndefined
 from lcomp.escaping import one_line
 from lcomp.record.files import Jsonable
 from lcomp.record.plain import PlainValue
-from lcomp.report import charts, paper, records, robustness, study, survey
+from lcomp.report import charts, cifar10, paper, records, robustness, study, survey
 from lcomp.report.rows import TABLES
 from lcomp.report.runs import ReportRun
 from lcomp.report.text_table import TextTable
 
 log = logging.getLogger("lcomp")
 FILE = "report.html"
+Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
 
 def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], folder: Path) -> str:
@@ -95,19 +96,25 @@ def origin(runs: Sequence[ReportRun]) -> str:
 
 
 def all_tables(folders: Sequence[Path]) -> list[TextTable]:
-    """The tables of the paper, of its survey, of robustness and of records whose experiments ran on one data set."""
+    """The tables of the paper, of its survey, of robustness and of records, then those of the studies on CIFAR-10."""
     experiments: dict[str, list[paper.PaperRun]] = {}
     for name, runs in ((name, runs) for folder in folders for name, runs in paper.runs_by_experiment(folder).items()):
         seeds = {run.result.seed: run for run in [*experiments.get(name, []), *runs]}
         experiments[name] = [seeds[seed] for seed in sorted(seeds)]
     tables = [*TABLES.values(), *(group.rows for group in (*survey.GROUPS, *robustness.GROUPS)), records.ROWS]
     rows = {row.name for table in tables for row in table}
-    experiments = {name: runs for name, runs in experiments.items() if name.partition(paper.ON)[0] in rows}
+    of_paper = {name: runs for name, runs in experiments.items() if name.partition(paper.ON)[0] in rows}
+    makers = (paper.paper_tables, survey.survey_tables, robustness.robustness_tables, records.record_tables)
+    studies = {name: runs for name, runs in experiments.items() if cifar10.is_row(name)}
+    return [*tables_of(of_paper, makers, "the paper"), *tables_of(studies, (cifar10.cifar10_tables,), "the studies")]
+
+
+def tables_of(
+    experiments: Experiments, makers: Sequence[Callable[[Experiments], list[TextTable]]], of: str
+) -> list[TextTable]:
+    """What the makers make of experiments that ran on one data set; nothing, and a line in the log, of several."""
     names = {run.result.dataset["sha256"]: run.result.dataset["name"] for runs in experiments.values() for run in runs}
     if len(names) > 1:
         several = ", ".join(sorted(names.values()))
-        log.warning("runs of several data sets (%s): no tables of the paper; name a folder of one", several)
-    if len(names) != 1:
-        return []
-    makers = (paper.paper_tables, survey.survey_tables, robustness.robustness_tables, records.record_tables)
-    return [sheet for make in makers for sheet in make(experiments)]
+        log.warning("runs of several data sets (%s): no tables of %s; name a folder of one", several, of)
+    return [sheet for make in makers for sheet in make(experiments)] if len(names) == 1 else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
@@ -25,7 +26,7 @@ OF_CHANGES = (
     "test examples that most seeds get wrong and most of their baselines right; attributions, rank correlation of "
     "integrated gradients."
 )
-CORRUPTED = "accuracy/mnist_c/"
+CORRUPTED = re.compile(r"accuracy/(?:mnist_c|cifar10_c)/([^/:]+)")  # at the usual severity
 PLAIN = "robustness_baseline"
 LABELS = {
     "baseline": "LeNet-5",
@@ -113,11 +114,9 @@ def change_cells(runs: Sequence[PaperRun]) -> list[str]:
 
 
 def corruption_errors(result: Result) -> Errors:
-    """The share of wrong answers under each corruption at its published severity."""
-    errors = {
-        name.removeprefix(CORRUPTED): value for name, value in result.metrics.items() if name.startswith(CORRUPTED)
-    }
-    return {name: [1 - value] for name, value in errors.items() if ":" not in name}
+    """The share of wrong answers under each corruption at its usual severity."""
+    found = ((CORRUPTED.fullmatch(name), value) for name, value in result.metrics.items())
+    return {match[1]: [1 - value] for match, value in found if match}
 
 
 def clean_error(result: Result) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lcomp.escaping import one_line
 from lcomp.record import folders
 from lcomp.record.files import Jsonable
-from lcomp.record.result import FILE_NAME, METRICS
+from lcomp.record.result import FILE_NAME, METRICS, median_figures
 from lcomp.record.run_folders import MANIFEST
 from lcomp.report.importance import importance_bars, importances
 from lcomp.report.runs import read_record
@@ -84,13 +84,13 @@ def trial_run_number(trial: FrozenTrial) -> int:
 
 def baseline_objectives(folder: Path, trials: Sequence[FrozenTrial], names: Sequence[str]) -> list[list[float]]:
     """The objectives of the baselines that the trials' records were measured beside."""
-    objectives: dict[str | None, list[float]] = {}
+    found: dict[str | None, list[dict[str, float]]] = {}
     for trial in trials:
         path = folder / str(trial_run_number(trial)) / FILE_NAME
         result = read_record(path) if path.exists() else None
         if result is not None and all(result.baseline.get(name) is not None for name in names):
-            objectives[result.baseline_artifact.get("sha256")] = [result.baseline[name] for name in names]
-    return list(objectives.values())
+            found.setdefault(result.baseline_artifact.get("sha256"), []).append(result.baseline)
+    return [[figures[name] for name in names] for figures in map(median_figures, found.values())]
 
 
 def pareto_figures(

@@ -8,6 +8,7 @@ import onnx
 from onnxruntime import InferenceSession, SessionOptions
 
 from lcomp.export import space_to_depth
+from lcomp.runtimes import integer_kernels
 from lcomp.runtimes.runtime import ReadsONNX, Session
 
 
@@ -34,6 +35,6 @@ def inference_session(model: Path | bytes) -> InferenceSession:
     options = SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Without VNNI, x64 kernels for uint8 x int8 saturate at 16 bits and change the logits; this picks exact ones.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if integer_kernels.saturate():  # which changes the logits; this picks exact ones, which are slower
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -44,6 +44,17 @@ class Runtime(ABC):
             name = type(self).__name__.lower()
             raise UserError(f"runtime={name}: needs a package: pip install 'lcomp[{name}]'") from error
 
+    def setting(self) -> dict[str, str | bool]:
+        """What figures of an artifact depend on."""
+        return {**self.versions(), "space_to_depth": self.space_to_depth}
+
+    def see(self, validation: Arrays) -> None:  # noqa: B027 - most engines need none
+        """Is shown validation examples, before it is asked for a file that may be made with them."""
+
+    def figures(self, artifact: Path) -> dict[str, float]:
+        """What this engine alone measures of an artifact, by name."""
+        return {}
+
     def file(self, artifact: Path) -> Path:
         """The file that this engine deploys: the ONNX `artifact` itself."""
         return artifact

@@ -16,7 +16,7 @@ from lcomp.record.files import write_atomically
 from lcomp.record.metric import Metric
 from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
-from lcomp.record.result import FILE_NAME, Result, read_result
+from lcomp.record.result import FILE_NAME, Result, median_figures, read_result
 from lcomp.search import study as studies
 from lcomp.search.settings import Settings
 
@@ -66,25 +66,28 @@ def pareto_table(
         rendered.add_column(name, justify="right")
     rendered.add_column(f"test {metric.words}", justify="right")
     rendered.add_column("of what", overflow="fold")
-    baselines = {}
+    baselines: dict[str | None, list[dict[str, float]]] = {}
     for trial in best:
         number = studies.run_number(trial, sweep)
         record = folder / str(number) / FILE_NAME
         result = read_result(record) if record.exists() else Result()
         metrics = result.metrics
         if result.baseline:
-            baselines[result.baseline_artifact.get("sha256")] = result.baseline
+            baselines.setdefault(result.baseline_artifact.get("sha256"), []).append(result.baseline)
         cells = [formatted(name, value, metric) for name, value in zip(settings.objective, trial.values, strict=True)]
         cells += [formatted(name, metrics.get(name), metric) for name in extra]
         cells.append(formatted(metric.test, trial.user_attrs.get(metric.test), metric))
         run = trial.number if number is None else number
         rendered.add_row(str(run), *cells, terminal(" ".join(trial.user_attrs.get("point", ()))))
     columns = [*settings.objective, *extra, metric.test]
-    for figures in baselines.values():
+    for beside_each in baselines.values():
+        figures = median_figures(beside_each)
         rendered.add_row(
             "baseline", *(formatted(name, figures.get(name), metric) for name in columns), "no trial of the search"
         )
     rendered.caption = f"chosen on validation; the test {metric.words} was not seen by the search"
+    if settings.times_artifacts:
+        rendered.caption += "; each timed alone, in turns with its baseline, whose medians these are"
     return rendered
 
 

@@ -21,7 +21,7 @@ from lcomp.errors import UserError, suggestion, validate_choice
 from lcomp.record.metric import ACCURACY, Metric
 from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
-from lcomp.record.result import METRICS, Result
+from lcomp.record.result import LATENCIES, METRICS, Result
 
 Made = TypeVar("Made", optuna.samplers.BaseSampler, optuna.pruners.BasePruner)
 Retry = optuna.storages.RetryHeartbeatStaleTrialCallback
@@ -170,6 +170,11 @@ class Settings:
         """Whether trials report each epoch: only where the objective is what an epoch gives."""
         return self.objective == [self.metric.validation] and self.pruner is not None
 
+    @property
+    def times_artifacts(self) -> bool:
+        """Whether it looks at latencies: each trial is timed as it ends then, not all of them at the search's end."""
+        return any(metric in LATENCIES for metric in (*self.objective, *self.constraint))
+
     def values(self, result: Result) -> list[float]:
         return [result.metrics[metric] for metric in self.objective]
 
@@ -202,9 +207,8 @@ def check_metric(key: str, metric: str, chosen_by: Metric = ACCURACY) -> None:
     """Raises UserError unless a search may look at the metric: none of the test split, none that is not there yet."""
     metric = str(metric)
     allowed = (chosen_by.validation, *(name for name in METRICS if name != ACCURACY.validation))
-    if metric.startswith(("test", f"{chosen_by.name}/", "latency")):
-        why = "measured when the search has ended" if metric.startswith("latency") else "read once, at the end"
-        raise UserError(f"{key}={metric}: {why}; a search chooses on {', '.join(allowed)}")
+    if metric not in allowed and metric.startswith(("test", f"{chosen_by.name}/")):
+        raise UserError(f"{key}={metric}: read once, at the end; a search chooses on {', '.join(allowed)}")
     validate_choice(key, metric, allowed)
 
 

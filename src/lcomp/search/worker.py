@@ -9,6 +9,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,11 +31,13 @@ from lcomp.search import study as studies
 from lcomp.search.heartbeat import heartbeat, regular_heartbeats
 from lcomp.search.settings import Settings, without_warnings
 from lcomp.search.space import Space, format_value, suggest
+from lcomp.sweeps.pauses import Pauses
 from lcomp.sweeps.sweep import next_number
 
 log = logging.getLogger("lcomp")
 DUPLICATES = 3  # in a row, before a point is drawn at random
 COUNTABLE = 5000  # points of a space that are listed to find one that is left
+PAUSES = ".pauses"  # in the sweep's folder, what workers lock
 PATIENCE = 2.0  # seconds between looks at trials that another machine may lose
 
 
@@ -44,10 +47,12 @@ class SearchWorker:
 
     Attributes:
         master: the configuration that trials are composed from.
-        task_function: of a run, which it tells of each epoch: (configuration, report).
+        task_function: of a run, which it tells of each epoch: (configuration, report); where artifacts are timed, it
+            is also given what pauses the other workers, `pause_others`.
         custom: the user's function (configuration, trial) that suggests parameters of its own.
         points: by the number of its trial, each point that this worker has begun, secrets included.
         sweep: the identity of the sweep in this folder.
+        pauses: while another worker times its artifact; only where the search looks at latencies.
     """
 
     settings: Settings
@@ -58,13 +63,15 @@ class SearchWorker:
     custom: Callable[[DictConfig, Trial], None] | None = None
     points: dict[int, list[str]] = field(default_factory=dict)
     sweep: str | None = None
+    pauses: Pauses = field(default_factory=Pauses)
     session: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
 
     def __call__(self, cfg: DictConfig) -> None:
         from hydra.core.hydra_config import HydraConfig
 
         number = int(HydraConfig.get().job.num)
-        with studies.as_sweep_error(self.folder):
+        timed = self.settings.times_artifacts
+        with studies.as_sweep_error(self.folder), self.pauses.among(self.folder / PAUSES) if timed else nullcontext():
             while (trial := self.next_trial(number)) is not None:
                 with regular_heartbeats(trial, self.settings.heartbeat):
                     self.execute(trial)
@@ -132,7 +139,10 @@ class SearchWorker:
                 if not any(trial.state == TrialState.WAITING for trial in open_ones):
                     if all(str(trial.user_attrs.get("worker")).startswith(self.session) for trial in open_ones):
                         return None
-                    time.sleep(PATIENCE)  # a worker of another process may be lost, and its trial be left to this one
+                    with self.pauses.pausing(allowed=True):
+                        time.sleep(
+                            PATIENCE
+                        )  # a worker of another process may be lost, and its trial be left to this one
                     continue
             with filelock.FileLock(self.folder / ".ask"):  # one at a time, so that none takes a point just taken
                 seed = len(trials) - len(studies.retried_numbers(trials)) + 1000003 * number
@@ -208,13 +218,17 @@ class SearchWorker:
             job = self.context.config_loader.load_sweep_config(self.master, point)
             with open_dict(job):
                 job.hydra.job.id = job.hydra.job.num = studies.run_number(frozen_trial(study, trial), self.sweep)
-            returned = run_job(
-                hydra_context=self.context,
-                task_function=partial(self.task_function, report=self.epoch_reporter(trial)),
-                config=job,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
+            task = partial(self.task_function, report=self.epoch_reporter(trial))
+            if self.settings.times_artifacts:
+                task = partial(task, pause_others=self.pauses.alone())
+            with self.pauses.pausing(allowed=True):
+                returned = run_job(
+                    hydra_context=self.context,
+                    task_function=task,
+                    config=job,
+                    job_dir_key="hydra.sweep.dir",
+                    job_subdir_key="hydra.sweep.subdir",
+                )
             _ = returned.return_value  # raises what the run raised outside its record
         except Exception as error:  # a point that cannot be composed
             raise_machine_error(error)
@@ -232,9 +246,11 @@ class SearchWorker:
             return None
 
         def report(epoch: int, accuracy: float) -> None:
-            with studies.ignoring_ended_trials():
-                trial.report(accuracy, epoch)
-            if trial.should_prune():
+            with self.pauses.pausing(allowed=False):
+                with studies.ignoring_ended_trials():
+                    trial.report(accuracy, epoch)
+                given_up = trial.should_prune()
+            if given_up:
                 raise TrialPruned(f"after epoch {epoch}, at a validation accuracy of {accuracy:.2%}")
 
         return report

@@ -23,8 +23,8 @@ IDS = "input_ids"
 class TextClassification(Classification):
     """Token ids (N, L) int64 and their mask (N, L) int64, 0 where a sentence has ended, to logits (N, classes).
 
-    Batches are (ids, mask, labels, ...), as long as their longest sentence; whatever follows is teachers' outputs that
-    the data carry.
+    Batches are (ids, mask, labels, ...), as long as their longest sentence; whatever follows is teachers' outputs or
+    the numbers of examples, which the data carry.
 
     Args:
         num_classes, label_smoothing: as in `Classification`.

@@ -35,11 +35,13 @@ class Calls:
 
     Attributes:
         ranks: of the input of each layer that was called, by name, at its first call; 2 for a batch of vectors.
+        sizes: of the input and the output of each layer, (N, ...), at each of its calls.
         read: names of the layers whose weight something read, be it the layer's own forward.
         of: names of all layers that there were.
     """
 
     ranks: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, list[tuple[torch.Size, torch.Size]]] = field(default_factory=dict)
     read: set[str] = field(default_factory=set)
     of: set[str] = field(default_factory=set)
 
@@ -47,7 +49,7 @@ class Calls:
     def of_all(cls, network: nn.Module) -> Calls:
         """As if every layer were called, with an input of unknown rank."""
         names = [name for name, module in network.named_modules() if is_acted_on(module)]
-        return cls(dict.fromkeys(names, 0), set(names), set(names))
+        return cls(dict.fromkeys(names, 0), {}, set(names), set(names))
 
 
 def observed_calls(network: nn.Module, example: Example) -> Calls:
@@ -62,13 +64,17 @@ def observed_calls(network: nn.Module, example: Example) -> Calls:
     calls = Calls(of=set(named))
 
     def note(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, arguments: tuple[Argument, ...], settings: dict[str, Argument]) -> None:
+        def hook(
+            module: nn.Module, arguments: tuple[Argument, ...], settings: dict[str, Argument], output: Argument
+        ) -> None:
             given = [value for value in (*arguments, *settings.values()) if isinstance(value, Tensor)]
             calls.ranks.setdefault(name, given[0].dim() if given else 0)
+            if given and isinstance(output, Tensor):
+                calls.sizes.setdefault(name, []).append((given[0].shape, output.shape))
 
         return hook
 
-    handles = [module.register_forward_pre_hook(note(name), with_kwargs=True) for name, module in named.items()]
+    handles = [module.register_forward_hook(note(name), with_kwargs=True) for name, module in named.items()]
     try:
         used = used_tensors(network, *arguments(example))
     finally:

@@ -66,6 +66,10 @@ class Technique(Scheduled):
         """Registers what the technique needs on `network`, once."""
         raise NotImplementedError
 
+    def prepare_for(self, network: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """`prepare`, of a fresh network that is to take the weights in `state`, by name."""
+        self.prepare(network)
+
     def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         """The network as it is deployed.
 
@@ -166,18 +170,14 @@ def load_checkpoint(path: str | Path, module: nn.Module, techniques: Sequence[pl
             `module` under `techniques`.
     """
     techniques = techniques or getattr(module, "techniques", ())
-    for technique in techniques:
-        if isinstance(technique, Technique):
-            technique.prepare(network_of(module))  # type: ignore[arg-type]
     try:
         check_checkpoint(Path(path))
         state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-        if not isinstance(module, pl.LightningModule):
-            network_state = {
-                key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")
-            }
-            state = network_state or state
-        module.load_state_dict(state)
+        own = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+        for technique in techniques:
+            if isinstance(technique, Technique):
+                technique.prepare_for(network_of(module), own or state)  # type: ignore[arg-type]
+        module.load_state_dict(state if isinstance(module, pl.LightningModule) else own or state)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such checkpoint") from error
     except (KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -206,8 +206,13 @@ def example_of(module: pl.LightningModule, batch: Batch) -> Example:
 def layers(network: nn.Module, exclude: Sequence[str] = ()) -> Iterator[tuple[str, Layer]]:
     """The named convolutions and linear layers of `network` whose names match no pattern of `exclude`."""
     for name, module in network.named_modules():
-        if is_acted_on(module) and not any(fnmatch(name, pattern) for pattern in exclude):
+        if is_acted_on(module) and not any(fits(name, pattern) for pattern in exclude):
             yield name, cast(Layer, module)
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a pattern of names means the layer of that name, or a module that holds it."""
+    return fnmatch(name, pattern) or fnmatch(name, f"{pattern}.*")
 
 
 def acted_on(
@@ -261,7 +266,7 @@ def check_patterns(network: nn.Module, patterns: Sequence[str], key: str) -> Non
         family = key.partition(".")[0]
         raise UserError(f"{family}: {type(network).__name__} has no Conv2d and no Linear layer to act on")
     for pattern in patterns:
-        if not any(fnmatch(name, pattern) for name in names):
+        if not any(fits(name, pattern) for name in names):
             hint = suggestion(pattern, names)
             raise UserError(f"{key}: '{pattern}' matches no layer; the layers are {', '.join(names)}{hint}")
 

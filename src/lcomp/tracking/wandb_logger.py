@@ -28,7 +28,7 @@ from lcomp.record import folders
 from lcomp.record.files import write_atomically
 from lcomp.record.limits import Refused
 from lcomp.record.redaction import redacted
-from lcomp.record.result import LATENCIES, Result, baseline_curves
+from lcomp.record.result import Result, baseline_curves
 from lcomp.record.run_folders import RecordedRun, recorded_runs
 from lcomp.record.untrusted import read_json
 from lcomp.tracking import wandb_environment
@@ -96,7 +96,7 @@ class WandbLogger(Tracker):
             before = note(folder)
             if before is None:
                 self.write(folder, described(result, config), result, folder, group)
-            elif before["mode"] == "online" and not before["latencies"] and measured(result.metrics):
+            elif before["mode"] == "online" and not before["latencies"] and result.has_latencies:
                 self.amend(folder, before["id"], result)
 
     def complete_baseline(self, folder: Path, config: Settings, result: Result, group: str) -> None:
@@ -194,7 +194,7 @@ class WandbLogger(Tracker):
         self.take_note(folder, run_id, result)
 
     def take_note(self, place: Path, run_id: str, result: Result, single: bool = False) -> None:
-        kept = {"id": run_id, "mode": self.mode, "latencies": measured(result.metrics)}
+        kept = {"id": run_id, "mode": self.mode, "latencies": result.has_latencies}
         used = {"WANDB_PROJECT": self.project, "WANDB_ENTITY": self.entity, "WANDB_MODE": self.mode}
         said = wandb_environment.honoured(single).items()
         kept["environment"] = redacted({name: value for name, value in said if used.get(name, value) == value})
@@ -249,11 +249,6 @@ def note(folder: Path) -> Any:
     kinds = {"id": str, "mode": str, "latencies": bool}
     whole = isinstance(found, dict) and all(isinstance(found.get(name), kind) for name, kind in kinds.items())
     return found if whole else None
-
-
-def measured(metrics: Mapping[str, float]) -> bool:
-    """Whether the latencies are there."""
-    return all(key in metrics for key in LATENCIES)
 
 
 def sync_command(folder: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.record.files import sha256
 from lcomp.record.result import Curves
 from lcomp.tasks import Task
-from lcomp.techniques.distillation import Ensemble
+from lcomp.techniques.distillation import Distillation, Ensemble
 from lcomp.techniques.distillation.objective import Objective, needs_of
 from lcomp.techniques.technique import Technique
 from lcomp.training import baseline_cache as baselines
@@ -137,13 +138,21 @@ def check_objective(spec: RunSpec, objective: Objective | None) -> None:
         )
 
 
-def check_later_training(spec: RunSpec, data: Data, student: nn.Module) -> None:
-    """Raises UserError for an optimizer, or a network, that would train after the baseline and cannot, or cannot be
-    exported."""
+def check_later_training(spec: RunSpec, data: Data, student: nn.Module, objective: Objective | None) -> None:
+    """Raises UserError for an optimizer, a network or an objective that would train after the baseline and cannot, or
+    a network that cannot be exported."""
     make_optimization(spec)
     make_callbacks(spec.callbacks, data.task.metric)
-    for model in spec.distillation.chain:
-        preflight.try_export(make_network(model, data, spec.seed), model, data)
+    between = [make_network(model, data, spec.seed) for model in spec.distillation.chain]
+    for network, model in zip(between, spec.distillation.chain, strict=True):
+        preflight.try_export(network, model, data)
+    if isinstance(objective, Distillation) and objective.parts:
+        count = max(spec.distillation.ensemble, len(spec.distillation.checkpoints))
+        first = [make_network(spec.model, data, spec.seed) for _ in range(count)]
+        teacher = first[0] if count == 1 else Ensemble(first, needs_of(objective).temperature)
+        labels = data.carry_indices() if objective.reads_indices else None
+        for one, other in pairwise([teacher, *between, student]):
+            objective.prepare(other, one, example_shape(data.task), spec.seed, labels)
     if (model := spec.distillation.student) != spec.model:  # else the baseline is tried, before it trains
         preflight.try_export(student, model, data)
 
@@ -236,12 +245,12 @@ def make_module(
         settings = optimization | {"input_shape": example_shape(data.task), "seed": spec.seed}
         own: BaselineModule = find(target, "kd.module")(network, teacher, objective, techniques, **settings)
         return own
-    carried = False
-    if not needs_of(objective).reads_features:
+    carried, labels = False, data.carry_indices() if needs_of(objective).reads_indices else None
+    if labels is None and not needs_of(objective).reads_features:
         with torch.no_grad():
             carried = data.carry_outputs(teacher.eval())
     settings = optimization | {"outputs_in_batch": carried, "input_shape": example_shape(data.task), "seed": spec.seed}
-    return DistillationModule(network, teacher, objective, techniques, **settings)
+    return DistillationModule(network, teacher, objective, techniques, **settings, labels=labels)
 
 
 def load_teacher(spec: RunSpec, data: Data, objective: Objective | None) -> nn.Module | None:

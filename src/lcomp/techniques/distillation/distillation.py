@@ -10,23 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.distillation.features import FeatureObjective, as_maps, capture_outputs
+from lcomp.techniques.distillation.features import FeatureObjective, capture_outputs
 from lcomp.techniques.distillation.logit import LogitDistillation
 from lcomp.techniques.distillation.noisy_teacher import TeacherNoise
+from lcomp.techniques.distillation.weighted import Setting, Shown, WeightedObjective
 from lcomp.techniques.schedule import Window
 
 
 class Watched(NamedTuple):
-    """Objectives in force by name, and the features that they read, by the names of layers of student and teacher."""
+    """Objectives in force by name; the features that they read, by the names of layers of student and teacher; the
+    numbers of the examples, and how much of training is done."""
 
-    objectives: dict[str, FeatureObjective]
+    objectives: dict[str, WeightedObjective]
     student: dict[str, Tensor]
     teacher: dict[str, Tensor]
+    indices: Tensor | None
+    progress: float
+
+
+NOTHING = Watched({}, {}, {}, None, 0.0)
 
 
 class Distillation(nn.Module):
     """alpha labels_loss + (1 - alpha) T^2 KL + the sum of weight_i objective_i: what `LogitDistillation` has, and
-    objectives on features beside it.
+    objectives beside it.
 
     Args:
         temperature, alpha: as in `LogitDistillation`.
@@ -42,51 +49,60 @@ class Distillation(nn.Module):
         temperature: float = 3.0,
         alpha: float = 0.1,
         noise: Callable[[Tensor], Tensor] | None = None,
-        objectives: Mapping[str, FeatureObjective] | None = None,
+        objectives: Mapping[str, WeightedObjective] | None = None,
     ):
         super().__init__()
         self.logit, self.temperature, self.noise = LogitDistillation(temperature, alpha), temperature, noise
         if isinstance(objectives, list | str) and objectives:
             raise UserError(f"kd.objectives={objectives}: a choice of files; write a slash, as in kd/objectives=[vid]")
         self.objectives = nn.ModuleDict(dict(objectives or {}))
-        self._watched = Watched({}, {}, {})
+        self._watched = NOTHING
         self._values: dict[str, list[Tensor]] = {}  # of this epoch's batches
 
     reads = "logits"
 
     @property
-    def parts(self) -> dict[str, FeatureObjective]:
+    def parts(self) -> dict[str, WeightedObjective]:
         return dict(self.objectives.items())  # type: ignore[arg-type]
 
     @property
     def reads_features(self) -> bool:
         """Whether the teacher itself must see every batch, not its logits alone."""
-        return bool(self.parts)
+        return any(one.reads_features for one in self.parts.values())
 
     @property
-    def ends(self) -> bool:
-        """Whether an objective is switched off while training goes on."""
-        return any(one.until < 1 for one in self.parts.values())
+    def reads_indices(self) -> bool:
+        """Whether batches must carry the numbers of their examples."""
+        return any(one.reads_indices for one in self.parts.values())
+
+    @property
+    def changes(self) -> bool:
+        """Whether an objective changes, or is switched off, while training goes on."""
+        return any(one.rises or one.until < 1 for one in self.parts.values())
 
     @property
     def windows(self) -> list[Window]:
-        """In which parts of training objectives act that are switched off."""
-        ending = {name: one.until for name, one in self.parts.items() if one.until < 1}
-        return [
-            Window(f"kd.objectives.{name}.until={until:.3g}", 0.0, until, 2, "the objective acts in one step alone")
-            for name, until in ending.items()
-        ]
+        """In which parts of training objectives act that do not act alike in all of it."""
+        return [window for name, one in self.parts.items() for window in one.windows(f"kd.objectives.{name}")]
 
-    def prepare(self, student: nn.Module, teacher: nn.Module, input_shape: Sequence[int] | None, seed: int = 0) -> None:
+    def prepare(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        input_shape: Sequence[int] | None,
+        seed: int = 0,
+        labels: Tensor | None = None,
+    ) -> None:
         """Makes what the objectives learn; before the optimizer exists, and without drawing from global random state.
 
         Args:
             input_shape: (C, H, W) of an example; only objectives on features need it.
             seed: of what is drawn.
+            labels: of all training examples, where batches carry their numbers.
         """
         if isinstance(self.noise, TeacherNoise):
             self.noise.seed = seed
-        if self.parts and input_shape is None:
+        if self.reads_features and input_shape is None:
             raise UserError(
                 f"kd.objectives: {', '.join(self.parts)} must know how large features are; "
                 "give DistillationModule an input_shape, such as (1, 28, 28)"
@@ -94,33 +110,37 @@ class Distillation(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             for one in self.parts.values():
-                one.prepare(student, teacher, input_shape or ())
+                one.prepare(student, teacher, Setting(input_shape or (), labels, seed))
 
     @contextmanager
-    def watching(self, student: nn.Module, teacher: nn.Module, progress: float = 0.0) -> Iterator[None]:
+    def watching(
+        self, student: nn.Module, teacher: nn.Module, progress: float = 0.0, indices: Tensor | None = None
+    ) -> Iterator[None]:
         """Inside it, a pass of both networks and then `forward`, which reads the features of that pass.
 
         Args:
             progress: how much of training is done, 0 to 1.
+            indices: (N,) int64, the numbers of the examples among all that are trained on.
         """
         active = {name: one for name, one in self.parts.items() if one.weight and progress < one.until}
+        read = [one for one in active.values() if isinstance(one, FeatureObjective)]
         with (
-            capture_outputs(student, [one.student_layer for one in active.values()]) as own,
-            capture_outputs(teacher, [one.teacher_layer for one in active.values()]) as given,
+            capture_outputs(student, [one.student_layer for one in read]) as own,
+            capture_outputs(teacher, [one.teacher_layer for one in read]) as given,
         ):
-            self._watched = Watched(active, own, given)
+            self._watched = Watched(active, own, given, indices, progress)
             try:
                 yield
             finally:
-                self._watched = Watched({}, {}, {})
+                self._watched = NOTHING
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         if self.noise is not None:
             teacher_logits = self.noise(teacher_logits)
         loss = self.logit(student_logits, teacher_logits, labels)
-        active, own, given = self._watched
-        for name, one in active.items():
-            value = one(as_maps(own[one.student_layer]), as_maps(given[one.teacher_layer]))
+        shown = Shown(student_logits, teacher_logits, labels, *self._watched[1:])
+        for name, one in self._watched.objectives.items():
+            value = one.value(shown)
             self._values.setdefault(name, []).append(value.detach())
             loss = loss + one.weight * value
         return loss

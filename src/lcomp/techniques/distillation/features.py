@@ -10,9 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError, suggestion
+from lcomp.techniques.distillation.weighted import Setting, Shown, WeightedObjective
+
+INPUT = ":input"  # behind a layer's name: what it reads, instead of what it gives
 
 
-class FeatureObjective(nn.Module):
+class FeatureObjective(WeightedObjective):
     """A loss between what one layer of the student and one of the teacher give, with a weight in the whole.
 
     A subclass says in `forward` how far two features (N, C, H, W) are apart, as a mean that does not grow with their
@@ -21,35 +24,32 @@ class FeatureObjective(nn.Module):
 
     Args:
         weight: of the loss in the sum of objectives, 0 or more.
-        student_layer, teacher_layer: names of layers, as `named_modules` has them; None: the last convolution.
+        student_layer, teacher_layer: names of layers, as `named_modules` has them, with `:input` behind for what the
+            layer reads; None: the last convolution, or, where `penultimate`, what the last linear layer reads.
         until: the share of training, above 0 to 1, after which the objective is off.
 
     Raises:
         UserError: a weight below 0, or `until` outside its range.
     """
 
-    key = "kd.objectives"  # of the objective, as the user writes it
+    reads_features = True
+    penultimate = False
 
     def __init__(
         self, weight: float, student_layer: str | None = None, teacher_layer: str | None = None, until: float = 1.0
     ):
-        super().__init__()
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
-            raise UserError(f"{self.key}.weight={weight}: must be a number, 0 or more")
-        if isinstance(until, bool) or not isinstance(until, int | float) or not 0 < until <= 1:
-            raise UserError(f"{self.key}.until={until}: a share of training, above 0 to 1")
-        self.weight, self.until = weight, until
+        super().__init__(weight, until)
         self.layers = (student_layer, teacher_layer)
 
-    def prepare(self, student: nn.Module, teacher: nn.Module, input_shape: Sequence[int]) -> None:
+    def prepare(self, student: nn.Module, teacher: nn.Module, setting: Setting) -> None:
         """Finds the layers, and makes what is learned, from what the two give for one example."""
         names = [
-            layer_name(network, name, f"{self.key}.{role}_layer")
+            layer_name(network, name, f"{self.key}.{role}_layer", self.penultimate)
             for network, name, role in zip((student, teacher), self.layers, ("student", "teacher"), strict=True)
         ]
         self.student_layer, self.teacher_layer = names
         shapes = [
-            feature_shape(network, name, input_shape, f"{self.key}.{role}_layer")
+            feature_shape(network, name, setting.input_shape, f"{self.key}.{role}_layer")
             for network, name, role in zip((student, teacher), names, ("student", "teacher"), strict=True)
         ]
         self.build(*shapes)
@@ -57,9 +57,18 @@ class FeatureObjective(nn.Module):
     def build(self, student: torch.Size, teacher: torch.Size) -> None:
         """Makes what is learned, from the shapes (1, C, H, W) of the features."""
 
+    def value(self, shown: Shown) -> Tensor:
+        apart: Tensor = self(*self.features(shown))
+        return apart
 
-def layer_name(network: nn.Module, name: str | None, key: str) -> str:
-    """The name of a layer of `network`: `name`, or that of the last convolution.
+    def features(self, shown: Shown) -> tuple[Tensor, Tensor]:
+        """Of student and teacher, each (N, C, H, W)."""
+        return as_maps(shown.student[self.student_layer]), as_maps(shown.teacher[self.teacher_layer])
+
+
+def layer_name(network: nn.Module, name: str | None, key: str, penultimate: bool = False) -> str:
+    """The name of a layer of `network`: `name`, or that of the last convolution; where `penultimate`, that of the last
+    linear layer, with `:input` behind.
 
     Raises:
         UserError: there is no such layer.
@@ -73,25 +82,31 @@ def layer_name(network: nn.Module, name: str | None, key: str) -> str:
         ],
     )
     if name is None:
-        convolutions = [candidate for candidate in names if isinstance(network.get_submodule(candidate), nn.Conv2d)]
-        if not convolutions:
-            raise UserError(f"{key}=null: {kind} has no Conv2d; the layers are {', '.join(names)}")
-        name = convolutions[-1]
-    if name not in names:
-        raise UserError(f"{key}={name}: no layer of {kind}; they are {', '.join(names)}{suggestion(str(name), names)}")
+        wanted = nn.Linear if penultimate else nn.Conv2d
+        found = [candidate for candidate in names if isinstance(network.get_submodule(candidate), wanted)]
+        if not found:
+            raise UserError(f"{key}=null: {kind} has no {wanted.__name__}; the layers are {', '.join(names)}")
+        name = found[-1] + (INPUT if penultimate else "")
+    if (layer := str(name).removesuffix(INPUT)) not in names:
+        raise UserError(f"{key}={name}: no layer of {kind}; they are {', '.join(names)}{suggestion(layer, names)}")
     return name
 
 
 @contextmanager
 def capture_outputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """While it lasts, every forward pass of `network` leaves the outputs of the layers of those names in the
-    dictionary; then no hook is left."""
+    dictionary, and what `linear:input` reads first; then no hook is left."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        if name.endswith(INPUT):
+            return lambda layer, inputs, output: outputs.update({name: inputs[0]})
         return lambda layer, inputs, output: outputs.update({name: output})
 
-    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in dict.fromkeys(names)]
+    handles = [
+        network.get_submodule(name.removesuffix(INPUT)).register_forward_hook(keep(name))
+        for name in dict.fromkeys(names)
+    ]
     try:
         yield outputs
     finally:

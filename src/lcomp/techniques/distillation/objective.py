@@ -30,12 +30,14 @@ class ObjectiveNeeds:
         reads_features: whether the teacher itself must see every batch, not its outputs alone.
         module: the dotted name of the LightningModule that trains a student under it; None: `DistillationModule`.
         temperature: above 0, by which the logits of several teachers are softened before they are joined.
+        reads_indices: whether batches must carry the numbers of their examples among all that are trained on.
     """
 
     reads: str | None = None
     reads_features: bool = False
     module: str | None = None
     temperature: float = 1.0
+    reads_indices: bool = False
 
 
 def needs_of(objective: Objective | None) -> ObjectiveNeeds:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatch
+from dataclasses import replace
 
 import torch
 import torch_pruning
@@ -25,7 +25,8 @@ from lcomp.techniques.pruning.groups import (
     layers_by_weight,
     merge_groups,
 )
-from lcomp.techniques.technique import layers
+from lcomp.techniques.pruning.padded_channels import Padding, followable
+from lcomp.techniques.technique import fits, layers
 
 PER_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)  # what may stand between a filter and its readers
 
@@ -46,6 +47,7 @@ def find_groups(
         UserError: the network cannot be traced, or would compute something else without channels that can go by group.
     """
     bare = plain_copy(network)
+    padding = followable(bare)
     names = {module: name for name, module in bare.named_modules()}
     graph = torch_pruning.DependencyGraph()
     try:
@@ -59,14 +61,13 @@ def find_groups(
     stay, mixed = set(), set()
     for items in traced:
         group = ChannelGroup(len(items[0].idxs))
-        clean = [collect(group, item, names) for item in items]
+        clean = [collect(group, item, names, padding) for item in items]
+        held = {channel_slice.module for channel_slice in (*group.filters, *group.readers)}
         if any(is_output(item.dep) for item in items) or any(
-            fnmatch(channel_slice.module, pattern) for channel_slice in group.filters for pattern in exclude
+            fits(channel_slice.module, pattern) for channel_slice in group.filters for pattern in exclude
         ):
             stay.add(len(groups))
-        elif (
-            not all(clean) or not {channel_slice.module for channel_slice in (*group.filters, *group.readers)} <= known
-        ):
+        elif not all(clean) or not group.filters or not held <= known:
             mixed.add(len(groups))
         groups.append(group)
     movable, whole = [], []
@@ -80,7 +81,7 @@ def find_groups(
             else:
                 whole += joined.layers
     trial = ChannelRemoval(plain_copy(network, hooks=True), arguments(example))
-    borne = trial.removable(movable, lambda group: other_forms(graph, bare, group, names, shared))
+    borne = trial.removable(movable, lambda group: other_forms(graph, bare, group, names, padding, shared))
     left = {name for group in borne for name in group.layers}
     return borne, whole + [name for group in movable for name in group.layers if name not in left]
 
@@ -117,9 +118,15 @@ def is_own_hook(hook: Hook) -> bool:
     return (getattr(hook, "__module__", None) or "").startswith("lcomp.")
 
 
-def collect(group: ChannelGroup, item: torch_pruning.dependency.GroupItem, names: dict[nn.Module, str]) -> bool:
+def collect(
+    group: ChannelGroup, item: torch_pruning.dependency.GroupItem, names: dict[nn.Module, str], padding: Padding
+) -> bool:
     """Adds an item of torch-pruning's to `group`; false where it mixes channels."""
     module = item.dep.target.module
+    if module in padding:
+        name, remove = padding[module]
+        group.others.append(ChannelSlice(name, torch.tensor(item.idxs), torch.tensor(item.root_idxs), remove))
+        return True
     if module not in names:  # an operation: an addition, a concatenation, a flattening; a parameter is none
         return isinstance(module, nn.Module)
     channel_slice = ChannelSlice(names[module], torch.tensor(item.idxs), torch.tensor(item.root_idxs), item.dep.handler)
@@ -151,11 +158,12 @@ def other_forms(
     bare: nn.Module,
     group: ChannelGroup,
     names: dict[nn.Module, str],
+    padding: Padding,
     shared: Shared,
 ) -> Iterator[ChannelGroup]:
     """The group as torch-pruning follows its channels one by one; then, where products tie layers as in attention, in
     blocks from small ones to halves, of which those of its heads will pass."""
-    retied = retied_group(graph, bare, group, names, shared)
+    retied = retied_group(graph, bare, group, names, padding, shared)
     if retied is not None:
         yield retied
     sizes = range(2, group.size // 2 + 1) if len(group.layers) > 1 else ()
@@ -167,18 +175,22 @@ def retied_group(
     bare: nn.Module,
     group: ChannelGroup,
     names: dict[nn.Module, str],
+    padding: Padding,
     shared: Shared,
 ) -> ChannelGroup | None:
     """The group as torch-pruning follows its channels one by one, which sees that a product ties halves of it; None
     where that finds something else than channels."""
     root, retied = group.filters[0], ChannelGroup(group.size)
     module = bare.get_submodule(root.module)
-    for position in root.positions.tolist():
+    for position, channel in zip(root.positions.tolist(), root.channels.tolist(), strict=True):
+        one = ChannelGroup(group.size)
         try:
             items = graph.get_pruning_group(module, root.remove, [position])
         except Exception as error:  # whatever torch-pruning raises: the group's layers are named as those that stay
             raise_machine_error(error)
             return None
-        if not all([collect(retied, item, names) for item in items]):
+        if not all([collect(one, item, names, padding) for item in items]):
             return None
+        for mine, found in ((retied.filters, one.filters), (retied.readers, one.readers), (retied.others, one.others)):
+            mine += [replace(place, channels=torch.full_like(place.channels, channel)) for place in found]
     return merge_groups([retied], shared)

@@ -1,15 +1,23 @@
 """Which weights go first: a weight tensor to scores of the same shape; the lowest are pruned.
 
-A criterion is a function of the weights, or, where it needs gradients, a `GradientCriterion`, which keeps a statistic
-per layer in the mask's buffers, so that a resumed run goes on with it.
+A criterion is a function of the weights, or, where it needs gradients or what layers are given, an
+`ObservingCriterion`, which keeps a statistic per layer in the mask's buffers, so that a resumed run goes on with it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias, cast
+
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from lcomp.errors import UserError
+from lcomp.techniques.layer_kinds import Layer, is_acted_on, looks_up
+from lcomp.techniques.parametrizations import parametrization
+from lcomp.techniques.pruning.mask import Mask
 
 
 def magnitude(weight: Tensor) -> Tensor:
@@ -23,19 +31,15 @@ def random(weight: Tensor, seed: int = 0) -> Tensor:
     return drawn.to(weight.device)
 
 
-class GradientCriterion:
-    """A criterion that watches the gradients of every optimizer step.
+class ObservingCriterion:
+    """A criterion that watches training.
 
-    Masks are then updated after a step's backward pass, not before its forward pass: the first needs a gradient.
+    Masks are then updated after a step's backward pass, not before its forward pass: the first needs something seen.
     """
 
     def statistic(self, weight: Tensor) -> Tensor:
-        """What is known of `weight` before the first gradient."""
+        """What is known of `weight` before training."""
         return torch.zeros_like(weight)
-
-    def observe(self, statistic: Tensor, weight: Tensor, gradient: Tensor) -> None:
-        """Updates `statistic`, in place, by the gradient of one step."""
-        raise NotImplementedError
 
     def scores(self, weight: Tensor, statistic: Tensor, kept: Tensor) -> Tensor:
         """The scores; `kept` is the mask so far."""
@@ -46,8 +50,92 @@ class GradientCriterion:
         return weight
 
 
+Criterion: TypeAlias = Callable[[Tensor], Tensor] | ObservingCriterion
+
+
+class GradientCriterion(ObservingCriterion):
+    """A criterion that watches the gradients of every optimizer step."""
+
+    def observe(self, statistic: Tensor, weight: Tensor, gradient: Tensor) -> None:
+        """Updates `statistic`, in place, by the gradient of one step."""
+        raise NotImplementedError
+
+
+class InputCriterion(ObservingCriterion):
+    """A criterion that watches what layers are given in training."""
+
+    def observe_input(self, statistic: Tensor, layer: Layer, x: Tensor) -> None:
+        """Updates `statistic`, in place, by the layer's input (N, ...), indices of an embedding."""
+        raise NotImplementedError
+
+    def watch(self, network: nn.Module) -> list[RemovableHandle]:
+        """Observes what masked layers are given from now on, until the handles are removed."""
+
+        def watched(layer: Layer, mask: Mask) -> RemovableHandle:
+            def hook(module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+                x = arguments[0] if arguments else named["input"]
+                known = x.detach() if looks_up(layer) else x.detach().to(mask.statistic.dtype)
+                self.observe_input(mask.statistic, layer, known)
+
+            return layer.register_forward_pre_hook(hook, with_kwargs=True)
+
+        masks = [(layer, parametrization(layer, Mask)) for layer in network.modules() if is_acted_on(layer)]
+        return [watched(cast(Layer, layer), mask) for layer, mask in masks if mask is not None]
+
+
+class Wanda(InputCriterion):
+    """abs(w) ||x||, x the input that w multiplies: what the output loses without it (Sun et al. 2024, eq. 1).
+
+    Of a convolution that is what lies beneath the weight at each place of the kernel, as if it were a linear layer over
+    unfolded inputs; of an embedding, 1 for each time that an example looks the row up. The norm is over the places of an example, and a moving average over examples; the paper compares
+    the weights of one output, `prune.scope=output`.
+
+    Args:
+        momentum: m of the average a <- m a + (1 - m) x over batches, 0 to below 1.
+
+    Raises:
+        UserError: another momentum.
+    """
+
+    def __init__(self, momentum: float = 0.95):
+        check_momentum(momentum)
+        self.momentum = momentum
+
+    def observe_input(self, statistic: Tensor, layer: Layer, x: Tensor) -> None:
+        statistic.lerp_(mean_squares(layer, x), 1 - self.momentum)
+
+    def scores(self, weight: Tensor, statistic: Tensor, kept: Tensor) -> Tensor:
+        return weight.abs() * statistic.sqrt()
+
+
+def mean_squares(layer: Layer, x: Tensor) -> Tensor:
+    """The squares of what each weight of the layer multiplies, (the weight's shape), summed over the places of an
+    example, the mean over the examples of x (N, ...)."""
+    if isinstance(layer, nn.Embedding):
+        times = x.flatten().bincount(minlength=len(layer.weight)).to(layer.weight) / len(x)
+        return times.unsqueeze(1).expand_as(layer.weight)
+    if isinstance(layer, nn.Linear):
+        return (x.square().flatten(0, -2).sum(0) / len(x)).expand_as(layer.weight)
+    padding: tuple[int, ...]
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        x, padding = F.pad(x, layer._reversed_padding_repeated_twice, mode), (0, 0)
+    else:
+        padding = layer.padding
+    squares = x.square().mean(0, keepdim=True)
+    patches = F.unfold(squares, layer.kernel_size, layer.dilation, padding, layer.stride).sum(2)
+    outputs, *others = layer.weight.shape
+    return patches.view(layer.groups, 1, *others).expand(-1, outputs // layer.groups, *others).reshape(outputs, *others)
+
+
+def check_momentum(momentum: float) -> None:
+    """Raises UserError for what is no momentum of a moving average."""
+    if not 0 <= momentum < 1:
+        raise UserError(f"prune.criterion.momentum={momentum}: of a moving average, from 0 to below 1")
+
+
 class AveragedCriterion(GradientCriterion):
-    """An observing criterion with a moving average, a <- m a + (1 - m) x.
+    """A criterion with a moving average of gradients, a <- m a + (1 - m) x.
 
     Args:
         momentum: m, 0 (the last step alone) to below 1.
@@ -57,8 +145,7 @@ class AveragedCriterion(GradientCriterion):
     """
 
     def __init__(self, momentum: float = 0.95):
-        if not 0 <= momentum < 1:
-            raise UserError(f"prune.criterion.momentum={momentum}: of a moving average, from 0 to below 1")
+        check_momentum(momentum)
         self.momentum = momentum
 
 

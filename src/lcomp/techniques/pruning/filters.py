@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 
 import pytorch_lightning as pl
 import torch
@@ -18,11 +17,11 @@ from lcomp.techniques.inspection import stored_tensors
 from lcomp.techniques.parametrizations import chain, independent_copy, original_weight
 from lcomp.techniques.pruning import channels, criteria, schedules
 from lcomp.techniques.pruning.channel_removal import first_line, layers_with_channels, predict_logits, same_logits
-from lcomp.techniques.pruning.criteria import GradientCriterion
+from lcomp.techniques.pruning.criteria import Criterion
 from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
 from lcomp.techniques.pruning.mask import prune_masks
 from lcomp.techniques.pruning.pruning import Pruning
-from lcomp.techniques.technique import Batch, Layer, StoredWeight, example_of, layers, network_of, warn_of_others
+from lcomp.techniques.technique import Batch, Layer, StoredWeight, example_of, fits, layers, network_of, warn_of_others
 
 log = logging.getLogger(__name__)
 EXAMPLES = 8  # on which the network without filters is held against the one with them zeroed
@@ -52,6 +51,7 @@ class FilterPruning(Pruning):
     """
 
     narrows = True
+    scopes = ("layer", "global")
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class FilterPruning(Pruning):
         end: float = 0.75,
         interval: int = 100,
         schedule: Callable[[float, float, float], float] = schedules.cubic,
-        criterion: Callable[[Tensor], Tensor] | GradientCriterion = criteria.magnitude,
+        criterion: Criterion = criteria.magnitude,
         scope: str = "global",
         sparsities: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
@@ -136,7 +136,7 @@ class FilterPruning(Pruning):
         tied = {channel_slice.module for group in self.groups for channel_slice in group.filters}
         filters = [name for name, _ in layers(network) if name in tied]
         for pattern in self.sparsities:
-            if not any(fnmatch(name, pattern) for name in filters):
+            if not any(fits(name, pattern) for name in filters):
                 raise UserError(
                     f"prune.sparsities: the outputs of '{pattern}' stay; those of {', '.join(filters)} can go"
                 )
@@ -204,13 +204,13 @@ class FilterPruning(Pruning):
         return f"prune.sparsity: {gone / total:.3g} of the channels are gone, of {target / total:.3g} that were to be"
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
-        sparsities: dict[str, float] = {}
-        kept = [self.kept_channels(group) for group in self.groups or ()]
+        kept = [self.kept_channels(group).cpu() for group in self.groups or ()]
+        by_layer: dict[str, list[Tensor]] = {}  # of several groups, where a shortcut pads what another layer writes
         for group, keeps in zip(self.groups or (), kept, strict=True):
-            sparsities |= {
-                f"sparsity/{channel_slice.module}": 1 - float(keeps.float().mean()) for channel_slice in group.filters
-            }
-        return {"sparsity": 1 - float(torch.cat(kept).float().mean())} | sparsities if kept else {}
+            for channel_slice in group.filters:
+                by_layer.setdefault(channel_slice.module, []).append(keeps[channel_slice.channels])
+        sparsities = {f"sparsity/{name}": gone_share(of_layer) for name, of_layer in by_layer.items()}
+        return {"sparsity": gone_share(kept)} | sparsities if kept else {}
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
@@ -248,6 +248,11 @@ class FilterPruning(Pruning):
     def error(network: nn.Module, what: str) -> UserError:
         kind, advice = type(network).__name__, "name the layers whose filters must stay in prune.exclude"
         return UserError(f"prune=filter: {kind} {what}; {advice}")
+
+
+def gone_share(kept: Sequence[Tensor]) -> float:
+    """The share of channels that are not kept."""
+    return 1 - float(torch.cat([*kept]).float().mean())
 
 
 def detach_parametrizations(layer: Layer) -> list[nn.Module]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import pytorch_lightning as pl
@@ -13,7 +13,7 @@ from lcomp.errors import UserError
 from lcomp.techniques.example import Example
 from lcomp.techniques.parametrizations import original_weight
 from lcomp.techniques.pruning import criteria, schedules
-from lcomp.techniques.pruning.criteria import GradientCriterion
+from lcomp.techniques.pruning.criteria import Criterion, ObservingCriterion
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.schedule import Window, total_steps
 from lcomp.techniques.short_training import ShortTraining
@@ -50,7 +50,7 @@ class LotteryTicket(Pruning):
         sparsity: float = 0.8,
         rounds: int = 4,
         rewind: float = 0.05,
-        criterion: Callable[[Tensor], Tensor] | GradientCriterion = criteria.magnitude,
+        criterion: Criterion = criteria.magnitude,
         scope: str = "global",
         exclude: Sequence[str] = (),
     ):
@@ -111,7 +111,7 @@ class LotteryTicket(Pruning):
         self.prune(self.sparsity if last else schedules.exponential(number / self.rounds, 0.0, self.sparsity))
         for early, value in kept_and_current(network):
             value.copy_(early)
-        if isinstance(self.criterion, GradientCriterion):
+        if isinstance(self.criterion, ObservingCriterion):
             for layer in self.masked:
                 self.mask_of(layer).statistic.copy_(self.criterion.statistic(original_weight(layer)))
         network.get_buffer(ROUND).fill_(number)

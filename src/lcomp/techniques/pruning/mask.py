@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lcomp.techniques.parametrizations import Parametrization
+from lcomp.techniques.parametrizations import Parametrization, parametrization
 
 
 class Mask(Parametrization):
@@ -32,6 +32,13 @@ class Mask(Parametrization):
         return weight
 
 
+def mask_of(layer: nn.Module) -> Mask:
+    """The mask on the layer's weight."""
+    mask = parametrization(layer, Mask)
+    assert mask is not None
+    return mask
+
+
 def prune_masks(masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
     """Masks with exactly round(sparsity x weights) zeros over all of them together.
 
@@ -49,6 +56,21 @@ def prune_masks(masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: flo
     if pruned > int((~kept).sum()):
         kept = ~lowest(flat, pruned)
     return [part.view_as(m) for part, m in zip(kept.split([m.numel() for m in masks]), masks, strict=True)]
+
+
+def prune_outputs(masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+    """Masks (outputs, ...) with exactly round(sparsity x weights of an output) zeros at each output."""
+    return [
+        prune_rows(mask.flatten(1), score.flatten(1), round(sparsity * mask[0].numel())).view_as(mask)
+        for mask, score in zip(masks, scores, strict=True)
+    ]
+
+
+def prune_rows(mask: Tensor, scores: Tensor, count: int) -> Tensor:
+    """The mask (rows, n) with `count` of each row away: those that are already, then the lowest scores (rows, n), of
+    equal ones the first."""
+    ranked = scores.masked_fill(~mask, -torch.inf).argsort(stable=True, dim=1)
+    return mask.scatter(1, ranked[:, :count], False)
 
 
 def lowest(scores: Tensor, count: int) -> Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.techniques.pruning import criteria, schedules
-from lcomp.techniques.pruning.criteria import GradientCriterion
+from lcomp.techniques.pruning.criteria import Criterion
+from lcomp.techniques.pruning.mask import prune_rows
 from lcomp.techniques.pruning.pruning import Pruning
 from lcomp.techniques.technique import layers
 
@@ -36,7 +36,7 @@ class NMPruning(Pruning):
         begin: float = 0.0,
         end: float = 0.5,
         interval: int = 100,
-        criterion: Callable[[Tensor], Tensor] | GradientCriterion = criteria.magnitude,
+        criterion: Criterion = criteria.magnitude,
         exclude: Sequence[str] = (),
     ):
         if not 1 <= n < m:
@@ -50,8 +50,8 @@ class NMPruning(Pruning):
         zeros = sum(shape[0] * (shape[1:].numel() // self.m) * (self.m - self.n) for shape in shapes)
         return zeros, zeros
 
-    def target_count(self, name: str, mask: Tensor) -> float:
-        return len(mask) * (mask[0].numel() // self.m) * (self.m - self.n)
+    def target_count(self, name: str, weight: Tensor) -> float:
+        return len(weight) * (weight[0].numel() // self.m) * (self.m - self.n)
 
     def pruned_masks(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
         gone = min(self.m - self.n, int(sparsity * self.m + 1e-6))
@@ -62,8 +62,7 @@ class NMPruning(Pruning):
         outputs = len(mask)
         whole = mask[0].numel() // self.m * self.m
         flat = mask.reshape(outputs, -1).clone()
-        groups = flat[:, :whole].reshape(-1, self.m)
-        ranked = scores.reshape(outputs, -1)[:, :whole].reshape(-1, self.m).masked_fill(~groups, -torch.inf)
-        lowest = ranked.argsort(stable=True, dim=1)[:, :gone]
-        flat[:, :whole] = groups.scatter(1, lowest, False).reshape(outputs, whole)
+        ranked = scores.reshape(outputs, -1)[:, :whole].reshape(-1, self.m)
+        groups = prune_rows(flat[:, :whole].reshape(-1, self.m), ranked, gone)
+        flat[:, :whole] = groups.view(outputs, whole)
         return flat.view_as(mask)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from lcomp.errors import UserError, validate_choice
 from lcomp.tasks import Batch
@@ -27,11 +27,22 @@ from lcomp.techniques.parametrizations import (
     weight_before,
 )
 from lcomp.techniques.pruning import criteria, schedules
-from lcomp.techniques.pruning.criteria import GradientCriterion
-from lcomp.techniques.pruning.mask import Mask, prune_masks
+from lcomp.techniques.pruning.criteria import Criterion, GradientCriterion, InputCriterion, ObservingCriterion
+from lcomp.techniques.pruning.mask import Mask, mask_of, prune_masks, prune_outputs
+from lcomp.techniques.pruning.settings import check_own_sparsities, check_shares
 from lcomp.techniques.schedule import Window, check_window, first_step_after, total_steps, training_progress
 from lcomp.techniques.short_training import ShortTraining
-from lcomp.techniques.technique import Layer, StoredWeight, Technique, acted_on, check_patterns, layers, warn_of_others
+from lcomp.techniques.technique import (
+    Layer,
+    StoredWeight,
+    Technique,
+    acted_on,
+    check_patterns,
+    fits,
+    layers,
+    network_of,
+    warn_of_others,
+)
 
 UPDATES = 10  # where `interval` leaves fewer updates in a window than its schedule needs, it has so many
 
@@ -45,8 +56,8 @@ class Pruning(Technique):
         begin, end: the schedule's window, as shares of training.
         interval: optimizer steps between two updates of the masks; fewer in a window that is too short for it.
         schedule: (progress, initial, final) to a sparsity, see `schedules`.
-        criterion: weight to scores, or a `GradientCriterion`, see `criteria`.
-        scope: `global`, all weights ranked together, or `layer`, every layer to the same sparsity.
+        criterion: weight to scores, or an `ObservingCriterion`, see `criteria`.
+        scope: `global`, all weights ranked together, or to the same sparsity every `layer`, or `output` of a layer.
         sparsities: a sparsity of their own for layers by name, such as {"fc1": 0.95, "conv*": 0.5}; the others are
             ranked without them. The first pattern that fits counts.
         exclude: names of layers (`fc3`, `conv*`) that are never pruned.
@@ -57,6 +68,8 @@ class Pruning(Technique):
 
     stage = 1
     short = ShortTraining({"interval": 5})
+    scopes: tuple[str, ...] = ("layer", "global", "output")
+    mask_of = staticmethod(mask_of)
     ranked: Sequence[Any]  # what goes to a sparsity of its own or together: here layers
 
     def __init__(
@@ -67,27 +80,22 @@ class Pruning(Technique):
         end: float = 0.75,
         interval: int = 100,
         schedule: Callable[[float, float, float], float] = schedules.cubic,
-        criterion: Callable[[Tensor], Tensor] | GradientCriterion = criteria.magnitude,
+        criterion: Criterion = criteria.magnitude,
         scope: str = "global",
         sparsities: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
     ):
-        layer_sparsities = {f"sparsities.{name}": value for name, value in (sparsities or {}).items()}
-        for key, value in {"sparsity": sparsity, "initial_sparsity": initial_sparsity, **layer_sparsities}.items():
-            if not 0 <= value < 1:
-                likely = f"; {value / 100:g}?" if 2 <= value < 100 else ""
-                raise UserError(f"prune.{key}={value}: a share of the weights, from 0 to below 1{likely}")
-        if initial_sparsity > sparsity:
-            raise UserError(f"prune.initial_sparsity={initial_sparsity} is above prune.sparsity={sparsity}")
+        check_shares(sparsity, initial_sparsity, sparsities or {})
         check_window("prune.begin", begin, "prune.end", end)
         if interval < 1:
             raise UserError(f"prune.interval={interval}: optimizer steps between updates, 1 or more")
-        validate_choice("prune.scope", scope, ("layer", "global"))
+        validate_choice("prune.scope", scope, self.scopes)
         self.sparsity, self.initial_sparsity, self.begin, self.end = sparsity, initial_sparsity, begin, end
         self.export_ready_from = end
         self.interval, self.schedule, self.criterion = interval, schedule, criterion
         self.needed = schedules.updates(schedule, initial_sparsity, sparsity)
         self.scope, self.exclude, self.sparsities = scope, tuple(exclude), dict(sparsities or {})
+        self.watching: list[RemovableHandle] = []  # what layers are given, while a batch lasts
 
     def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[StoredWeight]) -> str:
         zeros, least, most = sum(int((w == 0).sum()) for w in weights), *self.promised_zeros(before)
@@ -96,23 +104,16 @@ class Pruning(Technique):
 
     def promised_zeros(self, network: nn.Module) -> tuple[int, int]:
         """The least and the most weights of `network` that are zero in the end."""
-        sizes = {name: layer.weight.numel() for name, layer in layers(network, self.exclude)}
-        zeros = 0.0
-        for name, size in sizes.items():
-            own = self.own_sparsity(name)
-            zeros += size * (self.sparsity if own is None else own)
-        rounding = len(sizes) / 2 if self.sparsities or self.scope == "layer" else 0.5  # of each, or of all together
-        return math.ceil(zeros - rounding), math.floor(zeros + rounding)
+        zeros = [self.target_count(name, layer.weight) for name, layer in layers(network, self.exclude)]
+        rounding = 0.5 if self.scope == "global" and not self.sparsities else len(zeros) / 2  # of all together, or each
+        return math.ceil(sum(zeros) - rounding), math.floor(sum(zeros) + rounding)
 
     def check(self, network: nn.Module, example: Example | None = None) -> None:
         super().check(network, example)
         check_patterns(network, self.exclude, "prune.exclude")
         check_patterns(network, list(self.sparsities), "prune.sparsities")
         _, left_alone = self.acted_on(network)
-        for pattern in self.sparsities:
-            for name, reason in left_alone.items():
-                if fnmatch(name, pattern):
-                    raise UserError(f"prune.sparsities.{pattern}: {name} cannot be pruned ({reason})")
+        check_own_sparsities(self.sparsities, left_alone)
 
     def acted_on(self, network: nn.Module) -> tuple[dict[str, Layer], dict[str, str]]:
         """The layers to prune, by name, and why others are left alone."""
@@ -155,32 +156,41 @@ class Pruning(Technique):
         if parametrization(layer, Mask) is None:
             if any(isinstance(entry, Parametrization) for entry in chain(layer)):
                 raise UserError("prune: masks go beneath whatever else acts on the weights: name Pruning first")
-            known = self.criterion.statistic(layer.weight) if isinstance(self.criterion, GradientCriterion) else None
+            known = self.criterion.statistic(layer.weight) if isinstance(self.criterion, ObservingCriterion) else None
             [*_, last] = inspection.stored_tensors(layer)
             mask = ({} if masks is None else masks).setdefault(id(last), Mask(layer.weight, known))
             parametrize.register_parametrization(layer, "weight", mask, unsafe=True)
 
     def own_sparsity(self, name: str) -> float | None:
         """The sparsity that was asked for that layer alone, if one was."""
-        return next((value for pattern, value in self.sparsities.items() if fnmatch(name, pattern)), None)
+        return next((value for pattern, value in self.sparsities.items() if fits(name, pattern)), None)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        if not isinstance(self.criterion, GradientCriterion):
+        if isinstance(self.criterion, InputCriterion):
+            self.watching = self.criterion.watch(network_of(pl_module))
+        if not isinstance(self.criterion, ObservingCriterion):
             self.update_masks(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object) -> None:
+        while self.watching:
+            self.watching.pop().remove()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.on_train_batch_end(trainer, pl_module)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        if not isinstance(self.criterion, GradientCriterion):
-            return
-        for layer in self.masked:
-            grad = gradient(layer, trainer, optimizer)
-            if grad is not None:
-                self.criterion.observe(self.mask_of(layer).statistic, original_weight(layer).detach(), grad)
-        self.update_masks(trainer)
+        if isinstance(self.criterion, GradientCriterion):
+            for layer in self.masked:
+                grad = gradient(layer, trainer, optimizer)
+                if grad is not None:
+                    self.criterion.observe(self.mask_of(layer).statistic, original_weight(layer).detach(), grad)
+        if isinstance(self.criterion, ObservingCriterion):
+            self.update_masks(trainer)
 
     def update_interval(self, trainer: pl.Trainer) -> int:
         """Optimizer steps between two updates: `interval`, or less where the window is too short for it."""
@@ -214,11 +224,10 @@ class Pruning(Technique):
     @torch.no_grad()
     def prune(self, sparsity: float) -> None:
         """Brings the masks to `sparsity`; they only ever shrink."""
-        by_layer = self.scope == "layer"
         together = [
             layer for layer, own_sparsity in zip(self.ranked, self.own_sparsities, strict=True) if own_sparsity is None
         ]
-        for group in [[layer] for layer in together] if by_layer else [together]:
+        for group in [together] if self.scope == "global" else [[layer] for layer in together]:
             self.prune_group(group, sparsity)
         span = self.sparsity - self.initial_sparsity
         fraction = (sparsity - self.initial_sparsity) / span if span else 1.0
@@ -238,18 +247,18 @@ class Pruning(Technique):
     def set_mask(self, layer: Layer, values: Tensor) -> None:
         """Gives the layer's mask other values; what goes may be made up for by what stays."""
         mask = self.mask_of(layer)
-        if isinstance(self.criterion, GradientCriterion):
+        if isinstance(self.criterion, ObservingCriterion):
             weight = original_weight(layer)
             weight.copy_(self.criterion.compensated(weight, mask.statistic, mask.mask, mask.mask & ~values))
         mask.mask.copy_(values)
 
     def pruned_masks(self, masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
         """The granularity: which weights are pruned together; here each by itself."""
-        return prune_masks(masks, scores, sparsity)
+        return (prune_outputs if self.scope == "output" else prune_masks)(masks, scores, sparsity)
 
     def scores(self, layer: Layer) -> Tensor:
         weight = weight_before(layer, Mask)
-        if isinstance(self.criterion, GradientCriterion):
+        if isinstance(self.criterion, ObservingCriterion):
             mask = self.mask_of(layer)
             return self.criterion.scores(weight, mask.statistic, mask.mask)
         return self.criterion(weight)
@@ -276,16 +285,12 @@ class Pruning(Technique):
             return ""
         return f"prune.sparsity: {gone / total:.3g} of the weights are zero, of {target / total:.3g} that were to be"
 
-    def target_count(self, name: str, mask: Tensor) -> float:
+    def target_count(self, name: str, weight: Tensor) -> float:
         """How many weights of the layer of that name are to be zero in the end; on average, where ranked together."""
-        own_sparsity = self.own_sparsity(name)
-        return (self.sparsity if own_sparsity is None else own_sparsity) * mask.numel()
-
-    @staticmethod
-    def mask_of(layer: nn.Module) -> Mask:
-        mask = parametrization(layer, Mask)
-        assert mask is not None
-        return mask
+        sparsity = self.sparsity if (own := self.own_sparsity(name)) is None else own
+        if self.scope == "output":
+            return len(weight) * round(sparsity * weight[0].numel())
+        return sparsity * weight.numel()
 
     def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
         for _, layer in layers(network):

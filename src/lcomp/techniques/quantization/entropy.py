@@ -8,7 +8,7 @@ learned beside them; here it is what this package's own adaptive coder takes, as
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytorch_lightning as pl
 import torch
@@ -64,7 +64,7 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
         rate: added to the loss for every 1,000 bytes of coded weights, 0 (as with `LearnedStepQuantization`) or more.
         bits: width of a weight, 2 to 8: no level is beyond it; how many are used, the rate decides.
         begin: share of training after which rounding starts, and the price.
-        activation_bits, granularity, exclude: as in `Quantization`.
+        activation_bits, granularity, exclude, bits_of: as in `Quantization`.
 
     Raises:
         UserError: a value outside its range.
@@ -78,8 +78,9 @@ class EntropyRegularizedTraining(LearnedStepQuantization):
         begin: float = 0.0,
         granularity: str = "channel",
         exclude: Sequence[str] = (),
+        bits_of: Mapping[str, int] | None = None,
     ):
-        super().__init__(bits, activation_bits, begin, granularity, exclude)
+        super().__init__(bits, activation_bits, begin, granularity, exclude, bits_of)
         if not 0 <= rate < math.inf:
             raise UserError(f"quant.rate={rate}: what 1,000 bytes add to the loss, 0 or more; 0.01 is usual")
         self.rate = rate

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer, round_ste
+from lcomp.techniques.quantization.fake import ActivationQuantizer, WeightQuantizer, rounded_straight_through
 from lcomp.techniques.quantization.grids import Grid
 from lcomp.techniques.quantization.qat import QuantizationAwareTraining
 
@@ -24,8 +24,7 @@ def learned_round(x: Tensor, step: Tensor, lowest: Tensor | int, largest: Tensor
         lowest, largest: the least and the largest level.
         values: N, how many weights share the step, or how many features an example has.
     """
-    step = scale_gradient(step, values, largest)
-    return round_ste((x / step).clamp(lowest, largest)) * step  # type: ignore[arg-type]
+    return rounded_straight_through(x, scale_gradient(step, values, largest), lowest, largest)
 
 
 def scale_gradient(step: Tensor, values: int, largest: Tensor | int) -> Tensor:
@@ -137,7 +136,7 @@ class LearnedStepQuantization(QuantizationAwareTraining):
     Args:
         bits: width of a weight, 2 to 8, on the uniform grid.
         begin: share of training after which rounding starts, 0 to below 1.
-        activation_bits, granularity, exclude: as in `Quantization`.
+        activation_bits, granularity, exclude, bits_of: as in `Quantization`.
 
     Raises:
         UserError: a value outside its range.
@@ -152,13 +151,15 @@ class LearnedStepQuantization(QuantizationAwareTraining):
         begin: float = 0.0,
         granularity: str = "channel",
         exclude: Sequence[str] = (),
+        bits_of: Mapping[str, int] | None = None,
     ):
         if not 0 <= begin < 1:
             raise UserError(f"quant.begin={begin}: a share of training, from 0 to below 1")
-        super().__init__(bits, activation_bits, begin, 1.0, granularity, exclude)
+        super().__init__(bits, activation_bits, begin, 1.0, granularity, exclude, bits_of=bits_of)
 
     def largest_levels(self) -> Collection[int]:
-        return range(min(2, self.grid.largest), self.grid.largest + 1)  # a learned step need not reach its end
+        largest = max(super().largest_levels())
+        return range(min(2, largest), largest + 1)  # a learned step need not reach its end
 
     def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
         return LearnedWeight(weight, grid, self.granularity)

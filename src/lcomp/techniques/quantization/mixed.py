@@ -1,8 +1,9 @@
-"""Mixed precision: bits per layer under a budget of bytes, from the loss that rounding costs (after LeCun et al. 1990;
-Dong et al. 2019, HAWQ)."""
+"""Mixed precision: bits per layer under a budget of bytes or operations, from the loss that rounding costs (after LeCun
+et al. 1990; Dong et al. 2019, HAWQ)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,20 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, validate_choice
+from lcomp.techniques import layer_graph
 from lcomp.techniques.example import Example
 from lcomp.techniques.gradients import gradient
+from lcomp.techniques.layer_kinds import looks_up
 from lcomp.techniques.parametrizations import Parametrization, chain, parametrization
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.qat import MOVING_AVERAGE, QuantizationAwareTraining
-from lcomp.techniques.quantization.quantization import first_match
+from lcomp.techniques.quantization.quantization import INPUT_BITS, first_match
 from lcomp.techniques.quantization.ranges import Estimator
 from lcomp.techniques.schedule import Window, has_reached
-from lcomp.techniques.technique import Batch, Layer, layers, network_of
+from lcomp.techniques.technique import Batch, Layer, Technique, layers, network_of
 
 Places = NDArray[np.intp]
 MEAN_BITS = 4  # what a budget of null comes to
+FLOAT_BITS = 32
+COSTS = {"bytes": 8, "bit_operations": 1}  # what is counted, and how many bits, or operations with one, make one of it
 
 
 class SelectableGrid(nn.Module):
@@ -89,8 +94,10 @@ class MixedPrecision(QuantizationAwareTraining):
     gradients, averaged over the steps before `begin`, in the place of the Hessian's diagonal.
 
     Args:
-        budget: bytes of the weights (each layer's number times its width / 8, zeros included; scales and biases are
-            not counted); null: what 4 bits for every weight take.
+        budget: of the network's `cost`; null: what 4 bits for every weight come to.
+        cost: `bytes` of the weights (each layer's number times its width / 8, zeros included; scales and biases are not
+            counted), or `bit_operations` of an example: multiplications times the widths of weight and activation
+            (after Baskin et al. 2021; van Baalen et al. 2020), where a float activation has 32 bits.
         widths: those allowed, in bits, that the grid has.
         bits_of: widths given by hand for layers by name, such as {"conv1": 8}; they count in the budget.
         begin: share of training after which widths are chosen and rounding starts, above 0.
@@ -113,14 +120,17 @@ class MixedPrecision(QuantizationAwareTraining):
         grid: Callable[[int], Grid] = Uniform,
         weight_range: str = "grid",
         range: Estimator = MOVING_AVERAGE,
+        cost: str = "bytes",
     ):
+        validate_choice("quant.cost", cost, tuple(COSTS))
         if not widths:
             raise UserError("quant.widths=[]: name at least one width in bits, such as [2, 4, 8]")
         rounding = (granularity, exclude, grid, weight_range, range)
         super().__init__(max(widths), activation_bits, begin, freeze, *rounding, bits_of=bits_of)
         if begin <= 0:
             raise UserError(f"quant.begin={begin}: above 0; sensitivities are measured before it")
-        self.budget, self.widths = budget, sorted(set(widths))
+        self.cost, self.budget, self.widths = cost, budget, sorted(set(widths))
+        self.read_input: set[str] = set()  # the layers that read the network's input, whose activations keep 8 bits
         self.grids = {bits: grid(bits) for bits in {*self.widths, *self.bits_of.values()}}
 
     def largest_levels(self) -> Collection[int]:
@@ -141,10 +151,31 @@ class MixedPrecision(QuantizationAwareTraining):
 
     def check(self, network: nn.Module, example: Example | None = None) -> None:
         super().check(network, example)
-        sizes = {name: layer.weight.numel() for name, layer in self.acted_on(network)[0].items()}
-        least = sum(size * min(self.allowed(name)) for name, size in sizes.items()) / 8
-        if self.budget is not None and self.budget < least:
-            raise UserError(f"quant.budget={self.budget:g}: the least that these widths allow is {least:g} bytes")
+        selected, _ = self.acted_on(network)
+        self.read_input = {*layer_graph.foldable(network)} | {
+            name for name, source in layer_graph.input_sources(network).items() if source == layer_graph.INPUT
+        }
+        if self.budget is not None and (self.cost == "bytes" or self.calls is not None):
+            least = sum(self.per_bit(name, layer) * min(self.allowed(name)) for name, layer in selected.items())
+            self.check_budget(self.budget, least)
+
+    def check_budget(self, budget: float, least: int) -> None:
+        """Raises UserError for a budget below the least that the network can have, in bits or operations with one."""
+        cost, unit = least / COSTS[self.cost], self.cost.replace("_", " ")
+        if budget < cost:
+            raise UserError(f"quant.budget={budget:g}: the least that these widths allow is {cost:g} {unit}")
+
+    def per_bit(self, name: str, layer: Layer) -> int:
+        """What each bit of the weights of the layer of that name costs, in bits or operations with one."""
+        size = layer.weight.numel()
+        if self.cost == "bytes":
+            return size
+        if looks_up(layer):
+            return 0
+        assert self.calls is not None
+        places = sum(math.prod(output[1:]) // len(layer.weight) for _, output in self.calls.sizes.get(name, ()))
+        read = self.activation_bits and (INPUT_BITS if name in self.read_input else self.activation_bits)
+        return size * places * (read or FLOAT_BITS)
 
     def weight_quantizer(self, weight: Tensor, grid: Grid) -> WeightQuantizer:
         assert isinstance(grid, SelectableGrid)
@@ -173,6 +204,8 @@ class MixedPrecision(QuantizationAwareTraining):
     ) -> None:
         network = network_of(pl_module)
         parts = self.quantized_layers(network)
+        if self.calls is None:
+            Technique.on_train_batch_start(self, trainer, pl_module, batch, batch_idx)
         if has_reached(trainer, self.begin) and not all(quantizer.enabled for _, _, quantizer in parts):
             self.choose(network)
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
@@ -185,25 +218,27 @@ class MixedPrecision(QuantizationAwareTraining):
     def choose(self, network: nn.Module) -> None:
         """Sets each layer's width."""
         parts = self.quantized_layers(network)
-        sizes = [layer.weight.numel() for _, layer, _ in parts]
+        each = [self.per_bit(name, layer) for name, layer, _ in parts]
         allowed = [self.allowed(name) for name, _, _ in parts]
         scores = [
             [rounding_sensitivity(quantizer, layer.weight, bits) for bits in widths]
             for (_, layer, quantizer), widths in zip(parts, allowed, strict=True)
         ]
-        budget = MEAN_BITS * sum(sizes) / 8 if self.budget is None else self.budget
-        costs = [[size * bits for bits in widths] for size, widths in zip(sizes, allowed, strict=True)]
-        chosen = cheapest(costs, scores, int(8 * budget))
-        if chosen is None:
-            least = sum(min(layer_costs) for layer_costs in costs) / 8
-            raise UserError(f"quant.budget={budget:g}: the least that these widths allow is {least:g} bytes")
+        costs = [[one * bits for bits in widths] for one, widths in zip(each, allowed, strict=True)]
+        budget = MEAN_BITS * sum(each) / COSTS[self.cost] if self.budget is None else self.budget
+        self.check_budget(budget, sum(map(min, costs)))
+        chosen = cheapest(costs, scores, int(budget * COSTS[self.cost]))
+        assert chosen is not None
         for (_, _, quantizer), widths, index in zip(parts, allowed, chosen, strict=True):
             quantizer.grid.bits.fill_(widths[index])
 
     def scalars(self, network: nn.Module) -> dict[str, float]:
-        return super().scalars(network) | {
-            f"bits/{name}": int(quantizer.grid.bits) for name, _, quantizer in self.quantized_layers(network)
-        }
+        parts = self.quantized_layers(network)
+        known = super().scalars(network) | {f"bits/{name}": int(quantizer.grid.bits) for name, _, quantizer in parts}
+        if self.cost == "bytes" or self.calls is not None:
+            bits = sum(self.per_bit(name, layer) * int(quantizer.grid.bits) for name, layer, quantizer in parts)
+            known[f"budget/{self.cost}"] = bits / COSTS[self.cost]
+        return known
 
 
 def rounding_sensitivity(quantizer: SelectableWeight, weight: Tensor, bits: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from typing import TypeVar
 
 import numpy as np
@@ -29,7 +28,16 @@ from lcomp.techniques.quantization.fake import ActivationQuantizer, RoundedBefor
 from lcomp.techniques.quantization.grids import Grid, Uniform
 from lcomp.techniques.quantization.integer_layers import IntegerWeight
 from lcomp.techniques.quantization.ranges import Estimator, MeanSquaredError, min_max
-from lcomp.techniques.technique import Layer, StoredWeight, Technique, acted_on, check_patterns, layers, warn_of_others
+from lcomp.techniques.technique import (
+    Layer,
+    StoredWeight,
+    Technique,
+    acted_on,
+    check_patterns,
+    fits,
+    layers,
+    warn_of_others,
+)
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")
@@ -136,7 +144,7 @@ class Quantization(Technique):
             if looks_up(layer):
                 layer.input_quantizer = nn.Identity()
             elif not hasattr(layer, "input_quantizer"):
-                is_first = name in foldable or sources.get(name) == layer_graph.INPUT
+                is_first = name in sources
                 self.attach_input(network.get_submodule(foldable.get(name, name)), is_first)
 
     def grid_of(self, name: str) -> Grid:
@@ -221,7 +229,7 @@ def check_own_widths(widths: Mapping[str, int], left_alone: Mapping[str, str]) -
     """Raises UserError where a width is asked for a layer that stays float."""
     for pattern in widths:
         for name, reason in left_alone.items():
-            if fnmatch(name, pattern):
+            if fits(name, pattern):
                 raise UserError(f"quant.bits_of.{pattern}: {name} cannot be quantized ({reason})")
 
 
@@ -245,7 +253,7 @@ def check_layers(network: nn.Module, exclude: Sequence[str], bits_of: Mapping[st
 
 def first_match(patterns: Mapping[str, V], name: str, otherwise: V) -> V:
     """The value of the first pattern that fits the layer's name."""
-    return next((value for pattern, value in patterns.items() if fnmatch(name, pattern)), otherwise)
+    return next((value for pattern, value in patterns.items() if fits(name, pattern)), otherwise)
 
 
 def quantizers(network: nn.Module, kind: type[Q]) -> list[Q]:
