@@ -222,7 +222,7 @@ def test_a_command_whose_folder_cannot_be_written_says_so(lcomp, tmp_path, monke
     ("said", "kind"), [("libtorch.so: failed to map segment", Interrupted), ("no module named net", ImportError)]
 )
 def test_what_a_job_meets_before_its_run_begins(monkeypatch, said, kind):
-    def fail(cfg, report):
+    def fail(*given):
         raise ImportError(said)
 
     monkeypatch.setattr(task, "execute", fail)

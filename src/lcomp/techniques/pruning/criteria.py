@@ -87,8 +87,8 @@ class Wanda(InputCriterion):
     """abs(w) ||x||, x the input that w multiplies: what the output loses without it (Sun et al. 2024, eq. 1).
 
     Of a convolution that is what lies beneath the weight at each place of the kernel, as if it were a linear layer over
-    unfolded inputs; of an embedding, 1 for each time that an example looks the row up. The norm is over the places of an example, and a moving average over examples; the paper compares
-    the weights of one output, `prune.scope=output`.
+    unfolded inputs; of an embedding, 1 for each time that an example looks the row up. The norm is over the places of
+    an example, and a moving average over examples; the paper compares the weights of one output, `prune.scope=output`.
 
     Args:
         momentum: m of the average a <- m a + (1 - m) x over batches, 0 to below 1.

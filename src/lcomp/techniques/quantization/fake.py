@@ -205,7 +205,8 @@ class DynamicQuantizer(nn.Module):
     """Quantizes each batch to uint8 by its own range, as ONNX's DynamicQuantizeLinear does."""
 
     def forward(self, x: Tensor) -> Tensor:
-        low, high = x.min().clamp(max=0), x.max().clamp(min=0)
+        given = x.detach()
+        low, high = given.min().clamp(max=0), given.max().clamp(min=0)
         scale = (high - low) / 255
         scale = torch.where(scale > 0, scale, 1.0)
         return fake_quantize(x, scale, (-low / scale).round().clamp(0, 255), 255)
