@@ -29,6 +29,11 @@ LONG = (
 )
 
 
+# `make test` hands these down: a `make` that a test calls would print the folders that it enters.
+for inherited in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"):
+    os.environ.pop(inherited, None)
+
+
 def pytest_collection_modifyitems(items):
     """The files that take longest first, so that of two workers neither is left with one of them alone."""
     items.sort(key=lambda item: LONG.index(name) if (name := item.path.stem[5:]) in LONG else len(LONG))

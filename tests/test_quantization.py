@@ -20,7 +20,13 @@ from lcomp.tasks import ImageClassification
 from lcomp.techniques import layer_graph
 from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.quantization import DynamicQuantization, QuantizationAwareTraining, StaticQuantization
-from lcomp.techniques.quantization.fake import ActivationQuantizer, DynamicQuantizer, WeightQuantizer, fake_quantize
+from lcomp.techniques.quantization.fake import (
+    ActivationQuantizer,
+    DynamicQuantizer,
+    WeightQuantizer,
+    fake_quantize,
+    rounded_straight_through,
+)
 from lcomp.techniques.quantization.grids import Uniform
 from lcomp.techniques.quantization.integer_layers import Input
 from lcomp.techniques.quantization.quantization import quantizers
@@ -109,6 +115,30 @@ def test_gradient_passes_inside_the_range_and_stops_outside():
     x = torch.tensor([0.01, 0.04, 1.46, 1.49], requires_grad=True)  # inside, and rounded to the ends
     fake_quantize(x, torch.tensor(0.1), torch.tensor(0.0), 15).sum().backward()
     assert x.grad.tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("ends", [(-1.0, 1.0), (-8.0, 7.0), (0.0, 255.0)])
+@pytest.mark.parametrize("shape", [(16, 6, 5, 5), (64, 50)])
+def test_gradients_are_those_that_autograd_makes_step_by_step(ends, shape):
+    def step_by_step(x, step, lowest, largest):
+        inside = (x / step).clamp(lowest, largest)
+        return (inside + (inside.round() - inside).detach()) * step
+
+    torch.manual_seed(0)
+    lowest, largest = (torch.tensor(end) for end in ends)
+    for steps in (1, shape[0]):
+        step = torch.empty(steps, *[1] * (len(shape) - 1)).uniform_(0.1, 0.3)
+        scaled = torch.empty(shape).uniform_(2 * ends[0] - 1, 2 * ends[1])
+        near = torch.rand(shape) < 0.5  # at the ends, and as near to them as numbers get
+        close = torch.tensor(ends)[torch.randint(2, shape)] + torch.randint(-3, 4, shape) * 2.0**-22
+        x, upstream = torch.where(near, close, scaled) * step, torch.randn(shape)
+        seen = []
+        for function in (step_by_step, rounded_straight_through):
+            leaves = [x.clone().requires_grad_(), step.clone().requires_grad_()]
+            rounded = function(*leaves, lowest, largest)
+            rounded.backward(upstream)
+            seen.append([rounded.detach(), *(leaf.grad for leaf in leaves)])
+        assert all(torch.equal(one, other) for one, other in zip(*seen, strict=True))
 
 
 def test_rounding_starts_at_begin_and_ranges_freeze(digits):

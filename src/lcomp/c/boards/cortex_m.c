@@ -1,8 +1,7 @@
-/* Cortex-M: vectors, start-up, semihosting, SysTick. */
+/* Cortex-M: vectors, semihosting, SysTick. */
 #include "board.h"
 
-extern uint32_t data_begin[], data_end[], data_load[], bss_begin[], bss_end[], stack_top[];
-int main(void);
+extern uint32_t stack_top[];
 void reset(void);
 
 static void fault(void)
@@ -56,19 +55,4 @@ uint32_t *board_stack(void)
     uint32_t *pointer;
     __asm__ volatile("mov %0, sp" : "=r"(pointer));
     return pointer;
-}
-
-uint32_t *board_stack_end(void)
-{
-    return bss_end;
-}
-
-void reset(void)
-{
-    const uint32_t *from = data_load;
-    for (uint32_t *to = data_begin; to < data_end; to++)
-        *to = *from++;
-    for (uint32_t *to = bss_begin; to < bss_end; to++)
-        *to = 0;
-    main();
 }

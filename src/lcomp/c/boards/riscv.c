@@ -1,8 +1,6 @@
-/* RISC-V: start-up, semihosting, the counter of instructions. */
+/* RISC-V: the first instruction, semihosting, the counter of instructions. */
 #include "board.h"
 
-extern uint32_t data_begin[], data_end[], data_load[], bss_begin[], bss_end[], stack_top[];
-int main(void);
 void reset(void);
 
 __attribute__((section(".vectors"), naked, used)) void start(void)
@@ -52,19 +50,4 @@ uint32_t *board_stack(void)
     uint32_t *pointer;
     __asm__ volatile("mv %0, sp" : "=r"(pointer));
     return pointer;
-}
-
-uint32_t *board_stack_end(void)
-{
-    return bss_end;
-}
-
-void reset(void)
-{
-    const uint32_t *from = data_load;
-    for (uint32_t *to = data_begin; to < data_end; to++)
-        *to = *from++;
-    for (uint32_t *to = bss_begin; to < bss_end; to++)
-        *to = 0;
-    main();
 }

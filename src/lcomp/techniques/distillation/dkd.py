@@ -9,6 +9,7 @@ from torch import Tensor
 from lcomp.errors import UserError
 from lcomp.techniques.distillation.weighted import Shown, WeightedObjective, classes
 from lcomp.techniques.schedule import Window
+from lcomp.techniques.short_training import ShortTraining
 
 
 def decoupled_divergences(student: Tensor, teacher: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,6 +50,7 @@ class DKD(WeightedObjective):
     """
 
     key = "kd.objectives.dkd"
+    short = ShortTraining(least=-1)  # its loss is still rising then
 
     def __init__(
         self,

@@ -36,7 +36,11 @@ class FeatureObjective(WeightedObjective):
     penultimate = False
 
     def __init__(
-        self, weight: float, student_layer: str | None = None, teacher_layer: str | None = None, until: float = 1.0
+        self,
+        weight: float = 1.0,
+        student_layer: str | None = None,
+        teacher_layer: str | None = None,
+        until: float = 1.0,
     ):
         super().__init__(weight, until)
         self.layers = (student_layer, teacher_layer)

@@ -30,15 +30,6 @@ class FitNets(FeatureObjective):
 
     key = "kd.objectives.fitnets"
 
-    def __init__(
-        self,
-        weight: float = 1.0,
-        student_layer: str | None = None,
-        teacher_layer: str | None = None,
-        until: float = 1.0,
-    ):
-        super().__init__(weight, student_layer, teacher_layer, until)
-
     def build(self, student: torch.Size, teacher: torch.Size) -> None:
         self.regressor = nn.Conv2d(student[1], teacher[1], 1)
 

@@ -39,15 +39,6 @@ class VID(FeatureObjective):
 
     key = "kd.objectives.vid"
 
-    def __init__(
-        self,
-        weight: float = 1.0,
-        student_layer: str | None = None,
-        teacher_layer: str | None = None,
-        until: float = 1.0,
-    ):
-        super().__init__(weight, student_layer, teacher_layer, until)
-
     def build(self, student: torch.Size, teacher: torch.Size) -> None:
         inputs, channels = student[1], teacher[1]
         self.mean = nn.Sequential(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import inf
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
@@ -147,9 +150,6 @@ class RoundedBefore(nn.Module):
         return x
 
 
-BEYOND = 2.0**-16  # levels, up to 255, that floats of 32 bits still tell from one another
-
-
 class RoundingContext(FunctionCtx):
     """What torch gives a function's two directions, and its bounds."""
 
@@ -174,13 +174,18 @@ class StraightThroughRounding(torch.autograd.Function):
         scaled, of_clamped = x / step, gradient * step
         of_scaled = torch.empty_like(scaled)
         torch.ops.aten.hardtanh_backward.grad_input(of_clamped, scaled, *ctx.bounds, grad_input=of_scaled)
-        wider = (ctx.bounds[0] - BEYOND, ctx.bounds[1] + BEYOND)
+        wider = next_float(ctx.bounds[0], -inf), next_float(ctx.bounds[1], inf)
         of_scaled.add_(torch.ops.aten.hardtanh_backward(of_clamped, scaled, *wider)).mul_(0.5)
         of_step = None
         if ctx.needs_input_grad[1]:
             of_step = (gradient * scaled.clamp(*ctx.bounds).round_()).sum_to_size(step.shape)
             of_step = of_step - scaled.div_(step).mul_(of_scaled).sum_to_size(step.shape)
         return of_scaled.div_(step), of_step, None, None
+
+
+def next_float(value: float, towards: float) -> float:
+    """The number of 32 bits that follows one."""
+    return float(np.nextafter(np.float32(value), np.float32(towards)))
 
 
 def rounded_straight_through(x: Tensor, step: Tensor, lowest: Tensor | int, largest: Tensor | int) -> Tensor:
