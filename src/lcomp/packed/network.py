@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.sentences import MASK, READS_IDS, Attend, MaskedMean, Places
+from lcomp.packed.sentences import MASK, READS_IDS, Attend, MaskedMean
 from lcomp.techniques.quantization.integer_layers import DynamicInput
 
 Shape = tuple[int, ...]  # of a value, without the batch
@@ -154,7 +154,7 @@ def output_shape(step: nn.Module, inputs: list[Shape]) -> Shape:
             raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
         return inputs[-1] if isinstance(step, Attend) else inputs[0][-1:]
     if isinstance(step, READS_IDS):
-        return checked_shape((inputs[0][-1], (step.table if isinstance(step, Places) else step).embedding_dim))
+        return checked_shape((inputs[0][-1], getattr(step, "table", step).embedding_dim))
     if len({len(shape) for shape in inputs}) > 1:
         raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
     if isinstance(step, DynamicInput):  # looks for the range of its values

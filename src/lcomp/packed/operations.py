@@ -23,14 +23,17 @@ from lcomp.packed.layer_codec import (
     read_convolution,
     read_embedding,
     read_linear,
+    read_renumbered,
     read_tensor,
     write_convolution,
     write_embedding,
     write_linear,
+    write_renumbered,
 )
 from lcomp.packed.network import MOST_SIDE, MOST_VALUES, OPERATORS, Clip, Constant, Join, Mean, Shape, Zeros
 from lcomp.packed.sentences import Attend, First, MaskedMean, Places, layer_norm
 from lcomp.packed.tensors import read_floats, write_floats
+from lcomp.techniques.pruning.vocabulary import Renumbered
 from lcomp.techniques.quantization.integer_layers import (
     DynamicInput,
     Input,
@@ -248,4 +251,5 @@ OPERATIONS = (
     Operation(Attend, 1, write_attend, read_attend),
     parameterless(First, 1),
     parameterless(MaskedMean, 1),
+    Operation(Renumbered, 1, write_renumbered, read_renumbered),
 )

@@ -7,59 +7,20 @@ known by name until the operator comes that makes one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from onnx import GraphProto, NodeProto
 
 from lcomp.errors import UserError
+from lcomp.packed.encoder_names import Heads, Known, Scores
 from lcomp.packed.layer_codec import Weight, make_linear
 from lcomp.packed.operations import as_typed
 from lcomp.packed.sentences import MASK, MASKED, Attend, First, MaskedMean, Places, layer_norm, make_embedding
 from lcomp.packed.stateless_operators import Settings
 from lcomp.packed.translation import Translation
+from lcomp.techniques.pruning.vocabulary import Renumbered, has_own, rows_of
 from lcomp.techniques.quantization.integer_layers import IntegerWeight, SharedWeight
-
-
-class Heads(NamedTuple):
-    """A value (N, L, W) that is split into heads; `order` of its axes as they are now."""
-
-    value: str
-    heads: int
-    order: tuple[int, ...] = (0, 1, 2, 3)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Products of queries and keys."""
-
-    query: Heads
-    key: Heads
-    scale: float = 1.0
-    masked: bool = False
-
-
-@dataclass
-class Known:
-    """What names of an encoder's graph stand for that are no values of steps.
-
-    Attributes:
-        mask: what is computed of the mask, as `mask`, `mask - 1`, `bias`, `sum` or `count`.
-        rows: rows of a constant that are looked up, with what looks up.
-        heads: values that are split into heads.
-        scores: products of heads.
-        attended: what attention gives, before its heads are one value again.
-        masked: values times the mask; their sums too.
-    """
-
-    mask: dict[str, str] = field(default_factory=dict)
-    rows: dict[str, tuple[str, str]] = field(default_factory=dict)
-    heads: dict[str, Heads] = field(default_factory=dict)
-    scores: dict[str, Scores] = field(default_factory=dict)
-    attended: set[str] = field(default_factory=set)
-    masked: dict[str, str] = field(default_factory=dict)
 
 
 class Encoder(Translation):
@@ -113,7 +74,10 @@ def look_up(to: Encoder, node: NodeProto, settings: Settings) -> bool:
     """Gather: of rows of a table, by ids or by places, or of the first token."""
     table, index = node.input
     by = to.producers.get(index)
-    if table in to.constants and (to.values.get(index) == 0 or (by is not None and by.op_type == "Range")):
+    if table in to.constants and to.values.get(index) == 0 and to.constant(table).dtype in (np.int16, np.int32):
+        to.known.renumbered[node.output[0]] = to.tensor(table).flatten()
+        return True
+    if table in to.constants and (reads_ids(to, index) or (by is not None and by.op_type == "Range")):
         to.known.rows[node.output[0]] = table, index
         if to.constants[table].dtype == np.float32 and to.constants[table].shape[1] > 1:
             embed(to, node, to.tensor(table), index)
@@ -128,9 +92,24 @@ def look_up(to: Encoder, node: NodeProto, settings: Settings) -> bool:
 
 
 def embed(to: Encoder, node: NodeProto, weight: Weight, index: str) -> None:
-    layer = make_embedding(weight)
-    to.append(layer if to.values.get(index) == 0 else Places(layer), 0)
+    layer, rows = make_embedding(weight), to.known.renumbered.get(index)
+    if rows is not None and not torch.equal(rows_of(has_own(rows)), rows.long()):
+        raise UserError("a look-up of tokens in another order")
+    to.append(Renumbered(layer, rows) if rows is not None else layer if reads_ids(to, index) else Places(layer), 0)
     to.values[node.output[0]] = len(to.steps)
+
+
+def reads_ids(to: Encoder, name: str) -> bool:
+    """Whether these are the token ids, be it with other numbers."""
+    return to.values.get(name) == 0 or name in to.known.renumbered
+
+
+def renumber(to: Encoder, node: NodeProto, settings: Settings) -> bool:
+    """Squeeze and Cast of token ids with other numbers."""
+    if node.input[0] not in to.known.renumbered:
+        return False
+    to.known.renumbered[node.output[0]] = to.known.renumbered[node.input[0]]
+    return True
 
 
 def of_rows(to: Encoder, node: NodeProto, settings: Settings) -> bool:
@@ -267,10 +246,10 @@ def of_constants(to: Encoder, node: NodeProto, settings: Settings) -> bool:
 Rule = Callable[[Encoder, NodeProto, Settings], bool]  # whether it has seen to the node
 RULES: dict[str, tuple[Rule, ...]] = {
     "Shape": (of_shapes,),
-    "Squeeze": (of_rows, of_shapes),
+    "Squeeze": (renumber, of_rows, of_shapes),
     "Concat": (of_shapes,),
     "Range": (of_shapes,),
-    "Cast": (of_mask, of_rows),
+    "Cast": (of_mask, of_rows, renumber),
     "Unsqueeze": (of_mask, of_constants),
     "Sub": (of_mask,),
     "Mul": (of_mask, of_rows, attend, masked_mean),
@@ -278,7 +257,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "Max": (of_mask,),
     "Div": (masked_mean,),
     "Gather": (look_up,),
-    "Reshape": (of_rows, split_heads),
+    "Reshape": (renumber, of_rows, split_heads),
     "Transpose": (linear, split_heads),
     "MatMul": (linear, attend),
     "Add": (linear, attend),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lcomp.techniques.pruning.vocabulary import Renumbered
 from lcomp.techniques.quantization.integer_layers import CodedWeight, QuantizedEmbedding
 
 MASK = -1  # the source that is the mask
@@ -62,7 +63,7 @@ class MaskedMean(nn.Module):
         return mean
 
 
-READS_IDS = (nn.Embedding, QuantizedEmbedding, Places)
+READS_IDS = (nn.Embedding, QuantizedEmbedding, Places, Renumbered)
 
 
 def make_embedding(weight: Tensor | CodedWeight) -> Embedding:

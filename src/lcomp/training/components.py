@@ -22,6 +22,7 @@ from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.modules import BaselineModule, DistillationModule
+from lcomp.modules.distillation import example_of
 from lcomp.record.files import sha256
 from lcomp.record.result import Curves
 from lcomp.tasks import Task
@@ -152,7 +153,7 @@ def check_later_training(spec: RunSpec, data: Data, student: nn.Module, objectiv
         teacher = first[0] if count == 1 else Ensemble(first, needs_of(objective).temperature)
         labels = data.carry_indices() if objective.reads_indices else None
         for one, other in pairwise([teacher, *between, student]):
-            objective.prepare(other, one, example_shape(data.task), spec.seed, labels)
+            objective.prepare(other, one, example_shape(data.task), spec.seed, labels, example_of(data.task))
     if (model := spec.distillation.student) != spec.model:  # else the baseline is tried, before it trains
         preflight.try_export(student, model, data)
 
