@@ -54,9 +54,7 @@ def test_only_rows_that_are_looked_up_are_left_and_the_others_mean(data):
 
 @pytest.mark.parametrize(
     "quantization",
-    first_quickly(
-        [lambda: StaticQuantization(bits=4), None, lambda: StaticQuantization(), lambda: WeightSharing(bits=3)]
-    ),
+    first_quickly([lambda: StaticQuantization(bits=4), None, StaticQuantization, lambda: WeightSharing(bits=3)]),
     ids=["4 bits", "float", "8 bits", "shared"],
 )
 @torch.no_grad()

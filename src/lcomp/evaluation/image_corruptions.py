@@ -70,7 +70,7 @@ class ImageCorruptions(Corruptions):
 
     @property
     def setting(self) -> dict[str, PlainValue]:
-        return {"set": self.name, "severities": sorted(self.severities), "attributions": self.attributions}
+        return {"set": self.name, "severities": [*sorted(self.severities)], "attributions": self.attributions}
 
     def accuracies(self, artifact: Session, splits: Splits, data: Data | None = None) -> dict[str, float]:
         test, validation = hashed_images(splits.test.pixels), hashed_images(splits.validation.pixels)

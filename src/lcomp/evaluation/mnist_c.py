@@ -57,7 +57,7 @@ class MNISTC(ImageCorruptions):
 
     @property
     def setting(self) -> dict[str, PlainValue]:
-        return {"severities": sorted(self.severities), "attributions": self.attributions, "files": self.content}
+        return {"severities": [*sorted(self.severities)], "attributions": self.attributions, "files": self.content}
 
     def test_split(self, test: HashedImages, labels: Labels, name: str) -> tuple[Bytes, Labels]:
         """The published files of a corruption, or what is computed in their place from the clean images."""

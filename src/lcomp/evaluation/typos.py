@@ -44,7 +44,7 @@ class Typos(Corruptions):
 
     @property
     def setting(self) -> dict[str, PlainValue]:
-        return {"set": self.name, "severities": sorted(self.severities)}
+        return {"set": self.name, "severities": [*sorted(self.severities)]}
 
     def check_data(self, data: Data) -> None:
         if not isinstance(data, Rewritable):

@@ -154,7 +154,9 @@ def output_shape(step: nn.Module, inputs: list[Shape]) -> Shape:
             raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
         return inputs[-1] if isinstance(step, Attend) else inputs[0][-1:]
     if isinstance(step, READS_IDS):
-        return checked_shape((inputs[0][-1], getattr(step, "table", step).embedding_dim))
+        width = getattr(step, "table", step).embedding_dim
+        assert isinstance(width, int)
+        return checked_shape((inputs[0][-1], width))
     if len({len(shape) for shape in inputs}) > 1:
         raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
     if isinstance(step, DynamicInput):  # looks for the range of its values

@@ -23,7 +23,8 @@ def log_relations(one: Tensor, other: Tensor, heads: int, mask: Tensor) -> Tenso
     """
     rows, columns = split_heads(one, heads), split_heads(other, heads)
     scores = rows @ columns.mT * rows.shape[-1] ** -0.5
-    return scores.masked_fill(mask[:, None, None] == 0, float("-inf")).log_softmax(-1)
+    shares: Tensor = scores.masked_fill(mask[:, None, None] == 0, float("-inf")).log_softmax(-1)
+    return shares
 
 
 def relation_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

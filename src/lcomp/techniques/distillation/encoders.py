@@ -78,7 +78,8 @@ def of_tokens(values: Tensor, mask: Tensor) -> Tensor:
 
 def split_heads(values: Tensor, heads: int) -> Tensor:
     """(N, L, D) to (N, heads, L, D / heads)."""
-    return values.unflatten(2, (heads, -1)).transpose(1, 2)
+    split: Tensor = values.unflatten(2, (heads, -1)).transpose(1, 2)
+    return split
 
 
 def pairs(mask: Tensor) -> Tensor:

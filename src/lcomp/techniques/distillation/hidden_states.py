@@ -33,8 +33,8 @@ class HiddenStates(TokenObjective):
     key = "kd.objectives.hidden_states"
 
     def prepare(self, student: nn.Module, teacher: nn.Module, setting: Setting) -> None:
-        widths = [width_of(network, encoder_layers(network, self.key)[0]) for network in (student, teacher)]
-        self.projection = nn.Identity() if widths[0] == widths[1] else nn.Linear(*widths, bias=False)
+        own, given = (width_of(network, encoder_layers(network, self.key)[0]) for network in (student, teacher))
+        self.projection = nn.Identity() if own == given else nn.Linear(own, given, bias=False)
 
     def read(self, student: list[EncoderLayer], teacher: list[EncoderLayer]) -> list[tuple[str, str]]:
         count = len(student), len(teacher)

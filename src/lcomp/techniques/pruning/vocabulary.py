@@ -105,7 +105,7 @@ def looked_up_by(network: nn.Module, given: Arguments) -> dict[str, int]:
     seen, found = dict[str, Tensor](), dict[str, int]()
     shared = inspection.weight_sharers(network)
     handles = [
-        layer.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))  # type: ignore[misc]
+        layer.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
         for name, layer in layers(network)
         if looks_up(layer) and name not in shared and inspection.stored_tensors(layer)
     ]
