@@ -24,7 +24,7 @@ from lcomp.data import MNISTDataModule
 from lcomp.data.corrupted_images import corrupted, hashed_images
 from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
 from lcomp.evaluation.attributions import integrated_gradients
-from lcomp.evaluation.corruptions import accuracy
+from lcomp.evaluation.image_corruptions import accuracy
 from lcomp.models import LeNet5
 from lcomp.modules import BaselineModule
 from lcomp.runtimes import ONNXRuntime

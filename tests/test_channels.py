@@ -313,9 +313,9 @@ def watched_inside():
     [
         (lambda: Between(lambda net, x: net.a(x), a=conv(8, 4), reads=4), r"a changes the shape \(\(8, 14, 14\) to"),
         (lambda: Between(lambda net, x: net.a(x)[0], a=nn.MaxPool2d(1, return_indices=True)), "a gives a tuple"),
-        (lambda: Between(lambda net, x: net.a(input=x), a=conv()), "a is not called with one tensor alone"),
+        (lambda: Between(lambda net, x: net.a(input=x), a=conv()), "a is not called with tensors alone"),
         (lambda: Between(lambda net, x: F.conv2d(x, net.a.weight), a=conv()), "cannot do without a .*no attribute"),
-        (lambda: Between(lambda net, x: net.a(x, by=2.0), a=Scaled()), "a is not called with one tensor alone"),
+        (lambda: Between(lambda net, x: net.a(x, by=2.0), a=Scaled()), "a is not called with tensors alone"),
         (watched_inside, "a hook on a.0 would go with a; remove it first"),
         (held, "cannot do without a .*its forward does not call a"),
         (listed, "cannot do without a .*reaches a by another way than its name"),

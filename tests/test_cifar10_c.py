@@ -19,6 +19,7 @@ from lcomp.data.perturbations import seeded_generator
 from lcomp.errors import UserError
 from lcomp.evaluation import corruptions
 from lcomp.evaluation.cifar10_c import CIFAR10C
+from lcomp.tasks import ImageClassification
 
 SEVERITIES = range(1, 6)
 UNEVEN = {"glass_blur", "motion_blur", "elastic_transform", "pixelate"}  # its severities differ in two ways, or by luck
@@ -131,7 +132,7 @@ def test_fog_has_the_brightness_of_its_image_and_clouds_of_its_own(photographs):
 
 def test_it_is_a_choice_for_images_in_colour_or_grey_and_refused_for_others():
     spec = parse(compose(["robustness=cifar10_c"]))
-    digits = type("Data", (), {"task": corruptions.ImageClassification(), "mnist_c_root": None})()
+    digits = type("Data", (), {"task": ImageClassification(), "mnist_c_root": None})()
     made = corruptions.make_robustness(spec.robustness, digits)
     assert isinstance(made, CIFAR10C) and made.name == "cifar10_c" and len(made.corruptions.functions) == 13
     made.check((3, 32, 32))

@@ -157,6 +157,15 @@ def test_wanda_is_the_weight_times_the_norm_of_its_input_by_hand():
     assert torch.allclose(scores, layer.weight.abs() * norms)
 
 
+def test_wanda_of_an_embedding_is_that_of_a_linear_layer_over_its_indices_as_ones():
+    table, wanda = nn.Embedding(5, 3), criteria.Wanda(momentum=0.5)
+    layer, ids = nn.Linear(5, 3, bias=False), torch.tensor([[0, 2, 2, 4], [2, 1, 0, 2]])
+    looked_up, read = wanda.statistic(table.weight), wanda.statistic(layer.weight)
+    wanda.observe_input(looked_up, table, ids)
+    wanda.observe_input(read, layer, nn.functional.one_hot(ids, 5).float())
+    assert torch.equal(looked_up, read.T) and looked_up[:, 0].tolist() == [0.5, 0.25, 1.0, 0.0, 0.25]
+
+
 CONVOLUTIONS = {
     "plain": lambda: nn.Conv2d(4, 6, 3, padding=1),
     "strided": lambda: nn.Conv2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 2)),

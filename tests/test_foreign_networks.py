@@ -318,22 +318,22 @@ def test_weights_used_in_two_places_stand_in_the_file_once_and_pack(kind, pixels
     assert close(logits(load(tmp_path / "a.lcomp"), pixels), own, 0.05)
 
 
-class HeldByAnEmbedding(nn.Module):
-    """The weight of a linear layer is an embedding's too."""
+class HeldByABag(nn.Module):
+    """The weight of a linear layer is also that of a bag of embeddings, on which nothing acts."""
 
     def __init__(self):
         super().__init__()
-        self.embedding, self.fc = nn.Embedding(10, 784), nn.Linear(784, 10)
+        self.embedding, self.fc = nn.EmbeddingBag(10, 784), nn.Linear(784, 10)
         self.fc.weight = self.embedding.weight
         self.out = nn.Linear(10, 10)
 
     def forward(self, x):
-        return self.out(self.fc(x.flatten(1)) + self.embedding(torch.zeros(len(x), dtype=torch.long))[:, :10])
+        return self.out(self.fc(x.flatten(1)) + self.embedding(torch.zeros(len(x), 1, dtype=torch.long))[:, :10])
 
 
 def test_a_weight_that_something_else_holds_too_is_left_alone(pixels, caplog):
     with caplog.at_level("WARNING", "lcomp"):
-        technique, _, _ = pruned(HeldByAnEmbedding(), pixels)
+        technique, _, _ = pruned(HeldByABag(), pixels)
     assert [len(layer.weight[0]) for layer in technique.masked] == [10]
     assert "prune leaves fc as it is: its weight is embedding.weight too" in caplog.messages
 

@@ -15,7 +15,7 @@ from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.runtimes import ONNXRuntime
 from lcomp.tasks import ImageClassification
-from lcomp.tasks.image_classification import accuracy_and_loss
+from lcomp.tasks.classification import accuracy_and_loss
 from lcomp.techniques.quantization import QuantizationAwareTraining, StaticQuantization
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import AdditivePowerOfTwo, Binary, PowerOfTwo, Ternary, Uniform

@@ -48,7 +48,7 @@ LATE = {
 # Who says pixel, image or cross-entropy outside tasks/ and data/, and why: elsewhere a task says what its examples are.
 ABOUT_IMAGES = {
     "lcomp/evaluation/cifar10_c.py": "CIFAR-10-C corrupts images",
-    "lcomp/evaluation/corruptions.py": "they corrupt images; a task of others is refused",
+    "lcomp/evaluation/image_corruptions.py": "they corrupt images; a task of others is refused",
     "lcomp/evaluation/mnist_c.py": "MNIST-C corrupts images",
     "lcomp/techniques/distillation/data_free.py": "its generator draws images of classes; a task of others is refused",
     "lcomp/modules/data_free.py": "a key of its checkpoints",

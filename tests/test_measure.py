@@ -21,7 +21,7 @@ from lcomp.runtimes import ONNXRuntime, integer_kernels
 from lcomp.runtimes.onnxruntime import inference_session
 from lcomp.summary import layer_rows
 from lcomp.tasks import ImageClassification
-from lcomp.tasks.image_classification import accuracy_and_loss
+from lcomp.tasks.classification import accuracy_and_loss
 from lcomp.tasks.split import Split, Splits
 from lcomp.techniques.quantization import StaticQuantization
 

@@ -184,7 +184,8 @@ def execute(
         if equals and result_cache.adopt_equal_run(equals, folder, result, data.eval_perturbations):
             if measured_in and not result.has_latencies:
                 splits = measurement.splits_of(data)
-                measure_latencies(spec.measure.latency_runs, runtime, splits, folder, result, measured_in)
+                calls = spec.measure.latency_runs
+                measure_latencies(calls, runtime, data.task, splits, folder, result, measured_in)
             return
         example = measurement.example_of(data)
         for technique in techniques:
@@ -235,7 +236,7 @@ def execute(
                 raise NotFinite("the artifact's outputs are not finite")
             if measured_in:
                 calls, splits = spec.measure.latency_runs, evaluator.splits
-                measure_latencies(calls, runtime, splits, folder, result, measured_in)
+                measure_latencies(calls, runtime, data.task, splits, folder, result, measured_in)
 
 
 def checkpoint_files(folder: Path, result: Result, group: str | None, minutes: float | None = None) -> CheckpointFiles:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class TechniqueContract:
         folder: an empty folder for checkpoints and artifacts.
         least: accuracy, 0 to 1, that 40 steps must exceed; None: what the techniques' classes say, 0.3 unless they do.
         config_dir: a folder with YAMLs of your own, such as prune/mine.yaml; as with `--config-dir`.
+        model: of the student, `_target_` and arguments, for data that are no digits.
     """
 
     overrides: Sequence[str]
@@ -65,6 +66,7 @@ class TechniqueContract:
     folder: Path
     least: float | None = None
     config_dir: Path | str | None = None
+    model: Mapping[str, Any] = field(default_factory=lambda: {"_target_": "lcomp.models.SmallCNN"})
 
     def trains(self) -> BaselineModule:
         """Loss falls, every value stays finite, and the checkpoint's keys do not change between first and last step."""
@@ -160,9 +162,9 @@ class TechniqueContract:
         return {key: made for family in FAMILIES for key, made in found(config[family], family).items()}
 
     def network(self) -> nn.Module:
-        """A small student, untrained; its layers are conv, relu, fc1 and fc2."""
+        """A small student, untrained; the layers of a `SmallCNN` are conv, relu, fc1 and fc2."""
         torch.manual_seed(0)
-        network: nn.Module = build({"_target_": "lcomp.models.SmallCNN"}, "model", **self.data.task.arguments)
+        network: nn.Module = build(self.model, "model", **self.data.task.arguments)
         return network
 
     def module(self) -> BaselineModule:
@@ -196,9 +198,10 @@ class TechniqueContract:
         return trainer
 
     def accuracy(self, network: nn.Module) -> float:
-        batch = next(iter(self.data.val_dataloader()))
+        task, batch = self.data.task, next(iter(self.data.val_dataloader()))
         with torch.no_grad():
-            return float((network.eval()(batch[0]).argmax(1) == batch[1]).float().mean())
+            outputs = network.eval()(*task.inputs(batch).values())
+        return float((outputs.argmax(1) == task.labels(batch)).float().mean())
 
 
 def stored_weights(network: nn.Module, path: Path) -> list[StoredWeight]:

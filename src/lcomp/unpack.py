@@ -24,11 +24,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.un
             raise UserError(f"{path}: is there already; name the file to write with --out")
         from lcomp.export.onnx_export import export
         from lcomp.packed import load
-        from lcomp.tasks import ImageClassification
+        from lcomp.tasks import ImageClassification, Task, TextClassification
 
         network = load(given.file)
         limits.check(f"{given.file}: its export", len(network.steps), limits.EXPORTED, "steps")
-        export(network, path, ImageClassification(network.classes, network.input_shape))
+        task: Task = ImageClassification(network.classes, network.input_shape)
+        if network.reads_sentences:
+            length = network.input_shape[-1]
+            task = TextClassification(network.classes, max_length=length, length=length)
+        export(network, path, task)
     except UserError as error:
         print(f"lcomp: {error}", file=sys.stderr)
         return 1

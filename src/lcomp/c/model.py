@@ -102,6 +102,8 @@ def make_model(
         UserError: an operator or a setting that there is no C for, before anything is written.
     """
     network = packed.load(path) if path.suffix == packed.SUFFIX else from_onnx(path)
+    if network.reads_sentences:
+        raise UserError(f"{path}: has no C: a network that reads sentences; docs/c.md lists what has")
     shape = (SELF_TEST, *network.input_shape)
     shown = np.random.default_rng(0).random(shape, np.float32) if examples is None else examples[:SELF_TEST]
     title = f"{path.name} as C, by lcomp"

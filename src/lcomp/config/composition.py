@@ -27,7 +27,10 @@ from lcomp.record.containers import plain_mapping
 
 GROUPS = ("data", "task", "perturb", "model", "kd", "prune", "quant", "runtime", "robustness")
 CHOSEN = (*GROUPS, "trainer", "optimizer", "scheduler", "callbacks", "logger")  # of which a run has choices
+STUDENTS = {"lcomp.tasks.TextClassification": "same"}  # what `kd` trains where nothing names it, by the task
 KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
+
+OmegaConf.register_new_resolver("small_student", lambda task: STUDENTS.get(task, "small_cnn"), replace=True)
 
 
 def folder() -> Path:

@@ -140,7 +140,10 @@ class ImageDataModule(pl.LightningDataModule):
         statistics = {key: getattr(self, key) for key in ("mean", "std") if hasattr(self, key)}
         self.task: Task = ImageClassification(self.num_classes, self.input_shape, **statistics)
 
-    def carry_outputs(self, teacher: Callable[[Tensor], Tensor]) -> bool:
+    def further_dataloaders(self) -> Mapping[str, DataLoader[tuple[Tensor, ...]]]:
+        return {}
+
+    def carry_outputs(self, teacher: Callable[..., Tensor]) -> bool:
         """Makes every training batch carry `teacher`'s outputs as a third tensor, computed once. False, and
         nothing done, where the images are perturbed: the teacher must then see what the student sees."""
         if self.train.changes:

@@ -23,6 +23,13 @@ from lcomp.tasks.task import Inputs
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 HOOKS = ("on_before_batch_transfer", "on_after_batch_transfer")
+ABSENT: dict[str, Any] = {  # what data need not have
+    "eval_perturbations": {},
+    "mnist_c_root": None,
+    "carry_outputs": lambda _: False,
+    "carry_indices": lambda: None,
+    "further_dataloaders": dict,
+}
 MOST = 10_000_000  # images that are read to count those of a loader without a length
 FEW = 8  # images that a network is tried on
 
@@ -62,9 +69,7 @@ def set_up(data: Any, name: str, task: Task) -> Data:
     ready: Data = data
     if is_own(data):
         return data  # type: ignore[no-any-return]
-    lacking: dict[str, Any] = {"eval_perturbations": {}, "mnist_c_root": None}
-    lacking |= {"carry_outputs": lambda _: False, "carry_indices": lambda: None}
-    for attribute, absent in lacking.items():
+    for attribute, absent in ABSENT.items():
         if not hasattr(data, attribute):
             setattr(data, attribute, absent)
     if data.eval_perturbations and "pixels" not in (named := task.example_inputs(1)):
@@ -153,6 +158,16 @@ def statistics(given: Mapping[str, Any], shape: Sequence[int], name: str) -> dic
             raise UserError(f"{name}: {key}={values}; say a number for each of the {shape[0]} channels{above}")
         found[key] = numbers
     return found
+
+
+def count_of(given: SupportsIndex, key: str, name: str) -> int:
+    try:
+        count = operator.index(given)
+    except TypeError:
+        count = 0
+    if count < 1:
+        raise UserError(f"{name}: {key}={given}; a whole number, 1 or more")
+    return count
 
 
 def number_of_classes(given: SupportsIndex, name: str) -> int:

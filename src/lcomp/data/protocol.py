@@ -31,7 +31,11 @@ class Data(Protocol):
 
     def test_dataloader(self) -> Loader: ...
 
-    def carry_outputs(self, teacher: Callable[[Tensor], Tensor]) -> bool:
+    def further_dataloaders(self) -> Mapping[str, Loader]:
+        """Labelled examples that an artifact is measured on beside the test split, by name."""
+        ...
+
+    def carry_outputs(self, teacher: Callable[..., Tensor]) -> bool:
         """Makes each training batch carry the teacher's outputs as its last tensor; False where it cannot, and must
         call the teacher itself."""
         ...

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from lcomp.data.corrupted_images import CIFAR10_C
 from lcomp.errors import UserError
-from lcomp.evaluation.corruptions import Corruptions
+from lcomp.evaluation.image_corruptions import ImageCorruptions
 
 
 @dataclass(frozen=True)
-class CIFAR10C(Corruptions):
+class CIFAR10C(ImageCorruptions):
     """Thirteen of the fifteen corruptions of CIFAR-10-C at severity 3, and at those of `severities`, of which the paper
-    has all five. As `Corruptions`."""
+    has all five. As `ImageCorruptions`."""
 
     corruptions = CIFAR10_C
 

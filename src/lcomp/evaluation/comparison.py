@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -27,6 +28,7 @@ from lcomp.record.predictions import Predictions
 from lcomp.record.result import ARTIFACT, FILE_NAME, Result, read_result, timing
 from lcomp.runtimes import Runtime
 from lcomp.runtimes.runtime import make_runtime
+from lcomp.tasks import Task
 from lcomp.tasks.split import Split, Splits
 from lcomp.training import components
 from lcomp.training.baseline_cache import Baseline
@@ -79,8 +81,11 @@ class Evaluator:
 
     @cached_property
     def perturbed(self) -> dict[str, Split]:
-        """The test split under each of the data's perturbations."""
-        return measurement.perturbed(self.splits.test, self.data.eval_perturbations)
+        """The test split under each of the data's perturbations, and what the data have beside it."""
+        further = {
+            name: measurement.split_of(of, self.data.task) for name, of in self.data.further_dataloaders().items()
+        }
+        return further | measurement.perturbed(self.splits.test, self.data.eval_perturbations)
 
     def compare(self, baseline: Baseline, network: nn.Module, trained: Outputs | None, folder: Path) -> Comparison:
         """Measures the artifact in `folder` beside the baseline's; keeps the predictions of both beside them.
@@ -128,7 +133,7 @@ class Evaluator:
         expected = measurement.predict_outputs(network, test) if trained is None else trained
         changed = measurement.robustness(task, session, self.perturbed)
         if self.robustness:
-            changed |= self.robustness.accuracies(self.runtime.session_for_many(file), splits)
+            changed |= self.robustness.accuracies(self.runtime.session_for_many(file), splits, self.data)
         return Figures(
             quality=measurement.quality(task, session, splits, own, expected),
             file=size.of_file(file, size.of_packed(path, self.packed_version)),
@@ -142,6 +147,7 @@ class Evaluator:
 def measure_latencies(
     calls: int,
     runtime: Runtime,
+    task: Task,
     splits: Splits,
     folder: Path,
     result: Result,
@@ -151,16 +157,23 @@ def measure_latencies(
 
     Args:
         calls: at batch 1, of each.
+        task: says on which examples.
         alone: within it they are measured, both files read before.
     """
     own = folders.verified_file(folders.artifact_file(folder, result.artifact), result.artifact.get("sha256"))
     base_file = folders.baseline_file(folder, result.baseline_artifact, folder.parent)
     sessions = [runtime.session(path) for path in (base_file, own)]
-    inputs = splits.test.inputs
+    inputs, several = splits.test.inputs, {}
+    timed = task.timed_inputs(inputs)
     with alone or nullcontext():
-        base, found = measurement.latencies(sessions, inputs, calls)
+        base, found = measurement.latencies(sessions, inputs, calls, timed.pop(""))
+        for name, one in timed.items():
+            several[name] = map(np.median, measurement.single_latencies(sessions, one, calls))
     result.baseline |= known(base) | {"latency_ratio": 1.0}
     result.metrics |= known(found) | {"latency_ratio": found.latency_us_p50 / base.latency_us_p50}
+    for name, (first, second) in several.items():
+        result.baseline |= {f"latency_us_p50/{name}": float(first), f"latency_ratio/{name}": 1.0}
+        result.metrics |= {f"latency_us_p50/{name}": float(second), f"latency_ratio/{name}": float(second / first)}
     result.environment["cpu"] = cpu()  # latencies are this processor's
 
 
@@ -177,5 +190,5 @@ def complete_latencies(spec: RunSpec, folder: Path) -> None:
         raise UserError(f"{folder}: measured on another data set than this command's ({result.dataset['name']})")
     with timing(result, "latency"):
         calls, runtime = spec.measure.latency_runs, make_runtime(spec.runtime)
-        measure_latencies(calls, runtime, measurement.splits_of(data), folder, result)
+        measure_latencies(calls, runtime, data.task, measurement.splits_of(data), folder, result)
     result.write(folder)

@@ -18,7 +18,7 @@ from lcomp.data.protocol import Data
 from lcomp.evaluation.figures import Latency
 from lcomp.runtimes import Session
 from lcomp.tasks import Task
-from lcomp.tasks.split import Arrays, Split, Splits, part
+from lcomp.tasks.split import Arrays, Split, Splits, joined, part
 from lcomp.tasks.task import Inputs
 
 BATCH = 250
@@ -53,7 +53,7 @@ def split_of(loader: Iterable[Any], task: Task) -> Split:
                     spill(kept[name], on_disk[name])
         whole = np.concatenate(labels)
         inputs = {
-            name: mapped(on_disk[name], parts[0], len(whole)) if name in on_disk else np.concatenate(parts)
+            name: mapped(on_disk[name], parts[0], len(whole)) if name in on_disk else joined(parts)
             for name, parts in kept.items()
         }
     return Split(inputs, whole)
@@ -82,13 +82,12 @@ def batches_of(inputs: Arrays) -> list[Arrays]:
     return [part(inputs, slice(start, start + BATCH)) for start in range(0, count, BATCH)]
 
 
-def latencies(artifacts: Sequence[Session], inputs: Arrays, runs: int) -> list[Latency]:
-    """Latency of each artifact, their calls interleaved.
+def single_latencies(artifacts: Sequence[Session], one: Arrays, runs: int) -> list[list[float]]:
+    """Microseconds of each artifact's calls with one example, interleaved.
 
     Args:
-        runs: calls at batch 1, of each.
+        runs: calls of each.
     """
-    one = part(inputs, slice(1))
     single: list[list[float]] = [[] for _ in artifacts]
     for turn in range(WARM_UP + runs):
         for artifact, seen in zip(artifacts, single, strict=True):
@@ -96,6 +95,17 @@ def latencies(artifacts: Sequence[Session], inputs: Arrays, runs: int) -> list[L
             artifact(one)
             if turn >= WARM_UP:
                 seen.append((time.perf_counter_ns() - start) / 1e3)
+    return single
+
+
+def latencies(artifacts: Sequence[Session], inputs: Arrays, runs: int, one: Arrays | None = None) -> list[Latency]:
+    """Latency of each artifact, their calls interleaved.
+
+    Args:
+        runs: calls at batch 1, of each.
+        one: the example of these; None: the first.
+    """
+    single = single_latencies(artifacts, part(inputs, slice(1)) if one is None else one, runs)
     batches = batches_of(inputs)
     whole: list[list[float]] = [[] for _ in artifacts]
     for _ in range(3):

@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from lcomp.data.corrupted_images import MNIST_C, Bytes, HashedImages
 from lcomp.data.mnist_c_files import load_corruption
 from lcomp.errors import UserError
-from lcomp.evaluation.corruptions import Corruptions, Labels
+from lcomp.evaluation.corruptions import Labels
+from lcomp.evaluation.image_corruptions import ImageCorruptions
+from lcomp.record.plain import PlainValue
 
 
 @dataclass(frozen=True)
-class MNISTC(Corruptions):
+class MNISTC(ImageCorruptions):
     """Fifteen corruptions of the test split at the severity of the published files, and of the validation split.
 
     Args:
-        severities, attributions: as `Corruptions` has them.
+        severities, attributions: as `ImageCorruptions` has them.
         files: the folder of the published MNIST-C, `data.mnist_c_root`, whose images are then the corrupted test split.
 
     Raises:
@@ -55,8 +56,8 @@ class MNISTC(Corruptions):
         return found.hexdigest()
 
     @property
-    def setting(self) -> dict[str, Any]:
-        return {"severities": sorted(self.severities), "attributions": self.attributions, "files": self.content}
+    def setting(self) -> dict[str, PlainValue]:
+        return {"severities": [*sorted(self.severities)], "attributions": self.attributions, "files": self.content}
 
     def test_split(self, test: HashedImages, labels: Labels, name: str) -> tuple[Bytes, Labels]:
         """The published files of a corruption, or what is computed in their place from the clean images."""

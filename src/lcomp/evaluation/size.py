@@ -47,11 +47,16 @@ def of_packed(path: Path, version: int = 1) -> int | None:
 
 
 def of_graph(path: Path) -> GraphSize:
-    """Operations and memory of one example, and the share of zeros, from the graph; a line in the log where operations
-    cannot be told."""
+    """Operations and memory of one example, of the lengths that the metadata state, and the share of zeros, from the
+    graph; a line in the log where operations cannot be told."""
     model = onnx.load(path)
+    stated = {entry.key: entry.value for entry in model.metadata_props}
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
+        first, *others = value.type.tensor_type.shape.dim
+        first.dim_value = 1
+        for size in others:
+            if size.dim_param:
+                size.dim_value = int(stated[size.dim_param])
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     weights = {name: numpy_helper.to_array(tensor) for name, tensor in constants.items()}
@@ -62,6 +67,8 @@ def of_graph(path: Path) -> GraphSize:
         if node.op_type in ("DequantizeLinear", "Cast", "Gather", "Reshape") and set(node.input) <= set(constants):
             constants[node.output[0]] = constants[stored]
     read = {name for node in graph.node if node.op_type in LAYERS for name in node.input[1:2] if name in constants}
+    looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather"}  # of embeddings
+    read |= {name for name in looked_up if name in weights and weights[name].ndim > 1}
     layers = {constants[name].name: numpy_helper.to_array(constants[name]) for name in read}
     if any(name not in values for node in graph.node for name in node.output if name and name not in constants):
         values |= observed(model)

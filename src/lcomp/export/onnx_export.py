@@ -18,6 +18,7 @@ from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.export.integer_moves import average_integers, decode_late
+from lcomp.export.transposed_weights import store_transposed
 from lcomp.models.blocks import Normalize, Subtract, folded_bias
 from lcomp.record.causes import innermost_message
 from lcomp.record.files import write_atomically
@@ -59,7 +60,7 @@ def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = 
                 opset_version=OPSET,
                 input_names=list(example),
                 output_names=[task.output],
-                dynamic_shapes=({0: torch.export.Dim("batch")},) * len(example),
+                dynamic_shapes=(dict(enumerate(map(torch.export.Dim, task.dimensions))),) * len(example),
                 verbose=False,
             )
     except Exception as error:  # whatever the exporter says of a user's network
@@ -73,6 +74,7 @@ def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = 
     model = strip(program.model_proto)
     decode_late(model)
     average_integers(model)
+    store_transposed(model)
     name_weights(model)
     drop_signs_of_zeros(model)
     own_decoders(model)

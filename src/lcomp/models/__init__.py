@@ -1,5 +1,6 @@
-"""Plain networks: inputs in [0, 1] to logits."""
+"""Plain networks: inputs in [0, 1], or token ids and their mask, to logits."""
 
+from lcomp.models.bert import Bert as Bert
 from lcomp.models.cifar_resnet import CifarResNet as CifarResNet
 from lcomp.models.conv_net import ConvNet as ConvNet
 from lcomp.models.lenet5 import LeNet5 as LeNet5
@@ -10,3 +11,4 @@ from lcomp.models.torchvision_networks import mobilenet_v3_small as mobilenet_v3
 from lcomp.models.torchvision_networks import resnet18 as resnet18
 from lcomp.models.torchvision_networks import resnet50 as resnet50
 from lcomp.models.torchvision_networks import vgg16_bn as vgg16_bn
+from lcomp.models.transformers_network import TransformersNetwork as TransformersNetwork

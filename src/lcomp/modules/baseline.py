@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TypedDict
 
@@ -89,8 +89,8 @@ class BaselineModule(pl.LightningModule):
         return data.train_dataloader()
 
     def calibration(self, data: Data) -> Iterable[Inputs]:
-        """Inputs of the training batches, for `finalize`."""
-        return (self.inputs(batch) for batch in self.batches(data))
+        """Inputs of the training batches, for `finalize`; each technique reads them from the first on."""
+        return CalibrationInputs(self, data)
 
     def inputs(self, batch: Batch) -> Inputs:
         """What the network sees of a training batch."""
@@ -192,6 +192,16 @@ class BaselineModule(pl.LightningModule):
         for name, value in self.task.metrics(outputs, labels).items():
             chooses = name == self.task.metric.name
             self.log(f"val_{name}", value, prog_bar=chooses, batch_size=len(labels))
+
+
+class CalibrationInputs:
+    """What `module` sees of the training batches of `data`, as often as they are asked for."""
+
+    def __init__(self, module: BaselineModule, data: Data):
+        self.module, self.data = module, data
+
+    def __iter__(self) -> Iterator[Inputs]:
+        return (self.module.inputs(batch) for batch in self.module.batches(self.data))
 
 
 def in_32_bits(outputs: Tensor) -> Tensor:

@@ -12,8 +12,10 @@ from lcomp.modules.baseline import BaselineModule, EpochState, in_32_bits
 from lcomp.modules.optimizers import ADAM, OptimizerFactory
 from lcomp.modules.schedulers import SchedulerFactory
 from lcomp.tasks import Batch, Task
+from lcomp.tasks.split import MASK
 from lcomp.techniques.distillation import Distillation, LogitDistillation
 from lcomp.techniques.distillation.objective import Objective
+from lcomp.techniques.example import Arguments
 from lcomp.techniques.schedule import Window, training_progress
 from lcomp.techniques.technique import Technique
 
@@ -57,7 +59,7 @@ class DistillationModule(BaselineModule):
         if isinstance(logit, LogitDistillation):
             logit.labels_loss = self.task.loss
         if isinstance(objective, Distillation):
-            objective.prepare(network, teacher, input_shape, seed, labels)
+            objective.prepare(network, teacher, input_shape, seed, labels, example_of(self.task))
 
     def on_fit_start(self) -> None:
         for network in self.teacher.modules():  # the members of an ensemble too; `fit` does this for the student
@@ -82,7 +84,7 @@ class DistillationModule(BaselineModule):
 
     def loss(self, batch: Batch) -> Tensor:
         labels = self.task.labels(batch)
-        with self.watching(batch[-1] if self.indices_in_batch else None):
+        with self.watching(batch[-1] if self.indices_in_batch else None, self.inputs(batch).get(MASK)):
             if self.outputs_in_batch:
                 expected = batch[-1]
             else:
@@ -90,10 +92,10 @@ class DistillationModule(BaselineModule):
                     expected = in_32_bits(self.teacher.to(labels.device)(*self.inputs(batch).values()))
             return self.objective(self.outputs(batch), expected, labels)
 
-    def watching(self, indices: Tensor | None) -> AbstractContextManager[None]:
+    def watching(self, indices: Tensor | None, mask: Tensor | None) -> AbstractContextManager[None]:
         """Inside it, an objective on features knows what layers of the two networks give, and of which examples."""
         if isinstance(self.objective, Distillation):
-            return self.objective.watching(self.network, self.teacher, self._progress, indices)
+            return self.objective.watching(self.network, self.teacher, self._progress, indices, mask)
         return nullcontext()
 
     def epoch_state(self) -> EpochState:
@@ -109,3 +111,9 @@ class DistillationModule(BaselineModule):
         super().on_train_epoch_end()
         if isinstance(self.objective, Distillation):
             self.log_dict(self.objective.scalars())
+
+
+def example_of(task: Task) -> Arguments | None:
+    """What networks of the task are asked with, where that is not one tensor of its shape."""
+    given = tuple(task.example_inputs(1).values())
+    return None if len(given) == 1 else given

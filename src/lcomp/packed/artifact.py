@@ -10,6 +10,7 @@ from lcomp.errors import UserError
 from lcomp.export import space_to_depth
 from lcomp.packed.network import Network
 from lcomp.packed.nodes import NODES, bounded
+from lcomp.packed.sentence_nodes import Encoder
 from lcomp.packed.stateless_operators import STATELESS
 from lcomp.packed.translation import Translation
 from lcomp.record import limits
@@ -28,19 +29,26 @@ def from_onnx(path: Path, rewritten: bool = False) -> Network:
     model = space_to_depth.rewritten(path) if rewritten else read_onnx(path, limits.WHOLE, linked=True)
     try:
         onnx.checker.check_model(model)  # each node behind what it reads: without cycles
-        return translate_graph(model.graph)
+        stated = {entry.key: entry.value for entry in model.metadata_props}
+        return translate_graph(model.graph, int(stated["length"]) if stated.get("length", "").isdecimal() else None)
     except onnx.checker.ValidationError as error:
         raise UserError(f"{path}: no whole ONNX model ({' '.join(str(error).split())[:200]})") from None
     except UserError as error:
         raise UserError(f"{path}: has no place in a packed network: {error}; docs/format.md lists what has") from None
 
 
-def translate_graph(graph: onnx.GraphProto) -> Network:
-    """The network of a graph, translated node by node."""
-    to = Translation(graph)
+def translate_graph(graph: onnx.GraphProto, length: int | None = None) -> Network:
+    """The network of a graph, translated node by node.
+
+    Args:
+        length: of a sentence, where it reads sentences.
+    """
+    to = Translation(graph) if length is None else Encoder(graph, length)
     to.levels = bounded(to.nodes, to.producers, to.constants)
     for node in to.nodes:
         settings = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if isinstance(to, Encoder) and to.translates(node, settings):
+            continue
         if node.op_type in NODES:
             NODES[node.op_type](to, node, settings)
         elif node.op_type in STATELESS:

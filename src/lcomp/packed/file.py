@@ -17,6 +17,7 @@ from lcomp.errors import UserError
 from lcomp.packed.coder import FrequencyTable, Reader, Writer
 from lcomp.packed.network import MOST_SIDE, MOST_STEPS, Join, Network, Shape, checked_shape, logit_count, output_shape
 from lcomp.packed.operations import OPERATIONS
+from lcomp.packed.sentences import MASK, READS_IDS, Attend, MaskedMean
 from lcomp.record import limits
 from lcomp.record.untrusted import read_bytes as content_of
 
@@ -50,6 +51,9 @@ def write_network(network: Network, version: int = 1) -> Writer:
                 io.flag(sources[0] != last)
         elif isinstance(step, nn.Identity):
             io.number(last - sources[0])
+        elif isinstance(step, Attend):
+            for source in sources[:-1]:
+                io.number(last - source)
     io.symbol(STEP, 0)
     return io
 
@@ -97,16 +101,28 @@ def read_steps(io: Reader) -> Network:
         step = OPERATIONS[code - 1].read(io, shapes[last])
         steps.append(step)
         sources.append(sources_of(io, step, last))
-        shapes.append(output_shape(step, [shapes[source] for source in sources[last]]))
+        shapes.append(output_shape(step, [shapes[max(source, 0)] for source in sources[last]]))
     io.end()
+    check_inputs(steps, sources)
     limits.check("running it on an example", 4 * most_values(shapes, sources), limits.MEMORY, factor=io.times)
     return Network(shapes[0], logit_count(shapes[-1]), steps, sources)
+
+
+def check_inputs(steps: Sequence[nn.Module], sources: Sequence[tuple[int, ...]]) -> None:
+    """Raises UserError for a network that reads sentences and also something else, or their mask alone."""
+    of_ids = [isinstance(step, READS_IDS) for step in steps]
+    of_input = [0 in read for read in sources]
+    if any(of_ids) != all(of_ids[number] for number, reads in enumerate(of_input) if reads):
+        raise UserError("a network of token ids and of something else")
+    if not any(of_ids) and any(MASK in read for read in sources):
+        raise UserError("a network of a mask without token ids")
 
 
 def most_values(shapes: Sequence[Shape], sources: Sequence[tuple[int, ...]]) -> int:
     """How many numbers a network's values have at most at one time, for each example."""
     last = {source: number for number, step in enumerate(sources) for source in step}
     now = most = prod(shapes[0])
+    last[MASK] = len(sources)
     for number, step in enumerate(sources):
         now += prod(shapes[number + 1])
         most = max(most, now)
@@ -118,6 +134,12 @@ def sources_of(io: Reader, step: nn.Module, last: int) -> tuple[int, ...]:
     """What a step reads: the last value, beside it or in its place an earlier one."""
     if isinstance(step, nn.Identity):
         return (last - io.number(most=last),)
+    if isinstance(step, READS_IDS):
+        return (0,)
+    if isinstance(step, MaskedMean):
+        return (last, MASK)
+    if isinstance(step, Attend):
+        return (*(last - io.number(most=last) for _ in range(3)), MASK)
     if isinstance(step, Join):
         earlier = last - io.number(most=last)
         return (earlier, last) if step.operator not in COMMUTING and io.flag() else (last, earlier)

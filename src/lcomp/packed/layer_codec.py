@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lcomp.errors import UserError
 from lcomp.packed.coder import FOUR, Coder, FrequencyTable, Integers, Reader, Writer
+from lcomp.packed.sentences import Embedding, make_embedding
 from lcomp.packed.tensors import (
     Floats,
     integer_bits,
@@ -21,6 +22,7 @@ from lcomp.packed.tensors import (
     write_floats,
     write_integers,
 )
+from lcomp.techniques.pruning.vocabulary import Renumbered, has_own, rows_of
 from lcomp.techniques.quantization.integer_layers import (
     CodedWeight,
     IntegerWeight,
@@ -86,9 +88,37 @@ def write_linear(io: Writer, layer: Linear) -> None:
 
 
 def read_linear(io: Reader, shape: Sequence[int]) -> Linear:
-    if len(shape) != 1:
+    if len(shape) > 2:
         raise UserError(f"a linear layer of a value of shape {tuple(shape)}")
-    return make_linear(*read_parameters(io, (io.number(most=MOST_CHANNELS) + 1, shape[0])))
+    return make_linear(*read_parameters(io, (io.number(most=MOST_CHANNELS) + 1, shape[-1])))
+
+
+def write_embedding(io: Writer, layer: Embedding) -> None:
+    for side in shape_of(layer.weight):
+        io.number(side - 1, MOST_CHANNELS)
+    write_parameters(io, layer)
+
+
+def read_embedding(io: Reader, shape: Sequence[int]) -> Embedding:
+    rows, width = (io.number(most=MOST_CHANNELS) + 1 for _ in range(2))
+    weight, bias = read_parameters(io, (rows, width))
+    if bias is not None:
+        raise UserError("an embedding with a bias")
+    return make_embedding(weight)
+
+
+def write_renumbered(io: Writer, layer: Renumbered) -> None:
+    io.number(len(layer.rows) - 1, MOST_CHANNELS)
+    write_integers(io.on("weights"), integer_array(has_own(layer.rows)))
+    write_embedding(io.on("structure"), layer.table)  # type: ignore[arg-type]
+
+
+def read_renumbered(io: Reader, shape: Sequence[int]) -> Renumbered:
+    own = torch.from_numpy(check_bounds(read_integers(io, io.number(most=MOST_CHANNELS) + 1), 0, 1)) == 1
+    table, rows = read_embedding(io, shape), rows_of(own)
+    if table.num_embeddings != int(rows.max()) + 1:
+        raise UserError(f"{table.num_embeddings} rows for {int(rows.max()) + 1} kinds of tokens")
+    return Renumbered(table, rows)
 
 
 def make_convolution(
@@ -121,7 +151,7 @@ def shape_of(weight: Weight) -> tuple[int, ...]:
     return tuple((weight.integers if isinstance(weight, CodedWeight) else weight).shape)
 
 
-def write_parameters(io: Writer, layer: Convolution | Linear) -> None:
+def write_parameters(io: Writer, layer: Convolution | Linear | Embedding) -> None:
     """A weight: its form, then floats; or whole numbers and the scales; or the values and which each weight takes. A
     bias, if there is one."""
     weight: Weight = getattr(layer, "coded", layer.weight)
@@ -137,9 +167,10 @@ def write_parameters(io: Writer, layer: Convolution | Linear) -> None:
         assert isinstance(weight, Tensor)
         io.symbol(FOUR, FLOATS)
         write_floats(io.on("weights"), float_array(weight))
-    io.on("structure").flag(layer.bias is not None)
-    if layer.bias is not None:
-        write_floats(io.on("biases"), float_array(layer.bias))
+    bias = getattr(layer, "bias", None)
+    io.on("structure").flag(bias is not None)
+    if bias is not None:
+        write_floats(io.on("biases"), float_array(bias))
     io.on("structure")
 
 

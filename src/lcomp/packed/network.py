@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.packed.sentences import MASK, READS_IDS, Attend, MaskedMean
 from lcomp.techniques.quantization.integer_layers import DynamicInput
 
 Shape = tuple[int, ...]  # of a value, without the batch
@@ -20,13 +21,15 @@ OPERATORS = ("add", "mul", "sub", "div", "concat")
 
 
 class Network(nn.Module):
-    """Steps that are carried out one after another: inputs (N, C, H, W) in [0, 1] to logits (N, classes).
+    """Steps that are carried out one after another: inputs (N, C, H, W) in [0, 1] to logits (N, classes); or token ids
+    and their mask (N, L) int64.
 
     Args:
-        input_shape: (channels, height, width) of an example.
+        input_shape: (channels, height, width) of an example; (1, 1, tokens) of a sentence as long as is usual.
         classes: how many logits there are.
         steps: modules of one or two inputs.
-        sources: what each step reads: 0 is the input, k the output of the k-th step. No step reads a later one.
+        sources: what each step reads: 0 is the input, k the output of the k-th step, -1 the mask. No step reads a later
+            one.
     """
 
     def __init__(
@@ -37,9 +40,13 @@ class Network(nn.Module):
         self.steps, self.sources = nn.ModuleList(steps), list(sources)
         self.eval()
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def reads_sentences(self) -> bool:
+        return any(isinstance(step, READS_IDS) for step in self.steps)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         last = {source: number for number, sources in enumerate(self.sources) for source in sources}
-        values = {0: x}
+        values = {0: x} if mask is None else {0: x, MASK: mask}
         for number, (step, sources) in enumerate(zip(self.steps, self.sources, strict=True)):
             x = step(*(values[source] for source in sources))
             values[number + 1] = x
@@ -141,6 +148,15 @@ class Constant(nn.Module):
 @torch.no_grad()
 def output_shape(step: nn.Module, inputs: list[Shape]) -> Shape:
     """The shape of what a step makes of values of these shapes, found with no example at all."""
+    if isinstance(step, Attend | MaskedMean):
+        *inputs, (*_, length) = inputs
+        if {shape[:-1] for shape in inputs} != {(length,)}:
+            raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
+        return inputs[-1] if isinstance(step, Attend) else inputs[0][-1:]
+    if isinstance(step, READS_IDS):
+        width = getattr(step, "table", step).embedding_dim
+        assert isinstance(width, int)
+        return checked_shape((inputs[0][-1], width))
     if len({len(shape) for shape in inputs}) > 1:
         raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
     if isinstance(step, DynamicInput):  # looks for the range of its values

@@ -67,8 +67,12 @@ def decoded_integers(to: Translation, node: NodeProto, settings: Settings) -> No
     """DequantizeLinear: of a constant a weight, else the end of what quantizes a layer's input."""
     stored, scale, zero_point = node.input
     if stored in to.constants:
-        if to.constant(zero_point).any() or settings.get("axis", 1) != 0:
+        axis = settings.get("axis", 1)
+        if to.constant(zero_point).any() or (axis != 0 and not (axis == 1 and to.is_turned(node.output[0]))):
             raise UserError("integer weights whose zero is not 0, or whose scales are not of output channels")
+        if axis == 1:
+            to.weights[node.output[0]] = IntegerWeight(to.tensor(stored).T.contiguous(), to.tensor(scale))
+            return
         if to.constant(scale).size not in (1, *to.constant(stored).shape[:1]):
             raise UserError(f"{to.constant(scale).size} scales beside {to.constant(stored).shape} integer weights")
         to.weights[node.output[0]] = IntegerWeight(to.tensor(stored), to.tensor(scale))

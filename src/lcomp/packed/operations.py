@@ -21,16 +21,29 @@ from lcomp.packed.layer_codec import (
     code_pair,
     float_array,
     read_convolution,
+    read_embedding,
     read_linear,
+    read_renumbered,
     read_tensor,
     write_convolution,
+    write_embedding,
     write_linear,
+    write_renumbered,
 )
-from lcomp.packed.network import MOST_SIDE, OPERATORS, Clip, Constant, Join, Mean, Shape, Zeros
+from lcomp.packed.network import MOST_SIDE, MOST_VALUES, OPERATORS, Clip, Constant, Join, Mean, Shape, Zeros
+from lcomp.packed.sentences import Attend, First, MaskedMean, Places, layer_norm
 from lcomp.packed.tensors import read_floats, write_floats
-from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.pruning.vocabulary import Renumbered
+from lcomp.techniques.quantization.integer_layers import (
+    DynamicInput,
+    Input,
+    QuantizedConv2d,
+    QuantizedEmbedding,
+    QuantizedLinear,
+)
 
 Size = int | tuple[int, ...]  # of a window, for both directions or one for each
+MOST_HEADS = 1 << 10
 POOL = ((2, 2), (2, 2), (0, 0), False)  # the usual one: kernel, stride, padding, ceil_mode
 
 
@@ -151,6 +164,29 @@ def read_zeros(io: Reader, shape: Shape) -> nn.Module:
     return Zeros(*(io.number(most=MOST_SIDE) for _ in range(6)))
 
 
+def write_layer_norm(io: Writer, step: nn.LayerNorm) -> None:
+    write_scalars(io, step.eps)
+    for values in (step.weight, step.bias):
+        write_floats(io, float_array(values))
+
+
+def read_layer_norm(io: Reader, shape: Shape) -> nn.Module:
+    eps = read_scalars(io, 1)[0]
+    return layer_norm(shape[-1], eps, read_tensor(io, shape[-1]), read_tensor(io, shape[-1]))
+
+
+def write_attend(io: Writer, step: Attend) -> None:
+    io.number(step.heads - 1, MOST_HEADS)
+    write_scalars(io, step.scale)
+
+
+def read_attend(io: Reader, shape: Shape) -> nn.Module:
+    heads = io.number(most=MOST_HEADS) + 1
+    if len(shape) != 2 or shape[1] % heads or heads * shape[0] ** 2 > MOST_VALUES:
+        raise UserError(f"an attention of {heads} heads of values of shape {shape}")
+    return Attend(heads, read_scalars(io, 1)[0])
+
+
 def batch_norm(shape: Shape, eps: float, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> nn.Module:
     """A batch norm with statistics of its own, of values of that shape."""
     kind = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
@@ -203,5 +239,17 @@ OPERATIONS = (
         lambda io, step: io.flag(step.approximate == "tanh"),
         lambda io, shape: nn.GELU("tanh" if io.flag() else "none"),
     ),
-    Operation(Zeros, 1, write_zeros, read_zeros),  # 1, as before there was one: the table stays
+    Operation(Zeros, 1, write_zeros, read_zeros),  # 1, as before there was one: the table stays; so have the next
+    Operation((nn.Embedding, QuantizedEmbedding), 1, write_embedding, read_embedding),
+    Operation(
+        Places,
+        1,
+        lambda io, step: write_embedding(io, step.table),
+        lambda io, shape: Places(read_embedding(io, shape)),
+    ),
+    Operation(nn.LayerNorm, 1, write_layer_norm, read_layer_norm),
+    Operation(Attend, 1, write_attend, read_attend),
+    parameterless(First, 1),
+    parameterless(MaskedMean, 1),
+    Operation(Renumbered, 1, write_renumbered, read_renumbered),
 )

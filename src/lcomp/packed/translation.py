@@ -18,7 +18,11 @@ Arrays = dict[str, NDArray[np.generic]]  # the constants of a graph, by name
 class Translation:
     """A graph on its way to a network.
 
+    Args:
+        length: of a sentence, whose inputs are token ids and their mask; None: it has one input, of a fixed shape.
+
     Attributes:
+        mask: names that are computed of the mask, see `sentence_nodes`.
         constants: arrays by name.
         weights: what nodes decode from constants, by name.
         producers: the node behind each name.
@@ -28,17 +32,23 @@ class Translation:
         levels: of quantizers below 8 bits, by the name of what they read: a Clip that is their bound.
     """
 
-    def __init__(self, graph: GraphProto):
+    def __init__(self, graph: GraphProto, length: int | None = None):
         self.nodes = graph.node
         self.constants: Arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self.weights: dict[str, Weight] = {}
         self.moves: dict[str, tuple[str, nn.Module]] = {}
         self.producers = {name: node for node in graph.node for name in node.output}
-        [given], [self.logits] = graph.input, graph.output
+        [given, *others], [self.logits] = graph.input, graph.output
+        if length is None and others:
+            raise UserError(f"{1 + len(others)} inputs, {', '.join(value.name for value in graph.input)}")
+        if length is not None and len(others) != 1:
+            raise UserError(f"sentences of {1 + len(others)} inputs, not of token ids and their mask")
+        self.mask: dict[str, str] = {value.name: "mask" for value in others}
         self.values = {given.name: 0}
         self.steps: list[nn.Module] = []
         self.sources: list[tuple[int, ...]] = []
-        self.shapes = [checked_shape(tuple(dimension.dim_value for dimension in given.type.tensor_type.shape.dim[1:]))]
+        sizes = tuple(dimension.dim_value for dimension in given.type.tensor_type.shape.dim[1:])
+        self.shapes = [checked_shape(sizes if length is None else (1, 1, length))]
         self.levels: dict[str, int] = {}
 
     def network(self) -> Network:
@@ -56,7 +66,7 @@ class Translation:
     def append(self, step: nn.Module, *sources: int) -> None:
         if len(self.steps) == MOST_STEPS:
             raise UserError(f"more than {MOST_STEPS:,} steps")
-        self.shapes.append(output_shape(step, [self.shapes[source] for source in sources]))
+        self.shapes.append(output_shape(step, [self.shapes[max(source, 0)] for source in sources]))
         self.steps.append(step)
         self.sources.append(sources)
 
@@ -77,6 +87,11 @@ class Translation:
 
     def tensor(self, name: str) -> Tensor:
         return torch.from_numpy(np.array(self.constant(name)))
+
+    def is_turned(self, weight: str) -> bool:
+        """Whether a weight (inputs, outputs) is read by products of matrices alone."""
+        readers = [node for node in self.nodes if weight in node.input]
+        return all(node.op_type == "MatMul" and node.input[1] == weight for node in readers)
 
     def parameters(self, node: NodeProto) -> tuple[Weight, Tensor | None]:
         """The weight and the bias of a layer."""

@@ -26,7 +26,7 @@ OF_CHANGES = (
     "test examples that most seeds get wrong and most of their baselines right; attributions, rank correlation of "
     "integrated gradients."
 )
-CORRUPTED = re.compile(r"accuracy/(?:mnist_c|cifar10_c)/([^/:]+)")  # at the usual severity
+CORRUPTED = re.compile(r"accuracy/(?:mnist_c|cifar10_c|typos)/([^/:]+)")  # at the usual severity
 PLAIN = "robustness_baseline"
 LABELS = {
     "baseline": "LeNet-5",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lcomp.c import ARITHMETICS, AUTO, FORMS, PLAIN, compiling
 from lcomp.c.model import CModel, make_model
-from lcomp.errors import validate_choice
+from lcomp.errors import UserError, validate_choice
 from lcomp.record.files import write_atomically
 from lcomp.runtimes.runtime import Converting, Session
 from lcomp.tasks.split import Arrays
@@ -44,6 +44,8 @@ class C(Converting):
         return super().setting() | {"weights": self.weights, "arithmetic": self.arithmetic}
 
     def see(self, validation: Arrays) -> None:
+        if len(validation) != 1:
+            raise UserError(f"runtime=c: no C of a network of several inputs ({', '.join(validation)})")
         [examples] = validation.values()
         self.examples = examples[:EXAMPLES]
 

@@ -161,7 +161,7 @@ def check_measured(settings: Settings, space: Space, cfg: DictConfig) -> None:
     chosen = space.keys.get("robustness", "none" if not cfg.robustness else "chosen")
     every = isinstance(chosen, str) and chosen != "none"
     if "val_mce" in (*settings.objective, *settings.constraint) and not every:
-        raise UserError("val_mce: only runs with a robustness measure it; add robustness=mnist_c, or cifar10_c")
+        raise UserError("val_mce: only runs with a robustness measure it; add robustness=mnist_c, cifar10_c or typos")
 
 
 def given_value(node: Given) -> PlainValue:

@@ -3,5 +3,6 @@
 from lcomp.record.metric import Metric
 from lcomp.tasks.image_classification import ImageClassification
 from lcomp.tasks.task import Batch, Loader, Task
+from lcomp.tasks.text_classification import TextClassification
 
-__all__ = ["Batch", "ImageClassification", "Loader", "Metric", "Task"]
+__all__ = ["Batch", "ImageClassification", "Loader", "Metric", "Task", "TextClassification"]

@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lcomp.errors import UserError
 from lcomp.record import predictions
-from lcomp.record.metric import ACCURACY, Metric
 from lcomp.record.plain import PlainValue
 from lcomp.record.predictions import Predictions
+from lcomp.tasks.classification import Classification
 from lcomp.tasks.image_batches import Form
-from lcomp.tasks.split import Labels, Split
-from lcomp.tasks.task import Batch, Inputs, Task
+from lcomp.tasks.split import Split
+from lcomp.tasks.task import Batch, Inputs
 
 
-class ImageClassification(Task):
+class ImageClassification(Classification):
     """Pixels (N, C, H, W) in [0, 1] to logits (N, classes), learned by cross-entropy.
 
-    Batches are (pixels, labels, ...), labels (N,) int64, or shares of classes (N, classes) in training, where examples
-    are mixed; whatever follows is teachers' outputs that the data carry.
+    Batches are (pixels, labels, ...); whatever follows is teachers' outputs that the data carry.
 
     Args:
-        num_classes: of the data, 2 or more.
+        num_classes, label_smoothing: as in `Classification`.
         input_shape: (C, H, W) of an image.
         mean, std: of each channel's training pixels, for networks that take them; None: they keep their own.
-        label_smoothing: share of a label that goes to all classes alike, 0 to below 1 (Szegedy et al. 2016).
-
-    Raises:
-        UserError: a share outside its range.
     """
-
-    metric: ClassVar[Metric] = ACCURACY
-    output = "logits"
 
     def __init__(
         self,
@@ -49,27 +38,15 @@ class ImageClassification(Task):
         std: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
     ):
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"task.label_smoothing={label_smoothing}: a share, from 0 to below 1; 0.1 is usual")
-        self.num_classes, self.input_shape = num_classes, tuple(input_shape)
-        self.label_smoothing = label_smoothing
+        super().__init__(num_classes, label_smoothing)
+        self.input_shape = tuple(input_shape)
         self.statistics: dict[str, PlainValue] = {
             key: list(values) for key, values in (("mean", mean), ("std", std)) if values is not None
         }
 
     @property
-    def output_size(self) -> int:
-        return self.num_classes
-
-    @property
     def arguments(self) -> dict[str, PlainValue]:
         return {"num_classes": self.num_classes, "input_shape": list(self.input_shape), **self.statistics}
-
-    def advice(self, seen: int) -> str:
-        give = f"(N, {self.num_classes})"
-        if seen == 1:
-            return f"one logit; lcomp learns by cross-entropy: give one for each class, {give}"
-        return f"the data have {self.num_classes} classes: give {give}"
 
     def inputs(self, batch: Batch) -> Inputs:
         return {"pixels": batch[0]}
@@ -77,21 +54,8 @@ class ImageClassification(Task):
     def labels(self, batch: Batch) -> Tensor:
         return batch[1]
 
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
-
-    def metrics(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        most = labels.argmax(1) if labels.dim() == 2 else labels
-        return {"accuracy": (outputs.argmax(1) == most).float().mean()}
-
     def example_inputs(self, n: int) -> Inputs:
         return {"pixels": torch.zeros(n, *self.input_shape)}
-
-    def fidelity(self, outputs: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:
-        return {
-            "agreement": float((outputs.argmax(1) == expected.argmax(1)).mean()),
-            "logit_difference": float(np.abs(outputs - expected).max()),
-        }
 
     def reader(self, where: str) -> Callable[[Any], Batch]:
         return Form(where, self.input_shape, self.num_classes, mixed=where.endswith("train_dataloader")).read
@@ -100,19 +64,3 @@ class ImageClassification(Task):
         self, outputs: NDArray[np.float32], split: Split, baseline: Predictions | None
     ) -> Predictions | None:
         return predictions.predictions_of(outputs, split.labels, split.pixels, baseline)
-
-    def metadata(self) -> Mapping[str, str]:
-        return {"classes": json.dumps(self.num_classes)}
-
-    def figures(self, outputs: NDArray[np.float32], labels: Labels, prefix: str) -> dict[str, float]:
-        accuracy, loss = accuracy_and_loss(outputs, labels)
-        return {f"{prefix}_accuracy": accuracy, f"{prefix}_loss": loss}
-
-
-def accuracy_and_loss(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Fraction of right answers (0 to 1) and mean cross-entropy (nats, in float64)."""
-    wide = logits.astype(np.float64)
-    shifted = wide - wide.max(1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    loss = -log_probabilities[np.arange(len(labels)), labels].mean()
-    return float((logits.argmax(1) == labels).mean()), float(loss)

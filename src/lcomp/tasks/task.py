@@ -14,7 +14,7 @@ from torch import Tensor
 from lcomp.record.metric import Metric as Metric
 from lcomp.record.plain import PlainValue
 from lcomp.record.predictions import Predictions
-from lcomp.tasks.split import Labels, Split
+from lcomp.tasks.split import Arrays, Labels, Split, part
 
 Inputs = dict[str, Tensor]  # by their names in the artifact, in the order of the network's arguments
 
@@ -39,11 +39,13 @@ class Loader(Protocol):
 class Task(ABC):
     """What a batch means. A subclass is one file; its YAML under conf/task/ names it.
 
-    Its constructor may take `num_classes` and `input_shape`, which the data say; a network's takes `arguments`.
+    Its constructor may take what the data say: `num_classes`, `input_shape`, `vocab_size`, `max_length`; a network's
+    takes `arguments`.
     """
 
     metric: ClassVar[Metric]
     output = "outputs"  # its name in the artifact; "logits" are of classes, before a softmax
+    dimensions: ClassVar[tuple[str, ...]] = ("batch",)  # of an input, the first ones: free in the artifact
 
     @property
     @abstractmethod
@@ -77,7 +79,12 @@ class Task(ABC):
 
     @abstractmethod
     def example_inputs(self, n: int) -> Inputs:
-        """`n` examples to export and to ask a network with; their first dimension is free in the artifact."""
+        """`n` examples to export and to ask a network with; their `dimensions` are free in the artifact."""
+
+    def timed_inputs(self, inputs: Arrays) -> dict[str, Arrays]:
+        """The examples that latency is measured on, one at a time, made of those of a split: under an empty name, and
+        under such as stand behind a figure's."""
+        return {"": part(inputs, slice(1))}
 
     def fidelity(self, outputs: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:
         """How well an artifact's outputs match those of the network that it was exported from."""

@@ -144,7 +144,7 @@ class Planner:
         for tensor in tensors:
             tensors[tensor] = self.boundary(tensor)
         rounded, left_float = set(), {}
-        for operation in (o for o in self.operations if not o.averages):
+        for operation in (o for o in self.operations if not o.averages and self.is_of_use(o)):
             missing = self.missing(operation, tensors)
             if missing:
                 left_float[operation.name] = missing
@@ -157,6 +157,18 @@ class Planner:
         chosen = [tensor for tensor in tensors if tensor in rounded]
         boundaries = [tensors[tensor] for tensor in chosen]
         return Plan([b for b in boundaries if b], dict(self.readers(chosen, tensors)), left_float)
+
+    def is_of_use(self, addition: Operation) -> bool:
+        """Whether a layer with rounded inputs or another operation reads the sum, so that integers go on; a softmax or
+        a LayerNorm computes with floats."""
+        operands = {value for operation in self.operations for value in operation.operands}
+
+        def goes_on(node: fx.Node) -> bool:
+            return node in operands or any(
+                user.target in self.layers or (self.moves(user) and goes_on(user)) for user in node.users
+            )
+
+        return goes_on(self.result(addition.node))
 
     def missing(self, operation: Operation, tensors: dict[fx.Node, Boundary | None]) -> str:
         """Why an addition cannot be one of integers; empty where it can."""

@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from lcomp.techniques.example import Example, arguments
-from lcomp.techniques.layer_kinds import Layer, is_acted_on
+from lcomp.techniques.layer_kinds import ACTED_ON, Layer, is_acted_on
 
 Argument: TypeAlias = (  # of a forward, or of a function of torch's
     Tensor | bool | int | float | str | tuple["Argument", ...] | list["Argument"] | dict[str, "Argument"] | None
@@ -183,7 +183,9 @@ def keeps_zeros(layer: Layer) -> bool:
 
 def is_stock(layer: Layer) -> bool:
     """Whether nothing in the layer's class, or in itself, replaces torch's own way of computing."""
-    kind = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
+    kind = next(kind for kind in ACTED_ON if isinstance(layer, kind))
+    if getattr(layer, "max_norm", None) is not None:  # an embedding that changes the rows that it reads
+        return False
     names = [name for name in ("__call__", "forward", "_conv_forward") if hasattr(kind, name)]
     overridden = any(name in vars(layer) for name in names)
     return not overridden and all(getattr(type(layer), name) is getattr(kind, name) for name in names)
@@ -214,6 +216,10 @@ def response_beyond_zeros(layer: Layer, x: Tensor) -> tuple[Tensor, Tensor]:
     weight = layer.weight.detach().clone()
     weight.view(-1)[::2] = 0
     parametrize.register_parametrization(layer, "weight", FixedWeight(weight), unsafe=True)
+    if isinstance(layer, nn.Embedding):
+        rows = layer.forward(x)
+        beyond = rows.where(weight[x] == 0, 0.0) / rows.abs().max()
+        return torch.ones_like(beyond), 1 + beyond
     single = torch.zeros_like(x)
     middle = [size // 2 for size in x.shape[2:]]
     for number in range(len(x)):
@@ -237,7 +243,9 @@ class FixedWeight(nn.Module):
 
 
 def probe_input(layer: Layer, drawn: torch.Generator) -> Tensor:
-    """A batch that a layer of its kind takes: (N, features), or (N, channels, H, W) wider than its kernel."""
+    """A batch that a layer of its kind takes: (N, features), (N, channels, H, W) wider than its kernel, or indices."""
+    if isinstance(layer, nn.Embedding):
+        return torch.randint(layer.num_embeddings, (PROBED,), generator=drawn)
     if isinstance(layer, nn.Linear):
         shape: list[int] = [min(PROBED, layer.in_features), layer.in_features]
     else:
@@ -249,6 +257,8 @@ def probe_input(layer: Layer, drawn: torch.Generator) -> Tensor:
 
 def reference_output(layer: Layer, x: Tensor, bias: bool = True) -> Tensor:
     """What a layer of its kind gives for `x`."""
+    if isinstance(layer, nn.Embedding):
+        return F.embedding(x, layer.weight)
     offset = layer.bias if bias else None
     if isinstance(layer, nn.Linear):
         return F.linear(x, layer.weight, offset)

@@ -46,7 +46,9 @@ class LayerTracer(fx.Tracer):
         self.calls: list[ModuleCall] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = isinstance(m, nn.Conv2d | nn.Linear | Normalize) or module_qualified_name.endswith(QUANTIZERS)
+        ours = isinstance(m, nn.Conv2d | nn.Linear | nn.Identity | Normalize) or module_qualified_name.endswith(
+            QUANTIZERS
+        )
         return ours or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(

@@ -22,6 +22,7 @@ from lcomp.data.protocol import Data
 from lcomp.errors import UserError
 from lcomp.export.onnx_export import export
 from lcomp.modules import BaselineModule, DistillationModule
+from lcomp.modules.distillation import example_of
 from lcomp.record.files import sha256
 from lcomp.record.result import Curves
 from lcomp.tasks import Task
@@ -40,7 +41,12 @@ from lcomp.training.weights_file import load_weights, weights_identity
 
 log = logging.getLogger(__name__)
 WITHOUT_EFFECT_ON_WEIGHTS = ("root", "download", "dataset", "eval_perturbations", "mnist_c_root", "cache", "cache_gb")
-DATA_ATTRIBUTES = {"num_classes": "10", "input_shape": "(1, 28, 28)"}  # what a task may ask of them
+DATA_ATTRIBUTES = {  # what a task may ask of them
+    "num_classes": "10",
+    "input_shape": "(1, 28, 28)",
+    "vocab_size": "30522",
+    "max_length": "128",
+}
 STATISTICS = ("mean", "std")  # of each channel, which a task is given where the data have them
 
 
@@ -63,7 +69,9 @@ def data_attribute(data: Data, key: str, name: str) -> Any:
     if not hasattr(data, key):
         raise UserError(f"{name}: give it an attribute {key}, such as {DATA_ATTRIBUTES[key]}")
     value = getattr(data, key)
-    return loaders.number_of_classes(value, name) if key == "num_classes" else loaders.input_shape(value, name)
+    if key == "input_shape":
+        return loaders.input_shape(value, name)
+    return loaders.number_of_classes(value, name) if key == "num_classes" else loaders.count_of(value, key, name)
 
 
 def make_techniques(spec: RunSpec) -> tuple[Objective | None, list[Technique]]:
@@ -110,6 +118,7 @@ def make_network(model: Settings, data: Data, seed: int) -> nn.Module:
     network: nn.Module = build(model, "model", **data.task.arguments)
     if preflight.is_foreign(model) or not loaders.is_own(data):
         network = preflight.accept(network, f"model._target_={target(model)}", data)
+    preflight.check_arguments(network, f"model._target_={target(model)}", data.task)
     return network
 
 
@@ -144,7 +153,7 @@ def check_later_training(spec: RunSpec, data: Data, student: nn.Module, objectiv
         teacher = first[0] if count == 1 else Ensemble(first, needs_of(objective).temperature)
         labels = data.carry_indices() if objective.reads_indices else None
         for one, other in pairwise([teacher, *between, student]):
-            objective.prepare(other, one, example_shape(data.task), spec.seed, labels)
+            objective.prepare(other, one, example_shape(data.task), spec.seed, labels, example_of(data.task))
     if (model := spec.distillation.student) != spec.model:  # else the baseline is tried, before it trains
         preflight.try_export(student, model, data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import tempfile
 from pathlib import Path
@@ -66,6 +67,16 @@ def accept(network: nn.Module, name: str, data: Data) -> nn.Module:
         check_deterministic(trial, name, inputs)
         copied(trial, name)
     return network
+
+
+def check_arguments(network: nn.Module, name: str, task: Task) -> None:
+    """Raises UserError for a network that is called with other inputs than the task has."""
+    names = list(task.example_inputs(1))
+    try:
+        inspect.signature(network.forward).bind(*names)
+    except TypeError as error:
+        takes = ", ".join(inspect.signature(network.forward).parameters)
+        raise UserError(f"{name}: takes ({takes}); {type(task).__name__} gives ({', '.join(names)})") from error
 
 
 def count(inputs: Inputs) -> int:

@@ -10,22 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.techniques.distillation.features import FeatureObjective, capture_outputs
+from lcomp.techniques.distillation.features import capture_outputs
 from lcomp.techniques.distillation.logit import LogitDistillation
 from lcomp.techniques.distillation.noisy_teacher import TeacherNoise
 from lcomp.techniques.distillation.weighted import Setting, Shown, WeightedObjective
+from lcomp.techniques.example import Arguments
 from lcomp.techniques.schedule import Window
 
 
 class Watched(NamedTuple):
     """Objectives in force by name; the features that they read, by the names of layers of student and teacher; the
-    numbers of the examples, and how much of training is done."""
+    numbers of the examples, how much of training is done, and where examples have ended."""
 
     objectives: dict[str, WeightedObjective]
     student: dict[str, Tensor]
     teacher: dict[str, Tensor]
     indices: Tensor | None
     progress: float
+    mask: Tensor | None = None
 
 
 NOTHING = Watched({}, {}, {}, None, 0.0)
@@ -92,6 +94,7 @@ class Distillation(nn.Module):
         input_shape: Sequence[int] | None,
         seed: int = 0,
         labels: Tensor | None = None,
+        example: Arguments | None = None,
     ) -> None:
         """Makes what the objectives learn; before the optimizer exists, and without drawing from global random state.
 
@@ -99,6 +102,7 @@ class Distillation(nn.Module):
             input_shape: (C, H, W) of an example; only objectives on features need it.
             seed: of what is drawn.
             labels: of all training examples, where batches carry their numbers.
+            example: what networks can be asked with, where that is not one tensor of that shape.
         """
         if isinstance(self.noise, TeacherNoise):
             self.noise.seed = seed
@@ -110,25 +114,31 @@ class Distillation(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             for one in self.parts.values():
-                one.prepare(student, teacher, Setting(input_shape or (), labels, seed))
+                one.prepare(student, teacher, Setting(input_shape or (), labels, seed, example))
 
     @contextmanager
     def watching(
-        self, student: nn.Module, teacher: nn.Module, progress: float = 0.0, indices: Tensor | None = None
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        progress: float = 0.0,
+        indices: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Iterator[None]:
         """Inside it, a pass of both networks and then `forward`, which reads the features of that pass.
 
         Args:
             progress: how much of training is done, 0 to 1.
             indices: (N,) int64, the numbers of the examples among all that are trained on.
+            mask: (N, L), 0 where an example that is shorter than others has ended.
         """
         active = {name: one for name, one in self.parts.items() if one.weight and progress < one.until}
-        read = [one for one in active.values() if isinstance(one, FeatureObjective)]
+        read = [one.sources(student, teacher) for one in active.values()]
         with (
-            capture_outputs(student, [one.student_layer for one in read]) as own,
-            capture_outputs(teacher, [one.teacher_layer for one in read]) as given,
+            capture_outputs(student, [name for names, _ in read for name in names]) as own,
+            capture_outputs(teacher, [name for _, names in read for name in names]) as given,
         ):
-            self._watched = Watched(active, own, given, indices, progress)
+            self._watched = Watched(active, own, given, indices, progress, mask)
             try:
                 yield
             finally:

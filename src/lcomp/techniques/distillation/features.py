@@ -53,13 +53,16 @@ class FeatureObjective(WeightedObjective):
         ]
         self.student_layer, self.teacher_layer = names
         shapes = [
-            feature_shape(network, name, setting.input_shape, f"{self.key}.{role}_layer")
+            feature_shape(network, name, setting, f"{self.key}.{role}_layer")
             for network, name, role in zip((student, teacher), names, ("student", "teacher"), strict=True)
         ]
         self.build(*shapes)
 
     def build(self, student: torch.Size, teacher: torch.Size) -> None:
         """Makes what is learned, from the shapes (1, C, H, W) of the features."""
+
+    def sources(self, student: nn.Module, teacher: nn.Module) -> tuple[Sequence[str], Sequence[str]]:
+        return [self.student_layer], [self.teacher_layer]
 
     def value(self, shown: Shown) -> Tensor:
         apart: Tensor = self(*self.features(shown))
@@ -118,19 +121,25 @@ def capture_outputs(network: nn.Module, names: Sequence[str]) -> Iterator[dict[s
             handle.remove()
 
 
-@torch.no_grad()
-def feature_shape(network: nn.Module, name: str, input_shape: Sequence[int], key: str) -> torch.Size:
+@contextmanager
+def in_evaluation(network: nn.Module) -> Iterator[None]:
+    """While it lasts, the network is asked, not taught: no gradients, nothing drawn; then it is as it was."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    with torch.no_grad():
+        yield
+    for module, mode in modes.items():
+        module.training = mode
+
+
+def feature_shape(network: nn.Module, name: str, setting: Setting, key: str) -> torch.Size:
     """The shape (1, C, H, W) of what that layer gives for one example; leaves the network as it was.
 
     Raises:
         UserError: the layer is not called, or gives something else than one map or vector an example.
     """
-    modes = {module: module.training for module in network.modules()}
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with capture_outputs(network, [name]) as outputs:
-        network.eval()(torch.zeros(1, *input_shape, device=device))
-    for module, mode in modes.items():
-        module.training = mode
+    with in_evaluation(network), capture_outputs(network, [name]) as outputs:
+        network(*setting.arguments(network))
     output = outputs.get(name)
     if not isinstance(output, Tensor) or output.dim() not in (2, 4):
         actual = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__

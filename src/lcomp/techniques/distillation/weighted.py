@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
+from lcomp.techniques.example import Arguments
 from lcomp.techniques.schedule import Window
 
 
@@ -16,6 +18,7 @@ class Setting(NamedTuple):
 
     Attributes:
         input_shape: of an example, such as (C, H, W); empty where nobody said.
+        example: what networks can be asked with; None: zeros of that shape.
         labels: of all training examples, (examples,) int64, by the numbers that batches carry; None: they carry none.
         seed: of what is drawn.
     """
@@ -23,6 +26,13 @@ class Setting(NamedTuple):
     input_shape: Sequence[int] = ()
     labels: Tensor | None = None
     seed: int = 0
+    example: Arguments | None = None
+
+    def arguments(self, network: nn.Module) -> Arguments:
+        """What `network` is called with to see what its layers give, where it is."""
+        device = next((p.device for p in network.parameters()), torch.device("cpu"))
+        given = (torch.zeros(1, *self.input_shape),) if self.example is None else self.example
+        return tuple(tensor.to(device) for tensor in given)
 
 
 class Shown(NamedTuple):
@@ -34,6 +44,7 @@ class Shown(NamedTuple):
         student, teacher: what layers of the two networks gave, by the names of `capture_outputs`.
         indices: (N,) int64, the numbers of the examples; None where the batch carries none.
         progress: how much of training is done, 0 to 1.
+        mask: (N, L), 0 where an example that is shorter than others has ended; None: they all have one length.
     """
 
     student_outputs: Tensor
@@ -43,6 +54,7 @@ class Shown(NamedTuple):
     teacher: dict[str, Tensor]
     indices: Tensor | None
     progress: float
+    mask: Tensor | None = None
 
 
 class WeightedObjective(nn.Module):
@@ -85,6 +97,10 @@ class WeightedObjective(nn.Module):
 
     def prepare(self, student: nn.Module, teacher: nn.Module, setting: Setting) -> None:
         """Makes what is learned or remembered, as if there had been no training before."""
+
+    def sources(self, student: nn.Module, teacher: nn.Module) -> tuple[Sequence[str], Sequence[str]]:
+        """Which layers of the two networks it reads, by the names of `capture_outputs`."""
+        return (), ()
 
     def value(self, shown: Shown) -> Tensor:
         """The loss, without its weight."""

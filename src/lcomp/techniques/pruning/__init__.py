@@ -8,3 +8,4 @@ from lcomp.techniques.pruning.lottery import LotteryTicket as LotteryTicket
 from lcomp.techniques.pruning.low_rank import LowRank as LowRank
 from lcomp.techniques.pruning.n_m import NMPruning as NMPruning
 from lcomp.techniques.pruning.pruning import Pruning as Pruning
+from lcomp.techniques.pruning.vocabulary import VocabularyPruning as VocabularyPruning

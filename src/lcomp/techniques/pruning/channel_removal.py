@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from lcomp.errors import UserError
 from lcomp.record.interruption import raise_machine_error
 from lcomp.techniques.example import Arguments, changed_numbers, in_precision
+from lcomp.techniques.layer_kinds import looks_up
 from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
-from lcomp.techniques.technique import layers
+from lcomp.techniques.technique import Layer, layers
 
 TOLERANCES = {torch.float64: 1e-6}  # of logits, relative to the largest
 TOLERANCE = 1e-4  # where a network only computes in another precision
@@ -43,16 +45,17 @@ class ChannelRemoval:
         others = changed_numbers(others, lambda tensor: torch.rand(tensor.shape, generator=draw))
         tried = tuple(torch.cat([tensor[:2].cpu(), other]) for tensor, other in zip(given, others, strict=True))
         self.network, self.given = perturbed_copy(network, tried)
-        self.weights = {name: layer.weight.detach().clone() for name, layer in layers(self.network)}
+        self.layers = dict(layers_with_channels(self.network))
+        self.weights = {name: layer.weight.detach().clone() for name, layer in self.layers.items()}
         self.shared_memory = {id(t): t for t in (*self.network.parameters(), *self.network.buffers())}
 
     def removable(
-        self, groups: Sequence[ChannelGroup], otherwise: Callable[[ChannelGroup], ChannelGroup | None]
+        self, groups: Sequence[ChannelGroup], otherwise: Callable[[ChannelGroup], Iterable[ChannelGroup]]
     ) -> list[ChannelGroup]:
         """Those of `groups` without whose channels the network computes what it does with them zeroed.
 
         Args:
-            otherwise: another form of a group that does not pass, to be tried in its stead.
+            otherwise: other forms of a group that does not pass, to be tried in its stead.
 
         Raises:
             UserError: some pass by themselves, but not together.
@@ -66,18 +69,14 @@ class ChannelRemoval:
         return passing
 
     def removable_by_halves(
-        self, groups: Sequence[ChannelGroup], otherwise: Callable[[ChannelGroup], ChannelGroup | None]
+        self, groups: Sequence[ChannelGroup], otherwise: Callable[[ChannelGroup], Iterable[ChannelGroup]]
     ) -> list[ChannelGroup]:
         """Those that pass, found by halves."""
         if self.are_removable(groups):
             return list(groups)
         if len(groups) == 1:
-            alternative = otherwise(groups[0])
-            return (
-                [alternative]
-                if alternative is not None and alternative.size > 1 and self.are_removable([alternative])
-                else []
-            )
+            others = (other for other in otherwise(groups[0]) if other.size > 1 and self.are_removable([other]))
+            return list(islice(others, 1))
         half = len(groups) // 2
         return self.removable_by_halves(groups[:half], otherwise) + self.removable_by_halves(groups[half:], otherwise)
 
@@ -103,15 +102,20 @@ class ChannelRemoval:
                 close_masks(masks, group, keeps)
             cut_channels(smaller, groups, kept)
             actual = evaluated_logits(smaller, self.given)
-            for name, layer in layers(self.network):
+            for name, layer in self.layers.items():
                 layer.weight.mul_(masks[name])  # one weight of several layers takes the masks of all
             return same_logits(evaluated_logits(self.network, self.given), actual)
         except Exception as error:  # whatever a user's forward raises when channels are missing
             raise_machine_error(error)
             return False
         finally:
-            for name, layer in layers(self.network):
+            for name, layer in self.layers.items():
                 layer.weight.copy_(self.weights[name])
+
+
+def layers_with_channels(network: nn.Module) -> Iterator[tuple[str, Layer]]:
+    """The named layers whose outputs are channels of their own; those of an embedding are its whole width."""
+    return ((name, layer) for name, layer in layers(network) if not looks_up(layer))
 
 
 def at_least_one(kept: Tensor) -> Tensor:

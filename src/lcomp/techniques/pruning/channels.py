@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,7 +16,15 @@ from lcomp.record.interruption import raise_machine_error
 from lcomp.techniques.example import Example, arguments, first
 from lcomp.techniques.inspection import Hook
 from lcomp.techniques.pruning.channel_removal import ChannelRemoval, first_line, repeatable
-from lcomp.techniques.pruning.groups import ChannelGroup, ChannelSlice, Shared, clusters, layers_by_weight, merge_groups
+from lcomp.techniques.pruning.groups import (
+    ChannelGroup,
+    ChannelSlice,
+    Shared,
+    clusters,
+    in_blocks,
+    layers_by_weight,
+    merge_groups,
+)
 from lcomp.techniques.pruning.padded_channels import Padding, followable
 from lcomp.techniques.technique import fits, layers
 
@@ -27,7 +35,8 @@ def find_groups(
     network: nn.Module, example: Example, exclude: Sequence[str] = ()
 ) -> tuple[list[ChannelGroup], list[str]]:
     """The groups of `network`, less those that hold its outputs or an excluded layer; and the names of the layers that
-    stay whole, because something mixes their channels (a layer norm, a split into heads) or cannot do without one.
+    stay whole, because something mixes their channels (a layer norm, a reshape) or cannot do without one. The channels
+    of a head of attention are one.
 
     Args:
         network: may carry parametrizations and hooks; it is not changed.
@@ -72,7 +81,7 @@ def find_groups(
             else:
                 whole += joined.layers
     trial = ChannelRemoval(plain_copy(network, hooks=True), arguments(example))
-    borne = trial.removable(movable, lambda group: retied_group(graph, bare, group, names, padding, shared))
+    borne = trial.removable(movable, lambda group: other_forms(graph, bare, group, names, padding, shared))
     left = {name for group in borne for name in group.layers}
     return borne, whole + [name for group in movable for name in group.layers if name not in left]
 
@@ -142,6 +151,23 @@ def is_output(dependency: torch_pruning.dependency.Dependency) -> bool:
     """Whether the network gives these channels to nobody but its caller."""
     reads = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
     return not dependency.target.outputs and dependency.handler not in reads
+
+
+def other_forms(
+    graph: torch_pruning.DependencyGraph,
+    bare: nn.Module,
+    group: ChannelGroup,
+    names: dict[nn.Module, str],
+    padding: Padding,
+    shared: Shared,
+) -> Iterator[ChannelGroup]:
+    """The group as torch-pruning follows its channels one by one; then, where products tie layers as in attention, in
+    blocks from small ones to halves, of which those of its heads will pass."""
+    retied = retied_group(graph, bare, group, names, padding, shared)
+    if retied is not None:
+        yield retied
+    sizes = range(2, group.size // 2 + 1) if len(group.layers) > 1 else ()
+    yield from (in_blocks(group, size) for size in sizes if group.size % size == 0)
 
 
 def retied_group(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lcomp.errors import UserError
-from lcomp.techniques.layer_kinds import Layer, is_acted_on
+from lcomp.techniques.layer_kinds import Layer, is_acted_on, looks_up
 from lcomp.techniques.parametrizations import parametrization
 from lcomp.techniques.pruning.mask import Mask
 
@@ -65,7 +65,7 @@ class InputCriterion(ObservingCriterion):
     """A criterion that watches what layers are given in training."""
 
     def observe_input(self, statistic: Tensor, layer: Layer, x: Tensor) -> None:
-        """Updates `statistic`, in place, by the layer's input (N, ...)."""
+        """Updates `statistic`, in place, by the layer's input (N, ...), indices of an embedding."""
         raise NotImplementedError
 
     def watch(self, network: nn.Module) -> list[RemovableHandle]:
@@ -74,7 +74,8 @@ class InputCriterion(ObservingCriterion):
         def watched(layer: Layer, mask: Mask) -> RemovableHandle:
             def hook(module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
                 x = arguments[0] if arguments else named["input"]
-                self.observe_input(mask.statistic, layer, x.detach().to(mask.statistic.dtype))
+                known = x.detach() if looks_up(layer) else x.detach().to(mask.statistic.dtype)
+                self.observe_input(mask.statistic, layer, known)
 
             return layer.register_forward_pre_hook(hook, with_kwargs=True)
 
@@ -86,8 +87,8 @@ class Wanda(InputCriterion):
     """abs(w) ||x||, x the input that w multiplies: what the output loses without it (Sun et al. 2024, eq. 1).
 
     Of a convolution that is what lies beneath the weight at each place of the kernel, as if it were a linear layer over
-    unfolded inputs. The norm is over the places of an example, and a moving average over examples; the paper compares
-    the weights of one output, `prune.scope=output`.
+    unfolded inputs; of an embedding, 1 for each time that an example looks the row up. The norm is over the places of
+    an example, and a moving average over examples; the paper compares the weights of one output, `prune.scope=output`.
 
     Args:
         momentum: m of the average a <- m a + (1 - m) x over batches, 0 to below 1.
@@ -110,6 +111,9 @@ class Wanda(InputCriterion):
 def mean_squares(layer: Layer, x: Tensor) -> Tensor:
     """The squares of what each weight of the layer multiplies, (the weight's shape), summed over the places of an
     example, the mean over the examples of x (N, ...)."""
+    if isinstance(layer, nn.Embedding):
+        times = x.flatten().bincount(minlength=len(layer.weight)).to(layer.weight) / len(x)
+        return times.unsqueeze(1).expand_as(layer.weight)
     if isinstance(layer, nn.Linear):
         return (x.square().flatten(0, -2).sum(0) / len(x)).expand_as(layer.weight)
     padding: tuple[int, ...]

@@ -75,6 +75,7 @@ def form_of(layer: Layer, form: str) -> str:
 
 def empty_factors(layer: Layer, form: str, rank: int) -> Factors:
     """Two layers of that rank with the layer's geometry and bias, whose weights are as torch draws them."""
+    assert not isinstance(layer, nn.Embedding)
     biased = layer.bias is not None
     if isinstance(layer, nn.Linear):
         first: Layer = nn.Linear(layer.in_features, rank, bias=False)

@@ -16,7 +16,7 @@ from lcomp.techniques.example import Arguments, Example, first
 from lcomp.techniques.inspection import stored_tensors
 from lcomp.techniques.parametrizations import chain, independent_copy, original_weight
 from lcomp.techniques.pruning import channels, criteria, schedules
-from lcomp.techniques.pruning.channel_removal import first_line, predict_logits, same_logits
+from lcomp.techniques.pruning.channel_removal import first_line, layers_with_channels, predict_logits, same_logits
 from lcomp.techniques.pruning.criteria import Criterion
 from lcomp.techniques.pruning.groups import ChannelGroup, close_masks, cut_channels
 from lcomp.techniques.pruning.mask import prune_masks
@@ -33,8 +33,9 @@ class FilterPruning(Pruning):
 
     Filters that a residual stream, a depthwise convolution or a product ties together are one channel: they go together
     and count once. A channel's score is the sum of the criterion's scores over its filters, relative to the mean over
-    its group. The network's outputs stay, and at least one channel of each group. A group that the network cannot do
-    without in part (its channels are mixed, or split into heads) stays whole, and its layers are named.
+    its group. A head of attention is one channel, of its queries, keys and values. The network's outputs stay, and at
+    least one channel of each group. A group that the network cannot do without in part (its channels are mixed) stays
+    whole, and its layers are named.
 
     Args:
         sparsity: share of the channels that are gone at the end, 0 to below 1; reached exactly, to one channel.
@@ -89,7 +90,7 @@ class FilterPruning(Pruning):
 
     def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[StoredWeight]) -> str:
         """Of a chain of layers with biases, in which each channel is one filter or neuron."""
-        *names, last = [name for name, _ in layers(before)]
+        *names, last = [name for name, layer in layers(before) if getattr(layer, "bias", None) is not None]
         had, has = ([len(net.get_submodule(name).bias) for name in names] for net in (before, after))  # type: ignore[arg-type]
         outputs = len(after.get_submodule(last).bias) == len(before.get_submodule(last).bias)  # type: ignore[arg-type]
         if outputs and min(has) > 0 and sum(had) - sum(has) == round(self.sparsity * sum(had)):
@@ -109,7 +110,7 @@ class FilterPruning(Pruning):
 
     def attach(self, network: nn.Module) -> None:
         """Registers the masks."""
-        self.named, self.groups = dict(layers(network)), None
+        self.named, self.groups = dict(layers_with_channels(network)), None
         self.masked = list(self.named.values())  # excluded ones too: they read what others no longer write
         for layer in self.masked:
             self.register_mask(layer)
@@ -213,7 +214,7 @@ class FilterPruning(Pruning):
 
     @torch.no_grad()
     def finalize(self, network: nn.Module, calibration: Iterable[Example] = ()) -> nn.Module:
-        self.named = dict(layers(network))
+        self.named = dict(layers_with_channels(network))
         masks = {name: self.mask_of(layer).mask for name, layer in self.named.items()}
         if all(bool(mask.all()) for mask in masks.values()):
             return super().finalize(network)

@@ -133,6 +133,15 @@ def merge_groups(groups: Sequence[ChannelGroup], shared: Shared) -> ChannelGroup
     )
 
 
+def in_blocks(group: ChannelGroup, size: int) -> ChannelGroup:
+    """The same channels, `size` in a row as one, such as those of a head of attention."""
+
+    def tied(slices: Sequence[ChannelSlice]) -> list[ChannelSlice]:
+        return [replace(one, channels=one.channels // size) for one in slices]
+
+    return ChannelGroup(group.size // size, tied(group.filters), tied(group.readers), tied(group.others))
+
+
 def merge_slices(slices: Iterable[ChannelSlice]) -> list[ChannelSlice]:
     """One place for each module and what is taken out of it, each position once."""
     by_module: dict[tuple[str, Removal], dict[int, int]] = defaultdict(dict)

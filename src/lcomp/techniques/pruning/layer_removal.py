@@ -24,12 +24,12 @@ class LayerPruning(Technique):
     forward hooks go over to the identity.
 
     Args:
-        layers: names of submodules that take one tensor and give one of the same shape, such as a residual block
-            `layer1.1`.
+        layers: names of submodules that give a tensor of the shape of the first that they take, such as a residual
+            block `layer1.1`, or an encoder's layer `layers.3`, which is called with a mask as well.
 
     Raises:
         UserError: a name of no submodule, of one inside another, or of one that holds hooks; in `check` with inputs,
-            or else with the first batch: a submodule that does not give one tensor of the shape that it takes; in
+            or else with the first batch: a submodule that does not give one tensor of the shape of its first; in
             `check` also a network that fails without it.
     """
 
@@ -105,9 +105,16 @@ class LayerPruning(Technique):
         return network
 
 
+class Passed(nn.Identity):
+    """Gives the first tensor that it is called with."""
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        return x
+
+
 def identity_for(removed: nn.Module, name: str) -> nn.Identity:
     """An identity that checks its first input and carries the user's hooks of what it replaces."""
-    identity = nn.Identity()
+    identity = Passed()
     identity.register_forward_pre_hook(SameShape(name, removed), with_kwargs=True)
     for key, hook in removed._forward_pre_hooks.items():
         if not is_own_hook(hook):
@@ -143,10 +150,11 @@ class SameShape:
         if not self.removed:
             return
         removed = self.removed.pop().eval()
-        if named or len(arguments) != 1 or not isinstance(arguments[0], Tensor):
-            cause = "is not called with one tensor alone"
+        if named or not arguments or not all(isinstance(one, Tensor) for one in arguments):
+            cause = "is not called with tensors alone"
         else:
-            output = removed.to(arguments[0].device)(arguments[0])
+            assert isinstance(arguments[0], Tensor)
+            output = removed.to(arguments[0].device)(*arguments)
             if isinstance(output, Tensor) and output.shape == arguments[0].shape:
                 return
             shapes = f"{tuple(arguments[0].shape[1:])} to {tuple(getattr(output, 'shape', ()))[1:]}"

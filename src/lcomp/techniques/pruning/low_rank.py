@@ -13,6 +13,7 @@ from lcomp.errors import UserError, validate_choice
 from lcomp.record.interruption import raise_machine_error
 from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.example import Example, arguments
+from lcomp.techniques.layer_kinds import looks_up
 from lcomp.techniques.parametrizations import chain
 from lcomp.techniques.pruning.channel_removal import evaluated_logits, first_line
 from lcomp.techniques.pruning.factors import (
@@ -133,6 +134,8 @@ class LowRank(Technique):
 
     def reason_against(self, name: str, layer: Layer) -> str | None:
         """Why the layer cannot be taken apart."""
+        if looks_up(layer):
+            return "it looks rows up"
         if isinstance(layer, nn.Conv2d) and layer.groups > 1:
             return f"it has {layer.groups} groups"
         if chain(layer):

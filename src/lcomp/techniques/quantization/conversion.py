@@ -11,17 +11,23 @@ from lcomp.models.blocks import Normalize, folded_bias
 from lcomp.techniques import layer_graph
 from lcomp.techniques.parametrizations import remove_all, weight_before
 from lcomp.techniques.quantization.fake import ActivationQuantizer, RoundedBefore, WeightQuantizer
-from lcomp.techniques.quantization.integer_layers import Input, IntegerWeight, QuantizedConv2d, QuantizedLinear
+from lcomp.techniques.quantization.integer_layers import (
+    Input,
+    IntegerWeight,
+    QuantizedEmbedding,
+    QuantizedLayer,
+    quantized_layer,
+)
 from lcomp.techniques.technique import Layer
 
 log = logging.getLogger(__name__)
 MOST_BIAS = 2**30  # of an integer bias, half of what 32 bits hold: runtimes add the products to it
 
 
-def integer_layer(layer: Layer, weight: IntegerWeight, owner: nn.Module) -> QuantizedConv2d | QuantizedLinear:
+def integer_layer(layer: Layer, weight: IntegerWeight, owner: nn.Module) -> QuantizedLayer:
     """The integer form of `layer`; `owner`, which holds its input's quantizer, is the layer itself or the
     normalization to fold into it."""
-    if isinstance(owner, Normalize):
+    if isinstance(owner, Normalize) and not isinstance(layer, nn.Embedding):
         weight.scale.div_(owner.std)
         layer.bias = folded_bias(owner, weight(), layer.bias)
     source = owner.input_quantizer
@@ -29,7 +35,7 @@ def integer_layer(layer: Layer, weight: IntegerWeight, owner: nn.Module) -> Quan
         source = deployed(source)
     elif isinstance(source, RoundedBefore):
         source = nn.Identity()
-    return (QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear)(layer, weight, source)  # type: ignore[arg-type]
+    return quantized_layer(layer, weight, source)  # type: ignore[arg-type]
 
 
 def leave_float(layer: Layer, owner: nn.Module) -> None:
@@ -55,7 +61,7 @@ def deployed(quantizer: ActivationQuantizer) -> Input:
     return Input(quantizer.scale, quantizer.zero_point, quantizer.levels)
 
 
-def keep_biases_in_range(layer: QuantizedConv2d | QuantizedLinear, input_scale: Tensor) -> None:
+def keep_biases_in_range(layer: QuantizedLayer, input_scale: Tensor) -> None:
     """Coarsens the scales of channels whose bias, in units of input scale times weight scale, is beyond an integer of
     32 bits, as which runtimes add it: a batch norm leaves a nearly dead channel a tiny scale and a bias of any size."""
     if layer.bias is None:
@@ -71,7 +77,7 @@ def keep_biases_in_range(layer: QuantizedConv2d | QuantizedLinear, input_scale: 
         scale.copy_(torch.maximum(scale, least))
 
 
-def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -> None:
+def fold_batch_norm(layer: QuantizedLayer, norm: nn.Module) -> None:
     """Folds gamma (y - mean) / sqrt(var + eps) + beta into the layer before it; exact, since its scales are per output
     channel. A negative gamma turns the signs of its channel's integers, which lie symmetrically about zero."""
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
@@ -83,5 +89,6 @@ def fold_batch_norm(layer: QuantizedConv2d | QuantizedLinear, norm: nn.Module) -
     integers = layer.coded.integers
     integers.mul_(gain.sign().to(integers.dtype).view(-1, *[1] * (integers.dim() - 1)))
     layer.coded.scale.mul_(gain.abs().where(gain != 0, 1.0))
+    assert not isinstance(layer, QuantizedEmbedding)
     bias = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
     layer.bias = nn.Parameter(bias * gain + (0.0 if norm.bias is None else norm.bias))

@@ -77,6 +77,11 @@ class CodedWeight(nn.Module):
         self.register_buffer("integers", integers)
         self.integers: Tensor
 
+    def rows(self, indices: Tensor) -> Tensor:
+        """Some rows of the float weight (..., columns), for indices (...); in an artifact, the integers are looked up,
+        and these decoded."""
+        raise NotImplementedError
+
 
 class IntegerWeight(CodedWeight):
     """int8 weights (output channels, ...) with a scale per output channel; in an export, DequantizeLinear."""
@@ -93,6 +98,9 @@ class IntegerWeight(CodedWeight):
             return self.integers.float() * self.scale.view(-1, *[1] * (self.integers.dim() - 1))
         inputs = (self.integers, self.scale, self.zero_point)
         return symbolic("DequantizeLinear", inputs, torch.float32, self.integers.shape, axis=0)
+
+    def rows(self, indices: Tensor) -> Tensor:
+        return F.embedding(indices, self.integers).float() * F.embedding(indices, self.scale.unsqueeze(1))
 
 
 class SharedWeight(CodedWeight):
@@ -112,6 +120,10 @@ class SharedWeight(CodedWeight):
         if not self.exporting:
             return self.codebook[self.integers.int()]
         return symbolic(GATHER, (self.codebook, self.integers), torch.float32, self.integers.shape)
+
+    def rows(self, indices: Tensor) -> Tensor:
+        values: Tensor = F.embedding(F.embedding(indices, self.integers).int(), self.codebook.unsqueeze(1)).squeeze(-1)
+        return values
 
 
 class QuantizedConv2d(nn.Module):
@@ -158,6 +170,35 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(self.quantize_input(input), self.coded(), self.bias)
+
+
+class QuantizedEmbedding(nn.Module):
+    """An embedding with stored integers for weights, see `QuantizedConv2d`; it looks up, and rounds no input."""
+
+    bias = None
+
+    def __init__(self, layer: nn.Embedding, coded: CodedWeight, quantize_input: nn.Module):
+        super().__init__()
+        self.coded = coded
+        self.num_embeddings, self.embedding_dim = layer.num_embeddings, layer.embedding_dim
+
+    @property
+    def weight(self) -> Tensor:
+        weight: Tensor = self.coded()
+        return weight
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.coded.rows(input)
+
+
+QuantizedLayer = QuantizedConv2d | QuantizedLinear | QuantizedEmbedding
+QUANTIZED = {nn.Conv2d: QuantizedConv2d, nn.Linear: QuantizedLinear, nn.Embedding: QuantizedEmbedding}
+
+
+def quantized_layer(layer: nn.Module, coded: CodedWeight, quantize_input: nn.Module) -> QuantizedLayer:
+    """The layer of its kind that holds `coded` instead of floats."""
+    made: type[QuantizedLayer] = next(made for kind, made in QUANTIZED.items() if isinstance(layer, kind))
+    return made(layer, coded, quantize_input)  # type: ignore[arg-type]
 
 
 def symbolic(op: str, inputs: tuple[Tensor, ...], dtype: torch.dtype, shape: torch.Size, **attributes: int) -> Tensor:

@@ -18,6 +18,7 @@ from lcomp.errors import UserError, validate_choice
 from lcomp.techniques import layer_graph
 from lcomp.techniques.example import Example
 from lcomp.techniques.gradients import gradient
+from lcomp.techniques.layer_kinds import looks_up
 from lcomp.techniques.parametrizations import Parametrization, chain, parametrization
 from lcomp.techniques.quantization.fake import WeightQuantizer
 from lcomp.techniques.quantization.grids import Grid, Uniform
@@ -169,6 +170,8 @@ class MixedPrecision(QuantizationAwareTraining):
         size = layer.weight.numel()
         if self.cost == "bytes":
             return size
+        if looks_up(layer):
+            return 0
         assert self.calls is not None
         places = sum(math.prod(output[1:]) // len(layer.weight) for _, output in self.calls.sizes.get(name, ()))
         read = self.activation_bits and (INPUT_BITS if name in self.read_input else self.activation_bits)

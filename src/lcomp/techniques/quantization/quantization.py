@@ -15,6 +15,7 @@ from lcomp.errors import UserError, validate_choice
 from lcomp.techniques import additions, inspection, layer_graph
 from lcomp.techniques.example import Example
 from lcomp.techniques.inspection import Calls
+from lcomp.techniques.layer_kinds import ACTED_ON, looks_up
 from lcomp.techniques.parametrizations import parametrization, weight_before
 from lcomp.techniques.quantization.conversion import (
     deploy_between,
@@ -140,7 +141,9 @@ class Quantization(Technique):
             if id(last) not in quantizers:
                 quantizers[id(last)] = self.weight_quantizer(layer.weight, self.grid_of(name))
             parametrize.register_parametrization(layer, "weight", quantizers[id(last)], unsafe=True)
-            if not hasattr(layer, "input_quantizer"):
+            if looks_up(layer):
+                layer.input_quantizer = nn.Identity()
+            elif not hasattr(layer, "input_quantizer"):
                 is_first = name in sources
                 self.attach_input(network.get_submodule(foldable.get(name, name)), is_first)
 
@@ -215,7 +218,8 @@ def reason_against(name: str, layer: Layer, calls: Calls | None) -> str | None:
     if inspection.has_other_hooks(layer, expected=[layer_graph.quantize_input]):
         return "it has hooks of its own"
     if not inspection.computes_as_its_kind(layer):
-        return f"it does not compute as a {'Conv2d' if isinstance(layer, nn.Conv2d) else 'Linear'} does"
+        kind = next(kind for kind in ACTED_ON if isinstance(layer, kind))
+        return f"it does not compute as {'an' if kind is nn.Embedding else 'a'} {kind.__name__} does"
     if calls is not None and name not in calls.ranks:
         return "its weight is read, but the layer itself is not called"
     return None

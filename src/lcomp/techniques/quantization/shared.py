@@ -16,7 +16,7 @@ from lcomp.models.blocks import Normalize, folded_bias
 from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.example import Example
 from lcomp.techniques.parametrizations import Parametrization, parametrization
-from lcomp.techniques.quantization.integer_layers import QuantizedConv2d, QuantizedLinear, SharedWeight
+from lcomp.techniques.quantization.integer_layers import SharedWeight, quantized_layer
 from lcomp.techniques.quantization.quantization import check_layers, check_own_widths, first_match, reason_against
 from lcomp.techniques.schedule import Window, has_reached
 from lcomp.techniques.technique import (
@@ -178,13 +178,12 @@ class WeightSharing(Technique):
             weight = stored.setdefault(id(codebook), codebook.stored(layer.weight))
             source = network.get_submodule(foldable[name]) if name in foldable else None
             if (
-                isinstance(source, Normalize) and source.std.numel() == 1
+                isinstance(source, Normalize) and source.std.numel() == 1 and not isinstance(layer, nn.Embedding)
             ):  # one value for all inputs folds into the table
                 weight.codebook.div_(source.std)
                 layer.bias = folded_bias(source, weight(), layer.bias)
                 layer_graph.replace_module(network, foldable[name], nn.Identity())
-            kind = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedLinear
-            layer_graph.replace_module(network, name, kind(layer, weight, nn.Identity()))  # type: ignore[arg-type]
+            layer_graph.replace_module(network, name, quantized_layer(layer, weight, nn.Identity()))
         return network
 
 
