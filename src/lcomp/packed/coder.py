@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lcomp.errors import UserError
 from lcomp.record import limits
 
-Integers = NDArray[np.int64] | NDArray[np.int32] | NDArray[np.uint32]
+Integers = NDArray[np.integer]
 PRECISION = 24  # bits of a frequency, constriction's default
 WORD = np.dtype("<u4")
 CHUNK = 16  # bits that are coded at once where all values are equally likely

@@ -178,6 +178,7 @@ def read_floats(io: Reader, count: int) -> Floats:
             raise UserError(f"floats are as large multiples as {largest:,}")
         values: Floats = np.ldexp(whole.astype(np.float32), np.int32(unit))
         return values
+    patterns: Integers
     if form == PATTERN:
         cut, tail = io.number(most=MAGNITUDE), io.number(most=MAGNITUDE)
         upper = read_integers(io, count)

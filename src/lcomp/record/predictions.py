@@ -61,7 +61,7 @@ class Predictions:
         return shown.transpose(0, 2, 3, 1)
 
     @property
-    def shown(self) -> Sequence[NDArray[np.uint8]] | Sequence[str]:
+    def shown(self) -> Sequence[NDArray[np.uint8] | str]:
         """Of each mistake its text, or its picture."""
         texts = [row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in self.texts]
         return texts or list(self.pictures)
