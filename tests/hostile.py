@@ -284,11 +284,11 @@ def check_packed(path, whole, seed):
 
 def main_packed(count):
     """Reads so many mutations of packed networks of all kinds of step; prints those that did what they must not."""
-    wholes, read, faults = [file_content(write_network(made())) for made in (every_kind, of_sentences)], 0, 0
+    wholes, read, faults = [file_content(write_network(made())) for made in (of_sentences, every_kind)], 0, 0
     with tempfile.TemporaryDirectory() as name:
         for seed in range(count):
             try:
-                read += check_packed(Path(name) / "a.lcomp", wholes[seed // 5 % 2], seed)
+                read += check_packed(Path(name) / "a.lcomp", wholes[seed // 20 % 2], seed)
             except (Exception, TooLong) as error:
                 faults += 1
                 print(f"{seed}: {type(error).__name__}: {str(error)[:200]} ({origin(error)})", flush=True)
