@@ -149,7 +149,7 @@ def written(steps, sources, length=5):
         ),
         (lambda: [MaskedMean()], [(0, -1)], "MaskedMean of values of shape|mask without token ids"),
         (lambda: [make_embedding(torch.ones(3, 4)), Attend(3, 1.0)], [(0,), (1, 1, 1, -1)], "attention of 3 heads"),
-        (lambda: [Places(make_embedding(torch.ones(3, 4)))], [(0,)], "ends with values of shape"),
+        (lambda: [Places(make_embedding(torch.ones(5, 4)))], [(0,)], "ends with values of shape"),
     ],
 )
 def test_steps_that_cannot_follow_each_other_are_refused(steps, sources, words):

@@ -128,7 +128,13 @@ class TextDataModule(pl.LightningDataModule):
         self.sha256 = digest(splits, content_of(made))
         self.batch_size, self.seed = batch_size, seed
         self.epoch_examples = len(self.train) if epoch_examples is None else epoch_examples
-        self.task: Task = TextClassification(self.num_classes, self.vocab_size, max_length)
+        self.tokenizer = made
+        self.task: Task = TextClassification(self.num_classes, self.vocab_size, max_length, decode=self.decode)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a sentence, as its tokens have it."""
+        text: str = self.tokenizer.decode(list(ids))
+        return text
 
     def carry_outputs(self, teacher: Callable[..., Tensor]) -> bool:
         """Makes every training batch carry `teacher`'s outputs as its last tensor, computed once."""
