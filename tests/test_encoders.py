@@ -273,6 +273,9 @@ def test_products_of_sequences_are_of_integers_and_sums_that_a_norm_reads_of_flo
     assert additions.plan(network, {name for name, _ in layers(network)}) == additions.Plan([], {}, {})
     technique.prepare(network)
     export(technique.finalize(network, [(IDS, MASK)]).eval(), tmp_path / "a.onnx", TASK)
+    nodes = onnx.load(tmp_path / "a.onnx").graph.node
+    decoded = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    assert not [node for node in nodes if node.op_type == "Transpose" and node.input[0] in decoded]
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "run.onnx")
     onnxruntime.InferenceSession(tmp_path / "a.onnx", options, providers=["CPUExecutionProvider"])
