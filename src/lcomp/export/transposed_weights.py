@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 def store_transposed(model: onnx.ModelProto) -> None:
     """Transposes int8 weights that a DequantizeLinear decodes and a Transpose turns, as the exporter writes a linear
-    layer of sequences: ONNX Runtime's integer products are of decoded weights as they are, not of turned ones."""
+    layer of sequences: a runtime's integer products are of decoded weights, and few see through what turns these."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     readers = Counter(name for node in model.graph.node for name in node.input)
     decoders = {
