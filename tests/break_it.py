@@ -1426,6 +1426,44 @@ BREAKS = [
         returns("None"),
         "test_packed_sentences.py::test_steps_that_cannot_follow_each_other_are_refused",
     ),
+    Break(
+        "what is learned of tokens does not count padding",
+        "encoders:of_tokens",
+        replaced("values[mask != 0]", "values.flatten(0, 1)"),
+        "test_encoder_distillation.py::test_padding_changes_nothing_and_leaves_finite_gradients",
+    ),
+    Break(
+        "students' layers learn from teachers' at even distances, up to the last",
+        "teaching_layer",
+        replaced("-(-number * teachers // students)", "number"),
+        "test_encoder_distillation.py::test_students_layers_learn_from_teachers_at_even_distances",
+    ),
+    Break(
+        "relations are of tokens that are there",
+        "log_relations",
+        replaced("scores.masked_fill(_a, _b)", "scores"),
+        "test_encoder_distillation.py::test_relations_are_divergences_of_each_tokens_shares",
+    ),
+    Break(
+        "words that a slip hits at a severity are hit at a higher one",
+        "with_typos",
+        replaced('random.Random(f"{kind} {number}")', 'random.Random(f"{kind} {number} {severity}")'),
+        "test_typos.py::test_so_many_of_ten_words_have_one_slip_and_more_keep_those_of_fewer",
+    ),
+    Break(
+        "an unknown word is read as the mean of those that are gone",
+        "shortened",
+        replaced("weight[others].mean(0)", "weight[others[0]]"),
+        "test_vocabulary.py::test_only_rows_that_are_looked_up_are_left_and_the_others_mean",
+    ),
+    Break(
+        "each technique calibrates on all batches, whatever read them before",
+        "CalibrationInputs.__iter__",
+        replaced(
+            "self.module.batches(self.data)", "self.__dict__.setdefault('once', iter(self.module.batches(self.data)))"
+        ),
+        "test_vocabulary.py::test_a_run_removes_layers_or_words_and_measures_what_is_left",
+    ),
 ]
 
 

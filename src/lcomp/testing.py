@@ -205,9 +205,12 @@ class TechniqueContract:
 
 
 def stored_weights(network: nn.Module, path: Path) -> list[StoredWeight]:
-    """The weights of a finalized network's layers: integers as its artifact at `path` holds them, others as floats."""
-    constants = [numpy_helper.to_array(constant) for constant in onnx.load(path).graph.initializer]
-    integers = [array for array in constants if array.dtype.itemsize == 1 and array.ndim > 1]
+    """The weights of a finalized network's layers: integers as its artifact at `path` holds them, others as floats.
+    Equal ones, such as matrices of zeros, the artifact holds once: they count as often as it reads them."""
+    graph = onnx.load(path).graph
+    constants = {constant.name: numpy_helper.to_array(constant) for constant in graph.initializer}
+    read = [constants[name] for node in graph.node for name in node.input if name in constants]
+    integers = [array for array in read if array.dtype.itemsize == 1 and array.ndim > 1]
     return integers + [p.detach().numpy() for p in network.parameters() if p.dim() > 1]
 
 

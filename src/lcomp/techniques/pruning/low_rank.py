@@ -83,7 +83,9 @@ class LowRank(Technique):
         self.energy, self.form, self.cost, self.exclude = energy, form, cost, tuple(exclude)
 
     def broken_promise(self, before: nn.Module, after: nn.Module, weights: Sequence[StoredWeight]) -> str:
-        had, has = sum(layer.weight.numel() for _, layer in layers(before)), sum(weight.size for weight in weights)
+        sizes = [(layer.weight.numel(), looks_up(layer)) for _, layer in layers(before)]
+        whole = sum(size for size, stays in sizes if stays)  # what looks rows up is never factored
+        had, has = sum(size for size, _ in sizes) - whole, sum(weight.size for weight in weights) - whole
         least = self.sparsity if self.sparsity is not None and self.cost == "weights" else 0.0
         return "" if has <= (1 - least) * had else f"{has} weights of {had}, not a share of {least} less"
 
