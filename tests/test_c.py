@@ -24,6 +24,7 @@ from lcomp.c.network import Addition, CNetwork, Filter, Grid, Value, Window
 from lcomp.c.requantization import scaled, scaling
 from lcomp.c.strips import Segment
 from lcomp.packed.network import Join, Network
+from lcomp.runtimes import C
 
 RECORD = Path(__file__).parents[1] / "records" / "1kb-seed0.lcomp"
 STRICT = "-O1 -fsanitize=undefined,address -fno-sanitize-recover -Werror"
@@ -106,6 +107,16 @@ def test_what_is_computed_strip_by_strip_is_the_same_in_less_memory(seed, tmp_pa
         assert ran.returncode == 0 and ran.stdout.endswith("10 of 10 examples equal\n"), ran.stdout + ran.stderr
     with pytest.raises(lcomp.errors.UserError, match="arena=9: its values need more"):
         print(CModel(network, "plain", "a test", inputs, expected, arena=9).source)
+
+
+def test_a_runtime_fits_its_arena_where_that_can_be():
+    digits, found = np.random.default_rng(0).random((20, 1, 28, 28), dtype=np.float32), []
+    for arena in (None, 900, 9):
+        runtime = C(weights="packed", arena=arena)
+        runtime.see({"x": digits})
+        found.append(runtime.figures(RECORD)["ram_bytes"])
+        assert runtime.setting().get("arena") == (arena and str(arena))
+    assert found[1] < found[0] - 700 and found[2] == found[0]
 
 
 def test_a_strip_keeps_the_rows_that_the_next_one_reads():
