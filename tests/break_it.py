@@ -1463,6 +1463,22 @@ BREAKS = [
             "self.module.batches(self.data)", "self.__dict__.setdefault('once', iter(self.module.batches(self.data)))"
         ),
         "test_vocabulary.py::test_a_run_removes_layers_or_words_and_measures_what_is_left",
+        "C: a strip keeps the rows that the next one reads",
+        "Segment.strips_of",
+        replaced("max(0, made - _a)", "0"),
+        "test_c.py::test_a_strip_keeps_the_rows_that_the_next_one_reads",
+    ),
+    Break(
+        "C: a sum does not lie where the next strip still reads",
+        "memory:place_of",
+        replaced("[*(n for n in segment.numbers if n < number)] if segment else []", "[]"),
+        "test_c.py::test_a_sum_does_not_lie_where_the_next_strip_still_reads",
+    ),
+    Break(
+        "C: what a stride leaves over is not computed",
+        "cropping:extent",
+        returns("network.values[value].shape[:2]"),
+        "test_c.py::test_what_a_stride_leaves_over_is_not_computed",
     ),
 ]
 

@@ -20,10 +20,11 @@ from lcomp.c.emulation import BOARDS, emulate
 from lcomp.c.floats import float_network
 from lcomp.c.lowering import Lowering
 from lcomp.c.model import CModel, as_rows, integer_network, make_model
-from lcomp.c.network import CNetwork, Filter, Grid, Value, Window
+from lcomp.c.network import Addition, CNetwork, Filter, Grid, Value, Window
 from lcomp.c.requantization import scaled, scaling
 from lcomp.c.strips import Segment
 from lcomp.packed.network import Join, Network
+from lcomp.runtimes import C
 
 RECORD = Path(__file__).parents[1] / "records" / "1kb-seed0.lcomp"
 STRICT = "-O1 -fsanitize=undefined,address -fno-sanitize-recover -Werror"
@@ -108,6 +109,16 @@ def test_what_is_computed_strip_by_strip_is_the_same_in_less_memory(seed, tmp_pa
         print(CModel(network, "plain", "a test", inputs, expected, arena=9).source)
 
 
+def test_a_runtime_fits_its_arena_where_that_can_be():
+    digits, found = np.random.default_rng(0).random((20, 1, 28, 28), dtype=np.float32), []
+    for arena in (None, 900, 9):
+        runtime = C(weights="packed", arena=arena)
+        runtime.see({"x": digits})
+        found.append(runtime.figures(RECORD)["ram_bytes"])
+        assert runtime.setting().get("arena") == (arena and str(arena))
+    assert found[1] < found[0] - 700 and found[2] == found[0]
+
+
 def test_a_strip_keeps_the_rows_that_the_next_one_reads():
     padded = dict(bias=np.zeros(1), bounds=None, window=Window((3, 3), padding=(1, 1)), weights=np.ones((1, 3, 3, 1)))
     halved = padded | {"window": Window((2, 2), (2, 2)), "weights": np.ones((1, 2, 2, 1))}
@@ -127,6 +138,18 @@ def test_a_strip_keeps_the_rows_that_the_next_one_reads():
         4,
         6,
     ]
+
+
+def test_a_sum_does_not_lie_where_the_next_strip_still_reads():
+    of = dict(bias=np.zeros(1), bounds=None, window=Window((3, 3), padding=(1, 1)), weights=np.ones((1, 3, 3, 1)))
+    added = Addition(name="c", sources=(2, 1), target=3, bounds=None)
+    operations = [Filter(name=f"{n}", sources=(n,), target=n + 1, **of) for n in range(2)]
+    operations += [Filter(name="c", sources=(2, 1), target=3, addition=added, **of)]
+    operations += [Filter(name="d", sources=(3,), target=4, **of)]
+    network = CNetwork([Value((8, 8, 1), Grid(1.0)) for _ in range(5)], operations, 1.0)
+    assert memory.plan(network, {}).offsets[3] == memory.plan(network, {}).offsets[1]  # all of it is read before
+    striped = memory.plan(network, {}, [Segment(network, 1, 2, 2)])
+    assert striped.offsets[3] != striped.offsets[1] and striped.size == 64 + 64 + 4 * 8
 
 
 def test_what_a_stride_leaves_over_is_not_computed():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -60,6 +60,17 @@ class CModel:
         if self.arena is not None:
             raise UserError("arena: networks of floats are not carried out strip by strip; arithmetic=integer is")
         return FloatSource(self.network)
+
+    def within(self, arena: int) -> CModel:
+        """The same in so many bytes, strip by strip, where that can be; else as it is."""
+        if not self.network.is_integer:
+            return self
+        less = replace(self, arena=arena)
+        try:
+            less.source  # noqa: B018 - what does not fit is refused here
+        except UserError:
+            return self
+        return less
 
     @cached_property
     def writing(self) -> Writing:

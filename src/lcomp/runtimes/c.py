@@ -24,15 +24,16 @@ class C(Converting):
     Args:
         weights: how flash holds them, see `lcomp.c.weights`.
         arithmetic: of integers or of floats; `auto` is integers where the artifact has any.
+        arena: bytes that values of integers are to be within, strip by strip; what cannot be is as it is without.
     """
 
     packages = ()
 
-    def __init__(self, weights: str = PLAIN, arithmetic: str = AUTO):
+    def __init__(self, weights: str = PLAIN, arithmetic: str = AUTO, arena: int | None = None):
         validate_choice("runtime.weights", weights, FORMS)
         validate_choice("runtime.arithmetic", arithmetic, ARITHMETICS)
-        self.weights, self.arithmetic = weights, arithmetic
-        self.suffix = f".{arithmetic}.{weights}.c"
+        self.weights, self.arithmetic, self.arena = weights, arithmetic, arena
+        self.suffix = f".{arithmetic}.{weights}.c" if arena is None else f".{arithmetic}.{weights}.{arena}.c"
         self.examples: NDArray[np.float32] | None = None
         self.models: dict[Path, CModel] = {}
 
@@ -41,7 +42,8 @@ class C(Converting):
         return {name: compiling.version(name) for name in sorted(names)}
 
     def setting(self) -> dict[str, str | bool]:
-        return super().setting() | {"weights": self.weights, "arithmetic": self.arithmetic}
+        setting = super().setting() | {"weights": self.weights, "arithmetic": self.arithmetic}
+        return setting if self.arena is None else setting | {"arena": str(self.arena)}
 
     def see(self, validation: Arrays) -> None:
         if len(validation) != 1:
@@ -54,7 +56,8 @@ class C(Converting):
 
     def model(self, artifact: Path) -> CModel:
         if artifact not in self.models:
-            self.models[artifact] = make_model(artifact, self.examples, self.weights, self.arithmetic)
+            whole = make_model(artifact, self.examples, self.weights, self.arithmetic)
+            self.models[artifact] = whole if self.arena is None else whole.within(self.arena)
         return self.models[artifact]
 
     def session(self, path: Path) -> Session:
