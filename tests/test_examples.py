@@ -175,11 +175,14 @@ def test_the_notebook_s_cells_run_in_their_order(tmp_path, monkeypatch, capsys):
     for cell in cells():
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), names)
-    printed = capsys.readouterr().out
-    assert "sparsity: 0.9" in printed and "qat   sparsity 0.95: test accuracy" in printed
-    found = [(one["choices"]["quant"], one["params"]["prune.sparsity"]) for one in names["records"]]
+    printed, sweep, frame = capsys.readouterr().out, names["sweep"], names["frame"]
+    found = [(run.choices["quant"], run.params["prune.sparsity"]) for run in sweep]
     assert sorted(found) == [(quant, sparsity) for quant in ("none", "qat") for sparsity in (0.5, 0.8, 0.95)]
-    assert all(one["status"] == "ok" and one["metrics"]["test_accuracy"] > 0.5 for one in names["records"])
+    assert all(run.is_ok and run.metrics["test_accuracy"] > 0.5 for run in sweep)
+    assert frame["metrics.gzip_bytes"].tolist() == [run.metrics["gzip_bytes"] for run in sweep]
+    assert "6/6 [mnist5k]" in printed and f"{names['best'].folder.name}: test accuracy 0." in printed
+    assert names["best"].metrics["val_accuracy"] == max(run.metrics["val_accuracy"] for run in sweep)
+    assert names["network"].classes == 10 and (sweep.folder / "report.html").is_file()
     *curves, baseline = names["axes"].lines
     assert [len(line.get_xdata()) for line in curves] == [3, 3] and baseline.get_ydata()[0] > 0.85
     assert list(curves[0].get_xdata()) == sorted(curves[0].get_xdata(), reverse=True)

@@ -26,7 +26,11 @@ LINT = (
 # imported brings torch, Optuna, plotly or matplotlib along, which take seconds and are not always needed.
 LATE = {
     ("hydra_plugins.lcomp_optuna.sweeper", "lcomp.search.search"),
-    ("lcomp", "lcomp.packed"),
+    ("lcomp.api", "lcomp.export.onnx_export"),
+    ("lcomp.api", "lcomp.packed"),
+    ("lcomp.api", "lcomp.report.writing"),
+    ("lcomp.api.runs", "lcomp.report.runs"),
+    ("lcomp.api.runs", "lcomp.report.text"),
     ("lcomp.c.__main__", "lcomp.c.command"),
     ("lcomp.cli.task", "lcomp.run"),
     ("lcomp.pack", "lcomp.packed"),

@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from lcomp.config.renamed import former_module as __getattr__
+from lcomp.config.renamed import former_module
+from lcomp.errors import UserError
 
 if TYPE_CHECKING:
-    from lcomp.packed.network import Network
+    from lcomp.api import Run, RunFailed, Search, Sweep, export, load, report, results, run, search, sweep
 
-__all__ = ["__getattr__", "__version__", "load"]
+__all__ = [
+    "Run",
+    "RunFailed",
+    "Search",
+    "Sweep",
+    "UserError",
+    "__version__",
+    "export",
+    "load",
+    "report",
+    "results",
+    "run",
+    "search",
+    "sweep",
+]
 __version__ = version("lcomp")
 
 
-def load(path: Path | str) -> Network:
-    """The network in a packed file (`.lcomp`): inputs (N, C, H, W) in [0, 1] to logits (N, classes).
+class Room(ModuleType):
+    """A module with the name of a function: `lcomp.report(folder)` calls that, `lcomp.report.page` is in the module."""
 
-    Raises:
-        UserError: there is no such file, or it is no packed network, or damaged.
-    """
-    from lcomp import packed  # torch takes seconds
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return getattr(importlib.import_module("lcomp.api"), self.__name__.rpartition(".")[2])(*arguments, **keywords)
 
-    return packed.load(path)
+
+class House(ModuleType):
+    """The package: its functions wait in `lcomp.api` until they are asked for; importing a module of the same name
+    takes none of them away."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module("lcomp.api"), name) if name in __all__ else former_module(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in __all__ and isinstance(value, ModuleType):
+            value.__class__ = Room
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = House

@@ -20,6 +20,7 @@ SUBCOMMANDS = {  # each is also `python -m lcomp.<name>`
     "pack": "lcomp.pack",
     "unpack": "lcomp.unpack",
     "c": "lcomp.c.__main__",
+    "doctor": "lcomp.doctor",
 }
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from lcomp.cli import resuming
 from lcomp.config import quoting, run_config
 from lcomp.record.interruption import Interrupted, announcing_exit, raise_machine_error
+from lcomp.record.listener import listener
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Result
 from lcomp.record.summary_line import summary_line
@@ -58,7 +59,9 @@ def execute(
     folder = Path(hydra.runtime.output_dir)
     write_note(cfg, run_config.overrides(hydra), folder, hydra.output_subdir)
     alone = hydra.mode == RunMode.RUN
-    if not alone:
+    if alone:
+        listener.tell(folder=str(folder.absolute()))
+    else:
         cfg.progress = False  # the sweep shows its own
         if cfg.device == "gpu":
             devices.take(folder.parent)

@@ -11,15 +11,13 @@ from pathlib import Path
 
 from lcomp.errors import UserError
 from lcomp.escaping import terminal
-from lcomp.record import folders
 from lcomp.record.interruption import machine_interruption
-from lcomp.record.result import FILE_NAME
 from lcomp.report import page, wandb_report
 from lcomp.report.runs import ReportRun, seed_groups
 from lcomp.report.table import print_dataset_tables
 from lcomp.report.text import seed_table
 from lcomp.report.text_table import FORMATS, TextTable
-from lcomp.report.writing import read_records, write_report_files
+from lcomp.report.writing import check_records, read_records, write_report_files
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.report") -> int:
@@ -52,9 +50,7 @@ def report(given: argparse.Namespace) -> None:
     Raises:
         UserError: a folder without records, or what W&B cannot take.
     """
-    for folder in given.folders:
-        if not folder.is_dir() or not folders.find_files(folder, FILE_NAME):
-            raise UserError(f"{folder}: no record in it; name the folder of a sweep, or multirun")
+    check_records(given.folders)
     records = read_records(given.folders)
     _, runs, sheets = records
     title = page.title(given.folders)

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lcomp.errors import UserError
+from lcomp.record import folders as files
 from lcomp.record.files import write_atomically
+from lcomp.record.result import FILE_NAME
 from lcomp.report import page
 from lcomp.report.ranking import shared_metric
 from lcomp.report.runs import ReportRun, load_runs
@@ -23,6 +26,13 @@ class Records(NamedTuple):
     folders: Sequence[Path]
     runs: Sequence[ReportRun]
     sheets: Sequence[TextTable]
+
+
+def check_records(folders: Sequence[Path]) -> None:
+    """Raises UserError for a folder without records."""
+    for folder in folders:
+        if not folder.is_dir() or not files.find_files(folder, FILE_NAME):
+            raise UserError(f"{folder}: no record in it; name the folder of a sweep, or multirun")
 
 
 def read_records(folders: Sequence[Path]) -> Records:

@@ -21,6 +21,7 @@ from lcomp.errors import UserError
 from lcomp.record import run_folders
 from lcomp.record.containers import plain_list, plain_mapping
 from lcomp.record.interruption import Interrupted
+from lcomp.record.listener import listener
 from lcomp.record.metric import Metric
 from lcomp.record.plain import PlainValue
 from lcomp.record.point_key import canonical_point
@@ -125,6 +126,8 @@ def run_search(
         deferred_latency.measure_deferred(folder, command)
         trials = study.get_trials(deepcopy=False)
         report_best(settings, study, folder, worker.sweep, fixed)
+        best = studies.pareto_front(study)[: None if len(settings.objective) > 1 else 1]
+        listener.tell(best=[studies.run_number(trial, worker.sweep) for trial in best])
     try:
         check_failures(settings, trials)
     except UserError:  # Hydra's callbacks hear nothing of a sweep that raises

@@ -13,6 +13,7 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from lcomp.record.listener import listener
 from lcomp.record.result import FILE_NAME, Result, read_result
 from lcomp.record.run_folders import numbered_folders, recorded_runs
 from lcomp.record.summary_line import summary_line
@@ -96,7 +97,9 @@ class ProgressView:
             self.update_best(name, result)
             print(f"{self.done + self.counts.total()}/{self.total} {summary_line(result)}", flush=True)
         self.running = names - set(ended)
-        self.bar.update(self.task, description=self.text(), completed=self.done + self.counts.total())
+        completed, text = self.done + self.counts.total(), self.text()
+        self.bar.update(self.task, description=text, completed=completed)
+        listener.tell_progress(completed, self.total, text)
 
     def update_best(self, name: str, result: Result) -> None:
         """Keeps the run in mind if it is the best so far."""

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from tqdm import tqdm
 
 from lcomp.modules.baseline import BaselineModule
+from lcomp.record.listener import listener
 from lcomp.techniques.schedule import total_steps
 
 BAR = "{desc} {percentage:3.0f}% |{bar:30}| {remaining} left{postfix}"
@@ -60,6 +61,9 @@ class ProgressLine(ProgressBar):
     ) -> None:
         if self.bar is not None:
             self.bar.update(trainer.global_step - self.bar.n)
+        if listener.draws:
+            text = ", ".join(filter(None, [epoch_of(trainer), self.validation]))
+            listener.tell_progress(trainer.global_step, int(total_steps(trainer)), text)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         name = pl_module.task.metric.validation if isinstance(pl_module, BaselineModule) else "val_accuracy"
@@ -71,7 +75,7 @@ class ProgressLine(ProgressBar):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         now, done = time.monotonic(), trainer.global_step - self.first_step
-        if self.has_bar or now - self.last < QUIET or not done:
+        if self.has_bar or listener.draws or now - self.last < QUIET or not done:
             return
         self.last = now
         left = (now - self.begin) / done * (total_steps(trainer) - trainer.global_step)
