@@ -1,4 +1,4 @@
-"""The contract of techniques on a residual network: batch norms, additions, shortcuts that pad and stride, a global mean.
+"""The contract of techniques on a residual network: batch norms, additions, shortcuts that pad and stride, a mean.
 
 `test_contract.py` tries them on a student of three layers, in every pair.
 """
