@@ -38,7 +38,7 @@ def fitted(network: CNetwork, rows: Mapping[int, int], arena: int | None) -> Pla
         return found
     options = list(segments_of(network))
     limit = arena
-    while cut := cheapest(network, rows, options, limit):
+    while cut := cheapest_cut(network, rows, options, limit):
         found = plan(network, rows, cut.segments)
         if found.size <= arena:
             return found
@@ -60,7 +60,7 @@ def segments_of(network: CNetwork) -> Iterator[Segment]:
                 yield Segment(network, first, last, height)
 
 
-def cheapest(network: CNetwork, rows: Mapping[int, int], options: Sequence[Segment], limit: int) -> Cut | None:
+def cheapest_cut(network: CNetwork, rows: Mapping[int, int], options: Sequence[Segment], limit: int) -> Cut | None:
     """The cheapest cut that needs at most `limit` bytes at any time."""
     whole = needs_of(network, rows, ())
     best: list[Cut | None] = [Cut(0)]
