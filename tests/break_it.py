@@ -110,7 +110,7 @@ BREAKS = [
     ),
     Break(
         "a decoder for each reader of integers",
-        "export",
+        "onnx_export:export",
         left_out(18),
         "test_foreign_networks.py::test_weights_used_in_two_places_stand_in_the_file_once_and_pack",
     ),
@@ -1062,7 +1062,7 @@ BREAKS = [
     ),
     Break(
         "zeros of one sign in an artifact",
-        "export",
+        "onnx_export:export",
         uncalled("drop_signs_of_zeros"),
         "test_export.py::test_pruned_weights_are_zeros_of_one_sign_behind_a_batch_norm",
     ),
