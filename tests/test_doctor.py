@@ -1,5 +1,6 @@
 """`lcomp doctor`: what it finds, and what it calls a fault."""
 
+import sys
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,8 +47,8 @@ def test_a_package_that_is_not_as_it_must_be_is_a_fault(what, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor, "requirements", lambda: [Requirement("torch>=2"), Requirement(needed)])
     code, printed = account(capsys)
-    [line] = [line for line in printed.splitlines() if line.startswith("FAULT")]
-    assert code == 1 and said in line and "1 faults" in printed
+    faults = [line for line in printed.splitlines() if line.startswith("FAULT")]
+    assert code == 1 and len(faults) == 1 and said in faults[0] and "1 faults" in printed
 
 
 def test_a_missing_extra_is_no_fault_and_has_its_command(monkeypatch):
@@ -62,13 +63,13 @@ def test_a_folder_that_cannot_be_written_and_a_broken_torch_are_faults(tmp_path,
     assert not doctor.disk(tmp_path).fault
     (tmp_path / "multirun").mkdir()
     assert doctor.disk(tmp_path).fault
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     assert doctor.gpu().fault and "cannot be imported (ModuleNotFoundError" in doctor.gpu().text
 
 
 def test_gpus_are_named(monkeypatch):
     cuda = SimpleNamespace(device_count=lambda: 2, get_device_name=lambda number: f"H{number}")
-    monkeypatch.setitem(__import__("sys").modules, "torch", SimpleNamespace(cuda=cuda))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     assert doctor.gpu().text == "H0, H1: device=gpu trains there"
 
 

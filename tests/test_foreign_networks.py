@@ -34,7 +34,7 @@ from lcomp.export.onnx_export import export
 from lcomp.models.blocks import Normalize
 from lcomp.modules import BaselineModule
 from lcomp.packed import load, pack
-from lcomp.runtimes import ONNXRuntime
+from lcomp.runtimes import ONNXRuntime, integer_kernels
 from lcomp.tasks import ImageClassification
 from lcomp.techniques import inspection, layer_graph
 from lcomp.techniques.pruning import Pruning
@@ -309,8 +309,15 @@ def test_a_shared_weight_has_one_mask_one_set_of_integers_and_counts_once(pixels
 
 
 @pytest.mark.parametrize("kind", [Tied, CalledTwice])
-def test_weights_used_in_two_places_stand_in_the_file_once_and_pack(kind, pixels, tmp_path):
+def test_weights_used_in_two_places_stand_in_the_file_once_and_pack(kind, pixels, tmp_path, monkeypatch):
+    monkeypatch.setattr(integer_kernels, "saturate", lambda: True)  # exact kernels are those that own their weights
     rounded = after(StaticQuantization(), made(kind, pixels), pixels)
+    export(rounded, tmp_path / "a.onnx", ImageClassification())
+    graph = onnx.load(tmp_path / "a.onnx").graph
+    stored = [t.name for t in graph.initializer]
+    read = [node.input for node in graph.node if node.op_type == "DequantizeLinear" and node.input[2] in stored]
+    decoders = [inputs for inputs in read if "weight" in inputs[0]]
+    assert len(decoders) == len({inputs[0] for inputs in decoders}) == len({inputs[2] for inputs in decoders}) == 4
     own = artifact(rounded, tmp_path / "a.onnx", pixels)
     weights = [t for t in onnx.load(tmp_path / "a.onnx").graph.initializer if len(t.dims) > 1]
     assert len(weights) == 3

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 import zipfile
+from email.parser import BytesParser
 from pathlib import Path
+
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,6 +24,11 @@ def test_wheel_carries_the_configuration_and_composes_from_it(tmp_path):
     assert {"page.html", "page.css", "page.js"} <= {p.name for p in (site / "lcomp" / "report").iterdir()}
     [entry] = site.glob("lcomp-*.dist-info/entry_points.txt")
     assert "lcomp = lcomp.__main__:main" in entry.read_text()
+    assert (site / "lcomp" / "py.typed").is_file()  # the package's annotations are its users' too
+    metadata = BytesParser().parsebytes(entry.with_name("METADATA").read_bytes())
+    assert "Typing :: Typed" in metadata.get_all("Classifier") and metadata["License-Expression"] == "MIT"
+    cited = OmegaConf.load(ROOT / "CITATION.cff")
+    assert cited.version == metadata["Version"] and cited.license == "MIT" and cited["cff-version"] == "1.2.0"
     environment = os.environ | {"PYTHONPATH": str(site)}
     command = [
         sys.executable,

@@ -30,4 +30,6 @@ def end_with_parent() -> None:
     """Interrupts this process when the program that started it is gone, as a notebook's kernel that is restarted."""
     while os.read(0, 1024):
         pass
+    for stream in (1, 2):  # whose other ends are gone too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     os.kill(os.getpid(), signal.SIGINT)

@@ -20,6 +20,7 @@ from lcomp.record.plain import PlainValue
 
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lcomp.api.child import main; main(sys.argv[2:])"
 KEPT = 2000  # characters of standard error, for a process that ends without a word
+FORCED = ("FORCE_COLOR", "CLICOLOR_FORCE")  # by which a notebook's kernel has pipes taken for terminals
 LOOK = 0.2  # seconds between two looks at whether it has ended
 
 
@@ -64,14 +65,13 @@ def carry_out(arguments: Sequence[str], screen: Screen) -> Outcome:
     """
     reading, writing = os.pipe()
     command = [sys.executable, "-c", BOOT, json.dumps(sys.path), str(writing), screen.mode, *arguments]
-    environment = {k: v for k, v in os.environ.items() if not (k == "MPLBACKEND" and v.startswith("module:"))}
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,  # whose end tells it that this process is gone
         stdout=None if screen.is_terminal(sys.stdout, 1) else subprocess.PIPE,
         stderr=None if screen.is_terminal(sys.stderr, 2) else subprocess.PIPE,
         pass_fds=[writing],
-        env=environment,
+        env=environment(screen),
         start_new_session=True,  # Ctrl-C reaches it from here, once
     )
     os.close(writing)
@@ -93,6 +93,15 @@ def carry_out(arguments: Sequence[str], screen: Screen) -> Outcome:
     if interrupted:
         raise KeyboardInterrupt
     return outcome
+
+
+def environment(screen: Screen) -> dict[str, str]:
+    """This process's, less what is said of a notebook, which the other is not in."""
+    left_out = () if screen.is_terminal(sys.stderr, 2) else FORCED
+    own = {name: value for name, value in os.environ.items() if name not in left_out}
+    if own.get("MPLBACKEND", "").startswith("module:"):
+        del own["MPLBACKEND"]
+    return own
 
 
 class Ears:

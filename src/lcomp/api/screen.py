@@ -89,7 +89,7 @@ def make_bar(total: int) -> Any:
     if in_notebook() and importlib.util.find_spec("ipywidgets"):
         from tqdm.notebook import tqdm as widget
 
-        return widget(total=total, bar_format="{l_bar}{bar}{desc}")
+        return widget(total=total, bar_format="{percentage:3.0f}%{bar}{desc}")
     from tqdm.std import tqdm
 
     return tqdm(total=total, bar_format=BAR, file=sys.stderr, ncols=100)
