@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx_graphs import initializers, logits, operators
-from packed_networks import Foreign, every_kind, example, of_sentences, smooth
+from packed_networks import Foreign, every_kind, example_of, of_sentences, smooth
 from quickly import first_quickly
 from torch import nn
 
@@ -178,7 +178,7 @@ def test_every_kind_of_step_comes_back():
         made = read_network(file)
         assert same_tensors(network, made) and made.sources == network.sources and made.classes == classes
         assert file_content(write_network(made)) == file
-        assert torch.equal(made(*(given := example(network))), network(*given))
+        assert torch.equal(made(*(shown := example_of(network))), network(*shown))
 
 
 @pytest.fixture(scope="module")
