@@ -22,7 +22,7 @@ from pathlib import Path
 
 import optuna
 import torch
-from packed_networks import every_kind, example, of_sentences
+from packed_networks import every_kind, example_of, of_sentences
 from records import record
 from test_packed_damage import corrupted, signed
 
@@ -273,7 +273,7 @@ def check_packed(path, whole, seed):
         try:
             network = lcomp.load(path)
             with torch.no_grad():
-                logits = network(*example(network))
+                logits = network(*example_of(network))
         except UserError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error) and len(str(error)) < 400, str(error)
             return False

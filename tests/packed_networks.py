@@ -101,7 +101,7 @@ def of_sentences() -> Network:
     return Network((1, 1, 7), 3, steps, [*sources, (13,), (15, MASK), (14, 16), (17,)])
 
 
-def example(network):
+def example_of(network):
     """Inputs of one example."""
     if not network.reads_sentences:
         return (torch.rand(1, *network.input_shape),)

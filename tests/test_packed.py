@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx_graphs import initializers, logits, operators
-from packed_networks import Foreign, every_kind, smooth
+from packed_networks import Foreign, every_kind, example_of, of_sentences, smooth
 from quickly import first_quickly
 from torch import nn
 
@@ -169,16 +169,16 @@ def test_float_weights_take_their_mantissas_and_the_entropy_of_their_exponents()
 
 
 def test_every_kind_of_step_comes_back():
-    network = every_kind()
-    kinds = {type(step) for step in network.steps}
+    networks = every_kind(), of_sentences()
+    kinds = {type(step) for network in networks for step in network.steps}
     known = [operation.kind if isinstance(operation.kind, tuple) else (operation.kind,) for operation in OPERATIONS]
     assert all(kinds & set(one) for one in known) and kinds <= {kind for one in known for kind in one}
-    file = file_content(write_network(network))
-    made = read_network(file)
-    assert same_tensors(network, made) and made.sources == network.sources and made.classes == 7
-    assert file_content(write_network(made)) == file
-    pixels = torch.rand(5, 1, 28, 28)
-    assert torch.equal(made(pixels), network(pixels))
+    for network, classes in zip(networks, (7, 3), strict=True):
+        file = file_content(write_network(network))
+        made = read_network(file)
+        assert same_tensors(network, made) and made.sources == network.sources and made.classes == classes
+        assert file_content(write_network(made)) == file
+        assert torch.equal(made(*(shown := example_of(network))), network(*shown))
 
 
 @pytest.fixture(scope="module")
