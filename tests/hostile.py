@@ -22,7 +22,7 @@ from pathlib import Path
 
 import optuna
 import torch
-from packed_networks import every_kind
+from packed_networks import every_kind, example, of_sentences
 from records import record
 from test_packed_damage import corrupted, signed
 
@@ -273,7 +273,7 @@ def check_packed(path, whole, seed):
         try:
             network = lcomp.load(path)
             with torch.no_grad():
-                logits = network(torch.rand(1, *network.input_shape))
+                logits = network(*example(network))
         except UserError as error:
             assert str(error).startswith(f"{path}: ") and "\n" not in str(error) and len(str(error)) < 400, str(error)
             return False
@@ -283,12 +283,12 @@ def check_packed(path, whole, seed):
 
 
 def main_packed(count):
-    """Reads so many mutations of a packed network of all kinds of step; prints those that did what they must not."""
-    whole, read, faults = file_content(write_network(every_kind())), 0, 0
+    """Reads so many mutations of packed networks of all kinds of step; prints those that did what they must not."""
+    wholes, read, faults = [file_content(write_network(made())) for made in (of_sentences, every_kind)], 0, 0
     with tempfile.TemporaryDirectory() as name:
         for seed in range(count):
             try:
-                read += check_packed(Path(name) / "a.lcomp", whole, seed)
+                read += check_packed(Path(name) / "a.lcomp", wholes[seed // 20 % 2], seed)
             except (Exception, TooLong) as error:
                 faults += 1
                 print(f"{seed}: {type(error).__name__}: {str(error)[:200]} ({origin(error)})", flush=True)

@@ -8,6 +8,8 @@ from lcomp.models.blocks import Normalize
 from lcomp.packed.layer_codec import make_convolution, make_linear
 from lcomp.packed.network import Clip, Constant, Join, Mean, Network, Zeros
 from lcomp.packed.operations import batch_norm
+from lcomp.packed.sentences import MASK, Attend, First, MaskedMean, Places, layer_norm, make_embedding
+from lcomp.techniques.pruning.vocabulary import Renumbered
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
 
@@ -71,6 +73,43 @@ def every_kind() -> Network:
     add(make_linear(integer_weight(9, 12), torch.randn(9)))
     add(make_linear(torch.randn(7, 9), None))
     return Network((1, 28, 28), 7, steps, sources)
+
+
+def of_sentences() -> Network:
+    """A network of all kinds of step that only those that read sentences have, untrained."""
+    torch.manual_seed(0)
+    steps = [
+        make_embedding(integer_weight(11, 12)),
+        Places(make_embedding(shared_weight(9, 12))),
+        Join("add"),
+        layer_norm(12, 1e-12, torch.randn(12), torch.randn(12)),
+        make_linear(torch.randn(8, 12), torch.randn(8)),
+        nn.Identity(),
+        make_linear(integer_weight(8, 12), None),
+        nn.Identity(),
+        make_linear(shared_weight(8, 12), torch.randn(8)),
+        Attend(4, 0.5),
+        nn.GELU(),
+        make_linear(integer_weight(12, 8), torch.randn(12)),
+        Join("add"),
+        First(),
+        nn.Identity(),
+        MaskedMean(),
+        Join("sub"),
+        Renumbered(make_embedding(integer_weight(6, 12)), torch.tensor([0, 1, 2, 1, 3, 1, 4, 5, 1, 1, 1])),
+        First(),
+        Join("add"),
+        make_linear(torch.randn(3, 12), torch.randn(3)),
+    ]
+    sources = [(0,), (0,), (2, 1), (3,), (4,), (4,), (6,), (4,), (8,), (5, 7, 9, MASK), (10,), (11,), (12, 4), (13,)]
+    return Network((1, 1, 7), 3, steps, [*sources, (13,), (15, MASK), (14, 16), (0,), (18,), (19, 17), (20,)])
+
+
+def example(network):
+    """Inputs of one example."""
+    if not network.reads_sentences:
+        return (torch.rand(1, *network.input_shape),)
+    return tuple(torch.full((1, network.input_shape[-1]), number) for number in (0, 1))
 
 
 def smooth() -> Network:

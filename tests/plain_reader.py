@@ -12,6 +12,7 @@ KINDS = [
     "end", "conv", "linear", "relu", "max_pool", "flatten", "quantize", "dynamic_quantize",
     "average_pool", "mean", "join", "recall", "constant", "batch_norm",
     "clip", "hardswish", "hardsigmoid", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "zeros",
+    "look_up", "places", "layer_norm", "attention", "first", "mean_of_tokens", "renumbered",
 ]  # fmt: skip
 OPERATORS = ["add", "mul", "sub", "div", "concat"]
 
@@ -185,7 +186,22 @@ def one(io, name, shape, shapes):
         return made, (outputs, *((n + 2 * p - k) // s + 1 for n, p, k, s in sides))
     if name == "linear":
         outputs = io.number() + 1
-        return io.parameters(outputs, shape[0]), (outputs,)
+        return io.parameters(outputs, shape[-1]), (*shape[:-1], outputs)
+    if name == "renumbered":
+        own = io.integers(io.number() + 1)
+        made, shape = one(io, "look_up", shape, shapes)
+        return {"own": own} | made, shape
+    if name in ("look_up", "places"):
+        rows, columns = io.number() + 1, io.number() + 1
+        return {"rows": rows} | io.parameters(rows, columns), (shapes[0][2], columns)
+    if name == "layer_norm":
+        return {"eps": io.floats(1), "weight": io.floats(shape[-1]), "bias": io.floats(shape[-1])}, shape
+    if name == "attention":
+        heads, scale, last = io.number() + 1, io.floats(1), len(shapes) - 1
+        reads = tuple(last - io.number() for _ in range(3))
+        return {"heads": heads, "scale": scale, "reads": reads}, shapes[reads[0]]
+    if name in ("first", "mean_of_tokens"):
+        return {}, shape[1:]
     if name in ("max_pool", "average_pool"):
         made = io.window()
         if name == "average_pool":

@@ -19,7 +19,7 @@ from torch import nn
 from lcomp import unpack
 from lcomp.errors import UserError
 from lcomp.packed.artifact import from_onnx
-from lcomp.packed.coder import BLOCK, FREE, NUMBERS, Coder, Reader, Writer
+from lcomp.packed.coder import BLOCK, FREE, KEPT, NUMBERS, WHILE_READ, Coder, Reader, Writer
 from lcomp.packed.file import load, read_network
 from lcomp.packed.network import Join, Network
 from lcomp.packed.tensors import read_floats, write_floats
@@ -31,7 +31,7 @@ from lcomp.report.weights import weights
 from lcomp.sweeps import sweep
 from lcomp.training.weights_file import load_weights
 
-MEGABYTE = 1 << 20
+MEGABYTE, COUNT = 1 << 20, 300_000
 
 
 @contextmanager
@@ -64,18 +64,37 @@ def test_arrays_that_a_file_of_4_kb_may_not_ask_for(form_of_floats):
     assert len(file) * NUMBERS > 1 << 26
     with (
         little_memory(),
-        pytest.raises(Refused, match=r"an array asks for 4,026,531,840 bytes, where 536,870,912 is.*N"),
+        pytest.raises(Refused, match=r"an array asks for 1,258,291,200 bytes, where 536,870,912 is.*N"),
     ):
         read_network(file)
 
 
 def test_many_arrays_are_counted_together(monkeypatch):
     """Each of them is allowed; a network keeps them all."""
-    monkeypatch.setattr(limits, "MEMORY", 20 * MEGABYTE)
+    monkeypatch.setattr(limits, "MEMORY", 8 * MEGABYTE)
     one = [step(nn.Linear, 511), form(0), floats(0), lambda io: io.bits(32, np.array([1 << 20])), no]
     assert isinstance(read_network(crafted(FLATTEN, *one, shape=(1, 16, 32))), Network)
     with pytest.raises(Refused, match="an array asks for"):
         read_network(crafted(FLATTEN, *6 * one, shape=(1, 16, 32)))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda draw: draw.standard_normal(COUNT).astype(np.float32),
+        lambda draw: draw.integers(0, 1 << 32, COUNT, np.uint32).view(np.float32),
+        lambda draw: draw.integers(-99, 99, COUNT).astype(np.float32) / 64,
+        lambda draw: 2 * draw.integers(0, 99, COUNT).astype(np.float32),
+    ],
+    ids=["pattern", "raw", "fixed", "fixed, some levels"],
+)
+def test_an_array_takes_no_more_memory_while_it_is_read_than_is_claimed_for_it(made):
+    values, writer = made(np.random.default_rng(0)), Writer()
+    write_floats(writer, values)
+    reader = Reader(writer.content())
+    with little_memory(WHILE_READ * COUNT + MEGABYTE // 8):
+        again = read_floats(reader, COUNT)
+    assert again.view(np.uint32).tolist() == values.view(np.uint32).tolist() and reader.kept >= KEPT * COUNT
 
 
 def test_a_kernel_of_a_million_places_costs_no_million_blocks(monkeypatch):
@@ -189,6 +208,9 @@ TWO = {"predictions": np.zeros(2, np.int16), "labels": np.zeros(2, np.int16)}
         TWO | {"mistakes": np.array([2]), "pixels": np.zeros((1, 1, 2, 2), np.uint8)},
         TWO | {"mistakes": np.array([1]), "pixels": np.zeros((2, 1, 2, 2), np.uint8)},
         TWO | {"mistakes": np.array([1]), "pixels": np.zeros((1, 4), np.uint8)},
+        TWO | {"mistakes": np.array([1]), "texts": np.zeros((2, 4), np.uint8)},
+        TWO | {"mistakes": np.array([1]), "texts": np.zeros((1, 4, 1), np.uint8)},
+        TWO | {"mistakes": np.array([1]), "texts": np.zeros((1, 4), np.int64)},
         TWO | {"mistakes": np.array([1]), "pixels": np.zeros((1, 1, 2, 2), np.int64)},
     ],
 )

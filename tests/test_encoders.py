@@ -181,6 +181,13 @@ def test_zeros_of_embeddings_are_pruned_and_counted(tmp_path):
     export(network, tmp_path / "a.onnx", TASK)
     assert int((network.embeddings.words.weight == 0).sum()) == 23 * 16 // 2
     assert of_graph(tmp_path / "a.onnx").sparsity == pytest.approx(0.5, abs=0.01)
+    rounding = StaticQuantization(8, calibration_images=4)
+    rounding.prepare(network)
+    network = rounding.finalize(network, [{"input_ids": IDS, "attention_mask": MASK}]).eval()
+    export(network, tmp_path / "b.onnx", TASK)  # where rows have scales
+    weights = [one.coded.integers for one in network.modules() if hasattr(one, "coded")]
+    zeros, count = (sum(int(of(one)) for one in weights) for of in (lambda w: (w == 0).sum(), torch.numel))
+    assert of_graph(tmp_path / "b.onnx").sparsity == zeros / count
 
 
 @torch.no_grad()

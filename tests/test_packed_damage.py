@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from packed_networks import every_kind, smooth
+from packed_networks import every_kind, of_sentences, smooth
 from quickly import first_quickly
 from torch import nn
 
@@ -17,6 +17,7 @@ from lcomp.packed.file import HEADER, STEP, file_content, read_network, write_ne
 from lcomp.packed.layer_codec import SQUARE
 from lcomp.packed.network import MOST_STEPS, Constant, Join, Mean, Network
 from lcomp.packed.operations import OPERATIONS, OPERATOR
+from lcomp.packed.sentences import Attend, First, MaskedMean, Places
 from lcomp.techniques.quantization.integer_layers import Input
 
 CORRUPTIONS = 1000
@@ -31,6 +32,12 @@ def whole():
 def leaning():
     """A file of version 2, with what version 1 has not."""
     return file_content(write_network(smooth(), 2))
+
+
+@pytest.fixture(scope="module")
+def of_tokens():
+    """One that reads sentences."""
+    return file_content(write_network(of_sentences()))
 
 
 def corrupted(file, seed):
@@ -56,7 +63,7 @@ def signed(body, version=1):
     return b"LC" + bytes([version]) + zlib.crc32(body).to_bytes(4, "little") + body
 
 
-@pytest.mark.parametrize("name", ["whole", "leaning"])
+@pytest.mark.parametrize("name", ["whole", "leaning", "of_tokens"])
 def test_every_corruption_is_refused(name, request):
     file = request.getfixturevalue(name)
     for seed in range(CORRUPTIONS):
@@ -65,7 +72,7 @@ def test_every_corruption_is_refused(name, request):
         assert "\n" not in str(refused.value) and len(str(refused.value)) < 200
 
 
-@pytest.mark.parametrize("name", first_quickly(["whole", "leaning"]))
+@pytest.mark.parametrize("name", first_quickly(["whole", "leaning", "of_tokens"]))
 def test_corruptions_under_a_new_checksum_are_refused_or_are_networks(name, request):
     """What decodes to the very end is a network, of other weights: nobody can tell."""
     file, refused = request.getfixturevalue(name), 0
@@ -144,6 +151,7 @@ def no(io):
 
 FLATTEN, RELU, POOL = step(nn.Flatten), step(nn.ReLU), step(nn.MaxPool2d)
 form = floats
+WORDS = [step(nn.Embedding, 2, 1), form(0), floats(0), bits(1), no]  # three, each of two numbers
 CRAFTED = {
     "a huge side": (crafted(shape=(1, 1, 1 << 40)), "a number is"),
     "a huge image": (crafted(shape=(1 << 10, 1 << 10, 1 << 10)), "a value of shape"),
@@ -205,6 +213,27 @@ CRAFTED = {
         crafted(FLATTEN, step(nn.Linear, 1), form(1), number(2 * 128), number(0)),
         "a weight is stored as 128",
     ),
+    "a table with a bias": (crafted(WORDS[0], form(0), floats(0), bits(1), yes), "an embedding with a bias"),
+    "a huge table": (crafted(step(nn.Embedding, 1 << 20, 383), form(0), floats(0)), "more numbers than"),
+    "a table of too many rows": (crafted(step(nn.Embedding, 1 << 21)), "a number is"),
+    "too few places": (crafted(step(Places, 6, 0), form(0), floats(0), bits(1), no), "7 places of a sentence of 28"),
+    "an attention of heads that do not fit": (
+        crafted(*WORDS, step(Attend, 2), floats(0), bits(1), number(0), number(0), number(0)),
+        "an attention of 3 heads of values of shape",
+    ),
+    "an attention that fills the memory": (
+        crafted(
+            *WORDS, step(Attend, 0), floats(0), bits(1), number(0), number(0), number(0), shape=(1, 1, (1 << 12) + 1)
+        ),
+        "an attention of 1 heads",
+    ),
+    "an attention of ids": (
+        crafted(*WORDS, step(Attend, 0), floats(0), bits(1), number(1), number(0), number(0)),
+        "an? .*ttend.* of values of shape",
+    ),
+    "a mean of no tokens": (crafted(*WORDS, step(First), step(MaskedMean)), "a MaskedMean of values of shape"),
+    "a mask without ids": (crafted(step(First), step(MaskedMean), shape=(3, 3, 4)), "of a mask|MaskedMean"),
+    "ids and an image": (crafted(FLATTEN, *WORDS, step(First)), "token ids and of something else"),
     "no end": (crafted(RELU, RELU, end=False), "ends with values of shape"),
     "numbers behind the end": (crafted(FLATTEN, lambda io: io.symbol(STEP, 0), number(77)), "something follows"),
 }

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import plain_reader
+import pytest
 import torch
-from packed_networks import every_kind, smooth
+from packed_networks import every_kind, of_sentences, smooth
 from torch import nn
 
 from lcomp.packed.coder import NUMBER, FrequencyTable, Writer
@@ -64,25 +65,45 @@ def test_the_tables_are_those_of_the_document():
         assert (FrequencyTable(weights).frequencies == table.frequencies).all()
 
 
-def test_a_plain_reader_finds_every_number_of_every_kind_of_step():
-    network = every_kind()
+def read_plainly(network):
+    """Its steps as the plain reader has them; each number of each form of weight is what lcomp has."""
     steps = plain_reader.read(file_content(write_network(network)))[1:]
-    assert {name for name, _ in steps} == set(plain_reader.KINDS) - {"end"}
     assert len(steps) == len(network.steps)
     found = {"weight": 0, "integers": 0, "scales": 0, "codebook": 0, "bias": 0}
     for (_, settings), step in zip(steps, network.steps, strict=True):
-        state = dict(step.state_dict())
+        state = dict(getattr(step, "table", step).state_dict())
         theirs = {"weight": "weight", "integers": "coded.integers", "scales": "coded.scale", "bias": "bias"}
         for name, own in (theirs | {"codebook": "coded.codebook"}).items():
             if name in settings:
                 assert settings[name] == state[own].flatten().tolist(), (name, step)
                 found[name] += 1
     assert min(found.values()) > 0
+    return steps
+
+
+def test_a_plain_reader_finds_every_number_of_every_kind_of_step():
+    network = every_kind()
+    steps, of_tokens = read_plainly(network), read_plainly(of_sentences())
+    assert {name for name, _ in [*steps, *of_tokens]} == set(plain_reader.KINDS) - {"end"}
     settings = dict(steps)
     assert settings["clip"]["settings"] == [-1.5, float("inf")] and settings["quantize"]["bits"] == 4
     assert settings["conv"] | {"stride": (1, 1), "groups": 1} == settings["conv"]
     joins = [made["reads"] for name, made in steps if name == "join"]
     assert joins == [sources for sources in network.sources if len(sources) == 2]
+
+
+def test_a_plain_reader_finds_what_reads_sentences():
+    network = of_sentences()
+    steps = read_plainly(network)
+    settings = dict(steps)
+    assert settings["attention"] == {"heads": 4, "scale": [0.5], "reads": network.sources[9][:3]}
+    assert settings["look_up"]["rows"] == 11 and settings["places"]["rows"] == 9
+    assert settings["renumbered"]["own"] == [1, 0, 1, 0, 1, 0, 1, 1, 0, 0, 0] and settings["renumbered"]["rows"] == 6
+    assert settings["layer_norm"]["eps"] == [pytest.approx(1e-12)]
+    assert settings["layer_norm"]["bias"] == network.steps[3].bias.tolist()
+    again = read_network(file_content(write_network(network)))
+    ids, mask = torch.tensor([[3, 10, 1, 0], [2, 2, 0, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    assert torch.equal(again(ids, mask), network(ids, mask)) and again.sources == network.sources
 
 
 def test_a_plain_reader_finds_the_weights_that_lean():

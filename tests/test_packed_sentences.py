@@ -15,6 +15,7 @@ from lcomp.export import export
 from lcomp.models import Bert
 from lcomp.packed import load, pack
 from lcomp.packed.file import HEADER, file_content, read_network, write_network
+from lcomp.packed.layer_codec import make_linear
 from lcomp.packed.network import Network
 from lcomp.packed.sentences import Attend, First, MaskedMean, Places, make_embedding
 from lcomp.runtimes.c import C
@@ -147,9 +148,14 @@ def written(steps, sources, length=5):
             [(0,), (0,), (2,)],
             "something else",
         ),
+        (
+            lambda: [make_embedding(torch.ones(3, 4)), make_linear(torch.ones(8, 4), None), Attend(2, 1.0), First()],
+            [(0,), (1,), (1, 2, 2, -1), (3,)],
+            r"a Attend of values of shape \(5, 4\) and \(5, 8\)",
+        ),
         (lambda: [MaskedMean()], [(0, -1)], "MaskedMean of values of shape|mask without token ids"),
         (lambda: [make_embedding(torch.ones(3, 4)), Attend(3, 1.0)], [(0,), (1, 1, 1, -1)], "attention of 3 heads"),
-        (lambda: [Places(make_embedding(torch.ones(3, 4)))], [(0,)], "ends with values of shape"),
+        (lambda: [Places(make_embedding(torch.ones(5, 4)))], [(0,)], "ends with values of shape"),
     ],
 )
 def test_steps_that_cannot_follow_each_other_are_refused(steps, sources, words):

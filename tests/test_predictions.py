@@ -73,10 +73,10 @@ def test_what_most_groups_lose_comes_first_with_pixels_from_whichever_run_has_th
     assert [image.index for image in images] == [*range(180, 190), *range(160, 180)]
     assert [(a.group, a.wrong, a.seeds) for a in images[0].answers] == [(0, 2, 3), (1, 1, 1)]
     assert images[0].answers[0].says == (images[0].label + 1) % 10
-    assert all(image.picture.shape == (28, 28, 1) for image in images)
-    assert np.array_equal(images[0].picture[..., 0], predictions.read_predictions(tmp_path / "1").pixels[20, 0])
+    assert all(image.shown.shape == (28, 28, 1) for image in images)
+    assert np.array_equal(images[0].shown[..., 0], predictions.read_predictions(tmp_path / "1").pixels[20, 0])
     alone = exemplars.find_exemplars([SeedGroup([two.runs[0]])])
-    assert alone[0] == [30] and all(image.picture is None for image in alone[1])
+    assert alone[0] == [30] and all(image.shown is None for image in alone[1])
 
 
 def test_seeds_with_test_images_of_their_own_are_not_mixed(tmp_path):

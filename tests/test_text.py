@@ -1,7 +1,9 @@
 """Sentences: read, tokenized once, in batches of about one length; what a batch of them means; whole runs on them."""
 
 import hashlib
+import io
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -20,6 +22,8 @@ from lcomp.evaluation import measurement
 from lcomp.evaluation.size import of_graph
 from lcomp.export import export
 from lcomp.models import Bert, LeNet5
+from lcomp.record import predictions
+from lcomp.report import exemplars
 from lcomp.run import run
 from lcomp.runtimes import ONNXRuntime
 from lcomp.tasks import TextClassification
@@ -256,3 +260,23 @@ def test_a_run_on_sentences_leaves_its_figures(tmp_path):
     assert {"latency_us_p50", "latency_us_p50/length_8", "latency_ratio/length_8"} <= result.metrics.keys()
     kinds = [node.op_type for node in onnx.load(tmp_path / "run" / "artifact.onnx").graph.node]
     assert kinds.count("QuantizeLinear") >= 7
+
+
+def test_mistakes_are_kept_as_texts_and_shown_where_compression_makes_them(data, tmp_path):
+    split = measurement.split_of(data.test_dataloader(), data.task)
+    right, turned = (np.eye(2, dtype=np.float32)[split.labels ^ one] for one in (0, np.arange(200) % 3 == 0))
+    base = data.task.predictions(right, split, None)
+    assert not len(base.mistakes) and "texts" not in np.load(io.BytesIO(base.packed())).files
+    found = data.task.predictions(turned, split, base)
+    assert found.mistakes.tolist() == [*range(0, 200, 3)]
+    texts, order = drawn(200, 2)[0], data.test.lengths.argsort(stable=True)
+    assert list(found.shown) == [texts[order[index]].replace(" ##s", "s") for index in found.mistakes]
+    (tmp_path / predictions.FILE).write_bytes(found.packed())
+    kept = predictions.read_predictions(tmp_path)
+    assert kept.shown == found.shown and kept.is_consistent
+    group = SimpleNamespace(pairs=lambda: [(kept, base)])
+    counts, lost = exemplars.find_exemplars([group])
+    assert counts == [67] and [one.shown for one in lost] == list(found.shown)
+    assert exemplars.exemplar_entry(lost[0], "text", 0)["text"] == found.shown[0]
+    long = predictions.predictions_of_texts(turned[:1], split.labels[:1], lambda _: "é" * 300)
+    assert long.shown == ["é" * (predictions.LONGEST // 2)]

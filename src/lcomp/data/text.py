@@ -121,14 +121,20 @@ class TextDataModule(pl.LightningDataModule):
         parts = {split: Sentences(tokens[split], labels) for split, (_, labels) in splits.items()}
         self.train, self.validation, self.test = (parts.pop(split) for split in ("train", "validation", "test"))
         self.further = parts
-        self.tokenizer, self.held_out = made, {"validation": validation, "test": test}
+        self.held_out = {"validation": validation, "test": test}
         if not hasattr(self, "num_classes"):
             self.num_classes = max(2, int(self.train.labels.max()) + 1)
         self.vocab_size, self.max_length = made.get_vocab_size(), max_length
         self.sha256 = digest(splits, content_of(made))
         self.batch_size, self.seed = batch_size, seed
         self.epoch_examples = len(self.train) if epoch_examples is None else epoch_examples
-        self.task: Task = TextClassification(self.num_classes, self.vocab_size, max_length)
+        self.tokenizer = made
+        self.task: Task = TextClassification(self.num_classes, self.vocab_size, max_length, decode=self.decode)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a sentence, as its tokens have it."""
+        text: str = self.tokenizer.decode(list(ids))
+        return text
 
     def carry_outputs(self, teacher: Callable[..., Tensor]) -> bool:
         """Makes every training batch carry `teacher`'s outputs as its last tensor, computed once."""

@@ -67,8 +67,8 @@ def of_graph(path: Path) -> GraphSize:
         if node.op_type in ("DequantizeLinear", "Cast", "Gather", "Reshape") and set(node.input) <= set(constants):
             constants[node.output[0]] = constants[stored]
     read = {name for node in graph.node if node.op_type in LAYERS for name in node.input[1:2] if name in constants}
-    looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather"}  # of embeddings
-    read |= {name for name in looked_up if name in weights and weights[name].ndim > 1}
+    looked_up = {node.input[0] for node in graph.node if node.op_type == "Gather"}  # of embeddings; (rows, 1): scales
+    read |= {name for name in looked_up if name in weights and math.prod(weights[name].shape[1:]) > 1}
     layers = {constants[name].name: numpy_helper.to_array(constants[name]) for name in read}
     if any(name not in values for node in graph.node for name in node.output if name and name not in constants):
         values |= observed(model)

@@ -120,8 +120,9 @@ class Bert(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and their mask (N, L) int64 to logits (N, num_classes)."""
-        mask = attention_mask.to(self.classifier.bias.dtype)
-        x, bias = self.embeddings(input_ids), (mask[:, None, None] - 1) * MASKED
+        x = self.embeddings(input_ids)
+        mask = attention_mask.to(x.dtype)
+        bias = (mask[:, None, None] - 1) * MASKED
         for layer in self.layers:
             x = layer(x, bias)
         if self.pool == "first":

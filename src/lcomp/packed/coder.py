@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lcomp.errors import UserError
 from lcomp.record import limits
 
-Integers = NDArray[np.int64]
+Integers = NDArray[np.integer]
 PRECISION = 24  # bits of a frequency, constriction's default
 WORD = np.dtype("<u4")
 CHUNK = 16  # bits that are coded at once where all values are equally likely
@@ -26,7 +26,9 @@ RENEWAL = 16  # a table is renewed when this share (1 / 16) of the symbols behin
 BLOCK = 1 << 10  # what a block of symbols counts for, beside its table and its numbers: as much time
 NUMBERS = 1 << 14  # what each byte of a file may ask for, and FREE for nothing: a thousand zeros can cost a bit
 FREE = 1 << 22
-WHILE_READ, KEPT = 64, 4  # bytes that a number of an array takes
+WHILE_READ, KEPT = 20, 4  # bytes that a number of an array takes
+PLANES_READ = 64  # and one of planes
+PIECE = 1 << 16  # numbers that are coded at once where nothing is learned of them
 
 
 class FrequencyTable:
@@ -90,10 +92,14 @@ class Coder(ABC):
 
     def bits(self, width: int, values: Integers) -> Integers:
         """Numbers below 2^`width`, all equally likely: the lowest 16 bits of each, the next 16, ..."""
-        result = np.zeros_like(values)
+        result = np.zeros(len(values), values.dtype)
         for low in range(0, width, CHUNK):
             part = min(CHUNK, width - low)
-            result |= self.uniform(part, values >> low & (1 << part) - 1) << low
+            for start in range(0, len(values), PIECE):
+                piece = slice(start, start + PIECE)
+                result[piece] |= (self.uniform(part, values[piece] >> low & (1 << part) - 1) << low).astype(
+                    values.dtype
+                )
         return result
 
     def number(self, value: int = 0, most: int = (1 << 63) - 1) -> int:
@@ -122,17 +128,15 @@ class Coder(ABC):
     def adaptive(self, counts: Counts, values: Integers) -> Integers:
         """Symbols under how often each has occurred. The table is renewed after every sixteenth of what was coded."""
         self.spend(BLOCK)
-        if len(counts.weights) == 1:
-            return np.zeros_like(values)
-        blocks, start = [values[:0]], 0
-        while start < len(values):
+        result, start = np.zeros(len(values), values.dtype), 0
+        while len(counts.weights) > 1 and start < len(values):
             size = max(1, counts.coded // RENEWAL)
             self.spend(BLOCK + len(counts.weights))
             block = self.symbols(FrequencyTable(counts.weights), values[start : start + size])
             counts.add(block)
-            blocks.append(block)
+            result[start : start + len(block)] = block
             start += len(block)
-        return np.concatenate(blocks)
+        return result
 
     def sequence(self, levels: int, values: Integers) -> Integers:
         """Symbols below `levels`, which nothing is known of."""
@@ -221,10 +225,10 @@ class Reader(Coder):
             raise UserError("it asks for more numbers than a file of its length may hold")
         limits.check("decoding it", self.spent, limits.WORK, "steps", self.times)
 
-    def claim(self, count: int) -> None:
-        """Asks for memory, before there is any, for an array of `count` numbers."""
+    def claim(self, count: int, each: int = WHILE_READ) -> None:
+        """Asks for memory, before there is any, for an array of `count` numbers of so many bytes while it is read."""
         self.spend(count)
-        limits.check("an array", WHILE_READ * count + self.kept, limits.MEMORY, factor=self.times)
+        limits.check("an array", each * count + self.kept, limits.MEMORY, factor=self.times)
         self.kept += KEPT * count
 
     def end(self) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.coder import FOUR, Coder, FrequencyTable, Integers, Reader, Writer
+from lcomp.packed.coder import FOUR, PLANES_READ, Coder, FrequencyTable, Integers, Reader, Writer
 from lcomp.packed.sentences import Embedding, make_embedding
 from lcomp.packed.tensors import (
     Floats,
@@ -37,6 +37,7 @@ Convolution = nn.Conv2d | QuantizedConv2d
 Linear = nn.Linear | QuantizedLinear
 SQUARE = FrequencyTable([7, 1])  # whether both numbers of a pair are one, or not
 MOST_CHANNELS = 1 << 16
+MOST_ROWS = 1 << 20  # of an embedding
 MOST_FAR = 1 << 10  # kernels, strides, paddings, dilations
 FLOATS, INTEGERS, SHARED, LEANING = range(4)  # the forms of a weight, the last one since version 2
 STEEPEST = (1, 2, 4, 8, 16)  # what is tried; a file may have another, up to `MOST_STEEPEST`
@@ -94,13 +95,14 @@ def read_linear(io: Reader, shape: Sequence[int]) -> Linear:
 
 
 def write_embedding(io: Writer, layer: Embedding) -> None:
-    for side in shape_of(layer.weight):
-        io.number(side - 1, MOST_CHANNELS)
+    rows, width = shape_of(layer.weight)
+    io.number(rows - 1, MOST_ROWS)
+    io.number(width - 1, MOST_CHANNELS)
     write_parameters(io, layer)
 
 
 def read_embedding(io: Reader, shape: Sequence[int]) -> Embedding:
-    rows, width = (io.number(most=MOST_CHANNELS) + 1 for _ in range(2))
+    rows, width = io.number(most=MOST_ROWS) + 1, io.number(most=MOST_CHANNELS) + 1
     weight, bias = read_parameters(io, (rows, width))
     if bias is not None:
         raise UserError("an embedding with a bias")
@@ -108,13 +110,13 @@ def read_embedding(io: Reader, shape: Sequence[int]) -> Embedding:
 
 
 def write_renumbered(io: Writer, layer: Renumbered) -> None:
-    io.number(len(layer.rows) - 1, MOST_CHANNELS)
+    io.number(len(layer.rows) - 1, MOST_ROWS)
     write_integers(io.on("weights"), integer_array(has_own(layer.rows)))
     write_embedding(io.on("structure"), layer.table)  # type: ignore[arg-type]
 
 
 def read_renumbered(io: Reader, shape: Sequence[int]) -> Renumbered:
-    own = torch.from_numpy(check_bounds(read_integers(io, io.number(most=MOST_CHANNELS) + 1), 0, 1)) == 1
+    own = torch.from_numpy(check_bounds(read_integers(io, io.number(most=MOST_ROWS) + 1), 0, 1)) == 1
     table, rows = read_embedding(io, shape), rows_of(own)
     if table.num_embeddings != int(rows.max()) + 1:
         raise UserError(f"{table.num_embeddings} rows for {int(rows.max()) + 1} kinds of tokens")
@@ -217,7 +219,7 @@ def read_integer_weight(io: Reader, shape: tuple[int, ...], leaning: bool = Fals
     if leaning or (prod(shape[2:]) > 1 and io.flag()):
         most = io.number(most=128)
         steepest = io.number(most=MOST_STEEPEST - 1) + 1 if leaning else 0
-        io.claim(prod(shape))
+        io.claim(prod(shape), PLANES_READ)
         planes = np.zeros((shape[0] * shape[1], *(shape[2:] or (1, 1))), np.int64)
         values = kernels(io, planes, most, steepest)
     else:

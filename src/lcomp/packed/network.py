@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lcomp.errors import UserError
-from lcomp.packed.sentences import MASK, READS_IDS, Attend, MaskedMean
+from lcomp.packed.sentences import MASK, READS_IDS, Attend, MaskedMean, Places
 from lcomp.techniques.quantization.integer_layers import DynamicInput
 
 Shape = tuple[int, ...]  # of a value, without the batch
@@ -148,23 +148,31 @@ class Constant(nn.Module):
 @torch.no_grad()
 def output_shape(step: nn.Module, inputs: list[Shape]) -> Shape:
     """The shape of what a step makes of values of these shapes, found with no example at all."""
+    misfit = UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
     if isinstance(step, Attend | MaskedMean):
         *inputs, (*_, length) = inputs
-        if {shape[:-1] for shape in inputs} != {(length,)}:
-            raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
-        return inputs[-1] if isinstance(step, Attend) else inputs[0][-1:]
+        if len({*inputs}) > 1 or inputs[0][:-1] != (length,):
+            raise misfit
+        if isinstance(step, MaskedMean):
+            return inputs[0][-1:]
+        if inputs[0][-1] % step.heads or step.heads * length**2 > MOST_VALUES:
+            raise UserError(f"an attention of {step.heads} heads of values of shape {inputs[0]}")
+        return inputs[0]
     if isinstance(step, READS_IDS):
-        width = getattr(step, "table", step).embedding_dim
-        assert isinstance(width, int)
+        table = getattr(step, "table", step)
+        width, rows = table.embedding_dim, table.num_embeddings
+        assert isinstance(width, int) and isinstance(rows, int)
+        if isinstance(step, Places) and rows < inputs[0][-1]:
+            raise UserError(f"{rows} places of a sentence of {inputs[0][-1]} tokens")
         return checked_shape((inputs[0][-1], width))
     if len({len(shape) for shape in inputs}) > 1:
-        raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}")
+        raise misfit
     if isinstance(step, DynamicInput):  # looks for the range of its values
         return inputs[0]
     try:
         return checked_shape(tuple(step.eval()(*(torch.zeros(0, *shape) for shape in inputs)).shape[1:]))
     except (RuntimeError, ValueError, IndexError, TypeError):
-        raise UserError(f"a {type(step).__name__} of values of shape {' and '.join(map(str, inputs))}") from None
+        raise misfit from None
 
 
 def checked_shape(shape: Shape) -> Shape:

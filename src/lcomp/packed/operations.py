@@ -30,7 +30,7 @@ from lcomp.packed.layer_codec import (
     write_linear,
     write_renumbered,
 )
-from lcomp.packed.network import MOST_SIDE, MOST_VALUES, OPERATORS, Clip, Constant, Join, Mean, Shape, Zeros
+from lcomp.packed.network import MOST_SIDE, OPERATORS, Clip, Constant, Join, Mean, Shape, Zeros
 from lcomp.packed.sentences import Attend, First, MaskedMean, Places, layer_norm
 from lcomp.packed.tensors import read_floats, write_floats
 from lcomp.techniques.pruning.vocabulary import Renumbered
@@ -181,10 +181,7 @@ def write_attend(io: Writer, step: Attend) -> None:
 
 
 def read_attend(io: Reader, shape: Shape) -> nn.Module:
-    heads = io.number(most=MOST_HEADS) + 1
-    if len(shape) != 2 or shape[1] % heads or heads * shape[0] ** 2 > MOST_VALUES:
-        raise UserError(f"an attention of {heads} heads of values of shape {shape}")
-    return Attend(heads, read_scalars(io, 1)[0])
+    return Attend(io.number(most=MOST_HEADS) + 1, read_scalars(io, 1)[0])
 
 
 def batch_norm(shape: Shape, eps: float, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> nn.Module:

@@ -13,6 +13,7 @@ from lcomp.packed.coder import FOUR, Coder, Counts, Integers, Reader, Writer, ad
 Floats = NDArray[np.float32]
 MOST_LEVELS = 1 << 14  # from the lowest number of an array to its highest
 SAME, RAW, FIXED, PATTERN = range(4)  # the forms of floats
+HIGHEST = (1 << 31) - 1  # and lowest, of a whole number
 MAGNITUDE = 31  # bits of a float32 without its sign, the lowest 23 of them the mantissa
 SHIFTS = range(16, 27)  # how much of a magnitude is not worth a table
 EXPONENTS = range(-149, 105)  # of a unit, so that no multiple of it is too small or too large for a float32
@@ -42,12 +43,23 @@ def read_integers(io: Reader, count: int) -> Integers:
         UserError: they are more than the reader may read, or too far apart.
     """
     lowest, levels = io.signed(), io.number(most=MOST_LEVELS - 1) + 1
+    if not -HIGHEST <= lowest <= HIGHEST - levels:
+        raise UserError(f"whole numbers from {lowest:,} on: {HIGHEST:,} is the largest")
     io.claim(count)
     io.claim(levels)
+    values: Integers
     if levels > 2 and io.flag():
-        occurs = np.concatenate([[1], io.sequence(2, np.zeros(levels - 2, np.int64)), [1]])
-        return np.flatnonzero(occurs)[io.sequence(int(occurs.sum()), np.zeros(count, np.int64))] + lowest
-    return io.sequence(levels, np.zeros(count, np.int64)) + lowest
+        occurs = np.concatenate([[1], io.sequence(2, nothing(levels - 2)), [1]])
+        values = np.flatnonzero(occurs).astype(np.int32)[io.sequence(int(occurs.sum()), nothing(count))]
+    else:
+        values = io.sequence(levels, nothing(count))
+    values += lowest
+    return values
+
+
+def nothing(count: int, kind: type[np.int32] | type[np.uint32] = np.int32) -> Integers:
+    """What a reader gives where a writer gives `count` numbers: one that takes no memory."""
+    return np.broadcast_to(kind(0), count)
 
 
 def kernels(io: Coder, values: Integers, most: int, steepest: int = 0) -> Integers:
@@ -161,24 +173,27 @@ def read_floats(io: Reader, count: int) -> Floats:
         if unit not in EXPONENTS:
             raise UserError(f"floats are multiples of two to the power of {unit}")
         whole = read_integers(io, count)
-        if np.abs(whole).max() >= MOST_LEVELS:
-            raise UserError(f"floats are as large multiples as {np.abs(whole).max():,}")
-        return np.ldexp(whole.astype(np.float64), unit).astype(np.float32)
+        largest = max(int(whole.max()), -int(whole.min()))
+        if largest >= MOST_LEVELS:
+            raise UserError(f"floats are as large multiples as {largest:,}")
+        values: Floats = np.ldexp(whole.astype(np.float32), np.int32(unit))
+        return values
+    patterns: Integers
     if form == PATTERN:
         cut, tail = io.number(most=MAGNITUDE), io.number(most=MAGNITUDE)
         upper = read_integers(io, count)
         if cut + tail > MAGNITUDE or upper.min() < 0 or int(upper.max()) << cut + tail >= 1 << MAGNITUDE:
             raise UserError("a float has more bits than 32")
-        shown = upper > 0
-        signs, tails = np.zeros_like(upper), np.zeros_like(upper)
+        shown, patterns = upper > 0, upper.view(np.uint32)
+        patterns <<= cut + tail
+        more = nothing(int(shown.sum()), np.uint32)
         if io.flag():
-            signs[shown] = io.bits(1, signs[shown])
-        tails[shown] = io.bits(tail, tails[shown])
-        patterns = signs << MAGNITUDE | upper << cut + tail | tails << cut
+            patterns[shown] |= io.bits(1, more) << MAGNITUDE
+        patterns[shown] |= io.bits(tail, more) << cut
     else:
         io.claim(count)
-        patterns = io.bits(32, np.zeros(1 if form == SAME else count, np.int64)).repeat(count if form == SAME else 1)
-    return patterns.astype("<u4").view("<f4").astype(np.float32)
+        patterns = io.bits(32, nothing(1 if form == SAME else count, np.uint32)).repeat(count if form == SAME else 1)
+    return patterns.view(np.float32)
 
 
 def unit_of(values: Floats) -> int | None:

@@ -68,11 +68,11 @@ class WrongAnswer:
 
 @dataclass
 class Exemplar:
-    """A test example that some groups lose, and which; its picture (H, W, 1 or 3), where a run kept one."""
+    """A test example that some groups lose, and which; its picture (H, W, 1 or 3) or text, where a run kept one."""
 
     index: int
     label: int
-    picture: NDArray[np.uint8] | None = None
+    shown: NDArray[np.uint8] | str | None = None
     answers: list[WrongAnswer] = field(default_factory=list)
 
 
@@ -84,14 +84,14 @@ def find_exemplars(groups: Sequence[SeedGroup]) -> tuple[list[int], list[Exempla
         counts.append(count_exemplars(pairs))
         for alike in by_split(pairs):
             labels = alike[0][0].labels
-            pictures = {
-                int(i): picture
+            kept = {
+                int(i): shown
                 for predictions, _ in alike
-                for i, picture in zip(predictions.mistakes, predictions.pictures, strict=True)
+                for i, shown in zip(predictions.mistakes, predictions.shown, strict=True)
             }
             for index in exemplars_over_seeds(alike).tolist():
                 exemplar = exemplars.setdefault((labels.tobytes(), index), Exemplar(index, int(labels[index])))
-                exemplar.picture = pictures.get(index) if exemplar.picture is None else exemplar.picture
+                exemplar.shown = kept.get(index) if exemplar.shown is None else exemplar.shown
                 exemplar.answers.append(wrong_answer(number, index, [predictions for predictions, _ in alike]))
     return counts, sorted(exemplars.values(), key=lambda exemplar: (-len(exemplar.answers), exemplar.index))
 
@@ -102,7 +102,7 @@ def wrong_answer(group: int, index: int, predictions: Sequence[Predictions]) -> 
 
 
 def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict[str, Jsonable]:
-    """For the page's script: of compressed groups, each data set's apart, how many examples are lost; pictures."""
+    """For the page's script: of compressed groups, each data set's apart, how many examples are lost; these."""
     compressed = [group for group in groups if group.runs[0].result.techniques != "baseline"]
     best = by_validation(compressed)[:GROUPS]
     shown: list[dict[str, Jsonable]] = []
@@ -126,8 +126,8 @@ def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict
 
 
 def chosen(exemplars: Sequence[Exemplar], groups: int) -> list[Exemplar]:
-    """Those with a picture that most groups lose, and of each group the first."""
-    known = [exemplar for exemplar in exemplars if exemplar.picture is not None]
+    """Those with a picture or a text that most groups lose, and of each group the first."""
+    known = [exemplar for exemplar in exemplars if exemplar.shown is not None]
     wanted = {id(exemplar) for exemplar in known[:MOST]}
     for number in range(groups):
         members = [id(exemplar) for exemplar in known if any(answer.group == number for answer in exemplar.answers)]
@@ -137,12 +137,13 @@ def chosen(exemplars: Sequence[Exemplar], groups: int) -> list[Exemplar]:
 
 def exemplar_entry(exemplar: Exemplar, data: str, first: int) -> dict[str, Jsonable]:
     """An exemplar for the script, its groups counted from `first`."""
-    assert exemplar.picture is not None
+    shown = exemplar.shown
+    assert shown is not None
     return {
         "index": exemplar.index,
         "label": exemplar.label,
         "data": data,
-        "picture": data_uri(thumbnail(exemplar.picture)),
+        **({"text": shown} if isinstance(shown, str) else {"picture": data_uri(thumbnail(shown))}),
         "answers": [[first + a.group, a.says, a.wrong, a.seeds] for a in exemplar.answers],
     }
 

@@ -93,7 +93,8 @@ def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
         draw_map(figure.add_subplot(), rows)
         add("corruptions", "test accuracy on corrupted examples", figure)
     compressed = [group for group in seed_groups(runs) if group.runs[0].result.techniques != "baseline"]
-    lost = [exemplar for exemplar in exemplars.find_exemplars(compressed)[1] if exemplar.picture is not None][:LOST]
+    found = exemplars.find_exemplars(compressed)[1]
+    lost = [exemplar for exemplar in found if not isinstance(exemplar.shown, str | None)][:LOST]
     if lost and known(runs, "mce"):
         figure = Figure((10, 0.3 + 1.5 * -(-len(lost) // 10)), layout="constrained")
         draw_exemplars(figure, lost, len(compressed))
@@ -222,8 +223,8 @@ def draw_map(axes: Axes, rows: Sequence[tuple[str, Mapping[str, float]]]) -> Non
 def draw_exemplars(figure: Figure, lost: Sequence[exemplars.Exemplar], groups: int) -> None:
     """Lost examples, the label and what most of the groups that lose it say instead."""
     for axes, exemplar in zip(figure.subplots(-(-len(lost) // 10), 10, squeeze=False).flat, lost, strict=False):
-        assert exemplar.picture is not None
-        axes.imshow(exemplars.thumbnail(exemplar.picture), cmap="gray", vmin=0, vmax=255)
+        assert not isinstance(exemplar.shown, str | None)
+        axes.imshow(exemplars.thumbnail(exemplar.shown), cmap="gray", vmin=0, vmax=255)
         says = Counter(answer.says for answer in exemplar.answers).most_common(1)[0][0]
         axes.set_title(f"{exemplar.label} as {says}\n{len(exemplar.answers)} of {groups}", fontsize=8)
     for axes in figure.axes:

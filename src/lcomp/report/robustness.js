@@ -197,6 +197,7 @@ function drawPies() {
   const count = one === "any" ? null : groups.find((group) => String(group.number) === one).lost;
   find("pies-note").textContent = `${Math.min(examples.length, state.pies)} of ${one === "any" ? examples.length : count} examples`
     + (DATA.pies.left_out ? "; of the groups that are best on validation" : "");
+  find("gallery").classList.toggle("texts", examples.some((example) => example.text !== undefined));
   find("gallery").replaceChildren(...examples.slice(0, state.pies).map((example) => lostExample(example, groups, one !== "any")));
   find("more-pies").hidden = examples.length <= state.pies;
 }
@@ -209,7 +210,9 @@ function lostExample(example, groups, ofOne) {
   const title = example.here.map(([group, says, wrong, seeds]) => `${short(DATA.pies.groups[group].label)}: ${says}, ${wrong} of ${seeds} seeds wrong`).join("\n");
   const about = ofOne ? `${example.here[0][2]} of ${example.here[0][3]} seeds` : null;
   return make("figure", { title },
-    make("img", { src: example.picture, alt: `test example ${example.index}, a ${example.label}`, loading: "lazy" }),
+    example.text === undefined
+      ? make("img", { src: example.picture, alt: `test example ${example.index}, a ${example.label}`, loading: "lazy" })
+      : make("blockquote", { textContent: example.text }),
     make("figcaption", {}, `label ${example.label}, baseline ${example.label}`, make("br"), make("strong", { textContent: `compressed ${said}` }), make("br"),
       ...(about ? [about, make("br")] : []), `lost by ${example.lost} of ${groups.length}`));
 }

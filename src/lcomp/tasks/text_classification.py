@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lcomp.errors import UserError
 from lcomp.record.plain import PlainValue
-from lcomp.record.predictions import Predictions
+from lcomp.record.predictions import Predictions, predictions_of_texts
 from lcomp.tasks.classification import Classification
 from lcomp.tasks.split import MASK, Arrays, Split
 from lcomp.tasks.task import Batch, Inputs
@@ -32,6 +32,7 @@ class TextClassification(Classification):
         max_length: tokens of the longest sentence, those that begin and end it included.
         length: of the example that operations, memory and latency are stated for.
         further_lengths: at which latency is measured too, as `latency_us_p50/length_16`.
+        decode: token ids of a sentence to its text, to show some; None: their numbers are shown.
 
     Raises:
         UserError: a length that no sentence has.
@@ -47,11 +48,13 @@ class TextClassification(Classification):
         length: int = 64,
         further_lengths: tuple[int, ...] = (16, 128),
         label_smoothing: float = 0.0,
+        decode: Callable[[Sequence[int]], str] | None = None,
     ):
         super().__init__(num_classes, label_smoothing)
         self.vocab_size, self.max_length, self.length = vocab_size, max_length, min(length, max_length)
         if length < 1 or any(type(one) is not int or one < 1 for one in further_lengths):
             raise UserError(f"task.length={length}, task.further_lengths={further_lengths}: tokens, 1 or more")
+        self.decode = decode
         self.further_lengths = tuple(one for one in further_lengths if one <= max_length and one != self.length)
 
     @property
@@ -71,8 +74,11 @@ class TextClassification(Classification):
     def predictions(
         self, outputs: NDArray[np.float32], split: Split, baseline: Predictions | None
     ) -> Predictions | None:
-        none = np.zeros(0, np.int64), np.zeros((0, 1, 1, 1), np.uint8)  # nothing to show as a picture
-        return Predictions(outputs.argmax(1).astype(np.int16), split.labels.astype(np.int16), *none)
+        def text(index: int) -> str:
+            ids = split.inputs[IDS][index][split.inputs[MASK][index] != 0].tolist()
+            return self.decode(ids) if self.decode else " ".join(map(str, ids))
+
+        return predictions_of_texts(outputs, split.labels, text, baseline)
 
     def metadata(self) -> Mapping[str, str]:
         return {**super().metadata(), "length": str(self.length)}

@@ -86,8 +86,10 @@ def log_pictures(run: Any, folder: Path) -> None:
     wrong = own_predictions.mistakes[: predictions.MISTAKES]
     if len(wrong):
         captions = [f"{labels[index]} read as {predicted[index]}" for index in wrong]
-        pairs = zip(own_predictions.pictures[: len(wrong)], captions, strict=True)
-        run.log({"mistakes": [wandb.Image(picture, caption=caption) for picture, caption in pairs]})
+        pairs = list(zip(own_predictions.shown, captions, strict=False))
+        pictures = [wandb.Image(shown, caption=caption) for shown, caption in pairs if not isinstance(shown, str)]
+        texts = wandb.Table(["text", "answer"], [pair for pair in pairs if isinstance(pair[0], str)])
+        run.log({"mistakes": pictures or texts})
 
 
 def log_artifact(run: Any, about: Mapping[str, Any], folder: Path, result: Result) -> None:

@@ -106,6 +106,8 @@ def make_task(settings: Settings, data: Data, name: str) -> Task:
     if "input_shape" in given:
         of_channels = {key: getattr(data, key, None) for key in STATISTICS if key in names}
         given |= loaders.statistics(of_channels, given["input_shape"], name)
+    if "decode" in names and hasattr(data, "decode"):
+        given["decode"] = data.decode
     made = build(settings, "task", **given)
     if not isinstance(made, Task):
         raise UserError(f"task._target_={target(settings)}: not a Task of lcomp.tasks")
