@@ -9,6 +9,7 @@ from lcomp.packed.layer_codec import make_convolution, make_linear
 from lcomp.packed.network import Clip, Constant, Join, Mean, Network, Zeros
 from lcomp.packed.operations import batch_norm
 from lcomp.packed.sentences import MASK, Attend, First, MaskedMean, Places, layer_norm, make_embedding
+from lcomp.techniques.pruning.vocabulary import Renumbered
 from lcomp.techniques.quantization.integer_layers import DynamicInput, Input, IntegerWeight, SharedWeight
 
 
@@ -95,10 +96,13 @@ def of_sentences() -> Network:
         nn.Identity(),
         MaskedMean(),
         Join("sub"),
+        Renumbered(make_embedding(integer_weight(6, 12)), torch.tensor([0, 1, 2, 1, 3, 1, 4, 5, 1, 1, 1])),
+        First(),
+        Join("add"),
         make_linear(torch.randn(3, 12), torch.randn(3)),
     ]
     sources = [(0,), (0,), (2, 1), (3,), (4,), (4,), (6,), (4,), (8,), (5, 7, 9, MASK), (10,), (11,), (12, 4), (13,)]
-    return Network((1, 1, 7), 3, steps, [*sources, (13,), (15, MASK), (14, 16), (17,)])
+    return Network((1, 1, 7), 3, steps, [*sources, (13,), (15, MASK), (14, 16), (0,), (18,), (19, 17), (20,)])
 
 
 def example_of(network):

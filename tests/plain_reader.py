@@ -12,7 +12,7 @@ KINDS = [
     "end", "conv", "linear", "relu", "max_pool", "flatten", "quantize", "dynamic_quantize",
     "average_pool", "mean", "join", "recall", "constant", "batch_norm",
     "clip", "hardswish", "hardsigmoid", "sigmoid", "tanh", "leaky_relu", "elu", "gelu", "zeros",
-    "look_up", "places", "layer_norm", "attention", "first", "mean_of_tokens",
+    "look_up", "places", "layer_norm", "attention", "first", "mean_of_tokens", "renumbered",
 ]  # fmt: skip
 OPERATORS = ["add", "mul", "sub", "div", "concat"]
 
@@ -187,6 +187,10 @@ def one(io, name, shape, shapes):
     if name == "linear":
         outputs = io.number() + 1
         return io.parameters(outputs, shape[-1]), (*shape[:-1], outputs)
+    if name == "renumbered":
+        own = io.integers(io.number() + 1)
+        made, shape = one(io, "look_up", shape, shapes)
+        return {"own": own} | made, shape
     if name in ("look_up", "places"):
         rows, columns = io.number() + 1, io.number() + 1
         return {"rows": rows} | io.parameters(rows, columns), (shapes[0][2], columns)

@@ -98,6 +98,7 @@ def test_a_plain_reader_finds_what_reads_sentences():
     settings = dict(steps)
     assert settings["attention"] == {"heads": 4, "scale": [0.5], "reads": network.sources[9][:3]}
     assert settings["look_up"]["rows"] == 11 and settings["places"]["rows"] == 9
+    assert settings["renumbered"]["own"] == [1, 0, 1, 0, 1, 0, 1, 1, 0, 0, 0] and settings["renumbered"]["rows"] == 6
     assert settings["layer_norm"]["eps"] == [pytest.approx(1e-12)]
     assert settings["layer_norm"]["bias"] == network.steps[3].bias.tolist()
     again = read_network(file_content(write_network(network)))

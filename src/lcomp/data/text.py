@@ -121,7 +121,7 @@ class TextDataModule(pl.LightningDataModule):
         parts = {split: Sentences(tokens[split], labels) for split, (_, labels) in splits.items()}
         self.train, self.validation, self.test = (parts.pop(split) for split in ("train", "validation", "test"))
         self.further = parts
-        self.tokenizer, self.held_out = made, {"validation": validation, "test": test}
+        self.held_out = {"validation": validation, "test": test}
         if not hasattr(self, "num_classes"):
             self.num_classes = max(2, int(self.train.labels.max()) + 1)
         self.vocab_size, self.max_length = made.get_vocab_size(), max_length

@@ -110,13 +110,13 @@ def read_embedding(io: Reader, shape: Sequence[int]) -> Embedding:
 
 
 def write_renumbered(io: Writer, layer: Renumbered) -> None:
-    io.number(len(layer.rows) - 1, MOST_CHANNELS)
+    io.number(len(layer.rows) - 1, MOST_ROWS)
     write_integers(io.on("weights"), integer_array(has_own(layer.rows)))
     write_embedding(io.on("structure"), layer.table)  # type: ignore[arg-type]
 
 
 def read_renumbered(io: Reader, shape: Sequence[int]) -> Renumbered:
-    own = torch.from_numpy(check_bounds(read_integers(io, io.number(most=MOST_CHANNELS) + 1), 0, 1)) == 1
+    own = torch.from_numpy(check_bounds(read_integers(io, io.number(most=MOST_ROWS) + 1), 0, 1)) == 1
     table, rows = read_embedding(io, shape), rows_of(own)
     if table.num_embeddings != int(rows.max()) + 1:
         raise UserError(f"{table.num_embeddings} rows for {int(rows.max()) + 1} kinds of tokens")
