@@ -14,7 +14,7 @@ from lcomp.modules import DistillationModule
 from lcomp.run import run
 from lcomp.tasks import TextClassification
 from lcomp.techniques.distillation import AttentionMaps, AttentionRelations, Distillation, HiddenStates
-from lcomp.techniques.distillation.encoders import encoder_layers, teaching_layer
+from lcomp.techniques.distillation.encoders import teaching_layer
 from lcomp.techniques.distillation.features import capture_outputs
 from lcomp.techniques.distillation.weighted import Setting
 
@@ -172,18 +172,6 @@ def test_students_layers_learn_from_teachers_at_even_distances():
 def test_networks_that_do_not_fit_are_refused(objective, student, words):
     with pytest.raises(UserError, match=words):
         objective.prepare(student, encoder(1), Setting(example=BATCH[:2]))
-
-
-def test_encoders_of_transformers_are_read_by_the_names_of_their_layers(tmp_path):
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
-
-    config = DistilBertConfig(vocab_size=30, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=16)
-    theirs = DistilBertForSequenceClassification(config).eval()
-    layers = encoder_layers(theirs, "x")
-    assert [layer.name for layer in layers] == ["distilbert.transformer.layer.0", "distilbert.transformer.layer.1"]
-    assert layers[1].projections[2] == "distilbert.transformer.layer.1.attention.v_lin"
-    with pytest.raises(UserError, match=r"the teacher's layers of attention have no nn.Softmax"):
-        AttentionMaps().prepare(encoder(), theirs, Setting(example=BATCH[:2]))
 
 
 @pytest.mark.parametrize("choice", ["minilm", pytest.param("tinybert", marks=pytest.mark.slow)])

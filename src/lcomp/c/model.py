@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,8 @@ from lcomp.techniques.quantization.integer_layers import CodedWeight, Input
 
 SELF_TEST = 100  # examples
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class CModel:
@@ -62,13 +65,12 @@ class CModel:
         return FloatSource(self.network)
 
     def within(self, arena: int) -> CModel:
-        """The same in so many bytes, strip by strip, where that can be; else as it is."""
-        if not self.network.is_integer:
-            return self
+        """The same in so many bytes, strip by strip, where that can be; else as it is, and a line in the log."""
         less = replace(self, arena=arena)
         try:
             less.source  # noqa: B018 - what does not fit is refused here
-        except UserError:
+        except UserError as error:
+            log.warning("runtime.arena=%s is left out: %s", arena, error)
             return self
         return less
 

@@ -8,7 +8,7 @@ from lcomp.errors import UserError
 
 
 class TransformersNetwork(nn.Module):
-    """An encoder that classifies sequences (pip install 'lcomp[text]'), with the weights that it has.
+    """An encoder that classifies sequences (pip install 'lcomp[transformers]'), with the weights that it has.
 
     Args:
         path: a folder with config.json and its weights, or a name on the hub.
@@ -27,7 +27,7 @@ class TransformersNetwork(nn.Module):
             from transformers import AutoModelForSequenceClassification
             from transformers.utils import logging
         except ModuleNotFoundError as error:
-            raise UserError("model=transformers: needs a package: pip install 'lcomp[text]'") from error
+            raise UserError("model=transformers: needs a package: pip install 'lcomp[transformers]'") from error
         if path is None:
             raise UserError(
                 "model.path: name the folder of an encoder (config.json, model.safetensors), or one on the hub"
