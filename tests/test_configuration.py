@@ -73,8 +73,12 @@ def assert_defaults(parts):
         parameters = inspect.signature(hydra.utils.get_object(part["_target_"])).parameters
         for key, value in part.items():
             if key != "_target_" and "${" not in str(value):  # the run gives its seed
-                default = parameters[key].default
-                assert value == (list(default) if isinstance(default, tuple) else default), key
+                assert value == as_written(parameters[key].default), key
+
+
+def as_written(default):
+    """A constructor's default as a YAML has it: lists for tuples."""
+    return [as_written(one) for one in default] if isinstance(default, tuple) else default
 
 
 def targets(value):

@@ -204,7 +204,7 @@ def test_a_scheduler_beside_what_it_replaces_is_refused(owner, setting, chosen):
         ("trainer.weight_decay", "optimizer.weight_decay, of optimizer=adamw,muon,sgd"),
         ("baseline.trainer.momentum", "baseline.optimizer.momentum, of baseline.optimizer=muon,sgd"),
         ("trainer.milestones", "scheduler.milestones, of scheduler=step"),
-        ("baseline.trainer.label_smoothing", "task.label_smoothing, of task=image_classification"),
+        ("baseline.trainer.label_smoothing", "task.label_smoothing, of task=image_classification,text_classification"),
         ("trainer.callbacks", "callbacks=..., one of early_stopping, ema, swa"),
         ("baseline.trainer.scheduler", "baseline.scheduler=..., one of constant, cosine, linear, one_cycle, step"),
         ("trainer.lr", "trainer.learning_rate"),

@@ -57,7 +57,7 @@ def test_an_artifact_is_timed_where_nothing_else_is_at_work_also_one_that_an_equ
         yield
         said.append("beside others")
 
-    def latencies(sessions, inputs, calls):
+    def latencies(sessions, inputs, calls, one):
         said.append("timed")
         return [Latency(2.0, 3.0, 1.0), Latency(1.0, 1.5, 0.5)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -28,7 +27,6 @@ class Rewritable(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class Typos(Corruptions):
     """Wrong keys, swapped, missing and capital letters in three of ten words, of the test and the validation split.
 
