@@ -304,10 +304,15 @@ def test_a_run_ends_with_the_program_that_asked_for_it(folder, cache):
     program.kill()
     program.wait()
     [left] = folder.glob("multirun/run-*")
-    until = time.monotonic() + 60
-    while not (left / FILE_NAME).exists() and time.monotonic() < until:
+    until = time.monotonic() + 120
+    while error_of(left) != BY_USER and time.monotonic() < until:
         time.sleep(0.2)
-    assert json.loads((left / FILE_NAME).read_text())["error"] == BY_USER
+    assert error_of(left) == BY_USER
+
+
+def error_of(folder):
+    """What the record says, which is there before the run has ended."""
+    return json.loads((folder / FILE_NAME).read_text())["error"] if (folder / FILE_NAME).exists() else None
 
 
 def test_a_notebook_has_one_bar_for_each_training(monkeypatch):
