@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from io import StringIO
 from pathlib import Path
@@ -268,6 +270,31 @@ def test_a_search_knows_its_front_and_goes_on(folder, cache):
         and len(again) == 2
         and sorted(map(repr, again.front)) == sorted(map(repr, search.front))
     )
+
+
+@pytest.mark.slow
+def test_an_interrupted_call_leaves_its_records_and_goes_on(folder, cache, capsys):
+    given = {**small(cache), "trainer.max_epochs": 400, "prune.sparsity": [0.5, 0.8], "launcher.workers": 1}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
+
+    def interrupt():
+        while not list(folder.glob("multirun/sweep-*/0/checkpoints*")):
+            time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            package.sweep(given)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    [left] = folder.glob("multirun/sweep-*")
+    assert f"resume={left.relative_to(folder)}" in capsys.readouterr().err
+    [run] = package.results(left)
+    assert run.status == "failed" and run.error == BY_USER
+    short = {**given, "trainer.max_epochs": 1}
+    with pytest.raises(UserError, match="that sweep was another one"):
+        package.sweep(short, resume="last")
 
 
 @pytest.mark.slow

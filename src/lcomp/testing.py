@@ -43,8 +43,6 @@ from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.checkpoints import Checkpoints
 from lcomp.training.epochs import Epochs
 
-AGREEMENT = 0.99  # of the artifact's predictions with the network's; the tests of each technique ask for more
-
 
 @dataclass
 class TechniqueContract:
@@ -57,6 +55,7 @@ class TechniqueContract:
         folder: an empty folder for checkpoints and artifacts.
         least: accuracy, 0 to 1, that 40 steps must exceed; None: what the techniques' classes say, 0.3 unless they do.
         config_dir: a folder with YAMLs of your own, such as prune/mine.yaml; as with `--config-dir`.
+        agreement: share of the artifact's predictions that are the network's, 0 to 1.
         model: of the student, `_target_` and arguments, for data that are no digits.
     """
 
@@ -66,6 +65,7 @@ class TechniqueContract:
     folder: Path
     least: float | None = None
     config_dir: Path | str | None = None
+    agreement: float = 0.99  # the tests of each technique ask for more
     model: Mapping[str, Any] = field(default_factory=lambda: {"_target_": "lcomp.models.SmallCNN"})
 
     def trains(self) -> BaselineModule:
@@ -118,7 +118,7 @@ class TechniqueContract:
             measurement.predict_outputs(network, test.inputs),
         )
         agreement = task.fidelity(own, expected)["agreement"]
-        assert agreement >= AGREEMENT, f"the artifact agrees with the network on {agreement:.2%}"
+        assert agreement >= self.agreement, f"the artifact agrees with the network on {agreement:.2%}"
         seven = {name: values.numpy() for name, values in task.example_inputs(7).items()}
         assert session(seven).shape == (7, task.output_size)
         weights = stored_weights(network, path)
