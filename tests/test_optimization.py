@@ -213,14 +213,14 @@ def test_a_scheduler_beside_what_it_replaces_is_refused(owner, setting, chosen):
 def test_what_is_looked_for_among_the_trainers_keys_is_told_its_place(key, place):
     with pytest.raises(UserError, match=f"^{key}: nothing reads this key; .*; write {place}$"):
         parse(compose([f"+{key}=1"]))
-    assert unknown_key(key, ["max_epochs"]) == f"{key}: no such key; write {place}"
+    assert unknown_key(key, {"max_epochs": 1}) == f"{key}: no such key; write {place}"
 
 
 @pytest.mark.parametrize("part", ["scheduler", "baseline.scheduler", "optimizer", "baseline.optimizer"])
 def test_a_key_of_another_choice_names_it(part):
     key, choices = ("final", ["cosine", "linear"]) if "scheduler" in part else ("nesterov", ["muon", "sgd"])
     said = f"{part}.{key}: not a key of the chosen {part}; those with it are "
-    assert unknown_key(f"{part}.{key}", []) == said + ", ".join(f"{part}={choice}" for choice in choices)
+    assert unknown_key(f"{part}.{key}", {}) == said + ", ".join(f"{part}={choice}" for choice in choices)
 
 
 def test_the_baselines_choices_are_named_as_its_other_keys_are():

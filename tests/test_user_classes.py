@@ -142,6 +142,7 @@ def test_what_an_experiment_or_a_file_of_the_users_states_arrives(mine):
         ([DATA, "data.eval_perturbations=[rotation]"], "data.eval_perturbations=.*rotation.*: own_things.Data takes"),
         ([DATA, "data.mnist_c_root=/x"], "data.mnist_c_root=/x: own_things.Data takes"),
         ([DATA, "perturb=rotation"], "perturb=rotation: own_things.Data takes no `perturb`"),
+        (["data=sst2", "perturb=rotation"], "perturb=rotation: lcomp.data.SST2DataModule takes no `perturb`"),
         ([DATA, "baseline.perturb={affine:{severity:1}}"], "baseline.perturb=affine: own_things.Data takes no"),
         ([NET, "+model.kernal=3"], "model.kernal=3: own_things.Net takes .*did you mean kernel"),
         (["model._target_=own_things.Wider", "+model.kernal=3"], "unexpected keyword argument 'kernal'"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 
@@ -32,7 +32,8 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
         return f"{str(error).rpartition('full_key: ')[2]}: cannot be made ({type(cause).__name__}: {cause})"
     key, siblings = getattr(error.__cause__, "full_key", None), getattr(error.__cause__, "parent_node", None)
     if key is not None and siblings is not None:
-        return unknown_key(key, [str(sibling) for sibling in siblings if sibling not in HIDDEN])
+        seen = {str(sibling): value for sibling, value in siblings.items_ex(resolve=False) if sibling not in HIDDEN}
+        return unknown_key(key, seen)
     options, _, overrides = shorthand.split_flags(list(arguments))
     if not shorthand.is_multirun(list(arguments)) and any(shorthand.is_sweep(o) for o in overrides if "=" in o):
         shows = f"; --cfg {options.cfg} shows what one run would use" if options.cfg else ""
@@ -41,8 +42,12 @@ def explain(error: Exception, arguments: Sequence[str]) -> str:
     return str(error).splitlines()[0]
 
 
-def unknown_key(key: str, siblings: Sequence[str]) -> str:
-    """Says where a key that the composed configuration lacks does exist, or which sibling is nearest."""
+def unknown_key(key: str, siblings: Mapping[str, object]) -> str:
+    """Says where a key that the composed configuration lacks does exist, or which sibling is nearest.
+
+    Args:
+        siblings: the keys and values beside which it was looked for.
+    """
     parent, _, name = key.rpartition(".")
     if place := run_config.place_of(key):
         return f"{key}: no such key; write {place}"
@@ -53,7 +58,7 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
     if "/" in key:
         return unknown_group(key)
     if not parent:
-        return unknown_word(key, [*siblings, *WORDS])
+        return unknown_word(key, siblings)
     allowed = [f"{parent}.{sibling}" for sibling in siblings]
     if not allowed:
         allowed = sorted({f"{parent}.{child_key}" for keys in keys_of(group).values() for child_key in keys})
@@ -63,12 +68,15 @@ def unknown_key(key: str, siblings: Sequence[str]) -> str:
     return f"{key}: no such key; allowed are {', '.join(allowed)}{hint}{suggestion(key, allowed)}"
 
 
-def unknown_word(word: str, allowed: Sequence[str]) -> str:
+def unknown_word(word: str, composed: Mapping[str, object]) -> str:
     """Says which word of a command line is near, where a part of the run has a key of that name, or what there is."""
-    parts = (*run_config.FAMILIES, "trainer", "optimizer", "data", "model")
-    owners = [part for part in parts if any(word in keys for keys in keys_of(part).values())]
-    if owners:
-        return f"{word}: no such key; write " + " or ".join(f"{part}.{word}" for part in owners)
+    if places := [f"{part}.{word}" for part, keys in composed.items() if isinstance(keys, Mapping) and word in keys]:
+        return f"{word}: no such key; write " + " or ".join(places)
+    for part in (*run_config.FAMILIES, "optimizer", "scheduler", "data", "model"):
+        if owners := [choice for choice, keys in keys_of(part).items() if word in keys]:
+            of = "" if part in run_config.FAMILIES else f", of {part}={','.join(owners)}"
+            return f"{word}: no such key; write {part}.{word}{of}"
+    allowed = [*composed, *WORDS]
     return f"{word}: no such key" + (suggestion(word, allowed) or f"; allowed are {', '.join(allowed)}")
 
 

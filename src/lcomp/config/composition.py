@@ -66,8 +66,9 @@ def without_leftovers(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         UserError: `perturb` is asked for, and the data's class does not take it.
     """
     loader = config_loader()
-    if only_own_files(loader) and not any(word in o for o in overrides for word in ("_target_", "searchpath")):
-        return cfg  # as nearly always: nothing can have been replaced
+    replaced = not only_own_files(loader) or any(word in o for o in overrides for word in ("_target_", "searchpath"))
+    if not replaced and not perturbs_past_data(cfg):
+        return cfg  # as nearly always
     try:
         origin = ValueSources.of(loader, overrides)
     except HydraException:  # not composed here: then every key is taken, or refused
@@ -179,8 +180,7 @@ def pass_perturb_to_data(cfg: DictConfig) -> None:
     Raises:
         UserError: their class does not take them.
     """
-    keys = [key for key in ("perturb", "baseline.perturb") if OmegaConf.select(cfg, key)]
-    if not keys or "_target_" not in cfg.data or "perturb" in cfg.data:
+    if not (keys := perturbs_past_data(cfg)):
         return
     if "perturb" not in names_of(find(cfg.data._target_, "data._target_")):
         names = ",".join(OmegaConf.select(cfg, keys[0]))
@@ -190,6 +190,13 @@ def pass_perturb_to_data(cfg: DictConfig) -> None:
             "lcomp.data.augmentation.make_augmentations)"
         )
     cfg.data.perturb = "${perturb}"
+
+
+def perturbs_past_data(cfg: DictConfig) -> list[str]:
+    """The keys that ask for perturbations, where the data's configuration does not take them over."""
+    if "_target_" not in cfg.data or "perturb" in cfg.data:
+        return []
+    return [key for key in ("perturb", "baseline.perturb") if OmegaConf.select(cfg, key)]
 
 
 def config_loader() -> ConfigLoaderImpl:
