@@ -6,9 +6,9 @@ python benchmarks/c_bakenn.py [RECORD [DATA]]
 import re
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
-import bakenn
 import numpy as np
 import torch
 from torch import nn
@@ -65,6 +65,8 @@ def floats(network: Network) -> nn.Sequential:
 
 def baked(model: CModel, network: Network, examples: np.ndarray) -> dict[str, str]:
     """The files of an emulator's self-test around what BakeNN makes."""
+    import bakenn  # here, so that others take `floats` without it
+
     inputs = torch.from_numpy(examples)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "made"
@@ -87,7 +89,7 @@ def main(record: str = "records/1kb-seed4.lcomp", data: str = "mnist") -> None:
     files = baked(model, packed.load(path), examples)
     whole = files["model.h"] + re.sub(r'^#include "model.h"\n', "", files["model.c"], flags=re.M)
     taken, found = footprint(whole, BOARD.target), emulate(files, BOARD)
-    print(f"BakeNN {bakenn.__version__}: flash {taken.flash:,}, RAM {taken.ram:,}, {found.instructions:,} instructions")
+    print(f"BakeNN {version('bakenn')}: flash {taken.flash:,}, RAM {taken.ram:,}, {found.instructions:,} instructions")
 
 
 if __name__ == "__main__":

@@ -200,6 +200,7 @@ def test_a_run_measures_its_engines_file_beside_the_baselines(tmp_path):
     assert result.baseline["file_bytes"] == (tmp_path / "torch" / result.baseline_artifact["path"]).stat().st_size
     for name in ("val_accuracy", "test_accuracy", "macs", "packed_bytes"):
         assert result.metrics[name] == pytest.approx(other.metrics[name], abs=0.002)
+    assert result.metrics["onnx_agreement"] == 1 and "onnx_agreement" not in other.metrics
     assert result.baseline["latency_ratio"] == 1 and result.metrics["latency_us_p50"] > other.metrics["latency_us_p50"]
 
 
@@ -207,6 +208,7 @@ def test_a_run_measures_its_engines_file_beside_the_baselines(tmp_path):
 def test_a_run_deploys_c_and_measures_flash_and_memory(tmp_path):
     result = static(tmp_path, "runtime=c")
     assert result.artifact["path"] == "artifact.auto.plain.c" and result.metrics["agreement"] > 0.99
+    assert result.metrics["onnx_agreement"] >= 0.999 and result.metrics["onnx_logit_difference"] < 0.3
     assert 40_000 < result.metrics["flash_bytes"] < 55_000 and 1_120 < result.metrics["ram_bytes"] < 2_000
     assert result.baseline["flash_bytes"] > 3 * result.metrics["flash_bytes"] and result.baseline["macs"] == 281_640
 

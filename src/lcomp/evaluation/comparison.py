@@ -26,7 +26,7 @@ from lcomp.record.environment import cpu
 from lcomp.record.files import sha256, write_atomically
 from lcomp.record.predictions import Predictions
 from lcomp.record.result import ARTIFACT, FILE_NAME, Result, read_result, timing
-from lcomp.runtimes import Runtime
+from lcomp.runtimes import ONNXRuntime, Runtime
 from lcomp.runtimes.runtime import make_runtime
 from lcomp.tasks import Task
 from lcomp.tasks.split import Split, Splits
@@ -135,13 +135,20 @@ class Evaluator:
         if self.robustness:
             changed |= self.robustness.accuracies(self.runtime.session_for_many(file), splits, self.data)
         return Figures(
-            quality=measurement.quality(task, session, splits, own, expected),
+            quality=measurement.quality(task, session, splits, own, expected) | self.fidelity_to_onnx(path, own),
             file=size.of_file(file, size.of_packed(path, self.packed_version)),
             graph=size.of_graph(path),
             network=size.of_network(network, *(torch.from_numpy(values[:2]) for values in test.values())),
             robustness=changed,
             engine=self.runtime.figures(path),
         )
+
+    def fidelity_to_onnx(self, path: Path, own: Outputs) -> dict[str, float]:
+        """How well another engine's outputs match what ONNX Runtime makes of the artifact."""
+        if isinstance(self.runtime, ONNXRuntime) and self.runtime.file(path) == path:
+            return {}
+        answers = measurement.artifact_outputs(ONNXRuntime().session_for_many(path), self.splits.test.inputs)
+        return {f"onnx_{name}": value for name, value in self.data.task.fidelity(own, answers).items()}
 
 
 def measure_latencies(
