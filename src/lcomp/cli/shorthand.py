@@ -187,8 +187,8 @@ def check_no_sweep(arguments: list[str], flags: Sequence[str] = ()) -> None:
 def hydra_override(argument: str) -> list[str]:
     """Settings of sweeps and launchers in the words that Hydra has for them.
 
-    `launcher=serial`, `launcher.workers=2`; of a sweep, `resume=last` or a folder; `sweeper=optuna`, `n_trials=20`. Notes
-    are quoted.
+    `launcher=serial`, `launcher.workers=2`; of a sweep, `resume=last` or a folder; `sweeper=optuna`, `n_trials=20`.
+    Notes are quoted.
     """
     name, equals, value = argument.partition("=")
     if not equals:
