@@ -130,7 +130,8 @@ MISTAKES = [
     ),
     (["-m", "seed=1,2", "+seeds=3"], "seeds: nothing reads this key; .*did you mean seed?"),
     (["-m", "seed=1,2", "+se=3"], "se: nothing reads this key; "),
-    (["logger=[csv,wandb]"], "logger=[csv,wandb]: one choice of logger at a time; .*-m logger=csv,wandb"),
+    (["optimizer=[adam,sgd]"], "optimizer=[adam,sgd]: one choice of optimizer at a time; .*-m optimizer=adam,sgd"),
+    (["logger=[csv,wandb]", "logger.proyect=x"], "logger.proyect: no such key; .*did you mean logger.project?"),
 ]
 
 
@@ -215,6 +216,8 @@ def test_naming_a_familys_key_chooses_its_default_technique(given, expected):
         (["--multi", "seed=1,2"], ["--multi", "seed=1,2"]),  # cut short, as argparse allows
         (["--data.root=a b", "seed=1"], ["data.root=a b", "seed=1"]),
         (["seed=1", "seed=1"], ["seed=1", "seed=1"]),
+        (["notes=slower, but smaller: it's fine"], [r"notes='slower, but smaller: it\'s fine'"]),
+        (["notes='a, b'", "notes=null"], ["notes='a, b'", "notes=null"]),
     ],
 )
 def test_flags_may_stand_anywhere(given, expected):

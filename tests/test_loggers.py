@@ -2,8 +2,7 @@
 
 import csv
 import logging
-import sys
-from importlib import import_module
+from importlib import import_module, util
 
 import hydra
 import optuna
@@ -14,6 +13,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import HydraContext
 from omegaconf import OmegaConf
 from records import record
+from wandb_files import Mirrored
 
 from lcomp.cli.sweep_callback import SweepCallback
 from lcomp.config import run_config
@@ -45,12 +45,17 @@ def carried_out(tmp_path, cache):
 
 def test_csv_and_the_record_hold_the_same_curves_masks_and_ranges_among_them(carried_out):
     chosen = ["prune=scheduled", "prune.sparsity=0.9", "prune.interval=2", "prune.sparsities={fc1: 0.95}", "quant=qat"]
-    result, folder = carried_out(*chosen, "logger=csv")
+    result, folder = carried_out(*chosen, "logger=[csv,wandb]", "tags=[one,two words]", "notes=with both")
     assert result.status == "ok", result.error
+    seen = Mirrored(folder)
+    assert {"one", "two words", "prune=none"} <= set(seen.run.tags) and seen.run.notes == "with both"
+    assert seen.summary["test_accuracy"] == result.metrics["test_accuracy"]
     assert result.params["prune.sparsities.fc1"] == 0.95 and result.params["quant.grid"] == "Uniform"
     assert result.params["pack.bias_bits"] is None
     with (folder / "csv" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows if row["status"]] == ["ok"] and rows[-1]["status"] == "ok"
+    assert {name: float(rows[-1][f"final/{name}"]) for name in result.metrics} == result.metrics
     for name, values in result.epochs.items():
         if name != "seconds":
             assert [float(row[name]) for row in rows if row[name]] == values, name
@@ -69,19 +74,15 @@ def test_tensorboard_has_the_curves(carried_out):
     events.Reload()
     for name in ("val_accuracy", "train_loss"):
         assert [event.value for event in events.Scalars(name)] == pytest.approx(result.epochs[name])
+    for name, value in result.metrics.items():
+        assert [event.value for event in events.Scalars(f"final/{name}")] == [pytest.approx(value)], name
 
 
-def test_tensorboard_that_is_not_installed_is_named(carried_out, monkeypatch):
-    for name in ("tensorboard", "tensorboardX"):
-        monkeypatch.setitem(sys.modules, name, None)
-    import pytorch_lightning.loggers.tensorboard as lightnings
-
-    def missing(*_, **__):
-        raise ModuleNotFoundError("Neither `tensorboard` nor `tensorboardX` is available.")
-
-    monkeypatch.setattr(lightnings.TensorBoardLogger, "__init__", missing)
-    result, _ = carried_out("kd=logit", "logger=tensorboard")
-    assert result.status == "failed" and "pip install 'lcomp[tensorboard]'" in result.error
+@pytest.mark.parametrize("package", ["tensorboard", "mlflow"])
+def test_a_package_that_is_not_installed_is_named(carried_out, monkeypatch, package):
+    monkeypatch.setattr(util, "find_spec", lambda name: None)
+    result, _ = carried_out("kd=logit", f"logger={package}")
+    assert result.status == "failed" and result.error.endswith(f"pip install 'lcomp[{package}]'")
 
 
 def test_what_is_no_logger_is_refused(carried_out):
@@ -154,7 +155,7 @@ def test_a_single_run_that_failed_ends_the_process_with_1_after_every_other_call
 def test_what_ends_a_sweep_is_told_its_command(tmp_path, monkeypatch):
     record(tmp_path / "sweep" / "0", "kd=logit")
     seen = []
-    monkeypatch.setattr(sweep_end.wandb_logger, "complete", lambda *given: seen.append(given))
+    monkeypatch.setattr(sweep_end.sweep_completion, "complete", lambda *given: seen.append(given))
     callbacks = Callbacks()
     callbacks.callbacks = [Callback(), SweepCallback()]
     command = TypedCommand(None, None, lambda result: None)

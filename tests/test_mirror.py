@@ -12,7 +12,8 @@ from wandb_files import Mirrored
 
 from lcomp.errors import UserError
 from lcomp.record.result import FILE_NAME, LATENCIES, read_result
-from lcomp.tracking import wandb_isolation, wandb_logger
+from lcomp.tracking import failures, wandb_logger
+from lcomp.tracking.sweep_completion import complete
 from lcomp.tracking.wandb_logger import WandbLogger, note, sync_command
 
 CURVES = {
@@ -33,7 +34,7 @@ STUDENT = {"kd": "logit"}
 @pytest.fixture(autouse=True)
 def as_new(monkeypatch, tmp_path):
     """Nothing said yet; a home and a working folder that must stay empty."""
-    wandb_isolation.said.clear()
+    failures.said.clear()
     monkeypatch.setattr(WandbLogger, "can_begin", True)
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
@@ -123,12 +124,12 @@ def test_a_sweep_is_mirrored_once_and_lost_runs_with_it(tmp_path):
         (sweep / str(number) / ".hydra").mkdir()
         OmegaConf.save(CFG, sweep / str(number) / ".hydra" / "config.yaml")
     record(sweep / "2", "kd=logit", status="failed", error="killed", choices=STUDENT)  # before Hydra wrote anything
-    wandb_logger.complete(sweep, CFG["logger"])
+    complete(sweep, CFG["logger"])
     before = {path: path.stat().st_mtime_ns for path in sweep.rglob("*.wandb")}
     assert len(before) == 4 and len({path.name for path in before}) == 4
     assert Mirrored(sweep / "1").run.display_name == "kd=logit kd.temperature=1"
     assert Mirrored(sweep / "2").exit_code == 1
-    wandb_logger.complete(sweep, CFG["logger"])
+    complete(sweep, CFG["logger"])
     assert {path: path.stat().st_mtime_ns for path in sweep.rglob("*.wandb")} == before
     assert sync_command(sweep) == f"wandb sync {sweep}/*/wandb/offline-run-*"
 
@@ -206,9 +207,9 @@ def test_no_configuration_that_lies_in_a_run_is_built(tmp_path):
         run(sweep / str(number), f"x={number}")
         (sweep / str(number) / ".hydra").mkdir()
         (sweep / str(number) / ".hydra" / "config.yaml").write_text(text)
-    wandb_logger.complete(sweep, None)
+    complete(sweep, None)
     assert not list(sweep.rglob("*.wandb"))
-    wandb_logger.complete(sweep, CFG["logger"])
+    complete(sweep, CFG["logger"])
     assert {path.parts[-4] for path in sweep.glob("[0-9]/wandb/*/*.wandb")} == {"0", "1", "2"}
 
 

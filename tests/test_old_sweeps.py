@@ -28,8 +28,8 @@ from lcomp.record.result import UnknownVersion, read_result, read_verified
 from lcomp.report.__main__ import main as report
 from lcomp.runtimes.runtime import make_runtime
 from lcomp.sweeps import broken_files, configuration_files
-from lcomp.tracking import wandb_logger
 from lcomp.tracking.loggers import make_tracker
+from lcomp.tracking.sweep_completion import complete
 from lcomp.tracking.wandb_logger import WandbLogger
 from lcomp.training import components
 
@@ -93,7 +93,7 @@ def test_what_its_configurations_name_is_built(run, tmp_path):
     objective, techniques = components.make_techniques(parse(cfg))
     assert (objective is None) == (not cfg.kd) and len(techniques) == bool(cfg.prune) + bool(cfg.quant)
     assert make_runtime(parse(cfg).runtime).versions()
-    logger = make_tracker(run_config.resolved_dict(cfg.logger), tmp_path)
+    logger = make_tracker(run_config.resolved_dict(cfg), tmp_path)
     if run.startswith("sweep"):
         assert isinstance(build(cfg.robustness, "robustness"), MNISTC)
         assert isinstance(logger, WandbLogger) and logger.mode == "disabled"
@@ -148,7 +148,7 @@ def test_a_file_that_names_a_class_anew_is_the_same_file():
 
 def test_a_sweep_shows_its_runs_in_wandb_by_the_old_name(swept):
     logger = {"_target_": "lcomp.mirror.Mirror", "mode": "offline"}
-    wandb_logger.complete(swept / "sweep", logger)
+    complete(swept / "sweep", logger)
     assert Mirrored(swept / "sweep/1").summary["test_accuracy"] == 0.226
 
 

@@ -170,14 +170,14 @@ def test_an_objective_for_other_outputs_than_the_tasks_is_refused():
 
 
 def test_a_tracker_that_listens_to_nothing_is_the_rule(tmp_path):
-    tracker = make_tracker({}, tmp_path)
+    tracker = make_tracker({"logger": {}}, tmp_path)
     assert type(tracker) is Tracker and list(tracker.loggers) == []
     assert tracker.follow(tmp_path, {}, Result(), "sweep") is None
     assert tracker.end(tmp_path, {}, Result(), "sweep", is_whole=True) is None
-    lightning = make_tracker(compose(["logger=csv"]).logger, tmp_path)
-    assert isinstance(lightning, LightningTracker) and len(lightning.loggers) == 1
+    own = make_tracker({"logger": {"_target_": "pytorch_lightning.loggers.CSVLogger"}}, tmp_path)
+    assert isinstance(own, LightningTracker) and [one.save_dir for one in own.loggers] == [str(tmp_path)]
     with pytest.raises(UserError, match=r"logger._target_=builtins.dict: not a logger of pytorch_lightning.loggers"):
-        make_tracker({"_target_": "builtins.dict"}, tmp_path)
+        make_tracker({"logger": {"_target_": "builtins.dict"}}, tmp_path)
 
 
 def test_a_task_is_given_what_it_asks_of_the_data_and_nothing_else():

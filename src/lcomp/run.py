@@ -16,7 +16,6 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lcomp.config import composition, identity, run_config
 from lcomp.config.run_spec import RunSpec, parse
-from lcomp.config.settings import section
 from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import TrialPruned
@@ -80,7 +79,7 @@ def run(
         try:
             cfg = own_config(cfg, overrides, folder)
             config = run_config.resolved_where_possible(cfg)
-            tracker = loggers.make_tracker(section(config, "logger"), folder)
+            tracker = loggers.make_tracker(config, folder)
             epochs.live = tracker.follow(folder, config, result, group or folder.name)
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
             result.params = run_config.technique_params(config)

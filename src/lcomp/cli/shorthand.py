@@ -27,7 +27,7 @@ SWEEPER_KEYS = (
     "direction",
 )
 SWEEP_KEYS = ("resume", "hparams_search", "sweeper", "sampler", "pruner", *SWEEPER_KEYS)
-SEVERAL = ("perturb", "kd/objectives", "experiment", "callbacks")  # groups of which several choices go together
+SEVERAL = ("perturb", "kd/objectives", "experiment", "callbacks", "logger")  # groups whose choices go together
 BASELINES = ("baseline.optimizer", "baseline.scheduler", "baseline.callbacks")  # choices of groups that the run has too
 
 
@@ -188,6 +188,7 @@ def hydra_override(argument: str) -> list[str]:
     """Settings of sweeps and launchers in the words that Hydra has for them.
 
     `launcher=serial`, `launcher.workers=2`; of a sweep, `resume=last` or a folder; `sweeper=optuna`, `n_trials=20`.
+    Notes are quoted.
     """
     name, equals, value = argument.partition("=")
     if not equals:
@@ -208,6 +209,8 @@ def hydra_override(argument: str) -> list[str]:
         return [f"{name.partition('.')[2]}@{argument}"]
     if name in ("scheduler._target_", "baseline.scheduler._target_"):  # also where no file of one is chosen
         return [f"++{argument}"]
+    if name == "notes" and value != "null" and "${" not in value:  # prose: its commas make no sweep
+        return [f"notes={quoting.quoted_value(unquoted(value))}"]
     if name in ("sampler", "pruner"):
         return [f"hydra/sweeper/{argument}"]
     if name in SWEEPER_KEYS or name.startswith(("constraint.", "sampler.", "pruner.")):

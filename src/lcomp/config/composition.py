@@ -111,11 +111,14 @@ class ValueSources:
 
     Attributes:
         chosen: what the chosen files of lcomp's own say.
-        asked: every key, with those above it, that anything else states.
+        requested: every key, with those above it, that anything else states.
+        own_logger: whether a file of the user's own that was chosen as `logger` has a class directly under it: it goes
+            beside what else is chosen, where a class that is only stated takes its place.
     """
 
     chosen: DictConfig = field(default_factory=lambda: OmegaConf.create({}))
     requested: set[str] = field(default_factory=set)
+    own_logger: bool = False
 
     @classmethod
     def of(cls, loader: ConfigLoaderImpl, overrides: Sequence[str]) -> ValueSources:
@@ -127,6 +130,8 @@ class ValueSources:
                 sources.chosen.merge_with(loaded.config)
             else:
                 sources.note_requested(OmegaConf.to_container(loaded.config))
+                if config_path.startswith("logger/") and OmegaConf.select(loaded.config, "logger._target_"):
+                    sources.own_logger = True
         for override in defaults.config_overrides:
             sources.note_requested(override.value(), override.key_or_group)
         for group, by in defaults.overrides.override_metadata.items():
@@ -144,7 +149,10 @@ class ValueSources:
     def drop_leftovers(self, path: str, node: DictConfig) -> None:
         """Takes out of `node` what the choice says whose `_target_` it has no more."""
         before = OmegaConf.select(self.chosen, path)
-        if not isinstance(before, DictConfig) or before.get("_target_") in (None, current(str(node._target_))):
+        replaceable = path == "logger" and not self.own_logger  # whose files name their classes one level below
+        if not isinstance(before, DictConfig) or before.get("_target_") == current(str(node._target_)):
+            return
+        if before.get("_target_") is None and not replaceable:
             return
         former, now = plain_mapping(before), plain_mapping(node)
         for key, value in now.items():

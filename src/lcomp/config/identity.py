@@ -15,6 +15,8 @@ from lcomp.config.renamed import original
 
 NOT_DEFINING = {
     "name",
+    "tags",
+    "notes",
     "progress",
     "reuse",
     "trainer.checkpoint_minutes",

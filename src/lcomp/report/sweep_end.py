@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from lcomp.config.typed_command import TypedCommand
 from lcomp.escaping import terminal
 from lcomp.record import run_folders
-from lcomp.tracking import wandb_logger
+from lcomp.tracking import sweep_completion, wandb_logger
 
 log = logging.getLogger("lcomp")
 
@@ -46,9 +46,9 @@ def tell_command(context: HydraContext, command: TypedCommand) -> None:
 
 
 def show(config: DictConfig, command: TypedCommand | None) -> None:
-    """Brings what W&B shows up to the records, and writes the report."""
+    """Brings what loggers show up to the records, and writes the report."""
     folder = Path(config.hydra.sweep.dir)
-    wandb_logger.complete(folder, config.logger, command)
+    sweep_completion.complete(folder, config.logger, command)
     if sync := wandb_logger.sync_command(folder):
         print(f"To see it in Weights & Biases: {sync}")
     if config.report is True:

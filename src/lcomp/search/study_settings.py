@@ -20,7 +20,10 @@ from lcomp.search.worker import SearchWorker, point_attributes, requested_points
 from lcomp.sweeps.sweep import describe_difference
 
 SETTINGS_KEY = "asked"  # the attribute of a study
-FREE = ("name", "progress", "report", "reuse", "logger", "threads", "baseline.cache", "data.root", "data.download")
+FREE = (
+    *("name", "tags", "notes", "progress", "report", "reuse", "logger", "threads"),
+    *("baseline.cache", "data.root", "data.download"),
+)
 
 
 def claim_study(settings: Settings, space: Space, files: Mapping[str, str], study: optuna.Study) -> None:

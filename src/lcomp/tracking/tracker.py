@@ -40,3 +40,8 @@ class Tracker:
         Args:
             is_whole: whether the record is complete; a sweep measures latencies later, and tells then.
         """
+
+
+def is_single(folder: Path, group: str) -> bool:
+    """Whether what is shown in `folder` is of a run by itself: not of a sweep's, not of a baseline."""
+    return folder.name == group != folder.parent.name

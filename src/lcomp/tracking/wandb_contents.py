@@ -11,7 +11,7 @@ from lcomp.config.settings import Settings
 from lcomp.record import folders, predictions
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Curves, Result
-from lcomp.tracking import wandb_environment
+from lcomp.tracking import run_contents, wandb_environment
 
 TAG_LENGTH = 64  # W&B takes no longer ones
 
@@ -22,11 +22,13 @@ def described(result: Result, config: Settings) -> dict[str, Any]:
         key: getattr(result, key)
         for key in ("started", "config_hash", "code_hash", "dataset", "environment", "overrides")
     }
-    name = " ".join(result.overrides) or result.techniques
+    given = (*tags(result.choices), *wandb_environment.tags(), *map(str, redacted(run_contents.tags(config))))
+    said = run_contents.notes(config)
     return {
-        "name": str(redacted(f"{result.name} seed={result.seed}" if result.name else name))[:120],
+        "name": run_contents.display_name(result),
         "job_type": result.techniques,
-        "tags": [tag[:TAG_LENGTH] for tag in (*tags(result.choices), *wandb_environment.tags())],
+        "tags": [tag[:TAG_LENGTH] for tag in dict.fromkeys(given) if tag],
+        **({"notes": str(redacted(said))} if said else {}),
         "config": redacted({**config, "record": known}),
     }
 

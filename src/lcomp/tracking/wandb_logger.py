@@ -14,27 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra.errors import HydraException
-from omegaconf import open_dict
-from omegaconf.errors import OmegaConfBaseException
-
 from lcomp.config import run_config
-from lcomp.config.instantiation import build
-from lcomp.config.renamed import renewed
 from lcomp.config.settings import Settings, section
-from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import validate_choice
 from lcomp.record import folders
 from lcomp.record.files import write_atomically
-from lcomp.record.limits import Refused
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Result, baseline_curves
-from lcomp.record.run_folders import RecordedRun, recorded_runs
 from lcomp.record.untrusted import read_json
 from lcomp.tracking import wandb_environment
-from lcomp.tracking.tracker import OnEpoch, Tracker
+from lcomp.tracking.failures import without_errors
+from lcomp.tracking.tracker import OnEpoch, Tracker, is_single
 from lcomp.tracking.wandb_contents import baseline_of, described, log_artifact, log_pictures, rows, summary
-from lcomp.tracking.wandb_isolation import files_inside, no_arguments, without_errors
+from lcomp.tracking.wandb_isolation import files_inside, no_arguments
 
 FOLDER = "wandb"  # in the run's: W&B's own name for it
 NOTE = "mirrored.json"  # in that: the W&B run's id, its mode, whether latencies were there
@@ -113,6 +105,7 @@ class WandbLogger(Tracker):
                     **config,
                     **{family: {} for family in run_config.FAMILIES},
                     **{part: dict(section(config, "baseline", part)) for part in ("trainer", "optimizer")},
+                    "notes": None,
                 }
                 self.write(place, described(own, bare) | {"name": f"baseline seed={own.seed}"}, own, entry, group)
 
@@ -139,7 +132,8 @@ class WandbLogger(Tracker):
             init_timeout=INIT_TIMEOUT,
         )
         if is_single(folder, group):
-            about = {**about, **wandb_environment.of_one_run()}
+            said = wandb_environment.of_one_run()
+            about = {**about, **said, "notes": about.get("notes") or said.get("notes")}
             settings.sweep_id = wandb_environment.of_an_agent(self.mode)
         folder.mkdir(exist_ok=True)
         group = wandb_environment.variable_value("WANDB_RUN_GROUP") or group
@@ -199,45 +193,6 @@ class WandbLogger(Tracker):
         said = wandb_environment.honoured(single).items()
         kept["environment"] = redacted({name: value for name, value in said if used.get(name, value) == value})
         write_atomically(place / FOLDER / NOTE, json.dumps(kept).encode())
-
-
-def complete(folder: Path, logger: Settings | None, typed: TypedCommand | None = None) -> None:
-    """Mirrors every run of a sweep that is not mirrored yet, then its baselines.
-
-    Args:
-        logger: the sweep's choice, for a run that was lost before it knew its own.
-        typed: the sweep's command, which says how each of its runs is composed.
-    """
-    everywhere = renewed(logger or {}).get("_target_") == TARGET
-    for run in recorded_runs(folder):
-        if not everywhere and not any(
-            one.lstrip("+").startswith(("logger", "experiment")) for one in run.result.overrides
-        ):
-            continue  # without composing it
-        with without_errors():
-            config = composed(run, logger, typed)
-            chosen = renewed(section(config, "logger"))
-            if chosen.get("_target_") == TARGET:
-                build(chosen, "logger").complete(run.folder, config, run.result, folder.name)
-                build(chosen, "logger").complete_baseline(run.folder, config, run.result, folder.name)
-
-
-def is_single(folder: Path, group: str) -> bool:
-    """Whether the W&B run in `folder` is of a run by itself: not of a sweep's, not of a baseline."""
-    return folder.name == group != folder.parent.name
-
-
-def composed(run: RecordedRun, logger: Settings | None, typed: TypedCommand | None) -> Settings:
-    """What the command composes the run to; where it has no such run, the sweep's logger alone."""
-    try:
-        if typed is not None:
-            cfg = typed.configuration(run.result, run.folder)
-            with open_dict(cfg):
-                del cfg["hydra"]
-            return run_config.resolved_where_possible(cfg)
-    except (Refused, OmegaConfBaseException, HydraException):
-        pass
-    return {"logger": dict(logger or {})}
 
 
 def note(folder: Path) -> Any:
