@@ -220,12 +220,20 @@ def test_without_the_extra_reports_are_refused_and_tables_printed(without, tmp_p
 
 
 HIDE = """
-from importlib import machinery
-HIDDEN = {hidden!r}
-find = machinery.FileFinder.find_spec
-machinery.FileFinder.find_spec = lambda finder, name, target=None: (
-    None if name in HIDDEN or name.partition(".")[0] in HIDDEN else find(finder, name, target)
-)
+import re
+from importlib import machinery, metadata
+MODULES, DISTRIBUTIONS = {modules!r}, {distributions!r}
+find, discover = machinery.FileFinder.find_spec, metadata.MetadataPathFinder.find_distributions
+
+def find_spec(finder, name, target=None):
+    return None if name in MODULES or name.partition(".")[0] in MODULES else find(finder, name, target)
+
+def find_distributions(*context, **keywords):
+    found = discover(*context, **keywords)
+    return (one for one in found if re.sub(r"[-_.]+", "-", one.name or "").lower() not in DISTRIBUTIONS)
+
+machinery.FileFinder.find_spec = find_spec
+metadata.MetadataPathFinder.find_distributions = find_distributions
 """
 
 
@@ -237,7 +245,8 @@ def bare(tmp_path, monkeypatch):
     hidden |= {"hydra_plugins.hydra_ray_launcher", "hydra_plugins.hydra_submitit_launcher"}
     assert {"plotly", "matplotlib", "sklearn", "captum", "cmaes", "safetensors", "wandb_workspaces", "timm"} <= hidden
     (tmp_path / "hiding").mkdir()
-    (tmp_path / "hiding" / "sitecustomize.py").write_text(HIDE.format(hidden=sorted(hidden)))
+    text = HIDE.format(modules=sorted(hidden), distributions=sorted(optional))
+    (tmp_path / "hiding" / "sitecustomize.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hiding"))
     return sorted(hidden)
 

@@ -62,7 +62,7 @@ def test_the_sdist_becomes_the_same_wheel_and_runs_where_it_is_installed(tmp_pat
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", fresh], check=True, timeout=300)
     [site] = fresh.glob("lib/*/site-packages")
     (site / "beside.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
-    pip("--python", fresh / "bin" / "python", "install", "-q", "--no-deps", "--no-index", wheel)
+    pip("--python", fresh / "bin" / "python", "install", "-q", "--no-deps", "--no-index", "--ignore-installed", wheel)
     done = subprocess.run([fresh / "bin" / "lcomp", "--cfg", "job"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "_target_: lcomp.models.LeNet5" in done.stdout, done.stderr
     where = "import lcomp; from importlib.metadata import version; print(lcomp.__file__, version('lcomp'))"
