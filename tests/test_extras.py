@@ -220,10 +220,12 @@ def test_without_the_extra_reports_are_refused_and_tables_printed(without, tmp_p
 
 
 HIDE = """
+import pkgutil
 import re
 from importlib import machinery, metadata
 MODULES, DISTRIBUTIONS = {modules!r}, {distributions!r}
 find, discover = machinery.FileFinder.find_spec, metadata.MetadataPathFinder.find_distributions
+listed = pkgutil.iter_modules
 
 def find_spec(finder, name, target=None):
     return None if name in MODULES or name.partition(".")[0] in MODULES else find(finder, name, target)
@@ -232,7 +234,10 @@ def find_distributions(*context, **keywords):
     found = discover(*context, **keywords)
     return (one for one in found if re.sub(r"[-_.]+", "-", one.name or "").lower() not in DISTRIBUTIONS)
 
-machinery.FileFinder.find_spec = find_spec
+def iter_modules(*paths, **keywords):
+    return (one for one in listed(*paths, **keywords) if one.name not in MODULES)
+
+machinery.FileFinder.find_spec, pkgutil.iter_modules = find_spec, iter_modules
 metadata.MetadataPathFinder.find_distributions = find_distributions
 """
 
