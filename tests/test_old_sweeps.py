@@ -15,7 +15,7 @@ from wandb_files import Mirrored
 
 import lcomp
 from lcomp.cli.sweep_callback import SweepCallback
-from lcomp.config import identity, run_config
+from lcomp.config import identity, renamed, run_config
 from lcomp.config.composition import compose, config_loader
 from lcomp.config.instantiation import build, find
 from lcomp.config.renamed import FIRST, RENAMED, current, original, renewed
@@ -118,6 +118,19 @@ def test_a_class_counts_as_the_same_by_both_of_its_names():
     assert len(FIRST) == len(RENAMED) and all(
         first in TARGETS and current(now) == now for first, now in RENAMED.items()
     )
+
+
+def test_a_former_name_in_a_user_s_file_is_told_once(caplog):
+    cfg = configuration("sweep/0")
+    renamed.tell.cache_clear()
+    with caplog.at_level("WARNING"):
+        parse(cfg)
+        parse(cfg)
+    said = "_target_=lcomp.mnist_c.MNISTC: deprecated, write lcomp.evaluation.mnist_c.MNISTC; files that have it go on"
+    assert sum(said in message for message in caplog.messages) == 1
+    caplog.clear()
+    parse(compose(["robustness=mnist_c"]))
+    assert not caplog.messages
 
 
 def test_a_module_that_was_split_is_found_by_its_old_name_and_its_class_hashes_as_before():

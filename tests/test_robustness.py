@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from lcomp.evaluation import robustness
 
@@ -32,6 +34,15 @@ def test_a_corruption_that_costs_the_reference_nothing_is_left_out():
     helped = {"fog": [0.2, 0.4], "shear": [0.04, 0.04]}  # less wrong than on clean images
     assert robustness.relative_mean_corruption_error(OWN, 0.0, helped, 0.05) == pytest.approx(0.4 / 0.5)
     assert math.isnan(robustness.mean_corruption_error({"fog": [0.5]}, {"fog": [0.0]}))
+
+
+def test_calibration_error_is_torchmetrics():
+    """Which computes in float32: an oracle, and no replacement."""
+    logits, labels = np.random.default_rng(0).normal(size=(2000, 10)).astype(np.float32), np.arange(2000) % 10
+    probabilities = torch.from_numpy(logits).softmax(1)
+    for bins in (10, 15):
+        expected = multiclass_calibration_error(probabilities, torch.from_numpy(labels), 10, n_bins=bins)
+        assert robustness.calibration_error(logits, labels, bins) == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_calibration_error_by_hand():

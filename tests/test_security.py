@@ -62,7 +62,6 @@ def test_no_floor_lies_below_a_hole_that_was_published():
         "pillow": "12.2",
         "ray": "2.54",
         "jinja2": "3.1.6",
-        "tqdm": "4.66.3",
     }
     floors |= {"torch": "2.10", "pytorch-lightning": "2.6.6", "pytest": "9.0.3"}
     text = (ROOT / "pyproject.toml").read_text()

@@ -1,9 +1,11 @@
-"""The one exception for what the user can mend, and how it names what is nearest."""
+"""The one exception for what the user can mend, how it names what is nearest, and what installs a missing package."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 
 from lcomp.escaping import terminal
 
@@ -15,6 +17,34 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return terminal(super().__str__())  # whatever was seen
+
+
+@contextmanager
+def needing(extra: str, what: str, instead: str = "") -> Iterator[None]:
+    """Imports within are of packages that an extra of lcomp's installs.
+
+    Args:
+        what: needs them, such as `model=timm`.
+        instead: what does without them.
+
+    Raises:
+        UserError: one is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(missing_package(extra, what, instead)) from error
+
+
+def check_installed(extra: str, what: str, *modules: str, instead: str = "") -> None:
+    """Raises UserError, as `needing` would, where a module of an extra's is missing; imports none."""
+    if any(find_spec(module) is None for module in modules):
+        raise UserError(missing_package(extra, what, instead))
+
+
+def missing_package(extra: str, what: str, instead: str = "") -> str:
+    """What is said where a package of an extra is missing."""
+    return f"{what}: needs a package: pip install 'lcomp[{extra}]'{instead and f'; {instead}'}"
 
 
 class TrialPruned(Exception):

@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn
 from omegaconf import DictConfig
 
 from hydra_plugins.lcomp_local.local import Job, LocalLauncher, RunJob
+from lcomp.errors import needing
 from lcomp.record.containers import plain_mapping
 from lcomp.record.plain import PlainValue
 from lcomp.sweeps.worker_pool import WorkerExit, run_task
@@ -34,7 +35,9 @@ class RayLauncher(LocalLauncher):
         self.ray = ray
 
     def pool(self, jobs: int, threads: Sequence[int]) -> AbstractContextManager[Tasks]:
-        from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
+        with needing("ray", "launcher=ray"):
+            import ray  # noqa: F401 - what is imported below
+            from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
 
         start_ray(self.ray.init)
         return tasks_of(plain_mapping(self.ray.remote))

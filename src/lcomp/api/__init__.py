@@ -16,6 +16,7 @@ from lcomp.api.runs import Run, RunFailed, Search, Sweep, single_run
 from lcomp.api.screen import Progress, Screen
 from lcomp.api.words import Overrides, words_of
 from lcomp.errors import UserError
+from lcomp.report.packages import check_packages
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,10 +105,11 @@ def report(folder: Path | str, *further: Path | str, out: Path | str | None = No
         out: where the files go; None is the first folder.
 
     Raises:
-        UserError: a folder without records.
+        UserError: a folder without records, or the extra `report` is not installed.
     """
     from lcomp.report.writing import check_records, read_records, write_report_files
 
+    check_packages("lcomp.report")
     folders = [Path(one) for one in (folder, *further)]
     check_records(folders)
     return write_report_files(read_records(folders), Path(out or folder))

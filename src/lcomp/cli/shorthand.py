@@ -13,7 +13,7 @@ from lcomp.cli import resuming
 from lcomp.cli.subcommands import check_words
 from lcomp.config import quoting
 from lcomp.config.run_config import FAMILIES, folder
-from lcomp.errors import UserError, suggestion
+from lcomp.errors import UserError, check_installed, suggestion
 from lcomp.sweeps.sweep import latest_sweep
 
 SWEEPER_KEYS = (
@@ -27,6 +27,10 @@ SWEEPER_KEYS = (
     "direction",
 )
 SWEEP_KEYS = ("resume", "hparams_search", "sweeper", "sampler", "pruner", *SWEEPER_KEYS)
+LAUNCHERS = {  # the extra of each that has one, and its plugin
+    "launcher=ray": ("ray", "launcher=ray", "ray", "hydra_plugins.hydra_ray_launcher"),
+    "launcher=slurm": ("slurm", "launcher=slurm", "hydra_plugins.hydra_submitit_launcher"),
+}
 SEVERAL = ("perturb", "kd/objectives", "experiment", "callbacks", "logger")  # groups whose choices go together
 BASELINES = ("baseline.optimizer", "baseline.scheduler", "baseline.callbacks")  # choices of groups that the run has too
 
@@ -201,6 +205,8 @@ def hydra_override(argument: str) -> list[str]:
         ]
     if name == "hparams_search":
         return [argument, "hydra/sweeper=optuna"]
+    if argument in LAUNCHERS:
+        check_installed(*LAUNCHERS[argument])
     if argument == "launcher=ray":  # with settings that work; hydra-ray-launcher has the name
         return ["hydra/launcher=ray_tasks"]
     if name in ("launcher", "sweeper"):

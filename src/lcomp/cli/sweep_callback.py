@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from lcomp.record.listener import listener
 from lcomp.record.result import FILE_NAME, read_result
-from lcomp.report.sweep_end import SweepEnd, log
+from lcomp.report.sweep_end import SweepEnd, log, tell_missing
 from lcomp.tracking import wandb_environment
 
 
@@ -26,6 +26,7 @@ class SweepCallback(SweepEnd):
         wandb_environment.leave_to_single_runs()
         listener.tell(folder=str(Path(config.hydra.sweep.dir).absolute()))
         say_where(config)
+        tell_missing(config)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         say_where(config)

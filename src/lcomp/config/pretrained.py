@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, needing
 
 CONFIG = "config.json"  # beside the weights and the tokenizer
 
@@ -28,10 +28,8 @@ def pretrained_folder(name: str, key: str) -> Path:
         if found:
             return found[0].parent
     problem = f"no folder with {CONFIG}, and no installed package that carries one"
-    try:
+    with needing("text", f"{key}={name}: {problem}; the hub"):
         from huggingface_hub import snapshot_download
-    except ModuleNotFoundError:
-        raise UserError(f"{key}={name}: {problem}; the hub needs a package: pip install 'lcomp[text]'") from None
     try:
         patterns = ["*.json", "*.txt", "*.safetensors"]
         return Path(snapshot_download(name, allow_patterns=patterns))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+log = logging.getLogger("lcomp")
 RENAMED = {  # since 0.1.0; a name that is renamed once more changes on the right
     "lcomp.ending.Ending": "lcomp.cli.sweep_callback.SweepCallback",
     "lcomp.log.NameData": "lcomp.record.log.NameData",
@@ -25,6 +28,22 @@ def current(target: str) -> str:
 def renewed(node: Any) -> Any:
     """A configuration as plain containers, every `_target_` as it is called now."""
     return with_targets(node, current)
+
+
+def tell_renamed(node: Any) -> None:
+    """Says, once a process, of each former name in a configuration what it is called now."""
+
+    def told(target: str) -> str:
+        if target in RENAMED:
+            tell(target)
+        return target
+
+    with_targets(node, told)
+
+
+@cache
+def tell(former: str) -> None:
+    log.warning("_target_=%s: deprecated, write %s; files that have it go on working", former, RENAMED[former])
 
 
 def original(node: Any) -> Any:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lcomp.config import composition
 from lcomp.config.composition import CHOSEN, GROUPS, KD_RUN_KEYS, folder
 from lcomp.config.instantiation import find
-from lcomp.config.renamed import renewed
+from lcomp.config.renamed import renewed, tell_renamed
 from lcomp.errors import UserError, suggestion
 from lcomp.record.containers import plain_mapping
 from lcomp.record.metric import Metric
@@ -108,8 +108,10 @@ def with_absolute_paths(cfg: DictConfig) -> DictConfig:
 
 
 def resolved_dict(cfg: DictConfig) -> dict[str, PlainValue]:
-    """The resolved configuration as a dictionary, classes by their present names."""
-    resolved: dict[str, PlainValue] = renewed(OmegaConf.to_container(cfg, resolve=True))
+    """The resolved configuration as a dictionary, classes by their present names; former ones are told."""
+    container = OmegaConf.to_container(cfg, resolve=True)
+    tell_renamed(container)
+    resolved: dict[str, PlainValue] = renewed(container)
     return resolved
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lcomp.data.datamodule import split_by_seed
 from lcomp.data.text import MINILM, Labelled, TextDataModule
-from lcomp.errors import UserError, suggestion
+from lcomp.errors import UserError, needing, suggestion
 from lcomp.record.plain import PlainValue
 
 Row = Mapping[str, PlainValue]
@@ -144,9 +144,7 @@ def read_lines(path: Path, suffix: str) -> list[Row]:
 
 
 def read_parquet(path: Path) -> list[Row]:
-    try:
+    with needing("text", str(path), instead="CSV and JSON lines do without"):
         from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise UserError(f"{path}: needs a package: pip install 'lcomp[text]'; CSV and JSON lines do without") from error
     rows: list[Row] = parquet.read_table(path).to_pylist()
     return rows

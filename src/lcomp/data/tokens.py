@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lcomp.config.pretrained import pretrained_folder
-from lcomp.errors import UserError
+from lcomp.errors import UserError, needing
 from lcomp.record.files import write_atomically
 
 if TYPE_CHECKING:
@@ -44,11 +44,9 @@ def load_tokenizer(name: str, max_length: int) -> Tokenizer:
     Raises:
         UserError: there is none, or it cannot be read, or the package is missing.
     """
-    try:
+    with needing("text", "data.tokenizer"):
         from tokenizers import Tokenizer
         from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
-    except ModuleNotFoundError as error:
-        raise UserError("data.tokenizer: needs a package: pip install 'lcomp[text]'") from error
     path = Path(name)
     if not path.is_file():
         within = path if path.is_dir() else pretrained_folder(name, "data.tokenizer")

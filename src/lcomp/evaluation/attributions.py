@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lcomp.errors import needing
+
 STEPS = 32
 BATCH = 8  # examples, each of them STEPS times
 
@@ -24,7 +26,8 @@ def integrated_gradients(network: nn.Module, inputs: Tensor, labels: Tensor) -> 
     Returns:
         (N, C, H, W).
     """
-    from captum.attr import IntegratedGradients  # takes a second to import, most of it matplotlib
+    with needing("robustness", "attributions"):
+        from captum.attr import IntegratedGradients  # takes a second to import, most of it matplotlib
 
     method, pairs = IntegratedGradients(network.eval()), zip(inputs.split(BATCH), labels.split(BATCH), strict=True)
     return torch.cat([method.attribute(some, 0, target, n_steps=STEPS).detach() for some, target in pairs])

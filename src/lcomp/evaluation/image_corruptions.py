@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lcomp.data.corrupted_images import Bytes, CorruptionSet, HashedImages, corrupted, hashed_images, published
 from lcomp.data.protocol import Data
-from lcomp.errors import UserError
+from lcomp.errors import UserError, check_installed
 from lcomp.evaluation import attributions, measurement
 from lcomp.evaluation.corruptions import Corruptions, Labels, Measured
 from lcomp.record.plain import PlainValue
@@ -31,7 +31,7 @@ class ImageCorruptions(Corruptions):
         attributions: test images, evenly spaced, whose integrated gradients are compared; 0 for none.
 
     Raises:
-        UserError: a severity or a number that cannot be.
+        UserError: a severity or a number that cannot be; captum, which attributions need, is not installed.
     """
 
     attributions: int = 100
@@ -41,6 +41,9 @@ class ImageCorruptions(Corruptions):
         super().__post_init__()
         if self.attributions < 0:
             raise UserError(f"robustness.attributions={self.attributions}: must be a number of test images, 0 or more")
+        if self.attributions:
+            asked = f"robustness.attributions={self.attributions}"
+            check_installed("robustness", asked, "captum", instead="robustness.attributions=0 compares none")
 
     @property
     def name(self) -> str:

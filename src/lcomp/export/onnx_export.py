@@ -8,7 +8,6 @@ import io
 import logging
 import re
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,13 @@ from lcomp.tasks import Task
 from lcomp.techniques import layer_graph
 from lcomp.techniques.quantization.integer_layers import GATHER, OPSET, CodedWeight, DynamicInput, Input
 
+SINCE = "0.1.0"  # the release since which equal networks have equal artifacts, byte for byte; not the one that runs
+
 
 def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = "") -> None:
     """Writes `network` to `path` as ONNX: the task's named inputs to its outputs, any batch size.
 
-    No external data, no debris of the exporter; metadata: what the task says, configuration hash, version of lcomp.
+    No external data, no debris of the exporter; metadata: what the task says, configuration hash, `SINCE`.
 
     Args:
         network: finalized, see `Technique.finalize`.
@@ -79,7 +80,7 @@ def export(network: nn.Module, path: Path | str, task: Task, config_hash: str = 
     drop_signs_of_zeros(model)
     own_decoders(model)
     gather(model)
-    said = {**task.metadata(), "config_hash": config_hash, "lcomp_version": version("lcomp")}
+    said = {**task.metadata(), "config_hash": config_hash, "lcomp_version": SINCE}
     for key, value in said.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lcomp.config.pretrained import pretrained_folder
-from lcomp.errors import UserError
+from lcomp.errors import UserError, needing
 
 FILE = "model.safetensors"
 NAMES = (  # of transformers, and of here
@@ -41,6 +39,10 @@ def load_pretrained(network: nn.Module, name: str) -> None:
     Raises:
         UserError: the file is not there, or its weights are of other sizes.
     """
+    with needing("text", f"model.weights={name}"):
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
     folder = pretrained_folder(name, "model.weights")
     try:
         found: dict[str, Tensor] = load_file(folder / FILE)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lcomp.errors import UserError, suggestion
+from lcomp.errors import UserError, needing, suggestion
 from lcomp.models.blocks import COLOUR_MEAN, COLOUR_STD, normalization
 
 
@@ -37,10 +37,8 @@ class TimmNetwork(nn.Module):
         std: float | Sequence[float] = COLOUR_STD,
     ):
         super().__init__()
-        try:
+        with needing("timm", "model=timm"):
             import timm
-        except ModuleNotFoundError as error:
-            raise UserError("model=timm: needs a package: pip install 'lcomp[timm]'") from error
         if name is None or not timm.is_model(name):
             near = suggestion(str(name), timm.list_models())
             raise UserError(f"model.name={name}: give the name of a network of timm {timm.__version__}{near}")

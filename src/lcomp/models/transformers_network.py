@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, needing
 
 
 class TransformersNetwork(nn.Module):
@@ -23,11 +23,9 @@ class TransformersNetwork(nn.Module):
 
     def __init__(self, path: str | None = None, num_classes: int = 2, vocab_size: int | None = None):
         super().__init__()
-        try:
+        with needing("transformers", "model=transformers"):
             from transformers import AutoModelForSequenceClassification
             from transformers.utils import logging
-        except ModuleNotFoundError as error:
-            raise UserError("model=transformers: needs a package: pip install 'lcomp[transformers]'") from error
         if path is None:
             raise UserError(
                 "model.path: name the folder of an encoder (config.json, model.safetensors), or one on the hub"

@@ -13,6 +13,7 @@ from lcomp.errors import UserError
 from lcomp.escaping import terminal
 from lcomp.record.interruption import machine_interruption
 from lcomp.report import page, wandb_report
+from lcomp.report.packages import check_packages
 from lcomp.report.runs import ReportRun, seed_groups
 from lcomp.report.table import print_dataset_tables
 from lcomp.report.text import seed_table
@@ -51,6 +52,10 @@ def report(given: argparse.Namespace) -> None:
         UserError: a folder without records, or what W&B cannot take.
     """
     check_records(given.folders)
+    if given.wandb or given.wandb_spec:
+        wandb_report.check_packages()
+    elif given.format is None:
+        check_packages("lcomp report", instead="--format csv prints the tables without")
     records = read_records(given.folders)
     _, runs, sheets = records
     title = page.title(given.folders)

@@ -10,9 +10,9 @@ from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 
-import plotly.offline
 from jinja2 import Environment, StrictUndefined
 
+from lcomp.errors import needing
 from lcomp.escaping import one_line
 from lcomp.record.files import Jsonable
 from lcomp.record.plain import PlainValue
@@ -28,6 +28,9 @@ Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
 def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], folder: Path) -> str:
     """The page's text; links in it are relative to `folder`."""
+    with needing("report", FILE):
+        from plotly.offline import get_plotlyjs
+
     data, figures = charts.page_data(runs, folder), study.study_figures(folders)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
@@ -37,7 +40,7 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
         origin=origin(runs),
         css=source("page.css"),
         js=source("robustness.js") + source("page.js"),
-        plotly=plotly.offline.get_plotlyjs(),
+        plotly=get_plotlyjs(),
         data=embedded(data | {"figures": figures}),
         figures=figures,
         sheets=sheets,

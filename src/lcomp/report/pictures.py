@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
+from lcomp.errors import needing
 from lcomp.escaping import one_line
 from lcomp.record.metric import Metric
 from lcomp.report import exemplars
@@ -61,8 +62,9 @@ def draw_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
 
 def dataset_pictures(runs: Sequence[ReportRun]) -> list[tuple[str, str, bytes]]:
     """The pictures of finished runs of one data set; those that would be empty are left out."""
-    from matplotlib import rcParams
-    from matplotlib.figure import Figure  # no pyplot: nothing global, no display
+    with needing("report", "pictures"):
+        from matplotlib import rcParams
+        from matplotlib.figure import Figure  # no pyplot: nothing global, no display
 
     rcParams["text.parse_math"] = False  # a dollar in a name is one
     metric = shared_metric(runs)
@@ -204,7 +206,8 @@ def mean_accuracies(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def draw_map(axes: Axes, rows: Sequence[tuple[str, Mapping[str, float]]]) -> None:
-    from matplotlib.colors import Normalize
+    with needing("report", "pictures"):
+        from matplotlib.colors import Normalize
 
     names = {name for _, row in rows for name in row} - {"clean"}
     columns = ["clean", *sorted(names, key=lambda name: -fmean(row[name] for _, row in rows if name in row))]

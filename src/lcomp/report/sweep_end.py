@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from lcomp.config.typed_command import TypedCommand
+from lcomp.errors import UserError
 from lcomp.escaping import terminal
 from lcomp.record import run_folders
+from lcomp.report.packages import check_packages
 from lcomp.tracking import sweep_completion, wandb_logger
 
 log = logging.getLogger("lcomp")
@@ -55,8 +58,22 @@ def show(config: DictConfig, command: TypedCommand | None) -> None:
         write_report(folder)
 
 
+def tell_missing(config: DictConfig) -> None:
+    """Says before the sweep's first run that it leaves no report, and what installs the packages of one."""
+    if config.report is True:
+        try:
+            check_packages("report=true")
+        except UserError as error:
+            log.warning("%s; the sweep runs, and leaves no report.html", error)
+
+
 def write_report(folder: Path) -> None:
     """Leaves `report.html` in the folder and prints its path; whatever fails there fails nothing else."""
+    try:
+        check_packages("not written", instead=f"then: lcomp report {shlex.quote(str(folder))}")
+    except UserError as error:
+        print(f"Report: {error}")
+        return
     try:
         from lcomp.report.writing import read_records, write_report_files
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, check_installed, needing
 from lcomp.record.files import write_atomically
 from lcomp.record.plain import PlainValue
 from lcomp.report.runs import ReportRun, numeric_params, selection_metric
@@ -24,6 +24,11 @@ ROBUST = ("mce", "relative_mce", "ece", "differing", "pies")  # columns where ro
 WIDTH = 24  # columns of a W&B grid
 
 
+def check_packages() -> None:
+    """Raises UserError where the extra `wandb-report` is not installed."""
+    check_installed("wandb-report", "--wandb", "wandb_workspaces")
+
+
 def build_report(
     runs: Sequence[ReportRun], sheets: Sequence[TextTable], title: str, entity: str, project: str
 ) -> Report:
@@ -32,7 +37,7 @@ def build_report(
     Args:
         entity: a user or a team; without a project nothing asks the server.
     """
-    with warnings.catch_warnings():
+    with needing("wandb-report", "--wandb"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of pydantic, about this package
         wr = importlib.import_module("wandb_workspaces.reports.v2")  # its types are not exported
 

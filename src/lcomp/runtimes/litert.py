@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, needing
 from lcomp.packed.artifact import from_onnx
 from lcomp.packed.network import Network
 from lcomp.record.files import write_atomically
@@ -46,7 +46,8 @@ class LiteRT(Converting):
             raise UserError(f"{artifact}: litert-torch cannot translate it: {cause}")
 
     def session(self, path: Path) -> Session:
-        from ai_edge_litert.interpreter import Interpreter
+        with needing("litert", "runtime=litert"):
+            from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(str(path), num_threads=1)
         interpreter.allocate_tensors()
@@ -75,9 +76,10 @@ def decomposed_network(artifact: Path, rewritten: bool) -> Network:
 
 def flatbuffer(network: Network) -> bytes:
     """The file of a network of floats and of decomposed quantizers."""
-    import litert_torch
-    from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
-    from litert_torch.quantize.quant_config import QuantConfig
+    with needing("litert", "runtime=litert"):
+        import litert_torch
+        from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
+        from litert_torch.quantize.quant_config import QuantConfig
 
     integers = PT2EQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     example = (torch.zeros(1, *network.input_shape),)

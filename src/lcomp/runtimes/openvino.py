@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lcomp.errors import needing
 from lcomp.runtimes.runtime import ReadsONNX, Session
 from lcomp.tasks.split import Arrays
 
@@ -25,7 +26,8 @@ class OpenVINO(ReadsONNX):
     packages = ("openvino",)
 
     def session(self, path: Path) -> Session:
-        import openvino
+        with needing("openvino", "runtime=openvino"):
+            import openvino
 
         core = openvino.Core()
         requests: dict[tuple[tuple[int, ...], ...], tuple[openvino.InferRequest, Arrays]] = {}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lcomp.config.instantiation import build
 from lcomp.config.settings import Settings
-from lcomp.errors import UserError
+from lcomp.errors import UserError, missing_package
 from lcomp.export import space_to_depth
 from lcomp.record.files import write_atomically
 from lcomp.tasks.split import Arrays
@@ -42,7 +42,7 @@ class Runtime(ABC):
             return {package: version(package) for package in self.packages}
         except PackageNotFoundError as error:
             name = type(self).__name__.lower()
-            raise UserError(f"runtime={name}: needs a package: pip install 'lcomp[{name}]'") from error
+            raise UserError(missing_package(name, f"runtime={name}")) from error
 
     def setting(self) -> dict[str, str | bool]:
         """What figures of an artifact depend on."""

@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import Trial
 
 from lcomp.config.instantiation import find
-from lcomp.errors import UserError, suggestion, validate_choice
+from lcomp.errors import UserError, check_installed, suggestion, validate_choice
 from lcomp.record.metric import ACCURACY, Metric
 from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
@@ -122,6 +122,8 @@ class Settings:
         if settings.get("seed") is not None and target is not optuna.samplers.QMCSampler:  # one sequence for all
             own = check_whole("hydra.sweeper.sampler.seed", settings["seed"], 0, "a whole number, 0 or more")
             settings["seed"] = own + seed
+        if issubclass(target, optuna.samplers.CmaEsSampler):
+            check_installed("samplers", "hydra/sweeper/sampler=cmaes", "cmaes")
         if self.constraint and target is optuna.samplers.CmaEsSampler:
             raise UserError("hydra/sweeper/sampler=cmaes: takes no constraint; tpe, nsgaii and gp do")
         return instantiate("hydra.sweeper.sampler", settings, optuna.samplers.BaseSampler)  # type: ignore[type-abstract]

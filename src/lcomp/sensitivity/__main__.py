@@ -21,6 +21,7 @@ from lcomp.config import run_config
 from lcomp.config.composition import compose
 from lcomp.config.run_spec import RunSpec, parse
 from lcomp.errors import UserError
+from lcomp.report.packages import check_packages
 
 Number = TypeVar("Number", int, float)
 
@@ -97,6 +98,7 @@ def measure_sensitivity(
     from lcomp.techniques.technique import check_patterns, layers
     from lcomp.training import components
 
+    check_packages("lcomp sensitivity")
     show_log()
     torch.set_num_threads(spec.threads)
     pl.seed_everything(spec.seed, verbose=False)

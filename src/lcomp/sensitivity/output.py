@@ -9,11 +9,11 @@ from dataclasses import asdict, fields
 from importlib.resources import files
 from pathlib import Path
 
-import plotly.offline
 from jinja2 import Environment, StrictUndefined
 from rich.console import Console
 from rich.table import Table
 
+from lcomp.errors import needing
 from lcomp.record.files import Jsonable, write_atomically
 from lcomp.report.page import embedded, source
 from lcomp.sensitivity.scores import Score
@@ -69,6 +69,9 @@ def write(scores: Sequence[Score], title: str, overrides: str, out: Path) -> Pat
 
 def page(scores: Sequence[Score], title: str, overrides: str) -> str:
     """One file that holds its data, its script and Plotly's, and asks nothing of any network."""
+    with needing("report", HTML):
+        from plotly.offline import get_plotlyjs
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("lcomp.sensitivity").joinpath("page.html").read_text(encoding="utf-8"))
     shown = {kind: words for kind, words in KINDS.items() if values(scores, kind)}
@@ -77,7 +80,7 @@ def page(scores: Sequence[Score], title: str, overrides: str) -> str:
         command=f"python -m lcomp.sensitivity {overrides}".strip(),
         base=scores[0].accuracy - scores[0].change,
         css=source("page.css"),
-        plotly=plotly.offline.get_plotlyjs(),
+        plotly=get_plotlyjs(),
         kinds=shown,
         tables={kind: (values(scores, kind), by_layer(scores, kind)) for kind in shown},
         points=points,

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TypeGuard
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lcomp.errors import UserError
+from lcomp.errors import UserError, needing
 from lcomp.models.blocks import Normalize
 from lcomp.record.causes import innermost_message
 from lcomp.record.files import sha256
@@ -87,6 +86,11 @@ def read_weights(path: Path) -> State:
         with open(found_file(path), "rb") as file:
             is_safetensors = file.read(9)[8:] == b"{"  # behind the length of a header of JSON
         if is_safetensors:
+            with needing(
+                "weights", str(path), instead="torch.save(network.state_dict(), PATH) leaves a file that needs none"
+            ):
+                from safetensors.torch import load_file
+
             loaded: object = load_file(path)
         else:
             check_checkpoint(path)

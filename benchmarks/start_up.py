@@ -1,0 +1,51 @@
+"""What starting costs: what users import, and the first words of the command line, before and after a change.
+
+    python benchmarks/start_up.py [SRC]     # SRC: the `src` of another checkout, in turns with this one
+
+FIGURES
+"""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parents[1] / "src"
+TIMES = 5
+TIMED = ["-X", "importtime"]
+COMMANDS = {
+    "import lcomp": [*TIMED, "-c", "import lcomp"],
+    "import lcomp.api": [*TIMED, "-c", "import lcomp.api"],
+    "import lcomp.report.writing": [*TIMED, "-c", "import lcomp.report.writing"],
+    "import lcomp.run": [*TIMED, "-c", "import lcomp.run"],
+    "lcomp --help": [*TIMED, "-m", "lcomp", "--help"],
+}
+
+
+def cost(source: Path, arguments: list[str]) -> tuple[float, float]:
+    """Seconds of imports by the clock, as `-X importtime` has them, and seconds of processor of the whole process."""
+    before = os.times()
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"PYTHONPATH": str(source)}
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
+    after = os.times()
+    imports = sum(map(int, re.findall(r"^import time: +(\d+) \|", done.stderr, re.MULTILINE)))
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return imports / 1e6, used
+
+
+def main() -> None:
+    sources = [HERE, *map(Path, sys.argv[1:])]
+    print(f"Median of {TIMES}, ms: imports by the clock, processor of the whole process\n{'':<30}", *sources)
+    for name, arguments in COMMANDS.items():
+        turns = [[cost(source, arguments) for source in sources] for _ in range(TIMES)]
+        medians = [[statistics.median(one) for one in zip(*column, strict=True)] for column in zip(*turns, strict=True)]
+        print(f"{name:<30}" + "".join(f"{1000 * a:>12.0f}{1000 * b:>8.0f}" for a, b in medians), flush=True)
+
+
+if __name__ == "__main__":
+    main()
