@@ -1,0 +1,84 @@
+"""The documentation as a site: its pages and links, nothing from a network, every key described."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+
+
+def keys_of(page):
+    """Key to its row's cells, of all tables of keys."""
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*) \|$", page, re.MULTILINE)
+    return [(key, [cell.strip() for cell in re.split(r"(?<!\\)\|(?![^`]*` \|)", rest)]) for key, rest in rows]
+
+
+def test_every_page_is_in_the_navigation_once():
+    nav = re.findall(r'= "([\w/]+\.md)"', (DOCS / "zensical.toml").read_text())
+    made = {"CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "reference/configuration.md"}
+    assert sorted(nav) == sorted({str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} | made)
+    assert tomllib.loads((DOCS / "zensical.toml").read_text())["project"]["theme"]["font"] is False
+
+
+def test_every_key_has_type_default_and_words(scripts):
+    import configuration_reference
+
+    found = keys_of(configuration_reference.page())
+    assert len(found) > 300
+    for key, cells in found:
+        kind, default, *words = cells
+        assert kind not in ("", "—") and default and "".join(words), (key, cells)
+    known = {key for key, _ in found}
+    conf = DOCS.parent / "conf"
+    for group in ("kd", "prune", "quant", "data", "runtime", "trainer", "optimizer"):
+        for path in (conf / group).glob("*.yaml"):
+            for key in OmegaConf.load(path):
+                assert key in ("defaults", "_target_") or any(one.startswith(f"{group}.{key}") for one in known), (
+                    path,
+                    key,
+                )
+    told = dict(found)
+    assert told["prune.initial_sparsity"][:2] == ["`float`", "`0.0`"]
+    assert told["seed"] == ["`int`", "`0`", "a whole number, 0 to 4294967295"]
+    assert "0 to below 1" in told["trainer.warmup"][2] and told["trainer.gradient_clip_val"][0] == "`float | None`"
+
+
+def test_links_to_nothing_and_to_a_network_are_found(scripts, tmp_path):
+    import build_site
+
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "other.html").write_text('<h2 id="here">a</h2>')
+    (tmp_path / "inner" / "page.html").write_text(
+        '<a href="../other.html#here"><a href="../other.html#there"><a href="gone.html"><a href="https://pytorch.org">'
+        '<img src="../no.png"><script src="https://cdn.example.com/a.js"></script>'
+    )
+    (tmp_path / "a.css").write_text("@import url(https://fonts.example.com/b.css)")
+    assert build_site.faults(tmp_path) == [
+        "inner/page.html: no place ../other.html#there",
+        "inner/page.html: nothing at gone.html",
+        "inner/page.html: nothing at ../no.png",
+        "inner/page.html: script is loaded from https://cdn.example.com/a.js",
+        "a.css: https://fonts.example.com/b.css",
+    ]
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    command = [sys.executable, DOCS / "build_site.py", tmp_path / "site"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
+    assert done.returncode == 0, done.stdout + done.stderr
+    classes = (tmp_path / "site" / "reference" / "classes.html").read_text()
+    assert 'id="lcomp.api.sweep"' in classes and "class Net(nn.Module)" not in classes
+    tutorial = re.sub(r"<[^>]+>", "", (tmp_path / "site" / "tutorials" / "own_network.html").read_text())
+    assert "A network of one's own: pixels to logits" in tutorial and "model=residual prune.sparsity=0.8" in tutorial
+    assert "--8<--" not in tutorial
