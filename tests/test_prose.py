@@ -20,7 +20,8 @@ MOST = 25  # words
 
 def sentences(text):
     """Those of paragraphs, list items and cells of tables; code is one word each time."""
-    text = re.sub(r"^```.*?^```$|^<!--.*?-->$|^ {4}.*$|^#+ .*$|^--8<--.*$", "\n", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```$|<!--.*?-->", "\n", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(?: {4}|#+ |--8<--).*$", "\n", text, flags=re.MULTILINE)
     text = re.sub(r"`[^`]+`", "code", re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text))
     blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*] |\d+\. ))|\n?\|", text)
     for block in blocks:
