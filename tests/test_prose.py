@@ -8,12 +8,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-SINGLE = ("index", "choose", "faq", "troubleshooting", "how_it_works", "how_we_measure", "cite")
+FIRST = ("index", "choose", "faq", "troubleshooting", "how_it_works", "how_we_measure", "cite")
+GUIDES = ("api", "data", "matrix", "networks", "record", "scaling", "sweeps", "text")
 PAGES = [
     ROOT / "README.md",
-    *(DOCS / f"{name}.md" for name in SINGLE),
+    *(DOCS / f"{name}.md" for name in (*FIRST, *GUIDES)),
     *sorted((DOCS / "start").glob("*.md")),
     *sorted((DOCS / "tutorials").glob("*.md")),
+    ROOT / "examples" / "README.md",
 ]
 MOST = 25  # words
 
