@@ -67,6 +67,12 @@ def test_links_to_nothing_and_to_a_network_are_found(scripts, tmp_path):
     ]
 
 
+def test_every_snippet_is_one():
+    """A formatter that takes a page's `--8<--` for Python sets spaces in it."""
+    text = "".join(page.read_text() for page in sorted((DOCS / "tutorials").glob("*.md")))
+    assert text.count('--8<-- "') == text.count("--8") > 15 and "--8 <" not in text
+
+
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
     command = [sys.executable, DOCS / "build_site.py", tmp_path / "site"]
