@@ -1,8 +1,9 @@
 # Two commands set everything up: `make sweep` runs the main job, `make test` the quick tests; `make test-all` runs all.
+# `make docs` builds the documentation as a site, in site/.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sweep test test-slow test-all install
+.PHONY: sweep test test-slow test-all docs install
 sweep: install
 	$(BIN)/python -m lcomp -m kd.temperature=1,3,6,8
 
@@ -15,6 +16,10 @@ test-slow: install
 	$(TEST) -m slow
 
 test-all: test test-slow
+
+docs: install
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/python docs/build_site.py
 
 install: .venv/installed
 

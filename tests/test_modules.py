@@ -1,4 +1,4 @@
-"""The modules and techniques in bare Trainers and in other people's modules; the README's code as it stands."""
+"""The modules and techniques in bare Trainers and in other people's modules; a tutorial's code as it stands."""
 
 import copy
 import math
@@ -22,13 +22,13 @@ from lcomp.techniques.distillation import Distillation, Ensemble, LogitDistillat
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import QuantizationAwareTraining
 
-README = Path(__file__).parents[1] / "README.md"
+TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorials" / "own_trainer.md"
 
 
 @pytest.mark.slow
-def test_readme_code_runs_as_it_stands(tmp_path, monkeypatch, digits):
+def test_the_tutorials_code_runs_as_it_stands(tmp_path, monkeypatch, digits):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", TUTORIAL.read_text(), re.DOTALL)
     assert len(blocks) == 2
     names: dict = {}
     torch.manual_seed(0)  # whatever tests ran before

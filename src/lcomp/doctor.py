@@ -27,7 +27,7 @@ DATA = {  # where each choice of data lies under the folder of data
     "cifar10": "cifar-10-batches-py",
     "sst2": "SST-2",
 }
-FOR_DEVELOPERS = ("test", "dev", "all")  # extras that no key of a run needs
+FOR_DEVELOPERS = ("test", "dev", "docs", "all")  # extras that no key of a run needs
 WORKER = 1e9  # bytes of memory that a worker of a sweep takes, imports included
 
 

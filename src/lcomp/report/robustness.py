@@ -18,8 +18,8 @@ ERRORS = ("row", "n", "test acc %", "gzip KB", "% of plain", "mCE", "relative mC
 CHANGES = ("row", "n", "ECE %", "differing %", "lost", "attributions")
 OF_ERRORS = (
     "% of plain, mCE, relative mCE: over the plain baseline's of the same seed (Hendrycks and Dietterich 2019). "
-    "worst corruption: that of the lowest accuracy, in percent. breaks most: that whose errors are the most times the "
-    "plain baseline's."
+    "worst corruption: that of the lowest accuracy, in percent. breaks most: the corruption with the "
+    "largest error ratio to the plain baseline."
 )
 OF_CHANGES = (
     "ECE: expected calibration error. Against the row's own baseline: differing, predictions that are not its; lost, "
@@ -142,7 +142,7 @@ def worst_corruption(results: Sequence[Result]) -> str:
 
 
 def most_harmful(pairs: Sequence[tuple[Result, Result]]) -> str:
-    """The corruption whose errors are the most times the plain baseline's, and how many; nothing for that itself."""
+    """The corruption with the largest error ratio to the plain baseline, and that ratio; nothing for that itself."""
     own, base = mean_errors([own for own, _ in pairs]), mean_errors([base for _, base in pairs])
     ratios = {name: own[name] / base[name] for name in own if base.get(name, 0) > 0}
     if not ratios or all(left is right for left, right in pairs):

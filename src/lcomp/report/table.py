@@ -19,7 +19,7 @@ NOTES = {
     "quant": "x baseline: integers can be slower than floats, where a processor's kernels favour floats.",
     "errors": "mCE: errors on corrupted test examples over the own baseline's, mean over the corruptions.",
     "every": "smaller: the baseline's gzip'd file over this one's. us/example: median at batch 1, one thread;\n"
-    "x baseline: over the baseline's, timed in turns with it run by run, so not over the figure in the baseline's row.",
+    "x baseline: ratio to this run's own interleaved baseline.",
 }
 
 

@@ -109,7 +109,7 @@ def seed_table(groups: Sequence[SeedGroup]) -> TextTable:
             ]
         )
     notes = [
-        "us/example: of different moments; x baseline: over the own baseline's, timed in turns with it. "
+        "us/example: of different moments; x baseline: ratio to the run's own interleaved baseline. "
         f"Over baseline: points of test {metric.words}, 95 % interval of a bootstrap paired by test example."
     ]
     headings = [

@@ -64,6 +64,10 @@ class Ensemble(nn.Module):
 class LogitDistillation:
     """`logit_distillation` at one temperature and alpha; `DistillationModule` sets its `labels_loss` to the task's.
 
+    Args:
+        temperature: what both sets of logits are divided by, above 0; 1 to 10 is usual.
+        alpha: weight of the labels' loss, 0 to 1.
+
     Raises:
         UserError: temperature not above 0, or alpha outside 0 to 1.
     """

@@ -1,0 +1,68 @@
+"""Pages that are read once: short sentences, and messages that are really given."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+FIRST = ("index", "choose", "faq", "troubleshooting", "how_it_works", "how_we_measure", "cite")
+GUIDES = ("api", "data", "matrix", "networks", "record", "scaling", "sweeps", "text")
+PAGES = [
+    ROOT / "README.md",
+    *(DOCS / f"{name}.md" for name in (*FIRST, *GUIDES)),
+    *sorted((DOCS / "start").glob("*.md")),
+    *sorted((DOCS / "tutorials").glob("*.md")),
+    ROOT / "examples" / "README.md",
+]
+MOST = 25  # words
+
+
+def sentences(text):
+    """Those of paragraphs, list items and cells of tables; code is one word each time."""
+    text = re.sub(r"^```.*?^```$|<!--.*?-->", "\n", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(?: {4}|#+ |--8<--).*$", "\n", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]+`", "code", re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text))
+    blocks = re.split(r"\n\s*\n|\n(?=\s*(?:[-*] |\d+\. ))|\n?\|", text)
+    for block in blocks:
+        yield from (found for found in re.split(r"(?<=[.?!])[)*]*\s+(?=\S)", " ".join(block.split())) if found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_sentences_are_short(page):
+    assert [found for found in sentences(page.read_text()) if len(found.split()) > MOST] == []
+
+
+def test_a_long_sentence_is_seen():
+    long = "A word " * 13
+    assert [
+        len(found.split()) for found in sentences(f"Short. {long}end.\n\n- One item\n- `code in it` and more.\n")
+    ] == [1, 27, 3, 4]
+    assert [*sentences(f"```\n{long}\n```\n# {long}\n| a | {long} |\n")] == ["a", long.strip()]
+
+
+def test_the_readme_is_short_and_shows_the_report():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 150 and "](docs/report.png)" in text
+    for command in ("    make sweep ", "    make test "):
+        assert command in text
+
+
+def texts():
+    """Every text of the source, what stands for a value in it as an ellipsis."""
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_every_message_of_troubleshooting_is_given_somewhere():
+    messages = re.findall(r"^\| `([^`]+)` \|", (DOCS / "troubleshooting.md").read_text(), re.MULTILINE)
+    given = [*texts()]
+    assert len(messages) > 30
+    lost = [one for one in messages if not any(re.sub(r"\b[A-Z]{2,}\b", "…", one) in text for text in given)]
+    assert lost == []
