@@ -2,7 +2,9 @@
 
     python benchmarks/start_up.py [SRC]     # SRC: the `src` of another checkout, in turns with this one
 
-FIGURES
+With 17 packages asked for, and with 29 before (median of 5, torch 2.14.1, milliseconds of processor): `import lcomp` 90
+and 90, `import lcomp.api` 480 and 480, `import lcomp.report.writing` 1,000 and 1,020. What is slow was imported at its
+first use before too: fewer packages make an installation smaller, and no start faster.
 """
 
 import os
