@@ -2,7 +2,10 @@
 
     python benchmarks/start_up.py [SRC]     # SRC: the `src` of another checkout, in turns with this one
 
-FIGURES
+With 17 packages asked for, and with 29 before (median of 5, torch 2.14.1, milliseconds of processor): `import lcomp` 90
+and 90, `lcomp.api` 480 and 480, `lcomp.report.writing` 1,000 and 1,020, `lcomp.run` 8,980 and 8,490, `lcomp --help`
+2,440 and 2,430, on two busy cores, where `lcomp.run` alone was not repeated. What is slow was imported at its first use
+before too: fewer packages make an installation smaller, and no start faster.
 """
 
 import os

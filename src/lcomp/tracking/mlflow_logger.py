@@ -102,11 +102,11 @@ class MlflowLogger(Tracker):
         from mlflow.entities import Metric, Param
 
         params = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in hyperparameters(result, config).items()]
-        for some in batches(params):
-            client.log_batch(run, params=some)
-        metrics = [Metric(name, value, *when) for name, value, *when in measured(result)]
-        for some in batches(metrics):
-            client.log_batch(run, metrics=some)
+        metrics = [Metric(name, value, when, step) for name, value, when, step in measured(result)]
+        for some_params in batches(params):
+            client.log_batch(run, params=some_params)
+        for some_metrics in batches(metrics):
+            client.log_batch(run, metrics=some_metrics)
         if said := notes(config):
             client.set_tag(run, "mlflow.note.content", str(redacted(said)))  # which MLflow shows as the description
         client.log_dict(run, redacted(dict(config)), "config.yaml")

@@ -20,7 +20,8 @@ def hyperparameters(result: Result, config: Settings) -> dict[str, Hyperparamete
 
     Numbers stay numbers; a list becomes a text, and what is null is left out.
     """
-    found: dict[str, PlainValue] = {**result.choices, "seed": result.seed, **result.params}
+    found: dict[str, PlainValue] = {"seed": result.seed, **result.params}
+    found |= {group: "+".join(one) if isinstance(one, list) else one for group, one in result.choices.items()}
     for part in SECTIONS:
         found |= {f"{part}.{key}": value for key, value in section(config, part).items() if key != "_target_"}
     for override in result.overrides:
