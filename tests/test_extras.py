@@ -55,7 +55,7 @@ def named(requirements):
 
 HARD = named(PROJECT["dependencies"])
 EXTRAS = {name: named(needed) for name, needed in PROJECT["optional-dependencies"].items()}
-CHOICES = {name: needed for name, needed in EXTRAS.items() if name not in ("all", "test", "dev")}  # of a run's
+CHOICES = {name: needed for name, needed in EXTRAS.items() if name not in ("all", "docs", "test", "dev")}  # of a run's
 DISTRIBUTIONS = {name: {*map(canonical, found)} for name, found in metadata.packages_distributions().items()}
 
 
