@@ -214,6 +214,9 @@ def choice_keys(group: str, file: File, whole: File | None = None) -> Iterator[K
             targets[parent] = file.written[dotted]
         elif group == "perturb":
             targets.setdefault(parent, augmentations().get(parent, ""))
+    nested = {target for target in targets.values() if target}
+    if not targets[""] and len(nested) == 1:  # keys beside the one class that takes them
+        [targets[""]] = nested
     for dotted, default in file.written.items():
         parent, _, name = dotted.rpartition(".")
         first = dotted.partition(".")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from lcomp.config.settings import Settings
-from lcomp.errors import UserError
+from lcomp.errors import check_installed, needing
 from lcomp.record import folders
 from lcomp.record.files import write_atomically
 from lcomp.record.redaction import redacted
@@ -48,8 +47,7 @@ class MlflowLogger(Tracker):
     """
 
     def __init__(self, tracking_uri: str | None = None, experiment: str | None = None, artifacts: bool = True):
-        if importlib.util.find_spec("mlflow") is None:
-            raise UserError("logger=mlflow: needs a package: pip install 'lcomp[mlflow]'")
+        check_installed("mlflow", "logger=mlflow", "mlflow")
         self.tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None
         self.experiment = experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "lcomp"
         self.artifacts = artifacts
@@ -66,7 +64,8 @@ class MlflowLogger(Tracker):
 
     def client(self, beside: Path) -> Any:
         """MLflow's, of the store; `beside` is where it lies if nobody says."""
-        from mlflow.tracking import MlflowClient
+        with needing("mlflow", "logger=mlflow"):
+            from mlflow.tracking import MlflowClient
 
         return MlflowClient(tracking_uri=self.tracking_uri or f"sqlite:///{beside / DATABASE}")
 
@@ -99,7 +98,8 @@ class MlflowLogger(Tracker):
         return str(client.create_experiment(self.experiment, artifact_location=place))
 
     def fill(self, client: Any, run: str, folder: Path, config: Settings, result: Result) -> None:
-        from mlflow.entities import Metric, Param
+        with needing("mlflow", "logger=mlflow"):
+            from mlflow.entities import Metric, Param
 
         params = [Param(key, str(value)[:VALUE_LENGTH]) for key, value in hyperparameters(result, config).items()]
         metrics = [Metric(name, value, when, step) for name, value, when, step in measured(result)]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lcomp.config.settings import Settings
-from lcomp.errors import UserError
+from lcomp.errors import check_installed, needing
 from lcomp.record.result import Result
 from lcomp.tracking.failures import without_errors
 from lcomp.tracking.run_contents import Hyperparameter, figures, hyperparameters, texts
@@ -36,8 +35,7 @@ class TensorBoardLogger(Tracker):
     """
 
     def __init__(self, save_dir: str):
-        if importlib.util.find_spec("tensorboard") is None:
-            raise UserError("logger=tensorboard: needs a package: pip install 'lcomp[tensorboard]'")
+        check_installed("tensorboard", "logger=tensorboard", "tensorboard")
         self.save_dir = save_dir
 
     @property
@@ -48,8 +46,9 @@ class TensorBoardLogger(Tracker):
 
     def end(self, folder: Path, config: Settings, result: Result, group: str, is_whole: bool) -> None:
         with without_errors(who="logger=tensorboard"):
-            from tensorboard.compat.proto.event_pb2 import Event
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+            with needing("tensorboard", "logger=tensorboard"):
+                from tensorboard.compat.proto.event_pb2 import Event
+                from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
             place = folder / FOLDER
             for before in place.glob(f"*{SUFFIX}"):
@@ -62,8 +61,9 @@ class TensorBoardLogger(Tracker):
 
 def summaries(folder: Path, config: Settings, result: Result, group: str) -> Iterator[Any]:
     """What the record says, as TensorBoard's summaries."""
-    from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
-    from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG, SESSION_START_INFO_TAG
+    with needing("tensorboard", "logger=tensorboard"):
+        from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+        from tensorboard.plugins.hparams.metadata import SESSION_END_INFO_TAG, SESSION_START_INFO_TAG
 
     session = {"group_name": f"{group}/{folder.name}", "start_time_secs": result.started}
     yield of_session(SESSION_START_INFO_TAG, session, hyperparameters(result, config))
