@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from importlib import import_module, util
+from importlib import import_module
 
 import hydra
 import optuna
@@ -80,7 +80,7 @@ def test_tensorboard_has_the_curves(carried_out):
 
 @pytest.mark.parametrize("package", ["tensorboard", "mlflow"])
 def test_a_package_that_is_not_installed_is_named(carried_out, monkeypatch, package):
-    monkeypatch.setattr(util, "find_spec", lambda name: None)
+    monkeypatch.setattr("lcomp.errors.find_spec", lambda name: None)
     result, _ = carried_out("kd=logit", f"logger={package}")
     assert result.status == "failed" and result.error.endswith(f"pip install 'lcomp[{package}]'")
 
