@@ -3,6 +3,9 @@
 import hashlib
 import io
 import json
+import os
+import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -222,10 +225,11 @@ def test_what_cannot_be_read_of_a_file_is_named(lines, words, tmp_path):
         TextFileDataModule(tmp_path / "a.xml")
 
 
-def test_sst2_is_the_published_one_or_refused(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"train.tsv cannot be read .*Set LCOMP_DATA or data.root to a folder with"):
-        SST2DataModule(tmp_path)
-    (tmp_path / "SST-2").mkdir()
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A folder with an SST-2 of generated sentences, taken for the published one."""
+    folder = tmp_path / "published"
+    (folder / "SST-2").mkdir(parents=True)
     for split, (heading, form) in {
         "train": ("sentence\tlabel", "{0} \t{1}"),
         "dev": ("label\tcontent", "{1}\t{0}"),
@@ -233,17 +237,71 @@ def test_sst2_is_the_published_one_or_refused(tmp_path, monkeypatch):
     }.items():
         texts, labels = drawn(4_000 if split == "train" else 40, len(split))
         rows = [form.format(text, label) for text, label in zip(texts, labels, strict=True)]
-        (tmp_path / "SST-2" / f"{split}.tsv").write_text("\r\n".join([heading, *rows]) + "\r\n")
+        (folder / "SST-2" / f"{split}.tsv").write_text("\r\n".join([heading, *rows]) + "\r\n")
         content = "\n".join(f"{label}\t{text}" for text, label in zip(texts, labels, strict=True))
-        monkeypatch.setitem(sst2.CONTENT, split, (len(texts), hashlib.sha256(content.encode()).hexdigest()))
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        monkeypatch.setitem(sst2.CONTENT, split, (len(texts), "another form of it", digest))
+    return folder
+
+
+def test_sst2_is_the_published_one_or_refused(published, tmp_path):
     settings = {"tokenizer": str(sentences.vocabulary(tmp_path)), "cache": tmp_path / "cache"}
-    data = SST2DataModule(tmp_path, **settings)
+    data = SST2DataModule(published, **settings)
     assert [len(one) for one in (data.train, data.validation, data.test)] == [1_000, 3_000, 40]
     assert {name: len(loader.dataset) for name, loader in data.further_dataloaders().items()} == {"dev": 40}
-    path = tmp_path / "SST-2" / "test.tsv"
+    path = published / "SST-2" / "test.tsv"
     path.write_text(path.read_text().replace(GOOD[0], "fine", 1))
     with pytest.raises(UserError, match=r"test.tsv: 40 sentences with SHA-256 .*restore it"):
-        SST2DataModule(tmp_path, **settings)
+        SST2DataModule(published, **settings)
+    path.unlink()
+    with pytest.raises(UserError, match=r"test.tsv cannot be read .*a heading, then a label"):
+        SST2DataModule(published, **settings)
+
+
+def test_without_sst2_and_download_it_is_said_what_to_do(tmp_path, monkeypatch):
+    def unreachable(*_):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", unreachable)
+    for allowed, why in ((True, "no network"), (False, "data.download=false")):
+        with pytest.raises(UserError, match=rf"data=sst2: .*has no SST-2.*{why}.*LCOMP_DATA.*GLUE's, test has"):
+            SST2DataModule(tmp_path, download=allowed)
+    assert {path.name for path in tmp_path.iterdir()} <= {".download.lock"}
+
+
+def test_a_download_of_sst2_lands_whole_where_the_next_run_looks(published, tmp_path, monkeypatch):
+    def download(url, folder, filename, md5):
+        if url == sst2.GLUE[0]:
+            with zipfile.ZipFile(Path(folder) / filename, "w") as archive:
+                for name in ("train", "dev"):
+                    archive.write(published / "SST-2" / f"{name}.tsv", f"SST-2/{name}.tsv")
+                archive.writestr("SST-2/test.tsv", "index\tsentence\n0\twithout labels\n")
+        else:
+            rows = (line.split("\t") for line in (published / "SST-2" / "test.tsv").read_text().splitlines()[1:])
+            lines = [json.dumps({"text": text, "label": int(label)}) for label, text in rows]
+            (Path(folder) / filename).write_text("\n".join(lines) + "\n")
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
+    settings = {"tokenizer": str(sentences.vocabulary(tmp_path)), "cache": tmp_path / "cache"}
+    target = tmp_path / "elsewhere"
+    data = SST2DataModule(target, **settings)
+    assert data.sha256 == SST2DataModule(published, **settings).sha256
+    assert {path.name for path in target.iterdir()} == {".download.lock", "SST-2"}
+    assert SST2DataModule(target, download=False, **settings).sha256 == data.sha256
+
+
+def test_what_is_downloaded_as_the_labelled_split_is_what_is_measured():
+    """The published JSON lines, made of the sentences here, have the sum that a download is held to."""
+    folder = Path(os.environ.get("LCOMP_DATA", "data")) / "SST-2"
+    if not folder.is_dir():
+        pytest.skip(f"SST-2 is not under {folder}; set LCOMP_DATA to test with it")
+    texts, labels = sst2.read_part(folder, "test")
+    said = ("negative", "positive")
+    lines = [
+        json.dumps({"text": text, "label": int(label), "label_text": said[label]})
+        for text, label in zip(texts, labels, strict=True)
+    ]
+    assert hashlib.md5(("\n".join(lines) + "\n").encode()).hexdigest() == sst2.LABELLED[1]
 
 
 def test_a_run_on_sentences_leaves_its_figures(tmp_path):
