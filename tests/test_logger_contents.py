@@ -91,6 +91,7 @@ def test_tensorboard_compares_runs_of_different_techniques_by_their_parameters_a
         logger = make_tracker({"logger": compose(["logger=tensorboard"]).logger}, sweep / str(number))
         for _ in range(2):  # in a sweep at its end again
             logger.end(sweep / str(number), CONFIG, result, "sweep", is_whole=True)
+    assert len(list(sweep.glob("0/tensorboard/*"))) == 1  # what was told first is gone
     seen = TensorBoard(sweep)
     rows = seen.rows
     assert list(rows) == [f"{number}/tensorboard" for number in range(3)]
