@@ -140,6 +140,7 @@ def test_the_package_is_light_and_its_functions_outlive_the_rooms_of_their_names
     assert lines[4] == "module 'lcomp' has no attribute 'nothing'"
 
 
+@pytest.mark.slow
 def test_a_run_within_an_event_loop_is_the_command_line_s(folder, lcomp, cache, capsys, monkeypatch):
     given = {**small(cache), "prune.sparsity": 0.8}
     for name, value in {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "MPLBACKEND": "module://no_such_package"}.items():

@@ -32,6 +32,7 @@ def records(folder):
     return [json.loads(path.read_text()) for path in sorted(folder.glob("multirun/*/**/result.json"))]
 
 
+@pytest.mark.slow
 def test_distillation_pruning_and_quantization_of_numbers(lcomp, tmp_path, angles):
     chosen = ("kd=squared_error", "prune.sparsity=0.5", "quant.bits=8", "logger=none", "measure.latency_runs=20")
     done = lcomp("--config-dir", "conf", *ASKED, *chosen)

@@ -189,6 +189,7 @@ def foreign(tmp_path_factory):
     return network, path
 
 
+@pytest.mark.slow
 def test_a_network_of_a_user_s_is_rebuilt_by_a_process_that_has_never_heard_of_it(foreign, tmp_path):
     network, path = foreign
     assert pack.main([str(path)]) == 0

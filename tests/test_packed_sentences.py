@@ -61,6 +61,7 @@ def test_an_encoder_is_rebuilt_to_the_bit_from_fewer_bytes(name, tmp_path):
     assert abs(sum(parts.values()) - size) < 5
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_an_encoder_is_as_large_in_version_2_and_has_no_c(tmp_path):
     network, contents = finalized(TECHNIQUES["static"]), []
@@ -85,6 +86,7 @@ def test_the_mean_of_tokens_is_a_step(tmp_path):
     assert torch.equal(again(IDS, MASK), network(IDS, MASK)) and any(isinstance(s, MaskedMean) for s in again.steps)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_packed_encoder_becomes_onnx_again(tmp_path, capsys):
     network = finalized(TECHNIQUES["static"])

@@ -7,7 +7,6 @@ import copy
 
 import pytest
 import torch
-from quickly import first_quickly
 from test_contract import OTHERS, ROWS, TECHNIQUES
 from torch import nn
 
@@ -16,6 +15,8 @@ from lcomp.export.onnx_export import fold_normalization
 from lcomp.models import CifarResNet
 from lcomp.packed import pack
 from lcomp.testing import TechniqueContract
+
+pytestmark = pytest.mark.slow
 
 # Not `prune=filter`, whose promise counts the channels of a chain; test_filters.py removes those of residual networks.
 TRIED = [one for one in TECHNIQUES if one != ("prune", "filter")]
@@ -42,17 +43,17 @@ def contract(digits, trained, tmp_path):
     digits.train.extra = ()
 
 
-@pytest.mark.parametrize(("family", "choice"), first_quickly(OTHERS))
+@pytest.mark.parametrize(("family", "choice"), OTHERS)
 def test_technique_resumes_to_the_same_weights(contract, family, choice):
     contract(f"{family}={choice}").resumes()
 
 
-@pytest.mark.parametrize(("family", "choice"), first_quickly(TRIED))
+@pytest.mark.parametrize(("family", "choice"), TRIED)
 def test_technique_keeps_its_promises(contract, family, choice):
     packs(*contract(f"{family}={choice}").exports())
 
 
-@pytest.mark.parametrize("row", first_quickly(TOGETHER), ids=lambda row: "-".join(row.values()))
+@pytest.mark.parametrize("row", TOGETHER, ids=lambda row: "-".join(row.values()))
 def test_all_three_families_keep_their_promises_together(contract, row):
     packs(*contract(*(f"{family}={choice}" for family, choice in row.items())).exports())
 

@@ -72,6 +72,7 @@ def test_a_result_without_an_artifact_is_not_taken(kept, mine, tmp_path, changed
     assert not taken(mine, tmp_path)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_record_is_noticed(kept):
     """Also one that leaves the same content: a letter of a number, a digit beyond a float's precision."""
     change(kept, seconds={"total": 1e-07, "train": 0.30000000000000004}, error="Größe")

@@ -98,6 +98,7 @@ def test_networks_that_look_up_nothing_are_refused(data):
         VocabularyPruning().check(tied, given(data)[0])
 
 
+@pytest.mark.slow
 def test_a_run_removes_layers_or_words_and_measures_what_is_left(tmp_path):
     small = ["model=bert_tiny", "model.width=32", "model.feed_forward=64", "task.further_lengths=[]", "progress=false"]
     short = ["logger=none", "measure.latency_runs=2", f"baseline.cache={tmp_path / 'cache'}"]

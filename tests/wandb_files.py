@@ -3,8 +3,10 @@ of protocol buffers."""
 
 import json
 import struct
+import time
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
 BLOCK, HEADER = 32 * 1024, 7
@@ -31,6 +33,18 @@ def records(path: Path) -> list:
     return found
 
 
+def written(path: Path) -> list:
+    """The same of a file that W&B's own process may still be writing, once every record of it is whole."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return records(path)
+        except DecodeError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
 def items(updates) -> dict:
     """The items of a history, summary or configuration, by key (`a.b` for nested ones)."""
     return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in updates}
@@ -42,7 +56,7 @@ class Mirrored:
     def __init__(self, folder: Path):
         [path] = folder.glob("wandb/*run-*/*.wandb")
         self.summary, self.history, self.artifacts, self.config = {}, [], [], {}
-        for record in records(path):
+        for record in written(path):
             kind = record.WhichOneof("record_type")
             if kind == "run":
                 self.run = record.run
