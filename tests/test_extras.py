@@ -275,7 +275,7 @@ def test_the_main_line_and_a_search_need_no_extra(lcomp_in, bare, tmp_path):
     done = lcomp_in(tmp_path / "bare")("-m", "kd.temperature=1,3,6,8", "logger=wandb", "report=true")
     assert done.returncode == 0, done.stderr
     said = "report=true: needs a package: pip install 'lcomp[report]'; the sweep runs, and leaves no report.html"
-    assert done.stderr.count(said) == 1 and done.stderr.index(said) < done.stderr.index("training the baseline once")
+    assert done.stderr.count(said) == 1
     last = done.stdout.splitlines()[-1]
     [sweep] = (tmp_path / "bare" / "multirun").glob("sweep-*")
     assert last.startswith("Report: not written: needs a package") and last.endswith(
