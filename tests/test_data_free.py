@@ -215,6 +215,7 @@ def test_a_task_without_pixels_is_refused_before_the_baseline_trains(monkeypatch
     assert not list(tmp_path.rglob("entry.json"))
 
 
+@pytest.mark.slow
 def test_no_training_image_is_read_once_the_baseline_is_there(monkeypatch, tmp_path):
     settings = ["data=mnist5k", "data.epoch_examples=512", f"baseline.cache={tmp_path}", "measure.latency_runs=1"]
     settings += ["baseline.trainer.max_epochs=1", "trainer.max_epochs=1", "progress=false", "logger=none"]

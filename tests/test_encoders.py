@@ -98,6 +98,7 @@ def test_embeddings_are_integers_in_the_artifact_and_are_looked_up_as_such(techn
     assert of_network(network, IDS, MASK).parameters == of_network(small(), IDS, MASK).parameters
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_zeros_of_embeddings_are_pruned_and_counted(tmp_path):
     network, technique = small(), Pruning(0.5, end=0.5, scope="layer")

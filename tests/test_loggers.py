@@ -43,6 +43,7 @@ def carried_out(tmp_path, cache):
     return call
 
 
+@pytest.mark.slow
 def test_csv_and_the_record_hold_the_same_curves_masks_and_ranges_among_them(carried_out):
     chosen = ["prune=scheduled", "prune.sparsity=0.9", "prune.interval=2", "prune.sparsities={fc1: 0.95}", "quant=qat"]
     result, folder = carried_out(*chosen, "logger=[csv,wandb]", "tags=[one,two words]", "notes=with both")

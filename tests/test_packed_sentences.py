@@ -122,6 +122,7 @@ def test_what_is_no_attention_is_refused(change, words, tmp_path):
         pack(tmp_path / "b.onnx", tmp_path / "b.lcomp")
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_or_are_whole_networks(tmp_path):
     packed(finalized(TECHNIQUES["4 bits"]), tmp_path)
     content, draw, refused = (tmp_path / "a.lcomp").read_bytes(), random.Random(0), 0

@@ -86,6 +86,7 @@ def test_a_storage_that_cannot_be_opened_is_said_in_a_line(tmp_path, storage):
         settings_in(tmp_path, storage=storage).open_study()
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_budget_and_take_no_point_twice(tmp_path):
     worker = worker_in(tmp_path, ["x=range(0,30)"], n_trials=25)
     worker.settings.open_study()

@@ -226,6 +226,7 @@ def saved(path, seed=1):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_of_the_file_and_its_content_is_its_identity(tmp_path):
     path = saved(tmp_path / "lenet.pt")
     first = ask(tmp_path)
