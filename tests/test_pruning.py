@@ -52,12 +52,15 @@ def test_selection_takes_what_a_stable_sort_puts_first(values, data):
     assert torch.equal(lowest(scores, count), expected)
 
 
-@given(st.integers(1, 50), st.lists(SHARE, min_size=2, max_size=6), st.integers(0, 99))
-def test_masks_only_shrink(size, path, seed):
+@given(st.integers(1, 50), st.lists(SHARE, min_size=2, max_size=6), st.integers(0, 99), st.booleans())
+def test_masks_only_shrink(size, path, seed, infinite):
     random = torch.Generator().manual_seed(seed)
     mask = torch.ones(size, dtype=torch.bool)
     for sparsity in path:
-        [after] = prune_masks([mask], [torch.rand(size, generator=random)], sparsity)
+        scores = torch.rand(size, generator=random)
+        if infinite:  # as low as what is pruned already
+            scores = torch.where(scores < 0.5, -torch.inf, scores)
+        [after] = prune_masks([mask], [scores], sparsity)
         assert not (after & ~mask).any()
         mask = after
     assert zeros(mask) == max(round(s * size) for s in path)

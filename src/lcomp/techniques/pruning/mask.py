@@ -42,19 +42,23 @@ def mask_of(layer: nn.Module) -> Mask:
 def prune_masks(masks: Sequence[Tensor], scores: Sequence[Tensor], sparsity: float) -> list[Tensor]:
     """Masks with exactly round(sparsity x weights) zeros over all of them together.
 
-    Weights already pruned stay pruned (their scores count as the lowest); among the rest the lowest scores go, ties in
-    the order of the weights. A sparsity below the one already reached changes nothing.
+    Weights already pruned stay pruned, whatever their scores; among the rest the lowest scores go, ties in the order of
+    the weights. A sparsity below the one already reached changes nothing.
 
     Args:
         masks: boolean tensors; true keeps a weight.
         scores: a tensor of the mask's shape for each.
         sparsity: share of zeros over all masks together, 0 to 1.
     """
-    flat = torch.cat([s.flatten().masked_fill(~m.flatten(), -torch.inf) for m, s in zip(masks, scores, strict=True)])
-    pruned = round(sparsity * flat.numel())
-    kept = torch.cat([m.flatten() for m in masks])
-    if pruned > int((~kept).sum()):
-        kept = ~lowest(flat, pruned)
+    kept = torch.cat([mask.flatten() for mask in masks])
+    remaining = int(kept.count_nonzero())
+    count = round(sparsity * kept.numel()) - (kept.numel() - remaining)
+    if count > 0:
+        flat = torch.cat([score.flatten() for score in scores])
+        if remaining == kept.numel():
+            kept = ~lowest(flat, count)
+        else:
+            kept = kept.masked_scatter(kept, ~lowest(flat[kept], count))
     return [part.view_as(m) for part, m in zip(kept.split([m.numel() for m in masks]), masks, strict=True)]
 
 
@@ -79,7 +83,7 @@ def lowest(scores: Tensor, count: int) -> Tensor:
     What a stable sort would put first, found by selection in a fifth of the time. What is no number is the highest.
     """
     threshold = scores.kthvalue(count).values
-    below = scores < threshold if not threshold.isnan() else ~scores.isnan()
-    equal = scores == threshold if not threshold.isnan() else scores.isnan()
-    below[equal.nonzero()[: count - int(below.sum()), 0]] = True
+    below = ~scores.isnan() if threshold.isnan() else scores < threshold
+    equal = scores.isnan() if threshold.isnan() else scores == threshold
+    below[equal.nonzero()[: count - int(below.count_nonzero()), 0]] = True
     return below
