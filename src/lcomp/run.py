@@ -27,7 +27,7 @@ from lcomp.packed.rounding import round_network
 from lcomp.record import log as log_names
 from lcomp.record import result_cache
 from lcomp.record.causes import error_message
-from lcomp.record.environment import environment
+from lcomp.record.environment import Environment, environment
 from lcomp.record.interruption import BY_MACHINE, BY_USER, SigintState, Stopped, machine_interruption, watch_sigint
 from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
@@ -38,7 +38,7 @@ from lcomp.techniques.distillation.objective import check_task
 from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
 from lcomp.tracking.tracker import Tracker
-from lcomp.training import components, devices, random_states, teacher_chain, weights_file
+from lcomp.training import components, devices, random_states, speed, teacher_chain, weights_file
 from lcomp.training.best_epoch import BestEpoch
 from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
 from lcomp.training.checkpoint_files import CheckpointFiles
@@ -84,8 +84,7 @@ def run(
             result.name, result.seed = None if cfg.name is None else str(cfg.name), cfg.seed
             result.params = run_config.technique_params(config)
             spec = parse(cfg)
-            precisions = spec.trainer.precision, spec.baseline.trainer.precision
-            result.environment = environment(spec.threads, devices.device(spec.device), *precisions)
+            result.environment = environment_of(spec)
             measured_in = (alone or nullcontext()) if timed else None
             execute(spec, folder, result, measured_in, epochs, equals, tracker, group)
             result.files, result.status = file_hashes(folder), "ok"
@@ -175,6 +174,8 @@ def execute(
         if spec.baseline.weights is not None:
             weights_file.check_overrides(result.overrides)
         data = components.make_data(spec)
+        spec = speed.with_speed(spec, data, lambda model: components.make_network(model, data, spec.seed))
+        result.environment = environment_of(spec)
         student = components.make_network(spec.distillation.student, data, spec.distillation.student_seed)
         robustness = corruptions.make_robustness(spec.robustness, data)
         runtime = make_runtime(spec.runtime)
@@ -236,6 +237,14 @@ def execute(
             if measured_in:
                 calls, splits = spec.measure.latency_runs, evaluator.splits
                 measure_latencies(calls, runtime, data.task, splits, folder, result, measured_in)
+
+
+def environment_of(spec: RunSpec) -> Environment:
+    """Where the run's figures are measured, and what it trains in."""
+    trainer, baseline = spec.trainer, spec.baseline.trainer
+    return environment(
+        spec.threads, devices.device(spec.device), trainer.precision, baseline.precision, trainer.memory_format
+    )
 
 
 def checkpoint_files(folder: Path, result: Result, group: str | None, minutes: float | None = None) -> CheckpointFiles:

@@ -19,6 +19,7 @@ NOT_DEFINING = {
     "notes",
     "progress",
     "reuse",
+    "speed",  # what it chooses counts
     "trainer.checkpoint_minutes",
     "baseline.trainer.checkpoint_minutes",
     "baseline.cache",

@@ -32,6 +32,13 @@ class TrainerSettings:
         str,
         Rule("32-true, bf16-mixed or 16-mixed", lambda v: v in ("32-true", "bf16-mixed", "16-mixed")),
     ] = "32-true"
+    memory_format: Annotated[
+        str | None,
+        Rule(
+            "channels_last, contiguous, or null: the network's own",
+            lambda v: v in (None, "channels_last", "contiguous"),
+        ),
+    ] = None
     checkpoint_minutes: Annotated[
         float | None,
         Rule("minutes between checkpoints, above 0, or null: at epochs' ends", lambda v: v is None or v > 0),
@@ -80,6 +87,7 @@ class RunSettings:
     report: Annotated[bool, Rule("true or false")]
     progress: Annotated[bool | str, Rule("true, false or auto", lambda v: v in (True, False, "auto"))]
     checkpoint: Annotated[str, Rule("last or best", lambda v: v in ("last", "best"))] = "last"
+    speed: Annotated[str, Rule("exact or auto", lambda v: v in ("exact", "auto"))] = "exact"
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,19 @@ class Environment(TypedDict, total=False):
     deterministic: bool
     precision: str
     baseline_precision: str
+    memory_format: str
 
 
 def environment(
-    threads: int, device: str = "cpu", precision: str = "32-true", baseline_precision: str = "32-true"
+    threads: int,
+    device: str = "cpu",
+    precision: str = "32-true",
+    baseline_precision: str = "32-true",
+    memory_format: str | None = None,
 ) -> Environment:
     """The record's `environment`: git state of lcomp's checkout (null outside one), versions, processor, threads, and
     the device that trained; of a GPU, that the same command may give other bits there, and of layers that computed in
-    16 bits, in which."""
+    16 bits, in which; and a memory format that was chosen for training."""
     status = git("status", "--porcelain")
     found: Environment = {
         "git_sha": git("rev-parse", "HEAD"),
@@ -46,6 +51,8 @@ def environment(
         found["precision"] = precision
     if baseline_precision != "32-true":
         found["baseline_precision"] = baseline_precision
+    if memory_format is not None:
+        found["memory_format"] = memory_format
     return found
 
 

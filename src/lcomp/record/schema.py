@@ -140,7 +140,7 @@ RULES = {
     "environment": dict_with(
         "processor, threads, versions", False,
         cpu=NAME, git_sha=NAME | NONE, threads=WHOLE, versions=dict_of(NAME, "versions by package"),
-        deterministic=BOOLEAN, precision=NAME, baseline_precision=NAME,
+        deterministic=BOOLEAN, precision=NAME, baseline_precision=NAME, memory_format=NAME,
     ),
     "metric": dict_with(
         "name, higher_is_better and percent of a metric", False,

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import Logger
+from torch import nn
 
 from lcomp.errors import UserError
 from lcomp.modules.baseline import BaselineModule
@@ -65,6 +66,7 @@ def fit(
     checkpoints: CheckpointFiles | None = None,
     best: BestEpoch | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    memory_format: str | None = None,
     **settings: Unpack[TrainerArguments],
 ) -> int:
     """Trains `module` on `data` with one progress line; returns the optimizer's steps.
@@ -78,6 +80,7 @@ def fit(
         checkpoints: where it leaves some, and goes on from the latest; None: nowhere.
         best: keeps the best epoch's weights, which `module` then has; None: those of the last step.
         callbacks: of the user's choice; they have not been in a fit before.
+        memory_format: of inputs and weights, `channels_last` or `contiguous`; None: that of the network's class.
         settings: of the Trainer.
 
     Raises:
@@ -91,7 +94,7 @@ def fit(
         raise UserError(f"trainer.max_epochs={max_epochs}: 1 or more")
     pl.seed_everything(seed, verbose=False)
     random_states.begin_anew(data)
-    module.train().to(memory_format=getattr(network_of(module), "memory_format", torch.contiguous_format))
+    module.train().to(memory_format=layout(network_of(module), memory_format))
     with warnings.catch_warnings(), stop_after_step() if checkpoints else nullcontext(StopRequest()) as stop:
         warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")  # Lightning under torch 2.14
         warnings.filterwarnings("ignore", message=r".*does not have many workers.*")  # batches are views of memory
@@ -144,6 +147,12 @@ def fit(
             saver.write_end(module, trainer.global_step)
             saver.stop_if_requested()
     return trainer.global_step
+
+
+def layout(network: nn.Module, name: str | None) -> torch.memory_format:
+    """The memory format of that name, or, of None, that which the network's class has for training."""
+    own: torch.memory_format = getattr(network, "memory_format", torch.contiguous_format)
+    return own if name is None else {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}[name]
 
 
 def made_trainer(**arguments: Any) -> pl.Trainer:

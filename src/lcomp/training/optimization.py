@@ -142,4 +142,5 @@ def fit_settings(spec: TrainingSpec, metric: Metric, key: str = "callbacks") -> 
         "gradient_clip_val": trainer.gradient_clip_val,
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "precision": trainer.precision,
+        "memory_format": trainer.memory_format,
     }
