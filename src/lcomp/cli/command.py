@@ -16,8 +16,7 @@ from lcomp.cli import shorthand
 from lcomp.cli.error_messages import explain
 from lcomp.cli.task import job
 from lcomp.config import run_config
-from lcomp.errors import UserError
-from lcomp.escaping import terminal
+from lcomp.errors import UserError, terminal
 from lcomp.record.interruption import Interrupted, machine_interruption
 from lcomp.record.listener import listener
 

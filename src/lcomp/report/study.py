@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcomp.escaping import one_line
 from lcomp.record import folders
+from lcomp.record.escaping import one_line
 from lcomp.record.files import Jsonable
 from lcomp.record.result import FILE_NAME, METRICS, median_figures
 from lcomp.record.run_folders import MANIFEST

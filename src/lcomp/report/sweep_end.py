@@ -13,8 +13,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from lcomp.config.typed_command import TypedCommand
-from lcomp.errors import UserError
-from lcomp.escaping import terminal
+from lcomp.errors import UserError, terminal
 from lcomp.record import run_folders
 from lcomp.report.packages import check_packages
 from lcomp.tracking import sweep_completion, wandb_logger
