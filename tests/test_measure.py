@@ -13,13 +13,13 @@ from quickly import first_quickly
 from test_quantization import quantized
 from torch import nn
 
+from lcomp.cli.network_summary import layer_rows
 from lcomp.evaluation import measurement, size
 from lcomp.evaluation.figures import FileSize, known
 from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.runtimes import ONNXRuntime, integer_kernels
 from lcomp.runtimes.onnxruntime import inference_session
-from lcomp.summary import layer_rows
 from lcomp.tasks import ImageClassification
 from lcomp.tasks.classification import accuracy_and_loss
 from lcomp.tasks.split import Split, Splits

@@ -23,7 +23,7 @@ from lcomp.evaluation import corruptions, measurement
 from lcomp.evaluation.comparison import Evaluator, measure_latencies
 from lcomp.evaluation.corruptions import Corruptions
 from lcomp.export.onnx_export import export
-from lcomp.packed.rounding import round_network
+from lcomp.export.rounding import round_network
 from lcomp.record import log as log_names
 from lcomp.record import result_cache
 from lcomp.record.causes import error_message
