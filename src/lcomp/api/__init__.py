@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lcomp.api import process
 from lcomp.api.runs import Run, RunFailed, Search, Sweep, single_run
 from lcomp.api.screen import Progress, Screen
-from lcomp.api.words import Overrides, words_of
+from lcomp.cli.words import Overrides, words_of
 from lcomp.report.packages import check_packages
 
 if TYPE_CHECKING:
