@@ -18,10 +18,10 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import profile
 
+from lcomp.cli.network_summary import layer_rows
 from lcomp.data import MNISTDataModule
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.modules import BaselineModule
-from lcomp.summary import layer_rows
 from lcomp.training.fit import fit
 
 PARTS = {  # the profiler's operators, by what they do

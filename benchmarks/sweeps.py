@@ -128,7 +128,7 @@ def record() -> None:
 
 def surrogate(trials: int = 40, seeds: int = 20) -> None:
     """Epochs that pruners save and accuracy that they lose, over searches of the same sampler without them."""
-    from hydra_plugins.lcomp_optuna.sweeper import PRUNERS, SAMPLERS
+    from lcomp.search.choices import PRUNERS, SAMPLERS
     from lcomp.search.settings import instantiate
 
     warnings.simplefilter("ignore")

@@ -17,7 +17,7 @@ import torch
 
 import lcomp as package
 from lcomp.api.screen import Screen
-from lcomp.api.words import words_of
+from lcomp.cli.words import words_of
 from lcomp.errors import UserError
 from lcomp.models import SmallCNN
 from lcomp.record.interruption import BY_USER

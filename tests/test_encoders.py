@@ -12,14 +12,14 @@ from torch import nn
 from lcomp.config.composition import compose
 from lcomp.config.instantiation import build
 from lcomp.config.pretrained import pretrained_folder
-from lcomp.evaluation.size import of_graph, of_network
+from lcomp.evaluation.size import of_graph
 from lcomp.export import export
 from lcomp.models import Bert
 from lcomp.tasks import TextClassification
 from lcomp.techniques import additions
 from lcomp.techniques.pruning import FilterPruning, LowRank, Pruning
 from lcomp.techniques.pruning.factors import Factors
-from lcomp.techniques.quantization import DynamicQuantization, MixedPrecision, StaticQuantization, WeightSharing
+from lcomp.techniques.quantization import MixedPrecision, StaticQuantization
 from lcomp.techniques.technique import layers
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -63,39 +63,6 @@ def small(seed=0):
 
 def constants(path):
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(
-    ("technique", "kind"),
-    [
-        (StaticQuantization(8, calibration_images=4), np.int8),
-        (StaticQuantization(4, granularity="tensor", calibration_images=4), np.int8),
-        (DynamicQuantization(8), np.int8),
-        (WeightSharing(6, begin=1.0), np.uint8),
-    ],
-    ids=["static", "4 bits", "dynamic", "shared"],
-)
-def test_embeddings_are_integers_in_the_artifact_and_are_looked_up_as_such(technique, kind, tmp_path):
-    network, example = small(), {"input_ids": IDS, "attention_mask": MASK}
-    floats = network(IDS, MASK)
-    technique.check(network, example)
-    technique.prepare(network)
-    network = technique.finalize(network, [example]).eval()
-    export(network, tmp_path / "a.onnx", TASK)
-    expected, held = network(IDS, MASK), constants(tmp_path / "a.onnx")
-    assert np.abs(outputs_in_runtime(tmp_path / "a.onnx", IDS, MASK) - expected.numpy()).max() < 1e-4
-    assert (expected - floats).abs().max() < 0.6 * floats.abs().max() and not torch.equal(expected, floats)
-    words = held["embeddings.words.weight.integers"]
-    assert words.dtype == kind and words.shape == (23, 16)
-    assert not [name for name, array in held.items() if array.dtype == np.float32 and array.size > 64]
-    readers = [
-        node.op_type
-        for node in onnx.load(tmp_path / "a.onnx").graph.node
-        if node.input[0].endswith("words.weight.integers")
-    ]
-    assert readers == ["Gather"]
-    assert of_network(network, IDS, MASK).parameters == of_network(small(), IDS, MASK).parameters
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import record
 
-from lcomp.errors import UserError
-from lcomp.escaping import csv_cell, one_line, relative_url, terminal
+from lcomp.errors import UserError, terminal
+from lcomp.record.escaping import csv_cell, one_line, relative_url
 from lcomp.report import __main__ as command
 from lcomp.report import charts
 from lcomp.report.runs import load_runs

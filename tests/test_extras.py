@@ -24,7 +24,7 @@ from lcomp.report import sweep_end
 from lcomp.report.__main__ import main as report
 from lcomp.search.options import SearchOptions
 from lcomp.search.search import make_settings
-from lcomp.sensitivity.__main__ import main as sensitivity
+from lcomp.sensitivity import main as sensitivity
 from lcomp.tasks import ImageClassification
 from lcomp.training.weights_file import read_weights
 

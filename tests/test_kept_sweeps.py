@@ -111,10 +111,10 @@ def test_a_sweep_s_folder_notes_its_files(tmp_path):
 
 def test_of_ten_thousand_points_each_is_keyed_once_and_few_are_composed(monkeypatch, tmp_path):
     keyed, real = [], point_key.canonical_point
-    monkeypatch.setattr(grid, "canonical_point", lambda point: keyed.append(1) or real(point))
+    monkeypatch.setattr(grid_points, "canonical_point", lambda point: keyed.append(1) or real(point))
     overrides = OverridesParser.create().parse_overrides(["prune=scheduled", "seed=range(100)", "threads=range(1,101)"])
-    found = grid.points_by_key(overrides)
-    assert grid.swept_values(found)["seed"] == [str(n) for n in range(100)]
+    found = grid_points.points_by_key(overrides)
+    assert grid_points.swept_values(found)["seed"] == [str(n) for n in range(100)]
     assert len(sweep.missing_points(tmp_path, found, 3)) == len(keyed) == 10_000
     composed = []
 

@@ -13,22 +13,23 @@ from quickly import first_quickly
 from test_quantization import quantized
 from torch import nn
 
+from lcomp.cli.network_summary import layer_rows
 from lcomp.evaluation import measurement, size
 from lcomp.evaluation.figures import FileSize, known
 from lcomp.export.onnx_export import export
 from lcomp.models import LeNet5, SmallCNN
 from lcomp.runtimes import ONNXRuntime, integer_kernels
 from lcomp.runtimes.onnxruntime import inference_session
-from lcomp.summary import layer_rows
 from lcomp.tasks import ImageClassification
 from lcomp.tasks.classification import accuracy_and_loss
 from lcomp.tasks.split import Split, Splits
 from lcomp.techniques.quantization import StaticQuantization
 
 
-@pytest.fixture
-def artifact(tmp_path):
-    path, network = tmp_path / "artifact.onnx", SmallCNN()
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    """Of an untrained student; not to be changed."""
+    path, network = tmp_path_factory.mktemp("artifact") / "artifact.onnx", SmallCNN()
     for layer in (network.fc1, network.fc2):
         nn.init.normal_(layer.bias)  # the exporter drops a bias of zeros
     export(network, path, ImageClassification())
@@ -202,7 +203,7 @@ def test_operations_agree_by_hand_from_the_graph_and_from_the_network(network, m
     assert sum(row.parameters for row in seen) == sum(p.numel() for p in network.parameters())
 
 
-def test_operations_that_cannot_be_told_are_left_out(artifact, caplog):
+def test_operations_that_cannot_be_told_are_left_out(artifact, tmp_path, caplog):
     model = onnx.load(artifact)
     given, gave = model.graph.node[0].input[0], model.graph.node[0].output[0]
     model.graph.node[0].output[0] = "before"
@@ -213,8 +214,8 @@ def test_operations_that_cannot_be_told_are_left_out(artifact, caplog):
     chosen = onnx.helper.make_node("If", ["yes"], [gave], then_branch=inside, else_branch=inside)
     for place, node in enumerate((condition, chosen)):
         model.graph.node.insert(1 + place, node)
-    onnx.save(model, artifact)
-    counts = size.of_graph(artifact)
+    onnx.save(model, tmp_path / "a.onnx")
+    counts = size.of_graph(tmp_path / "a.onnx")
     assert given and counts.macs is None and "macs" not in known(counts) and counts.memory_bytes > 0
     assert "no macs: those of If are not counted" in caplog.text
 

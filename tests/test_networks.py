@@ -14,7 +14,7 @@ from lcomp.packed import load, pack
 from lcomp.tasks import ImageClassification
 
 TASK = ImageClassification(10, (3, 32, 32), [0.49, 0.48, 0.45], [0.25, 0.24, 0.26])
-QUICK = ("lenet5", "conv_net", "resnet8", "resnet20")
+QUICK = ("lenet5", "conv_net", "resnet8")
 OF_SENTENCES = ("bert_mini", "bert_tiny", "minilm_l6", "transformers")  # in test_encoders.py
 NAMES = sorted({path.stem for path in (composition.folder() / "model").glob("*.yaml")} - set(OF_SENTENCES))
 

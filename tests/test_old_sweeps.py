@@ -20,13 +20,13 @@ from lcomp.config.composition import compose, config_loader
 from lcomp.config.instantiation import build, find
 from lcomp.config.renamed import FIRST, RENAMED, current, original, renewed
 from lcomp.config.run_spec import parse
+from lcomp.evaluation.comparison import make_runtime
 from lcomp.evaluation.mnist_c import MNISTC
 from lcomp.record.files import Damaged, with_checksum
 from lcomp.record.limits import Refused
 from lcomp.record.log import NameData
 from lcomp.record.result import UnknownVersion, read_result, read_verified
 from lcomp.report.__main__ import main as report
-from lcomp.runtimes.runtime import make_runtime
 from lcomp.sweeps import broken_files, configuration_files
 from lcomp.tracking.loggers import make_tracker
 from lcomp.tracking.sweep_completion import complete

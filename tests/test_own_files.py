@@ -4,8 +4,8 @@ import pytest
 from hydra.core.plugins import Plugins
 from test_command_line import ask_each
 
-from hydra_plugins.lcomp_optuna import sweeper
 from lcomp.config import composition
+from lcomp.search.choices import register
 
 pytestmark = pytest.mark.slow  # a dozen processes
 WHOLE = "# @package _global_\n"
@@ -91,7 +91,7 @@ def test_what_nothing_would_heed_is_refused_with_its_file(answers, number):
 def test_an_experiment_chooses_its_own_launcher_and_sweeper(tmp_path, overrides, launcher, searches):
     write_all(tmp_path)
     Plugins.instance()
-    sweeper.register()
+    register()
     with composition.hydra.initialize_config_dir(str(composition.folder().resolve()), version_base="1.3"):
         given = [*overrides, f"hydra.searchpath=['file://{tmp_path}/own']"]
         cfg = composition.hydra.compose("config", given, return_hydra_config=True)

@@ -21,6 +21,7 @@ from lcomp import pack, unpack
 from lcomp.errors import UserError
 from lcomp.evaluation import size
 from lcomp.export.onnx_export import export
+from lcomp.export.rounding import on_grid, round_network, significant
 from lcomp.models import LeNet5
 from lcomp.packed import from_onnx, same_tensors
 from lcomp.packed import pack as packed_into
@@ -28,7 +29,6 @@ from lcomp.packed.coder import Reader, Writer
 from lcomp.packed.file import HEADER, file_content, read_network, write_network
 from lcomp.packed.network import Clip
 from lcomp.packed.operations import OPERATIONS
-from lcomp.packed.rounding import on_grid, round_network, significant
 from lcomp.packed.tensors import (
     MOST_LEVELS,
     kernel_bits,

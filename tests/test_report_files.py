@@ -9,7 +9,7 @@ import pytest
 from records import record
 
 from lcomp.errors import UserError
-from lcomp.escaping import markdown
+from lcomp.record.escaping import markdown
 from lcomp.report import __main__ as command
 from lcomp.report import wandb_report
 from lcomp.report.runs import load_runs, run_label, seed_groups

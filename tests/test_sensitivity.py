@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from test_command_line import ask
 from torch import nn
 
+from lcomp.cli.sensitivity import main
 from lcomp.evaluation import measurement
-from lcomp.sensitivity import __main__, output
-from lcomp.sensitivity.scores import ALL, layer_sensitivities, pruned, quantized
+from lcomp.evaluation.sensitivity import ALL, layer_sensitivities, pruned, quantized
+from lcomp.report.sensitivity import write
 from lcomp.tasks.split import Split
 from lcomp.training import components
 from lcomp.training.baseline_cache import Baseline
@@ -108,7 +109,7 @@ def test_what_a_weight_becomes():
 
 
 def test_the_files_hold_every_score_and_ask_nothing_of_a_network(scores, tmp_path):
-    path = output.write(scores, "Sensitivity of <b>digits</b>", "model=lenet5 seed=1", tmp_path / "out")
+    path = write(scores, "Sensitivity of <b>digits</b>", "model=lenet5 seed=1", tmp_path / "out")
     assert sorted(p.name for p in path.parent.iterdir()) == ["sensitivity.csv", "sensitivity.html"]
     with (path.parent / "sensitivity.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -142,7 +143,7 @@ def test_only_the_validation_split_is_read(digits, trained, tmp_path, monkeypatc
     monkeypatch.setattr(components, "make_baseline", lambda cfg, data: Baseline(trained, tmp_path, 0.0))
     monkeypatch.setattr("sys.argv", ["sensitivity", "data=mnist5k", "--sparsities", "0.9,0.5", "seed=1", "--bits=4"])
     monkeypatch.chdir(tmp_path)
-    assert __main__.main() == 0
+    assert main() == 0
     said = capsys.readouterr().out
     [page] = tmp_path.glob("multirun/sensitivity-*/sensitivity.html")
     assert f"Sensitivity: {page.relative_to(tmp_path)}" in said.replace("\n", "")
@@ -173,12 +174,12 @@ def test_only_the_validation_split_is_read(digits, trained, tmp_path, monkeypatc
 def test_a_mistake_is_answered_in_one_line(tmp_path, monkeypatch, capsys, arguments, answer):
     monkeypatch.setattr("sys.argv", ["sensitivity", *arguments])
     monkeypatch.chdir(tmp_path)
-    assert __main__.main() == 1
+    assert main() == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("lcomp: ") and re.search(answer, line)
     assert not list(tmp_path.iterdir())
 
 
 def test_help_comes_without_torch(tmp_path):
-    seen, _ = ask(tmp_path, "--help", module="sensitivity.__main__")
+    seen, _ = ask(tmp_path, "--help", module="sensitivity")
     assert "--sparsities" in seen and "torch imported: False" in seen

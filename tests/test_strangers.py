@@ -16,7 +16,7 @@ from records import record
 
 from lcomp.errors import UserError
 from lcomp.evaluation import comparison
-from lcomp.record import folders
+from lcomp.record import folders, run_folders
 from lcomp.record.limits import Refused
 from lcomp.record.result import Result, read_result
 from lcomp.report import __main__ as command
@@ -156,7 +156,7 @@ def test_a_sweep_with_a_link_that_leads_out_is_not_resumed(tmp_path, name):
 def test_a_sweep_without_a_plan_is_not_resumed(tmp_path, text):
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(UserError, match=r"sweep\.json: "):
-        sweep.plan_in_manifest(tmp_path / "sweep.json")
+        run_folders.plan_in_manifest(tmp_path / "sweep.json")
 
 
 def test_a_study_is_read_and_not_carried_out(tmp_path):

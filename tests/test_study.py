@@ -64,7 +64,7 @@ def points(trials):
 
 @pytest.mark.parametrize("sampler", first_quickly(["tpe", "random", "nsgaii", "cmaes", "bruteforce", "qmc", "gp"], 2))
 def test_no_point_runs_twice_and_the_budget_is_kept(tmp_path, sampler):
-    from hydra_plugins.lcomp_optuna.sweeper import SAMPLERS
+    from lcomp.search.choices import SAMPLERS
 
     worker = worker_in(
         tmp_path, ["kd=none,logit", "kd.temperature=range(1,20)"], sampler={**SAMPLERS[sampler], "seed": 0}
@@ -300,7 +300,7 @@ def test_an_unknown_sampler_is_named_with_the_nearest():
 @pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "halving"])
 def test_pruners_stop_what_is_worse(tmp_path, pruner):
-    from hydra_plugins.lcomp_optuna.sweeper import PRUNERS
+    from lcomp.search.choices import PRUNERS
 
     worker = worker_in(tmp_path, ["x=range(0,40)"], n_trials=30, pruner=PRUNERS[pruner])
 

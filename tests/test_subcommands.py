@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_command_line import ask
+from test_command_line import ask, ask_each
 
 from lcomp.cli.subcommands import SUBCOMMANDS, check_words
 
@@ -16,9 +16,29 @@ NEEDS_TORCH = {"summary"}  # whose module cannot be described without it
 FORMS = [("lcomp", "lcomp"), ("/somewhere/bin/lcomp", "lcomp"), ("/somewhere/lcomp/__main__.py", "python -m lcomp")]
 
 
+OLD_DOORS = """
+import os, runpy, sys
+for name in {names!r}:  # forked, so that Python starts once
+    if os.fork():
+        _, status = os.wait()
+        print(f"{{name}}: exit code {{os.waitstatus_to_exitcode(status)}}", flush=True)
+        continue
+    sys.argv[1:] = ["--help"]
+    runpy.run_module("lcomp." + name, run_name="__main__", alter_sys=True)
+    break
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """What each subcommand answers to --help."""
+    folders = [tmp_path_factory.mktemp(name) for name in SUBCOMMANDS]
+    return dict(zip(SUBCOMMANDS, ask_each(folders, [[name, "--help"] for name in SUBCOMMANDS]), strict=True))
+
+
 @pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_help_shows_the_form_that_was_typed(name, tmp_path, monkeypatch, capsys):
-    seen, said = ask(tmp_path, name, "--help")
+def test_help_shows_the_form_that_was_typed(name, answers, monkeypatch, capsys):
+    seen, said = answers[name]
     usage, rest = seen.split("\n\n", 1)
     assert re.match(rf"usage: lcomp {name} \[-h\]", usage) and "python -m" not in seen and not said
     assert ("torch imported: True" in rest) == (name in NEEDS_TORCH) and "exit code 0" in rest
@@ -45,12 +65,12 @@ def test_a_subcommand_gets_its_arguments_and_gives_its_exit_code(form, shown, mo
     assert capsys.readouterr().out.startswith(f"usage: {shown} pack [-h]")
 
 
-@pytest.mark.parametrize("name", SUBCOMMANDS)
-def test_the_old_door_is_the_same(name, tmp_path):
-    door = subprocess.run(
-        [sys.executable, "-m", f"lcomp.{name}", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert door.stdout.startswith(f"usage: python -m lcomp.{name} [-h]")
+def test_the_old_doors_are_the_same(tmp_path):
+    command = [sys.executable, "-c", OLD_DOORS.format(names=list(SUBCOMMANDS))]
+    doors = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    for name in SUBCOMMANDS:
+        said, ended, doors = doors.partition(f"{name}: exit code 0\n")
+        assert ended and said.startswith(f"usage: python -m lcomp.{name} [-h]"), (name, doors)
 
 
 def test_the_console_script_completes_groups_choices_and_keys(tmp_path):

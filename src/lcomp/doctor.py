@@ -17,7 +17,7 @@ import joblib
 from packaging.requirements import Requirement
 
 from lcomp.config.composition import folder as configuration_folder
-from lcomp.escaping import terminal
+from lcomp.errors import terminal
 from lcomp.record.environment import cpu
 
 DATA = {  # where each choice of data lies under the folder of data

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from lcomp.escaping import terminal
-
 NEAR = 0.7  # of two words, twice the letters that agree over all letters: a slip or two, not another word
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def terminal(text: object) -> str:
+    """Text whose control characters, and those that turn the direction of writing, are shown and not obeyed."""
+    return UNSEEN.sub(lambda match: ascii(match[0])[1:-1], str(text))
 
 
 class UserError(Exception):

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lcomp.errors import UserError
-
 VERSIONS = (1, 2)  # those of lcomp.packed.file, whose imports take a while
 
 
@@ -19,19 +17,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m lcomp.pa
     parser.add_argument("--out", type=Path, metavar="FILE", help="the file to write")
     parser.add_argument("--version", type=int, choices=VERSIONS, default=1, help="of the format (docs/format.md)")
     given = parser.parse_args(arguments)
-    artifact = given.run / "artifact.onnx" if given.run.is_dir() else given.run
-    try:
-        if not artifact.is_file():
-            raise UserError(f"{artifact}: no such file; RUN is the folder of a run, or an ONNX file")
-        from lcomp.packed import SUFFIX, pack
+    from lcomp.packed.commands import pack_run
 
-        path = given.out or artifact.with_suffix(SUFFIX)
-        parts = pack(artifact, path, given.version)
-    except UserError as error:
-        print(f"lcomp: {error}", file=sys.stderr)
-        return 1
-    print(f"{path}: {path.stat().st_size:,} bytes: " + ", ".join(f"{part} {n:,.0f}" for part, n in parts.items()))
-    return 0
+    return pack_run(given.run, given.out, given.version)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import TrialPruned
 from lcomp.evaluation import corruptions, measurement
-from lcomp.evaluation.comparison import Evaluator, measure_latencies
+from lcomp.evaluation.comparison import Evaluator, make_runtime, measure_latencies
 from lcomp.evaluation.corruptions import Corruptions
 from lcomp.export.onnx_export import export
-from lcomp.packed.rounding import round_network
+from lcomp.export.rounding import round_network
 from lcomp.record import log as log_names
 from lcomp.record import result_cache
 from lcomp.record.causes import error_message
@@ -32,8 +32,6 @@ from lcomp.record.interruption import BY_MACHINE, BY_USER, SigintState, Stopped,
 from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, Result, file_hashes, timing
-from lcomp.runtimes import Runtime
-from lcomp.runtimes.runtime import make_runtime
 from lcomp.techniques.distillation.objective import check_task
 from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
@@ -180,7 +178,7 @@ def execute(
         robustness = corruptions.make_robustness(spec.robustness, data)
         runtime = make_runtime(spec.runtime)
         result.environment["versions"] |= runtime.versions()
-        describe(spec, data, robustness, runtime, result)
+        describe(spec, data, robustness, runtime.versions(), result)
         if equals and result_cache.adopt_equal_run(equals, folder, result, data.eval_perturbations):
             if measured_in and not result.has_latencies:
                 splits = measurement.splits_of(data)
@@ -262,15 +260,17 @@ def warn_of_unused(overrides: list[str]) -> None:
         log.warning("nothing trains in this run: %s has no effect (the baseline has its own under baseline)", unused[0])
 
 
-def describe(spec: RunSpec, data: Data, robustness: Corruptions | None, runtime: Runtime, result: Result) -> None:
-    """Names the data, the engine and the experiment in the record."""
+def describe(
+    spec: RunSpec, data: Data, robustness: Corruptions | None, versions: dict[str, str], result: Result
+) -> None:
+    """Names the data, the engine, of these versions, and the experiment in the record."""
     result.dataset, result.metric = content_hash.dataset_record(data), data.task.metric.record
     log_names.name_dataset(result.dataset["name"])
     defining = run_config.without(spec.config, "logger") | {
         "student": spec.distillation.student,
         "links": list(spec.distillation.chain),
         "teacher": components.teacher_identity(spec.distillation.checkpoints),
-        "runtime_versions": runtime.versions(),
+        "runtime_versions": versions,
         "mnist_c": robustness.content if robustness else None,  # of any set of corruptions, under its first name
     }
     if spec.baseline.weights is not None:  # how it would be trained does not count

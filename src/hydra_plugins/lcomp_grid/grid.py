@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -15,12 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from lcomp.config import run_config
 from lcomp.config.typed_command import TypedCommand
 from lcomp.errors import UserError
-from lcomp.record.containers import plain_list
-from lcomp.record.plain import PlainValue
-from lcomp.record.point_key import DIGEST, canonical_point
 from lcomp.report.sweep_end import tell_command
 from lcomp.sweeps import composition_check, configuration_files, deferred_latency, sweep
-from lcomp.sweeps.grid_points import representative_points, without_inactive
+from lcomp.sweeps.grid_points import points_by_key, representative_points, swept_values
 from lcomp.sweeps.progress import ProgressView
 
 
@@ -57,7 +54,7 @@ class GridSweeper(BasicSweeper):
         composition_check.check_composition(self.config)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         points = points_by_key(parser.parse_overrides([*self._parse_config(), *arguments]))
-        hydras = [str(one) for one in plain_list(self.config.hydra.overrides.hydra)]
+        hydras = run_config.overrides_of_hydra(self.config.hydra)
         name = str(self.config.hydra.job.config_name)
         files = configuration_files.read_all_files(self.hydra_context.config_loader, name, hydras, points.values())
         loader = self.hydra_context.config_loader
@@ -92,29 +89,7 @@ class GridSweeper(BasicSweeper):
         return list(BasicSweeper.split_overrides_to_chunks(list(points_by_key(overrides).values()), max_batch_size))
 
 
-def points_by_key(overrides: list[Override]) -> dict[tuple[str, ...], list[str]]:
-    """The points of a grid, each once, by what makes it the point it is."""
-    [points] = BasicSweeper.split_arguments(overrides, None)
-    by_point: dict[tuple[str, ...], list[str]] = {}
-    for point in points:
-        active = without_inactive(point)
-        by_point.setdefault(canonical_point(active), active)
-    return by_point
-
-
-def swept_values(points: Iterable[tuple[str, ...]]) -> dict[str, PlainValue]:
-    """The points of a grid, by the keys that are swept."""
-    values: dict[str, dict[str, None]] = {}
-    for point in points:
-        for override in point:
-            name, _, value = override.partition("=")
-            if override.startswith(DIGEST):
-                name, value = "hidden values", override
-            values.setdefault(name, {})[value] = None
-    return {name: list(options) for name, options in values.items()}
-
-
-def check_count(name: str, value: PlainValue, least: int) -> None:
+def check_count(name: str, value: object, least: int) -> None:
     """Raises UserError unless a setting is a whole number that is large enough."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UserError(f"{name}={value}: must be a whole number, {least} or more")

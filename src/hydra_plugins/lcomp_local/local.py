@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Protocol
 
 import cloudpickle
@@ -15,12 +14,11 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from lcomp.config import run_config as configuration
 from lcomp.errors import UserError
 from lcomp.record.interruption import BY_MACHINE, Interrupted, machine_interruption
-from lcomp.record.result import FILE_NAME, Result
 from lcomp.sweeps import configuration_files
 from lcomp.sweeps.grid_points import representative_points
+from lcomp.sweeps.lost_jobs import record_lost, record_lost_if_begun
 from lcomp.sweeps.worker_pool import WorkerExit, open_pool
 
 Job = tuple[list[str], int]  # overrides, number
@@ -148,25 +146,6 @@ def error_of(job: JobReturn) -> BaseException | None:
     """What the job raised outside its run, which has a record of what it raised."""
     error = job._return_value if job.status == JobStatus.FAILED else None
     return error if isinstance(error, BaseException) else None
-
-
-def record_lost(job: DictConfig, cause: str) -> None:
-    """Leaves the record of a job that could not leave its own."""
-    if not (run_folder(job) / FILE_NAME).exists():
-        overrides, choices = configuration.overrides(job.hydra), configuration.choices(job.hydra)
-        Result(overrides=overrides, choices=choices, seed=job.seed, error=cause).write(run_folder(job))
-
-
-def record_lost_if_begun(job: DictConfig, cause: str) -> bool:
-    """The same, where the job's run had begun; whether it had."""
-    began = run_folder(job).exists()
-    if began:
-        record_lost(job, cause)
-    return began
-
-
-def run_folder(job: DictConfig) -> Path:
-    return (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir)).absolute()
 
 
 def compose_job(context: HydraContext, config: DictConfig, job: Job) -> DictConfig:

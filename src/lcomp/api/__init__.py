@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lcomp.api import process
 from lcomp.api.runs import Run, RunFailed, Search, Sweep, single_run
 from lcomp.api.screen import Progress, Screen
-from lcomp.api.words import Overrides, words_of
-from lcomp.errors import UserError
+from lcomp.cli.words import Overrides, words_of
 from lcomp.report.packages import check_packages
 
 if TYPE_CHECKING:
@@ -138,20 +136,9 @@ def export(network: nn.Module, path: Path | str, task: Task, *, version: int = 1
     Raises:
         UserError: another suffix, or a network that cannot be exported or packed.
     """
-    from lcomp.export.onnx_export import export as export_onnx
-    from lcomp.packed import SUFFIX, pack
+    from lcomp import packed
 
-    path = Path(path)
-    if path.suffix not in (".onnx", SUFFIX):
-        raise UserError(f"{path}: its suffix says what is written: .onnx, or {SUFFIX}, a packed network")
-    if path.suffix == ".onnx":
-        export_onnx(network, path, task)
-        return path
-    with TemporaryDirectory() as folder:
-        artifact = Path(folder) / "artifact.onnx"
-        export_onnx(network, artifact, task)
-        pack(artifact, path, version)
-    return path
+    return packed.export(network, path, task, version)
 
 
 def carried_out(arguments: Sequence[str], progress: Progress) -> tuple[Path, list[int]]:

@@ -1,1 +1,1 @@
-"""The command line: its shorthand, its messages, what Hydra calls for each run, what a sweep's end leaves."""
+"""The command line: its shorthand, words from Python, messages, what Hydra calls for each run, what ends a sweep."""

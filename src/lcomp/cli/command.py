@@ -11,15 +11,14 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from hydra_plugins.lcomp_optuna import sweeper
 from lcomp.cli import shorthand
 from lcomp.cli.error_messages import explain
 from lcomp.cli.task import job
 from lcomp.config import run_config
-from lcomp.errors import UserError
-from lcomp.escaping import terminal
+from lcomp.errors import UserError, terminal
 from lcomp.record.interruption import Interrupted, machine_interruption
 from lcomp.record.listener import listener
+from lcomp.search.choices import register
 
 
 def carry_out(typed: Sequence[str]) -> int:
@@ -32,7 +31,7 @@ def carry_out(typed: Sequence[str]) -> int:
         os.environ["LCOMP_DATA"] = os.path.abspath(root)  # for processes of the sweep's, wherever they begin
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions, not as a printed exit
     Plugins.instance()  # finds every plugin; of two of one name, the last one stored is Hydra's
-    sweeper.register()
+    register()
     try:
         sys.argv[1:], notices = shorthand.expand(list(typed))
         for choice in notices:

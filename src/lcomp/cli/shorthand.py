@@ -14,7 +14,7 @@ from lcomp.cli.subcommands import check_words
 from lcomp.config import quoting
 from lcomp.config.run_config import FAMILIES, folder
 from lcomp.errors import UserError, check_installed, suggestion
-from lcomp.sweeps.sweep import latest_sweep
+from lcomp.record.run_folders import latest_sweep
 
 SWEEPER_KEYS = (
     "n_trials",

@@ -16,7 +16,7 @@ from lcomp.errors import UserError, suggestion
 SUBCOMMANDS = {  # each is also `python -m lcomp.<name>`
     "report": "lcomp.report.__main__",
     "summary": "lcomp.summary",
-    "sensitivity": "lcomp.sensitivity.__main__",
+    "sensitivity": "lcomp.sensitivity",
     "pack": "lcomp.pack",
     "unpack": "lcomp.unpack",
     "c": "lcomp.c.__main__",

@@ -12,8 +12,7 @@ from omegaconf import DictConfig
 
 from lcomp.record.listener import listener
 from lcomp.record.result import FILE_NAME, read_result
-from lcomp.report.sweep_end import SweepEnd, log, tell_missing
-from lcomp.tracking import wandb_environment
+from lcomp.report.sweep_end import SweepEnd, begin, log
 
 
 class SweepCallback(SweepEnd):
@@ -23,10 +22,9 @@ class SweepCallback(SweepEnd):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         os.environ.update(config.hydra.job.env_set)  # for what the sweep does itself beside its runs
-        wandb_environment.leave_to_single_runs()
         listener.tell(folder=str(Path(config.hydra.sweep.dir).absolute()))
         say_where(config)
-        tell_missing(config)
+        begin(config)
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         say_where(config)

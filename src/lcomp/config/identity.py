@@ -52,8 +52,8 @@ IMPLIED = {  # what all had before there was a choice: it is left out
 }
 
 SHOWING = {  # rooms and doors that show a result, ask for it, or look for settings, and change none
-    *("api", "cli", "report", "search", "sensitivity", "sweeps", "tracking"),
-    *("__main__.py", "doctor.py", "escaping.py", "pack.py", "summary.py", "testing.py", "unpack.py"),
+    *("api", "cli", "report", "search", "sweeps", "tracking"),
+    *("__main__.py", "doctor.py", "pack.py", "sensitivity.py", "summary.py", "testing.py", "unpack.py"),
 }
 
 

@@ -17,7 +17,7 @@ from lcomp.config.composition import CHOSEN, GROUPS, KD_RUN_KEYS, folder
 from lcomp.config.instantiation import find
 from lcomp.config.renamed import renewed, tell_renamed
 from lcomp.errors import UserError, suggestion
-from lcomp.record.containers import plain_mapping
+from lcomp.record.containers import plain_list, plain_mapping
 from lcomp.record.metric import Metric
 from lcomp.record.plain import PlainValue
 
@@ -37,6 +37,11 @@ def choices(cfg: Any) -> dict[str, Any]:
 def overrides(cfg: Any) -> list[str]:
     """What was asked for beside the defaults, from Hydra's record of the job; it escapes colons in sweeps."""
     return [str(override).replace("\\:", ":") for override in cfg.overrides.task]
+
+
+def overrides_of_hydra(cfg: Any) -> list[str]:
+    """What was asked of Hydra itself, from its record of the job."""
+    return [str(override) for override in plain_list(cfg.overrides.hydra)]
 
 
 def shows_progress(cfg: Any) -> bool | str:

@@ -10,7 +10,7 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, open_dict
 
 from lcomp.config import composition
-from lcomp.escaping import one_line
+from lcomp.record.escaping import one_line
 from lcomp.record.limits import Refused
 from lcomp.record.result import Result
 

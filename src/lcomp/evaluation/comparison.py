@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from lcomp.config.instantiation import build
 from lcomp.config.run_spec import RunSpec
+from lcomp.config.settings import Settings
 from lcomp.data import content_hash
 from lcomp.data.protocol import Data
 from lcomp.errors import UserError
@@ -27,7 +29,6 @@ from lcomp.record.files import sha256, write_atomically
 from lcomp.record.predictions import Predictions
 from lcomp.record.result import ARTIFACT, FILE_NAME, Result, read_result, timing
 from lcomp.runtimes import ONNXRuntime, Runtime
-from lcomp.runtimes.runtime import make_runtime
 from lcomp.tasks import Task
 from lcomp.tasks.split import Split, Splits
 from lcomp.training import components
@@ -149,6 +150,19 @@ class Evaluator:
             return {}
         answers = measurement.artifact_outputs(ONNXRuntime().session_for_many(path), self.splits.test.inputs)
         return {f"onnx_{name}": value for name, value in self.data.task.fidelity(own, answers).items()}
+
+
+def make_runtime(settings: Settings) -> Runtime:
+    """The engine that runs the artifact and the baseline's.
+
+    Raises:
+        UserError: it is something else, or a package that it needs is missing.
+    """
+    made = build(settings, "runtime")
+    if not isinstance(made, Runtime):
+        raise UserError(f"runtime._target_={settings.get('_target_')}: not a Runtime of lcomp.runtimes")
+    made.versions()
+    return made
 
 
 def measure_latencies(

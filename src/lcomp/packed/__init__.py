@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 
 from lcomp.errors import UserError
+from lcomp.export.onnx_export import export as export_onnx
 from lcomp.packed.artifact import from_onnx
 from lcomp.packed.file import HEADER, file_content, load, read_network, write_network
 from lcomp.record.files import write_atomically
+from lcomp.tasks import Task
 
-__all__ = ["SUFFIX", "load", "pack"]
+__all__ = ["SUFFIX", "export", "load", "pack"]
 SUFFIX = ".lcomp"
 
 
@@ -40,6 +43,30 @@ def pack(artifact: Path, path: Path, version: int = 1) -> dict[str, float]:
         raise RuntimeError(f"{artifact}: its packed form is another network; please report this")
     write_atomically(path, content)
     return {"header": HEADER} | {part: bits / 8 for part, bits in writer.spent.items()}
+
+
+def export(network: nn.Module, path: Path | str, task: Task, version: int = 1) -> Path:
+    """Writes a finalized network to a file: `.onnx`, or `.lcomp`, which is packed; returns the path.
+
+    Args:
+        path: the file, written whole or not at all, over what is there.
+        task: what its inputs are.
+        version: of the packed format.
+
+    Raises:
+        UserError: another suffix, or a network that cannot be exported or packed.
+    """
+    path = Path(path)
+    if path.suffix not in (".onnx", SUFFIX):
+        raise UserError(f"{path}: its suffix says what is written: .onnx, or {SUFFIX}, a packed network")
+    if path.suffix == ".onnx":
+        export_onnx(network, path, task)
+        return path
+    with TemporaryDirectory() as folder:
+        artifact = Path(folder) / "artifact.onnx"
+        export_onnx(network, artifact, task)
+        pack(artifact, path, version)
+    return path
 
 
 def same_tensors(first: nn.Module, second: nn.Module) -> bool:

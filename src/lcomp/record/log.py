@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 
-from lcomp.escaping import terminal
+from lcomp.errors import terminal
 from lcomp.record import redaction
 
 

@@ -1,16 +1,19 @@
-"""The folders of a sweep's runs, and the records in them."""
+"""The folders of sweeps and of their runs, and the records in them."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lcomp.errors import UserError
 from lcomp.record.interruption import is_interruption
 from lcomp.record.limits import Refused
+from lcomp.record.plain import PlainValue
 from lcomp.record.result import FILE_NAME, Result, read_result
+from lcomp.record.untrusted import read_json
 
 log = logging.getLogger("lcomp")
 MANIFEST = "sweep.json"
@@ -54,3 +57,29 @@ def latest_by_point(recorded: Sequence[RecordedRun]) -> list[RecordedRun]:
     it was not at all."""
     known = [run for run in recorded if run.result.overrides or (run.was_tried and run.result.error != INTERRUPTED)]
     return list({run.result.point: run for run in known}.values())
+
+
+def plan_in_manifest(manifest: Path) -> Mapping[str, PlainValue]:
+    """The plan of the sweep that it is the manifest of.
+
+    Raises:
+        Refused: it is no manifest.
+    """
+    content = read_json(manifest)
+    plan = content.get("plan") if isinstance(content, dict) else None
+    if not isinstance(plan, dict):
+        raise Refused(f"{manifest}: no manifest of a sweep (no plan in it); start the sweep anew")
+    return plan
+
+
+def latest_sweep() -> str:
+    """The folder of the newest sweep under multirun.
+
+    Raises:
+        UserError: there is none.
+    """
+    sweeps = [path.parent for path in Path("multirun").glob(f"*/{MANIFEST}")]
+    newest = max(sweeps, key=lambda path: (path / MANIFEST).stat().st_mtime, default=None)
+    if newest is None:
+        raise UserError("resume=last: no sweep under multirun; name its folder")
+    return str(newest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lcomp.escaping import one_line
+from lcomp.record.escaping import one_line
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Result, perturbation_figures
 

@@ -9,8 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lcomp.errors import UserError
-from lcomp.escaping import terminal
+from lcomp.errors import UserError, terminal
 from lcomp.record.interruption import machine_interruption
 from lcomp.report import page, wandb_report
 from lcomp.report.packages import check_packages

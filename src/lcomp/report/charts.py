@@ -9,7 +9,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from lcomp.escaping import relative_url
+from lcomp.record.escaping import relative_url
 from lcomp.record.files import Jsonable
 from lcomp.record.metric import Metric
 from lcomp.record.redaction import redacted

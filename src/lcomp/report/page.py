@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from lcomp.errors import needing
-from lcomp.escaping import one_line
+from lcomp.record.escaping import one_line
 from lcomp.record.files import Jsonable
 from lcomp.record.plain import PlainValue
 from lcomp.report import charts, cifar10, paper, records, robustness, study, survey

@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from lcomp.errors import needing
-from lcomp.escaping import one_line
+from lcomp.record.escaping import one_line
 from lcomp.record.metric import Metric
 from lcomp.report import exemplars
 from lcomp.report.ranking import by_robustness, by_validation, pareto_front, shared_metric

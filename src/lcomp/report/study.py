@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lcomp.escaping import one_line
 from lcomp.record import folders
+from lcomp.record.escaping import one_line
 from lcomp.record.files import Jsonable
 from lcomp.record.result import FILE_NAME, METRICS, median_figures
-from lcomp.record.run_folders import MANIFEST
+from lcomp.record.run_folders import MANIFEST, plan_in_manifest
 from lcomp.report.importance import importance_bars, importances
 from lcomp.report.runs import read_record
 from lcomp.report.study_file import read_only
-from lcomp.sweeps.sweep import plan_in_manifest
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

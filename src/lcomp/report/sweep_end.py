@@ -13,11 +13,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from lcomp.config.typed_command import TypedCommand
-from lcomp.errors import UserError
-from lcomp.escaping import terminal
+from lcomp.errors import UserError, terminal
 from lcomp.record import run_folders
 from lcomp.report.packages import check_packages
-from lcomp.tracking import sweep_completion, wandb_logger
+from lcomp.tracking import sweep_completion, wandb_environment, wandb_logger
 
 log = logging.getLogger("lcomp")
 
@@ -58,8 +57,15 @@ def show(config: DictConfig, command: TypedCommand | None) -> None:
         write_report(folder)
 
 
+def begin(config: DictConfig) -> None:
+    """Before a sweep's first run: takes from its environment what names one run of W&B's, says where it leaves no
+    report."""
+    wandb_environment.leave_to_single_runs()
+    tell_missing(config)
+
+
 def tell_missing(config: DictConfig) -> None:
-    """Says before the sweep's first run that it leaves no report, and what installs the packages of one."""
+    """Says that the sweep leaves no report, and what installs the packages of one."""
     if config.report is True:
         try:
             check_packages("report=true")

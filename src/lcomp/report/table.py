@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lcomp.escaping import terminal
+from lcomp.errors import terminal
 from lcomp.record.metric import Metric
 from lcomp.record.result import Result, perturbation_figures
 

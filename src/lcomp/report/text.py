@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from lcomp import escaping
+from lcomp.record import escaping
 from lcomp.record.files import Jsonable, write_atomically
 from lcomp.record.folders import check_own
 from lcomp.record.redaction import redacted

@@ -11,7 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from lcomp import escaping
+from lcomp.errors import terminal
+from lcomp.record import escaping
 
 FORMATS = ("terminal", "markdown", "csv")
 
@@ -40,15 +41,15 @@ class TextTable:
             table = "\n".join([f"| {cells[0]} |", f"|{line}|", *(f"| {row} |" for row in cells[1:])])
             notes = [f"\n{escaping.markdown(note)}" for note in self.notes]
             return "\n".join([f"**{escaping.markdown(self.title)}**\n", table, *notes]) + "\n"
-        rendered = Table(title=escaping.terminal(self.title), box=box.SIMPLE_HEAD, title_justify="left")
+        rendered = Table(title=terminal(self.title), box=box.SIMPLE_HEAD, title_justify="left")
         rendered.add_column(self.headings[0])
         for heading in self.headings[1:]:
-            rendered.add_column(escaping.terminal(heading), justify="right")
+            rendered.add_column(terminal(heading), justify="right")
         for row in self.rows:
-            rendered.add_row(*map(escaping.terminal, row))
+            rendered.add_row(*map(terminal, row))
         console = Console(width=None if Console().is_terminal else 160, markup=False)
         with console.capture() as captured:
             console.print(rendered)
             for note in self.notes:
-                console.print(escaping.terminal(note))
+                console.print(terminal(note))
         return captured.get()

@@ -11,8 +11,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lcomp.config.instantiation import build
-from lcomp.config.settings import Settings
 from lcomp.errors import UserError, missing_package
 from lcomp.export import space_to_depth
 from lcomp.record.files import write_atomically
@@ -110,16 +108,3 @@ class ReadsONNX(Converting):
 
     def convert(self, artifact: Path, path: Path) -> None:
         write_atomically(path, space_to_depth.rewritten(artifact).SerializeToString(deterministic=True))
-
-
-def make_runtime(settings: Settings) -> Runtime:
-    """The engine that runs the artifact and the baseline's.
-
-    Raises:
-        UserError: it is something else, or a package that it needs is missing.
-    """
-    made = build(settings, "runtime")
-    if not isinstance(made, Runtime):
-        raise UserError(f"runtime._target_={settings.get('_target_')}: not a Runtime of lcomp.runtimes")
-    made.versions()
-    return made

@@ -1,1 +1,1 @@
-"""Searches: what a study samples, and the workers that carry its trials out."""
+"""Searches: what can be chosen for one, what a study samples, and the workers that carry its trials out."""

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
 
-from lcomp.escaping import terminal
+from lcomp.errors import terminal
 from lcomp.record.files import write_atomically
 from lcomp.record.metric import Metric
 from lcomp.record.plain import PlainValue

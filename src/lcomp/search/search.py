@@ -68,7 +68,7 @@ def run_search(
     if points is not None:
         settings.n_trials = len(points)
 
-    hydras = [str(one) for one in plain_list(cfg.hydra.overrides.hydra)]
+    hydras = run_config.overrides_of_hydra(cfg.hydra)
     files = configuration_files.read_all_files(
         context.config_loader, str(cfg.hydra.job.config_name), hydras, space.representative_points()
     )

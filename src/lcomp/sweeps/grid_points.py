@@ -1,10 +1,37 @@
-"""Points of a grid: which stand for all, and what of them makes no difference."""
+"""Points of a grid: which there are, which stand for all, and what of them makes no difference."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Override
+
 from lcomp.config.run_config import CHOSEN, FAMILIES
+from lcomp.record.plain import PlainValue
+from lcomp.record.point_key import DIGEST, canonical_point
+
+
+def points_by_key(overrides: list[Override]) -> dict[tuple[str, ...], list[str]]:
+    """The points of a grid, each once, by what makes it the point it is."""
+    [points] = BasicSweeper.split_arguments(overrides, None)
+    by_point: dict[tuple[str, ...], list[str]] = {}
+    for point in points:
+        active = without_inactive(point)
+        by_point.setdefault(canonical_point(active), active)
+    return by_point
+
+
+def swept_values(points: Iterable[tuple[str, ...]]) -> dict[str, PlainValue]:
+    """The points of a grid, by the keys that are swept."""
+    values: dict[str, dict[str, None]] = {}
+    for point in points:
+        for override in point:
+            name, _, value = override.partition("=")
+            if override.startswith(DIGEST):
+                name, value = "hidden values", override
+            values.setdefault(name, {})[value] = None
+    return {name: list(options) for name, options in values.items()}
 
 
 def representative_points(points: Iterable[Sequence[str]]) -> list[Sequence[str]]:

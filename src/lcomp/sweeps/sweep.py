@@ -19,7 +19,6 @@ from lcomp.record import folders
 from lcomp.record.containers import plain_mapping
 from lcomp.record.files import write_atomically
 from lcomp.record.interruption import BY_MACHINE, BY_USER, Interrupted, announcing_exit, machine_interruption
-from lcomp.record.limits import Refused
 from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
 from lcomp.record.result import FILE_NAME, Result
@@ -133,19 +132,6 @@ def infrastructure_error(error: Exception, folder: Path) -> UserError | Interrup
     )
 
 
-def plan_in_manifest(manifest: Path) -> Plan:
-    """The plan of the sweep that it is the manifest of.
-
-    Raises:
-        Refused: it is no manifest.
-    """
-    content = read_json(manifest)
-    plan = content.get("plan") if isinstance(content, dict) else None
-    if not isinstance(plan, dict):
-        raise Refused(f"{manifest}: no manifest of a sweep (no plan in it); start the sweep anew")
-    return plan
-
-
 def check_plan(folder: Path, before: Plan, now: Plan) -> None:
     """Raises UserError, with the difference, where a sweep's plan is no longer what it was."""
     if before != now:
@@ -203,16 +189,3 @@ def missing_points(folder: Path, points: Mapping[tuple[str, ...], list[str]], ma
             continue
         missing.append((any(str(run.result.error).startswith(BY_MACHINE) for run in tries), overrides))
     return [overrides for last in (False, True) for ended, overrides in missing if ended == last]
-
-
-def latest_sweep() -> str:
-    """The folder of the newest sweep under multirun.
-
-    Raises:
-        UserError: there is none.
-    """
-    sweeps = [path.parent for path in Path("multirun").glob(f"*/{MANIFEST}")]
-    newest = max(sweeps, key=lambda path: (path / MANIFEST).stat().st_mtime, default=None)
-    if newest is None:
-        raise UserError("resume=last: no sweep under multirun; name its folder")
-    return str(newest)

@@ -87,39 +87,15 @@ def measure_sensitivity(
     spec: RunSpec, overrides: Sequence[str], sparsities: Sequence[float], bits: Sequence[int], out: Path
 ) -> None:
     """Makes the baseline, asks it and leaves the files in `out`."""
-    import pytorch_lightning as pl
-    import torch
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from lcomp.evaluation.measurement import split_of
-    from lcomp.sensitivity import output
-    from lcomp.sensitivity.scores import layer_sensitivities
-    from lcomp.techniques.technique import check_patterns, layers
-    from lcomp.training import components
+    from lcomp.evaluation.sensitivity import baseline_sensitivities
+    from lcomp.report import sensitivity
 
     check_packages("lcomp sensitivity")
     show_log()
-    torch.set_num_threads(spec.threads)
-    pl.seed_everything(spec.seed, verbose=False)
-    data = components.make_data(spec)
-    if data.task.output != "logits":
-        task = spec.task["_target_"]
-        raise UserError(f"sensitivity: compares logits of classes; task._target_={task} has other outputs")
-    network = components.make_baseline(spec, data).network
-    check_patterns(network, (), "sensitivity")
-    console = Console(stderr=True)
-    columns = (BarColumn(20), TextColumn("{task.completed} of {task.total}"), TimeRemainingColumn())
-    hidden = spec.progress is False or (spec.progress == "auto" and not console.is_terminal)
-    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
-        scored = (len(list(layers(network))) + 1) * (len(sparsities) + len(bits))
-        task = bar.add_task("", total=scored)
-        scores = layer_sensitivities(
-            network, split_of(data.val_dataloader(), data.task), sparsities, bits, lambda: bar.advance(task)
-        )
-    title = " ".join(["Sensitivity of", str(getattr(data, "name", type(data).__name__)), type(network).__name__])
-    output.show(scores)
-    print(f"Sensitivity: {output.write(scores, f'{title}, seed {spec.seed}', ' '.join(overrides), out)}")
+    subject, scores = baseline_sensitivities(spec, sparsities, bits)
+    sensitivity.show(scores)
+    title = f"Sensitivity of {subject}, seed {spec.seed}"
+    print(f"Sensitivity: {sensitivity.write(scores, title, ' '.join(overrides), out)}")
 
 
 def show_log() -> None:
@@ -129,7 +105,3 @@ def show_log() -> None:
     if not logger.handlers:
         logger.addHandler(logging.StreamHandler())
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,16 +9,22 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from lcomp.evaluation.measurement import predict_outputs
+from lcomp.config.run_spec import RunSpec
+from lcomp.errors import UserError
+from lcomp.evaluation.measurement import predict_outputs, split_of
 from lcomp.tasks.split import Split
 from lcomp.techniques.pruning.criteria import magnitude
 from lcomp.techniques.pruning.mask import prune_masks
 from lcomp.techniques.quantization.grids import Uniform
-from lcomp.techniques.technique import Layer, layers
+from lcomp.techniques.technique import Layer, check_patterns, layers
+from lcomp.training import components
 
 ALL = "all layers"
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
@@ -47,6 +53,30 @@ class Score:
     accuracy: float
     change: float
     kl: float
+
+
+def baseline_sensitivities(spec: RunSpec, sparsities: Sequence[float], bits: Sequence[int]) -> tuple[str, list[Score]]:
+    """The data and the network of a run's baseline in words, and its scores on the validation examples.
+
+    Raises:
+        UserError: the task's outputs are no logits of classes.
+    """
+    torch.set_num_threads(spec.threads)
+    pl.seed_everything(spec.seed, verbose=False)
+    data = components.make_data(spec)
+    if data.task.output != "logits":
+        task = spec.task["_target_"]
+        raise UserError(f"sensitivity: compares logits of classes; task._target_={task} has other outputs")
+    network = components.make_baseline(spec, data).network
+    check_patterns(network, (), "sensitivity")
+    console = Console(stderr=True)
+    columns = (BarColumn(20), TextColumn("{task.completed} of {task.total}"), TimeRemainingColumn())
+    hidden = spec.progress is False or (spec.progress == "auto" and not console.is_terminal)
+    with Progress(*columns, console=console, disable=hidden, transient=True) as bar:
+        task = bar.add_task("", total=(len(list(layers(network))) + 1) * (len(sparsities) + len(bits)))
+        split = split_of(data.val_dataloader(), data.task)
+        scores = layer_sensitivities(network, split, sparsities, bits, lambda: bar.advance(task))
+    return f"{getattr(data, 'name', type(data).__name__)} {type(network).__name__}", scores
 
 
 def pruned(weight: Tensor, sparsity: float) -> Tensor:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from lcomp.errors import terminal
+
 BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 SIGNS = re.compile(r"[\\|*_`\[\]~$]")  # of Markdown
 NUMBER = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?%?")
@@ -18,13 +19,8 @@ FORMULA = re.compile(r"\s*[=+@-]|[\t\n]")  # what a spreadsheet computes
 V = TypeVar("V")
 
 
-def terminal(text: object) -> str:
-    """Text whose control characters, and those that turn the direction of writing, are shown and not obeyed."""
-    return UNSEEN.sub(lambda match: ascii(match[0])[1:-1], str(text))
-
-
 def one_line(text: object) -> str:
-    """The same, in one line of a terminal."""
+    """Text in one line of a terminal, nothing of it obeyed."""
     return terminal(BREAKS.sub(" ", str(text)))
 
 

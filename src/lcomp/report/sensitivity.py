@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -14,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lcomp.errors import needing
+from lcomp.evaluation.sensitivity import Score
 from lcomp.record.files import Jsonable, write_atomically
 from lcomp.report.page import embedded, source
-from lcomp.sensitivity.scores import Score
 
 CSV, HTML = "sensitivity.csv", "sensitivity.html"
 KINDS = {"sparsity": "Pruned by magnitude to a sparsity", "bits": "Weights quantized to bits"}
@@ -73,7 +72,7 @@ def page(scores: Sequence[Score], title: str, overrides: str) -> str:
         from plotly.offline import get_plotlyjs
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("lcomp.sensitivity").joinpath("page.html").read_text(encoding="utf-8"))
+    template = environment.from_string(source("sensitivity.html"))
     shown = {kind: words for kind, words in KINDS.items() if values(scores, kind)}
     return template.render(
         title=title,
