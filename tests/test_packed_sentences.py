@@ -127,9 +127,9 @@ def test_the_mean_of_tokens_is_a_step(tmp_path):
 
 @pytest.mark.slow
 @torch.no_grad()
-def test_a_packed_encoder_becomes_onnx_again(tmp_path, capsys):
-    network = finalized(TECHNIQUES["static"])
-    packed(network, tmp_path)
+def test_a_packed_encoder_becomes_onnx_again(exported, tmp_path, capsys):
+    network, folder = exported("static")
+    pack(folder / "a.onnx", tmp_path / "a.lcomp")
     assert unpack.main([str(tmp_path / "a.lcomp"), "--to", "onnx", "--out", str(tmp_path / "b.onnx")]) == 0
     names = [value.name for value in onnx.load(tmp_path / "b.onnx").graph.input]
     assert names == ["input_ids", "attention_mask"]
@@ -145,9 +145,8 @@ def test_a_packed_encoder_becomes_onnx_again(tmp_path, capsys):
         ({"op": "LayerNormalization", "axis": 1}, "of other axes than the last"),
     ],
 )
-def test_what_is_no_attention_is_refused(change, words, tmp_path):
-    export(small(), tmp_path / "a.onnx", TASK)
-    model = onnx.load(tmp_path / "a.onnx")
+def test_what_is_no_attention_is_refused(change, words, exported, tmp_path):
+    model = onnx.load(exported("floats")[1] / "a.onnx")
     for node in model.graph.node:
         for attribute in node.attribute if node.op_type == change["op"] else ():
             if attribute.name == "axis" and "axis" in change:
@@ -162,8 +161,8 @@ def test_what_is_no_attention_is_refused(change, words, tmp_path):
 
 
 @pytest.mark.slow
-def test_damaged_files_are_refused_or_are_whole_networks(tmp_path):
-    packed(finalized(TECHNIQUES["4 bits"]), tmp_path)
+def test_damaged_files_are_refused_or_are_whole_networks(exported, tmp_path):
+    pack(exported("4 bits")[1] / "a.onnx", tmp_path / "a.lcomp")
     content, draw, refused = (tmp_path / "a.lcomp").read_bytes(), random.Random(0), 0
     for _ in range(150):
         body = bytearray(content[HEADER:])
