@@ -23,6 +23,9 @@ from lcomp.report.text_table import TextTable
 
 log = logging.getLogger("lcomp")
 FILE = "report.html"
+SCRIPTS = (  # as they follow one another in the page; the last one draws it
+    "state", "plots", "filters", "front", "table", "record", "parameters", "seeds", "robustness", "learning", "page",
+)  # fmt: skip
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
 
@@ -31,7 +34,6 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
     with needing("report", FILE):
         from plotly.offline import get_plotlyjs
 
-    data, figures = charts.page_data(runs, folder), study.study_figures(folders)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
     return template.render(
@@ -39,12 +41,17 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
         summary=page_summary(runs),
         origin=origin(runs),
         css=source("page.css"),
-        js=source("robustness.js") + source("page.js"),
+        js="\n".join(source(f"scripts/{name}.js") for name in SCRIPTS),
         plotly=get_plotlyjs(),
-        data=embedded(data | {"figures": figures}),
-        figures=figures,
+        data=embedded(report_data(runs, folders, folder)),
         sheets=sheets,
     )
+
+
+def report_data(runs: Sequence[ReportRun], folders: Sequence[Path], folder: Path) -> dict[str, Jsonable]:
+    """What the page draws, and what its `lcomp.update` takes, once `rounded`; paths in it are relative to `folder`."""
+    figures = study.study_figures(folders)
+    return charts.page_data(runs, folder) | {"figures": figures, "summary": page_summary(runs)}
 
 
 def title(folders: Sequence[Path]) -> str:
