@@ -25,7 +25,7 @@ log = logging.getLogger("lcomp")
 FILE = "report.html"
 WHOLE = ("metrics", "settings", "params")  # what the page writes into tables for others to compute on
 SCRIPTS = (  # as they follow one another in the page; the last one draws it
-    "state", "plots", "filters", "front", "table", "record", "parameters", "seeds", "robustness", "learning", "page",
+    "state", "plots", "chart_keys", "filters", "front", "table", "record", "parameters", "seeds", "robustness", "learning", "page",
 )  # fmt: skip
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
@@ -42,6 +42,7 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
         summary=page_summary(runs),
         origin=origin(runs),
         css=source("page.css"),
+        scheme=source("scripts/scheme.js"),
         js="\n".join(source(f"scripts/{name}.js") for name in SCRIPTS),
         plotly=get_plotlyjs(),
         data=embedded(report_data(runs, folders, folder)),

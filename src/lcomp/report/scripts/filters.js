@@ -13,7 +13,7 @@ function drawFilters() {
   }
   for (const technique of DATA.techniques) {
     const dot = make("i");
-    dot.style.background = look(technique).color;
+    dot.style.background = look(technique).css;
     const chip = make("button", { className: "chip", type: "button", ariaPressed: String(!state.off.has(technique)) }, dot, technique);
     chip.onclick = () => {
       if (!state.off.delete(technique)) state.off.add(technique);

@@ -41,14 +41,14 @@ function drawFront(id, { cost, scale, title, says: costs, kind }, { title: upwar
       x: own.map(x), y: own.map(value), customdata: own.map((run) => run.id),
       text: own.map((run) => `${wrapped(run.label)}<br>${about(run)}, seed ${run.seed}`),
       hovertemplate: "%{text}<extra></extra>",
-      marker: { color, symbol, size: 9, opacity: 0.8, line: { color: "#fff", width: 0.7 } },
+      marker: { color, symbol, size: 9, opacity: 0.85, line: { color: colour("ground"), width: 0.7 } },
     });
   }
   for (const own of merit ? new Set(both.map(kind)) : []) {
     const best = front(both.filter((one) => kind(one) === own), cost, merit);
     traces.push({
       type: "scatter", mode: "lines", name: "front", hoverinfo: "skip",
-      x: best.map(x), y: best.map(value), line: { color: "#1c2430", width: 1.5, shape: "linear" },
+      x: best.map(x), y: best.map(value), line: { color: colour("ink"), width: 1.5, shape: "linear" },
     });
   }
   traces.push({
@@ -56,12 +56,12 @@ function drawFront(id, { cost, scale, title, says: costs, kind }, { title: upwar
     x: bases.map(x), y: bases.map(value), customdata: bases.map((one) => one.run),
     text: bases.map((one) => `${wrapped(one.label)}<br>${about(one)}`),
     hovertemplate: "%{text}<extra></extra>",
-    marker: { color: "#fff", symbol: "diamond", size: 12, line: { color: "#1c2430", width: 2 } },
+    marker: { color: colour("ground"), symbol: "diamond", size: 12, line: { color: colour("ink"), width: 2 } },
   });
   const xs = both.map(x);
   const logarithmic = Math.max(...xs) > 4 * Math.min(...xs);
   const drawn = layout(title, upward(), { xaxis: logarithmic ? logAxis(xs, 1.15) : reach(xs), yaxis: axis(runs.map(value), bases.map(value)) });
-  Plotly.react(id, traces, drawn, CONFIG);
+  plot(id, traces, drawn, `${upward()} against ${title}`);
   const chart = find(id);
   if (!chart.clickable) {
     chart.on("plotly_click", ({ points: [point] }) => open(point.customdata, point.data?.name === "baseline"));
@@ -99,5 +99,5 @@ function drawFrontTable() {
   shown.forEach((column) => head.append(make("th", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}`, textContent: column.key === "label" ? `on the front of validation ${METRIC.words} against size` : column.title })));
   const body = make("tbody");
   front([...finished(visible()), ...baselines()], "gzip").forEach((run) => body.append(row(run, shown)));
-  find("front").replaceChildren(make("thead", {}, head), body);
+  redraw(find("front"), make("thead", {}, head), body);
 }

@@ -43,7 +43,6 @@ const observer = new IntersectionObserver((entries) => {
     } else near.delete(target.id);
   }
 }, { rootMargin: `${MARGIN}px`, threshold: [0, 0.01] });
-window.addEventListener("beforeprint", drawEverything);
 
 find("zoom").onclick = () => {
   state.every = !state.every;
@@ -60,18 +59,9 @@ for (const id of ["perturbed-set", "perturbed-severity", "perturbed-shown"]) fin
 find("pies-of").onchange = () => { state.pies = PICTURES; drawPies(); };
 find("more-pies").onclick = () => { state.pies += PICTURES; drawPies(); };
 find("record").querySelector(".close").onclick = () => find("record").close();
+find("skip").onclick = (event) => { event.preventDefault(); find("content").focus(); find("content").scrollIntoView(); }; // the address stays
 let resizing;
 window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 200); });
-
-// What has the focus, to be found again in what is drawn anew: by its id, or by its words within the nearest id.
-function keptFocus() {
-  const one = document.activeElement;
-  if (!one || one === document.body || one.id) return () => {};
-  const place = one.closest("[id]")?.id;
-  const alike = () => [...document.querySelectorAll(`#${place} ${one.tagName}`)].filter((other) => other.textContent === one.textContent);
-  const index = place ? alike().indexOf(one) : -1;
-  return () => place && alike()[index]?.focus({ preventScroll: true });
-}
 
 // New data, with whatever the reader has chosen, scrolled to and focused as it was.
 function update(data) {
@@ -85,8 +75,35 @@ function update(data) {
 }
 window.lcomp = { update };
 
+// ---- light, dark, paper
+
+function recolour() {
+  applyScheme();
+  find("scheme").textContent = isDark() ? "Light page" : "Dark page";
+  draw();
+}
+
+// Every chart is drawn at the width of the paper before it is printed, and again at the window's afterwards.
+function toPaper(printing) {
+  if (scheme.printing === printing) return;
+  scheme.printing = printing;
+  recolour();
+  drawEverything();
+  for (const chart of document.querySelectorAll(".chart.js-plotly-plot")) if (!chart.hidden) Plotly.Plots.resize(chart);
+}
+
+find("scheme").onclick = () => {
+  scheme.asked = isDark() ? "light" : "dark";
+  keepScheme();
+  recolour();
+};
+SYSTEM.onchange = recolour;
+PAPER.onchange = () => toPaper(PAPER.matches);
+window.addEventListener("beforeprint", () => toPaper(true));
+window.addEventListener("afterprint", () => toPaper(false));
+
 drawFilters();
 near.add("trade-off");
-draw();
+recolour();
 document.body.dataset.drawn = "true";
 requestAnimationFrame(() => setTimeout(() => document.querySelectorAll("main section").forEach((section) => observer.observe(section))));

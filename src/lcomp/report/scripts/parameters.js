@@ -26,7 +26,7 @@ function drawEffects() {
     const ends = lines.flatMap((line) => line.mean[state.split].flatMap((value, at) => (value == null ? [] : [-1, 1].map((side) => SCALE * (value + side * (line.spread[state.split][at] || 0))))));
     const discrete = [...new Set(whole)].sort((a, b) => a - b);
     const few = discrete.length <= 12 && discrete.every(Number.isInteger);
-    Plotly.react(`effect-${index}`, traces, layout(effect.name, TITLE(), { xaxis: { ...reach(whole), ...(few ? { tickvals: discrete } : {}) }, yaxis: reach(ends, METRIC.percent ? PERCENT : undefined), height: 300 }), CONFIG);
+    plot(`effect-${index}`, traces, layout(effect.name, TITLE(), { xaxis: { ...reach(whole), ...(few ? { tickvals: discrete } : {}) }, yaxis: reach(ends, METRIC.percent ? PERCENT : undefined), height: 300 }), `${TITLE()} by ${effect.name}`);
   });
 }
 
@@ -64,9 +64,9 @@ function drawCoordinates() {
   const accuracies = runs.map((run) => SCALE * run[state.split]);
   dimensions.push(dimension(`${state.split}${UNIT}`, accuracies));
   const ascending = [...accuracies].sort((a, b) => a - b);
-  Plotly.react("coordinates", [{
+  plot("coordinates", [{
     type: "parcoords", dimensions,
-    line: { color: accuracies, colorscale: "Viridis", cmin: ascending[Math.floor(0.1 * ascending.length)], cmax: ascending.at(-1) },
+    line: { color: accuracies, colorscale: [[0, colour("worst")], [0.5, colour("middle")], [1, colour("best")]], cmin: ascending[Math.floor(0.1 * ascending.length)], cmax: ascending.at(-1) },
     labelfont: { size: 12 }, tickfont: { size: 11 }, rangefont: { size: 11, color: "rgba(0,0,0,0)" },
-  }], { margin: { l: 46, r: 46, t: 56, b: 20 }, height: 340, font: { size: 12 }, paper_bgcolor: "#fff" }, CONFIG);
+  }], { margin: { l: 46, r: 46, t: 56, b: 20 }, height: 340, font: { size: 12, color: colour("ink") }, paper_bgcolor: colour("ground") }, "Every run as a line through its parameters, size and accuracy");
 }

@@ -10,6 +10,7 @@ function facts(title, pairs) {
 }
 
 function open(id, ofBaseline = false) {
+  const back = keptFocus();
   const run = DATA.runs[id];
   const show = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(+value.toPrecision(6)) : String(value ?? ""));
   const base = ownBase(run);
@@ -17,7 +18,7 @@ function open(id, ofBaseline = false) {
   const copy = make("button", { className: "button", type: "button", textContent: "Copy" });
   copy.onclick = () => navigator.clipboard.writeText(run.command).then(() => { copy.textContent = "Copied"; });
   place.replaceChildren(
-    make("h3", { textContent: ofBaseline ? `The baseline of ${run.label}` : run.label }),
+    make("h3", { id: "record-title", textContent: ofBaseline ? `The baseline of ${run.label}` : run.label }),
     make("p", { className: "soft", textContent: `${run.status}, ${run.data || "no data"}, seed ${run.seed}, ${run.technique}` }),
     ...(run.error ? [make("p", { className: "error", textContent: run.error })] : []),
     ...(run.reused ? [make("p", { className: "soft", textContent: `taken from ${run.reused}, where it was measured` })] : []),
@@ -27,5 +28,6 @@ function open(id, ofBaseline = false) {
     ...(Object.keys(run.metrics).length ? [facts(["metric", "run", "baseline"], Object.keys(run.metrics).map((key) => [key, show(run.metrics[key]), show(base[key])]))] : []),
     ...(Object.keys(run.params).length ? [facts(["parameter", "value"], Object.entries(run.params).map(([key, value]) => [key, show(value)]))] : []),
   );
+  find("record").onclose = back; // its opener may have been drawn anew
   find("record").showModal();
 }

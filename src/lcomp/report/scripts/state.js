@@ -44,3 +44,21 @@ const baselines = () => DATA.baselines.filter((one) => state.data === "" || one.
 const ownBase = (run) => ({ ...DATA.baselines[run.baseline]?.metrics, ...run.own }); // of the run's own record
 const splitName = () => (state.split === "val" ? "validation" : "test");
 const narrow = () => window.innerWidth < 640;
+
+// What has the focus, to be found again in what is drawn anew: by its id, or by its words within the nearest id.
+function keptFocus() {
+  const one = document.activeElement;
+  if (!one || one === document.body) return () => {};
+  if (one.id) return () => find(one.id)?.focus({ preventScroll: true });
+  const place = one.closest("[id]")?.id;
+  const alike = () => [...document.querySelectorAll(`#${place} ${one.tagName}`)].filter((other) => other.textContent === one.textContent);
+  const index = place ? alike().indexOf(one) : -1;
+  return () => place && alike()[index]?.focus({ preventScroll: true });
+}
+
+// `place.replaceChildren`, with the focus where it was.
+function redraw(place, ...children) {
+  const focus = place.contains(document.activeElement) ? keptFocus() : () => {};
+  place.replaceChildren(...children);
+  focus();
+}

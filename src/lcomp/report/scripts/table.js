@@ -57,7 +57,7 @@ function drawTable() {
   }
   const body = make("tbody");
   sorted(matching).slice(0, state.rows).forEach((run) => body.append(row(run, shown)));
-  find("table").replaceChildren(make("thead", {}, head), body);
+  redraw(find("table"), make("thead", {}, head), body);
   find("count").textContent = `${matching.length} of ${DATA.runs.length} runs`;
   find("more").hidden = matching.length <= state.rows;
 }
