@@ -1,14 +1,14 @@
 // What all charts have in common.
 
-const COLOURS = 10; // --series-0 to 9 of page.css
+const SERIES = 10; // colours of page.css
 const SYMBOLS = ["circle", "square", "triangle-up", "x", "star", "triangle-down", "pentagon", "cross", "hexagon", "hourglass"];
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 const PERCENT = [0, 100];
 
+const series = (index) => colour(`series-${index % SERIES}`);
 const look = (technique) => {
   const index = DATA.techniques.indexOf(technique);
-  const name = `series-${index % COLOURS}`;
-  return { color: colour(name), css: `var(--${name})`, symbol: SYMBOLS[(index + Math.floor(index / COLOURS)) % SYMBOLS.length] };
+  return { color: series(index), symbol: SYMBOLS[(index + Math.floor(index / SERIES)) % SYMBOLS.length] };
 };
 
 function wrapped(text, width = 48) {
@@ -40,13 +40,13 @@ function layout(x, y, more = {}) {
 // A range that holds all values and shows them apart from its ends; also that of a single value, or of equal ones.
 function reach(values, [least, most] = [-Infinity, Infinity]) {
   if (!values.length) return {};
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = [smallest(values), largest(values)];
   const pad = 0.06 * (high - low) || 0.02 * Math.abs(high) || 1;
   return { range: [Math.max(least, low - pad), Math.min(most, high + pad)] };
 }
 
 function ticks(values, asked) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = [smallest(values), largest(values)];
   const steps = asked ?? (narrow() && high > 20 * low ? [1, 3] : [1, 2, 5]);
   const found = [];
   for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.log10(high) + 1; power++) {
@@ -55,7 +55,7 @@ function ticks(values, asked) {
   return { tickvals: found, ticktext: found.map((value) => String(+value.toPrecision(2))) };
 }
 
-const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(Math.min(...values) / pad), Math.log10(Math.max(...values) * pad)] });
+const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(smallest(values) / pad), Math.log10(largest(values) * pad)] });
 
 // `name` says in words what the chart shows.
 function plot(place, traces, drawn, name) {
