@@ -32,8 +32,8 @@ function layout(x, y, more = {}) {
     paper_bgcolor: colour("ground"),
     plot_bgcolor: colour("ground"),
     ...more,
-    xaxis: { ...axis, title: { text: plain(x), standoff: 8 }, ...(more.xaxis || {}) },
-    yaxis: { ...axis, title: { text: plain(y), standoff: 8 }, ...(more.yaxis || {}) },
+    xaxis: { ...axis, title: { text: plain(x), standoff: 8, font: { size: 12 } }, ...(more.xaxis || {}) },
+    yaxis: { ...axis, title: { text: plain(y), standoff: 8, font: { size: 12 } }, ...(more.yaxis || {}) },
   };
 }
 

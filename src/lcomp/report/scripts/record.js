@@ -6,7 +6,7 @@ function facts(title, pairs) {
   const body = make("tbody");
   pairs.forEach((cells) => body.append(make("tr", {}, ...cells.map((text, index) => make("td", { className: index ? "" : "text", textContent: text })))));
   table.append(body);
-  return make("div", { className: "scroll" }, table);
+  return make("div", { className: "scroll", tabIndex: 0, role: "group", ariaLabel: `By ${title[0]}` }, table);
 }
 
 function open(id, ofBaseline = false) {
