@@ -7,6 +7,8 @@ function pointsOf(chart) {
   const { xaxis, yaxis } = chart._fullLayout;
   if (!xaxis || !yaxis) return [];
   const title = (axis, value) => `${axis.title?.text ?? ""} ${value}`;
+  const short = (value) => (typeof value === "number" ? String(+value.toPrecision(4)) : value);
+  const said = (trace, values) => trace.hovertemplate.replace("<extra></extra>", "").replace(/%\{(x|y|text)[^}]*\}/g, (_, name) => short(values[name]));
   const found = (chart._fullData ?? []).flatMap((trace, curve) => {
     if (trace.type === "heatmap") {
       return [...trace.z].flatMap((row, down) => [...row].map((_, across) => ({ curve, point: [down, across], x: trace.x[across], y: trace.y[down], says: trace.hovertext[down][across] })));
@@ -15,7 +17,7 @@ function pointsOf(chart) {
     const own = (values, point) => (Array.isArray(values) ? values[point] : null);
     return Array.from(trace.x, (x, point) => ({
       curve, point, x, y: trace.y[point], id: own(trace.customdata, point) ?? null,
-      says: own(trace.text, point) ?? `${trace.name}: ${title(xaxis, x)}, ${title(yaxis, trace.y[point])}`,
+      says: trace.hovertemplate ? said(trace, { x, y: trace.y[point], text: own(trace.text, point) }) : `${trace.name}: ${title(xaxis, short(x))}, ${title(yaxis, short(trace.y[point]))}`,
     }));
   });
   const placed = found.map((one) => ({ ...one, left: xaxis.d2p(one.x), top: yaxis.d2p(one.y) }))

@@ -138,7 +138,6 @@ function toPaper(printing) {
   scheme.printing = printing;
   recolour();
   drawEverything();
-  for (const chart of document.querySelectorAll(".chart.js-plotly-plot")) if (!chart.hidden) Plotly.Plots.resize(chart);
 }
 
 find("scheme").onclick = () => {
