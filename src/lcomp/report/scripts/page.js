@@ -138,6 +138,9 @@ function toPaper(printing) {
   scheme.printing = printing;
   recolour();
   drawEverything();
+  const record = find("record");
+  if (printing && (scheme.covered = record.open)) record.close(); // it would cover every sheet
+  else if (!printing && scheme.covered) record.showModal();
 }
 
 find("scheme").onclick = () => {
