@@ -156,7 +156,7 @@ def test_charts_are_read_on_their_ground(opened, wanted):
 def test_paper_is_light_and_holds_every_section_within_its_width(opened):
     seen = opened(PAPER)
     dark(seen)
-    seen.locator("#table .open").first.click()
+    seen.evaluate("open(0)")
     printed(seen)
     assert scheme(seen) == "light" and seen.evaluate("find('size').layout.paper_bgcolor") == "#fff"
     assert seen.evaluate("document.documentElement.scrollWidth") <= PAPER
