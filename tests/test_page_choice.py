@@ -305,7 +305,7 @@ def test_a_user_s_own_metric_of_which_less_is_better(opened, tmp_path):
     seen.locator("#tolerance").fill("6")
     assert "quant.bits=2" in cards(seen)["S"]
     seen.get_by_role("button", name="quant: qat", exact=True).click()
-    seen.evaluate("Object.assign(state, {tolerance: 5}); state.off.clear(); filterBy('val', [5.25, 40]); changed()")
+    seen.evaluate("Object.assign(state, {tolerance: 5}); state.off.clear(); filterBy('val', [5.26, 40]); changed()")
     assert "Nothing is within the tolerance" in seen.locator("#nothing-within").inner_text()
     assert "5.25" in seen.locator("#nothing-within").inner_text()
 
