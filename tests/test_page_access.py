@@ -233,7 +233,7 @@ def test_the_keyboard_does_what_a_mouse_does(opened):
     assert focused(seen)[0] == "skip"
     seen.keyboard.press("Enter")
     assert focused(seen)[0] == "content" and seen.evaluate("location.hash") != "#content"
-    chip = seen.get_by_role("button", name="kd: logit")
+    chip = seen.get_by_role("button", name="kd: logit", exact=True)
     chip.press("Space")
     assert chip.get_attribute("aria-pressed") == "false" and "kd: logit" in focused(seen)[1]
     chip.press("Space")

@@ -57,9 +57,9 @@ function ticks(values, asked) {
 
 const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(smallest(values) / pad), Math.log10(largest(values) * pad)] });
 
-// `name` says in words what the chart shows.
+// At the width that its place has now, which is another one on paper. `name` says in words what the chart shows.
 function plot(place, traces, drawn, name) {
   const chart = typeof place === "string" ? find(place) : place;
-  Plotly.react(chart, traces, drawn, CONFIG);
+  Plotly.react(chart, traces, { ...drawn, width: chart.clientWidth || undefined }, CONFIG);
   reachable(chart, name);
 }
