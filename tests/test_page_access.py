@@ -21,7 +21,7 @@ PAPER = 680  # px of text on a sheet of A4
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, trained):
-    """A sweep that fills every section: techniques, seeds, corruptions, lost examples, weights, a search, the paper's tables."""
+    """A sweep that fills every section of the page."""
     place = tmp_path_factory.mktemp("sweeps") / "sweep"
     number = 0
     for temperature in (1, 3, 6):
@@ -68,27 +68,30 @@ CONTRASTS = """() => {
     made.fillRect(0, 0, 1, 1);
     return [...made.getImageData(0, 0, 1, 1).data].slice(0, 3);
   };
-  const luminance = (rgb) => rgb.map((one) => one / 255).map((one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, one, index) => sum + one * [0.2126, 0.7152, 0.0722][index], 0);
+  const linear = (one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => 0.2126 * linear(r / 255) + 0.7152 * linear(g / 255) + 0.0722 * linear(b / 255);
   const contrast = (one, other) => {
     const [dark, bright] = [luminance(parts(one)), luminance(parts(other))].sort((a, b) => a - b);
     return (bright + 0.05) / (dark + 0.05);
   };
   const ground = getComputedStyle(document.body).backgroundColor;
-  const texts = [...document.querySelectorAll('.main-svg text')].filter((one) => one.textContent.trim() && one.checkVisibility());
-  const fills = texts.map((one) => [one, getComputedStyle(one).fill]).filter(([, fill]) => !fill.startsWith('rgba(0, 0, 0, 0'));
-  const cells = ['low', 'high', 'less', 'even', 'more'].map((name) => [name, contrast(colour('ink'), colour(name))]);
-  const mixed = (one, opacity) => `rgb(${parts(one).map((part, index) => opacity * part + (1 - opacity) * parts(ground)[index])})`;
-  const marks = [...Array(SERIES).keys()].map((index) => [index, contrast(mixed(series(index), 0.85), ground)]);
-  const ramps = [0, 0.25, 0.5, 0.75, 1].map((share) => [share, contrast(ramp(share), ground)]);
-  const papers = [...document.querySelectorAll('.js-plotly-plot')].filter((one) => one.checkVisibility()).map((one) => contrast(one._fullLayout.paper_bgcolor, ground));
+  const seen = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
+  const texts = seen('.main-svg text').filter((one) => one.textContent.trim())
+    .map((one) => [one.textContent, getComputedStyle(one).fill]).filter(([, fill]) => !/, 0\\)$/.test(fill));
+  const over = (one) => parts(one).map((part, index) => 0.85 * part + 0.15 * parts(ground)[index]); // a mark's opacity
+  const marks = [...Array(SERIES).keys()].map((index) => `rgb(${over(series(index))})`);
+  const ramps = [0, 0.25, 0.5, 0.75, 1].map(ramp);
   return {
-    texts: fills.length, grey: fills.filter(([, fill]) => contrast(fill, ground) < 4.5).map(([one, fill]) => [one.textContent, fill]),
-    cells: cells.filter(([, value]) => value < 4.5), marks: [...marks, ...ramps].filter(([, value]) => value < 3), papers,
+    texts: texts.length,
+    grey: texts.filter(([, fill]) => contrast(fill, ground) < 4.5),
+    cells: ['low', 'high', 'less', 'even', 'more'].filter((name) => contrast(colour('ink'), colour(name)) < 4.5),
+    marks: [...marks, ...ramps].filter((one) => contrast(one, ground) < 3),
+    papers: seen('.js-plotly-plot').map((one) => contrast(one._fullLayout.paper_bgcolor, ground)),
   };
 }"""
-FONTS = """() => [...document.querySelectorAll('body *')].filter((one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())
-    && !['SCRIPT', 'STYLE'].includes(one.tagName) && one.checkVisibility() && getComputedStyle(one).fill !== 'rgba(0, 0, 0, 0)')
+FONTS = """() => [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility()
+    && [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())
+    && !['SCRIPT', 'STYLE'].includes(one.tagName) && getComputedStyle(one).fill !== 'rgba(0, 0, 0, 0)')
   .map((one) => [parseFloat(getComputedStyle(one).fontSize), one.textContent.trim().slice(0, 40)])"""
 COVERED = """() => [...document.querySelectorAll('button, select, input, a')].filter((one) => {
   if (!one.checkVisibility() || one.id === 'skip') return false;

@@ -25,8 +25,8 @@ log = logging.getLogger("lcomp")
 FILE = "report.html"
 WHOLE = ("metrics", "settings", "params")  # what the page writes into tables for others to compute on
 SCRIPTS = (  # as they follow one another in the page; the last one draws it
-    "state", "fields", "plots", "chart_keys", "brush", "filters", "recommend", "front", "table", "record", "compare", "parameters",
-    "seeds", "robustness", "learning", "address", "download", "page",
+    "state", "fields", "plots", "chart_keys", "brush", "filters", "recommend", "front", "table", "record", "compare",
+    "parameters", "seeds", "robustness", "learning", "address", "download", "page",
 )  # fmt: skip
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
