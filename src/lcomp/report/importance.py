@@ -57,6 +57,6 @@ def importance_bars(explained: dict[str, tuple[float, int]], objective: str, tri
     bar = {"type": "bar", "orientation": "h", "x": values, "y": labels, "text": text, "textposition": "outside"}
     axis = {"title": {"text": "share of its variance"}, "range": [0, 1.15 * max(*values, 0.1)]}
     return {
-        "data": [{**bar, "marker": {"color": "#0072b2"}, "cliponaxis": False}],
+        "data": [{**bar, "cliponaxis": False}],
         "layout": {"title": {"text": f"Importance for {objective}"}, "xaxis": axis},
     }

@@ -25,8 +25,8 @@ log = logging.getLogger("lcomp")
 FILE = "report.html"
 WHOLE = ("metrics", "settings", "params")  # what the page writes into tables for others to compute on
 SCRIPTS = (  # as they follow one another in the page; the last one draws it
-    "state", "fields", "plots", "brush", "filters", "recommend", "front", "table", "record", "compare", "parameters",
-    "seeds", "robustness", "learning", "address", "download", "page",
+    "state", "fields", "plots", "chart_keys", "brush", "filters", "recommend", "front", "table", "record", "compare",
+    "parameters", "seeds", "robustness", "learning", "address", "download", "page",
 )  # fmt: skip
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
@@ -43,6 +43,7 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
         summary=page_summary(runs),
         origin=origin(runs),
         css=source("page.css"),
+        scheme=source("scripts/scheme.js"),
         js="\n".join(source(f"scripts/{name}.js") for name in SCRIPTS),
         plotly=get_plotlyjs(),
         data=embedded(report_data(runs, folders, folder)),

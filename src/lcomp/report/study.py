@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lcomp")
 STUDY = "study.db"  # in the sweep's folder, where no other storage was chosen
-INK = "#1c2430"
 Figure = dict[str, Jsonable]  # Plotly's, `data` and `layout`
 
 
@@ -137,18 +136,18 @@ def pareto_figures(
         def marks(of: Sequence[Sequence[float]], x: int = other) -> Figure:
             return {"type": "scatter", "mode": "markers", "x": [p[x] for p in of], "y": [p[0] for p in of]}
 
-        line: Figure = {"mode": "lines", "line": {"color": INK, "width": 1.5}} if len(names) == 2 else {}
+        line: Figure = {"mode": "lines", "line": {"width": 1.5}} if len(names) == 2 else {}
         text = [f"run {trial_run_number(trial)}" for trial in trials]
         data = [
             marks([trial.values for trial in trials])
-            | {"name": "trials", "text": text, "marker": {"size": 8, "color": "#0072b2", "opacity": 0.7}},
+            | {"name": "trials", "text": text, "marker": {"size": 8, "opacity": 0.85}},
             marks(best)
-            | {"name": "front", "hoverinfo": "skip", "marker": {"symbol": "circle-open", "size": 13, "color": INK}}
+            | {"name": "front", "hoverinfo": "skip", "marker": {"symbol": "circle-open", "size": 13}}
             | line,
             marks(bases)
             | {
                 "name": "baseline",
-                "marker": {"symbol": "diamond-open", "size": 12, "color": INK, "line": {"width": 2}},
+                "marker": {"symbol": "diamond-open", "size": 12, "line": {"width": 2}},
             },
         ]
         layout: Figure = {

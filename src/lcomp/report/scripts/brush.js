@@ -1,7 +1,7 @@
 // A box in a chart, or a range along an axis of the parallel coordinates, keeps the runs whose figures lie in it.
 
 // A finger on a chart scrolls the page: there the ranges above do what a box does.
-const BOX = () => ({ dragmode: narrow() || matchMedia("(pointer: coarse)").matches ? false : "select", selections: [], newselection: { line: { color: "#0b62a8", width: 1 } } });
+const BOX = () => ({ dragmode: narrow() || matchMedia("(pointer: coarse)").matches ? false : "select", selections: [], newselection: { line: { color: colour("accent"), width: 1 } } });
 
 // A range as a filter has it: with as many digits as tell runs apart, and the ends of the box outside of them.
 const roundedOut = (low, high) => {

@@ -67,7 +67,7 @@ function drawComparison() {
     const told = (one) => (one ? `${points(one.mean)} (${points(one.low)} to ${points(one.high)})` : "");
     unequal.splice(unequal.findIndex((row) => row.title === METRIC.test) + 1, 0, { title: "right on test examples over the first: points, 95 % interval", cells: intervals.map(told) });
   }
-  const head = ["", ...runs.map((run) => run.label)];
+  const head = ["run", ...runs.map((run) => run.label)];
   place.replaceChildren(
     sideTable("What differs", head, differ, runs),
     sideTable("Figures, and their difference from the first", head, unequal, runs),

@@ -77,13 +77,13 @@ function grouped(select, fields) {
 
 // ---- colours
 
-const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [214, 200, 30]]; // Viridis, its end darkened for white
-const UNKNOWN = "#9aa4b1";
+const RAMP = ["worst", "middle", "best"]; // of page.css: the part of Viridis that is seen on the ground
 
 function ramp(share) {
   const at = Math.min(RAMP.length - 1.000001, Math.max(0, share * (RAMP.length - 1)));
   const from = Math.floor(at);
-  return `rgb(${RAMP[from].map((part, index) => Math.round(part + (at - from) * (RAMP[from + 1][index] - part))).join(", ")})`;
+  const [low, high] = [RAMP[from], RAMP[from + 1]].map((name) => colour(name).match(/[0-9a-f]{2}/g).map((part) => parseInt(part, 16)));
+  return `rgb(${low.map((part, index) => Math.round(part + (at - from) * (high[index] - part))).join(", ")})`;
 }
 
 // What colours a run, and what the colours say; `of` takes a run or a baseline.
@@ -94,12 +94,12 @@ function colours() {
   const runs = finished(DATA.runs).filter(ofData);
   if (field.text) {
     const words = [...new Set(runs.map((run) => word(field, run)))].sort();
-    const of = (run) => (words.includes(word(field, run)) ? COLOURS[words.indexOf(word(field, run)) % COLOURS.length] : UNKNOWN);
-    return (shown.colours = { of, field, words: words.map((one, index) => [one || "none", COLOURS[index % COLOURS.length]]) });
+    const of = (run) => (words.includes(word(field, run)) ? series(words.indexOf(word(field, run))) : colour("before"));
+    return (shown.colours = { of, field, words: words.map((one, index) => [one || "none", series(index)]) });
   }
   const values = known(runs.map((run) => displayed(field, run)));
   const [low, high] = [smallest(values), largest(values)];
-  const of = (run) => { const value = displayed(field, run); return value == null ? UNKNOWN : ramp((value - low) / (high - low || 1)); };
+  const of = (run) => { const value = displayed(field, run); return value == null ? colour("before") : ramp((value - low) / (high - low || 1)); };
   return (shown.colours = { of, field, low, high, words: [] });
 }
 const known = (values) => values.filter((value) => value != null);

@@ -50,14 +50,14 @@ function drawFront(id, cost, { title: upward, field, value, merit, says = () => 
       x: own.map(cost.x), y: own.map(value), customdata: own.map((run) => run.id),
       text: own.map((run) => `${wrapped(run.label)}<br>${about(run)}, seed ${run.seed}${paint.field ? `<br>${plain(paint.field.title)}: ${plain(paint.field.show(run))}` : ""}`),
       hovertemplate: "%{text}<extra></extra>",
-      marker: { color: paint.field ? own.map(paint.of) : look(technique).color, symbol: look(technique).symbol, size: 9, opacity: 0.8, line: { color: "#fff", width: 0.7 } },
+      marker: { color: paint.field ? own.map(paint.of) : look(technique).color, symbol: look(technique).symbol, size: 9, opacity: 0.85, line: { color: colour("ground"), width: 0.7 } },
     });
   }
   for (const own of merit && cost.chooses ? new Set(both.map(cost.kind)) : []) {
     const best = front(both.filter((one) => cost.kind(one) === own), cost.at, merit);
     traces.push({
       type: "scatter", mode: "lines", name: "front", hoverinfo: "skip",
-      x: best.map(cost.x), y: best.map(value), line: { color: "#1c2430", width: 1.5, shape: "linear" },
+      x: best.map(cost.x), y: best.map(value), line: { color: colour("ink"), width: 1.5, shape: "linear" },
     });
   }
   traces.push({
@@ -65,13 +65,13 @@ function drawFront(id, cost, { title: upward, field, value, merit, says = () => 
     x: bases.map(cost.x), y: bases.map(value), customdata: bases.map((one) => one.run),
     text: bases.map((one) => `${wrapped(one.label)}<br>${about(one)}`),
     hovertemplate: "%{text}<extra></extra>",
-    marker: { color: "#fff", symbol: "diamond", size: 12, line: { color: "#1c2430", width: 2 } },
+    marker: { color: colour("ground"), symbol: "diamond", size: 12, line: { color: colour("ink"), width: 2 } },
   });
   traces.push(...recommendedMarks(cost.x, value));
   const xs = both.map(cost.x);
   const logarithmic = smallest(xs) > 0 && largest(xs) > 4 * smallest(xs);
   const drawn = layout(cost.title, upward(), { xaxis: logarithmic ? logAxis(xs, 1.15) : reach(xs), yaxis: axis(runs.map(value), bases.map(value)), ...BOX() });
-  Plotly.react(id, traces, drawn, CONFIG);
+  plot(id, traces, drawn, `${upward()} against ${cost.title}`);
   brushable(id, cost.key, field);
   const chart = find(id);
   if (!chart.clickable) {

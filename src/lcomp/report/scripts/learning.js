@@ -21,11 +21,11 @@ function drawCurves() {
   });
   const longest = Math.max(...[...own, ...baselines()].map((run) => (run.epochs[name] || []).length));
   const traces = [
-    ...baselines().filter((one) => one.epochs[name]).map((one) => line(one.epochs[name], "#888", one.label, "dot")),
+    ...baselines().filter((one) => one.epochs[name]).map((one) => line(one.epochs[name], colour("before"), one.label, "dot")),
     ...own.slice(0, CURVES).map((run) => line(run.epochs[name], colours().of(run), run.label)),
   ];
   const drawn = known(traces.flatMap((trace) => trace.y));
-  Plotly.react("curves", traces, layout("epoch", name, { height: 360, yaxis: reach(drawn), xaxis: { range: [0.5, longest + 0.5], tick0: 1, dtick: Math.ceil(longest / 12) }, ...BOX() }), CONFIG);
+  plot("curves", traces, layout("epoch", name, { height: 360, yaxis: reach(drawn), xaxis: { range: [0.5, longest + 0.5], tick0: 1, dtick: Math.ceil(longest / 12) }, ...BOX() }), `${name} by epoch`);
   if (find("curves").brushed) return;
   find("curves").brushed = true;
   find("curves").on("plotly_selected", (event) => {
@@ -45,8 +45,8 @@ function drawWeights() {
   if (known.some((one) => String(one.run) === before)) select.value = before;
   const shown = known.find((one) => String(one.run) === select.value);
   const bar = (side, colour, name) => ({ type: "bar", x: shown.histogram.centres, y: shown.histogram[side], name, marker: { color: colour }, opacity: 0.65, hovertemplate: `${name}: %{y} weights at %{x:.3f}<extra></extra>` });
-  Plotly.react("histogram", [bar("before", "#9aa4b1", "baseline"), bar("after", look(DATA.runs[shown.run].technique).color, "this run")],
-    layout("weight", "how many", { barmode: "overlay", bargap: 0, showlegend: true, legend: { orientation: "h", y: 1.12, x: 0 }, yaxis: { type: "log", tickvals: [1, 10, 100, 1e3, 1e4, 1e5, 1e6], ticktext: ["1", "10", "100", "1,000", "10,000", "100,000", "1,000,000"] } }), CONFIG);
+  plot("histogram", [bar("before", colour("before"), "baseline"), bar("after", look(DATA.runs[shown.run].technique).color, "this run")],
+    layout("weight", "how many", { barmode: "overlay", bargap: 0, showlegend: true, legend: { orientation: "h", y: 1.12, x: 0 }, yaxis: { type: "log", tickvals: [1, 10, 100, 1e3, 1e4, 1e5, 1e6], ticktext: ["1", "10", "100", "1,000", "10,000", "100,000", "1,000,000"] } }), "How many weights have which value, of the baseline and of this run");
   const pruned = shown.masks.filter((mask) => mask.kept < 1);
   if (!pruned.length) find("masks").textContent = shown.sparsity ? "Its layers are too large to be shown." : "No weight of this run is zero.";
   else find("masks").replaceChildren(...pruned.map((mask) => make("figure", {},
@@ -60,6 +60,11 @@ function drawStudy() {
   while (place.childElementCount > DATA.figures.length) place.lastElementChild.remove();
   while (place.childElementCount < DATA.figures.length) place.append(frameChart(make("div", { className: "chart study" })));
   DATA.figures.forEach((figure, index) => {
-    Plotly.react(place.querySelectorAll(".chart")[index], figure.data, { ...figure.layout, template: undefined, autosize: true, height: 360, font: { size: 12 }, margin: { l: 60, r: 20, t: 50, b: 60 }, yaxis: { ...figure.layout.yaxis, automargin: true, title: { ...figure.layout.yaxis?.title, standoff: 12 } }, legend: { orientation: "h", y: -0.25 } }, CONFIG);
+    const { title, xaxis, yaxis } = figure.layout;
+    const drawn = layout("", "", { height: 360, margin: { l: 60, r: 20, t: 50, b: 60 }, showlegend: figure.data.length > 1, legend: { orientation: "h", y: -0.25 } });
+    plot(place.querySelectorAll(".chart")[index], figure.data, {
+      ...drawn, title, colorway: [colour("series-0"), colour("ink"), colour("ink")],
+      xaxis: { ...drawn.xaxis, ...xaxis }, yaxis: { ...drawn.yaxis, ...yaxis, title: { ...yaxis?.title, standoff: 12 } },
+    }, title?.text ?? "A chart of the search");
   });
 }

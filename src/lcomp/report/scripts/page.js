@@ -61,7 +61,6 @@ const observer = new IntersectionObserver((entries) => {
     } else near.delete(target.id);
   }
 }, { rootMargin: `${MARGIN}px`, threshold: [0, 0.01] });
-window.addEventListener("beforeprint", drawEverything);
 
 find("zoom").onclick = () => { state.every = !state.every; redrawn(drawZoom); };
 function drawZoom() {
@@ -92,6 +91,7 @@ for (const id of ["perturbed-set", "perturbed-severity", "perturbed-shown"]) fin
 find("pies-of").onchange = () => { state.pies = PICTURES; drawPies(); };
 find("more-pies").onclick = () => { state.pies += PICTURES; drawPies(); };
 find("record").querySelector(".close").onclick = () => find("record").close();
+find("skip").onclick = (event) => { event.preventDefault(); find("content").focus(); find("content").scrollIntoView(); }; // the address stays
 let resizing;
 window.addEventListener("resize", () => { clearTimeout(resizing); resizing = setTimeout(draw, 200); });
 
@@ -123,10 +123,40 @@ function update(data) {
 }
 window.lcomp = { update };
 
+// ---- light, dark, paper
+
+function recolour() {
+  applyScheme();
+  find("scheme").textContent = isDark() ? "Light page" : "Dark page";
+  draw();
+  redrawn(drawFilters);
+}
+
+// Every chart is drawn at the width of the paper before it is printed, and again at the window's afterwards.
+function toPaper(printing) {
+  if (scheme.printing === printing) return;
+  scheme.printing = printing;
+  recolour();
+  drawEverything();
+  const record = find("record");
+  if (printing && (scheme.covered = record.open)) record.close(); // it would cover every sheet
+  else if (!printing && scheme.covered) record.showModal();
+}
+
+find("scheme").onclick = () => {
+  scheme.asked = isDark() ? "light" : "dark";
+  keepScheme();
+  recolour();
+};
+SYSTEM.onchange = recolour;
+PAPER.onchange = () => toPaper(PAPER.matches);
+window.addEventListener("beforeprint", () => toPaper(true));
+window.addEventListener("afterprint", () => toPaper(false));
+
 readAddress();
 drawFilters();
 near.add("answer").add("trade-off");
-draw();
+recolour();
 drawActive();
 drawComparison();
 drawZoom();

@@ -29,7 +29,7 @@ function drawEffects() {
     const ends = lines.flatMap((line) => line.mean[state.split].flatMap((value, at) => (value == null ? [] : [-1, 1].map((side) => SCALE * (value + side * (line.spread[state.split][at] || 0))))));
     const discrete = [...new Set(whole)].sort((a, b) => a - b);
     const few = discrete.length <= 12 && discrete.every(Number.isInteger);
-    Plotly.react(`effect-${index}`, traces, layout(effect.name, TITLE(), { xaxis: { ...reach(whole), ...(few ? { tickvals: discrete } : {}) }, yaxis: reach(ends, METRIC.percent ? PERCENT : undefined), height: 300, ...BOX() }), CONFIG);
+    plot(`effect-${index}`, traces, layout(effect.name, TITLE(), { xaxis: { ...reach(whole), ...(few ? { tickvals: discrete } : {}) }, yaxis: reach(ends, METRIC.percent ? PERCENT : undefined), height: 300, ...BOX() }), `${TITLE()} by ${effect.name}`);
     brushable(`effect-${index}`, `key.${effect.name}`, () => state.split);
   });
 }
@@ -80,10 +80,10 @@ function drawCoordinates() {
   dimensions.push(dimension("gzip", "gzip'd KB", runs, true), dimension(state.split, `${state.split}${UNIT}`, runs));
   const { field, words } = colours();
   find("coloured").textContent = field ? field.title : `${splitName()} ${METRIC.words}`;
-  Plotly.react(chart, [{
+  plot(chart, [{
     type: "parcoords", dimensions, line: lineColours(runs, field, words),
     labelfont: { size: 12 }, tickfont: { size: 11 }, rangefont: { size: 11, color: "rgba(0,0,0,0)" },
-  }], { margin: { l: 46, r: 46, t: 56, b: 20 }, height: 340, font: { size: 12 }, paper_bgcolor: "#fff" }, CONFIG);
+  }], { margin: { l: 46, r: 46, t: 56, b: 20 }, height: 340, font: { size: 12, color: colour("ink") }, paper_bgcolor: colour("ground") }, "Every run as a line through its parameters, size and accuracy");
   if (chart.brushed) return;
   chart.brushed = true;
   chart.on("plotly_restyle", () => {
@@ -100,11 +100,11 @@ function drawCoordinates() {
 function lineColours(runs, field, words) {
   if (field?.text) {
     const names = words.map(([name]) => name);
-    const scale = words.length > 1 ? words.map(([, colour], index) => [index / (words.length - 1), colour]) : [[0, COLOURS[0]], [1, COLOURS[0]]];
+    const scale = words.length > 1 ? words.map(([, colour], index) => [index / (words.length - 1), colour]) : [[0, series(0)], [1, series(0)]];
     return { color: runs.map((run) => names.indexOf(word(field, run) || "none")), colorscale: scale, cmin: 0, cmax: Math.max(1, words.length - 1) };
   }
   const values = runs.map((run) => (field ? displayed(field, run) : SCALE * run[state.split]));
   const ascending = known(values).sort((a, b) => a - b);
   if (field) return { color: values.map((value) => value ?? ascending[0]), colorscale: [0, 0.25, 0.5, 0.75, 1].map((share) => [share, ramp(share)]), cmin: ascending[0], cmax: ascending.at(-1) };
-  return { color: values, colorscale: "Viridis", cmin: ascending[Math.floor(0.1 * ascending.length)], cmax: ascending.at(-1) };
+  return { color: values, colorscale: [0, 0.5, 1].map((share) => [share, ramp(share)]), cmin: ascending[Math.floor(0.1 * ascending.length)], cmax: ascending.at(-1) };
 }

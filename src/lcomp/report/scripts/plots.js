@@ -1,13 +1,14 @@
 // What all charts have in common.
 
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#7a3fb0", "#a65628", "#3f7f7f", "#666666"];
+const SERIES = 10; // colours of page.css
 const SYMBOLS = ["circle", "square", "triangle-up", "x", "star", "triangle-down", "pentagon", "cross", "hexagon", "hourglass"];
 const CONFIG = { responsive: true, displaylogo: false, displayModeBar: false };
 const PERCENT = [0, 100];
 
+const series = (index) => colour(`series-${index % SERIES}`);
 const look = (technique) => {
   const index = DATA.techniques.indexOf(technique);
-  return { color: COLOURS[index % COLOURS.length], symbol: SYMBOLS[(index + Math.floor(index / COLOURS.length)) % SYMBOLS.length] };
+  return { color: series(index), symbol: SYMBOLS[(index + Math.floor(index / SERIES)) % SYMBOLS.length] };
 };
 
 function wrapped(text, width = 48) {
@@ -20,19 +21,19 @@ function wrapped(text, width = 48) {
 }
 
 function layout(x, y, more = {}) {
-  const axis = { automargin: true, gridcolor: "#e8ebef", zeroline: false, linecolor: "#9aa4b1", ticks: "outside" };
+  const axis = { automargin: true, gridcolor: colour("grid"), zeroline: false, linecolor: colour("edge"), ticks: "outside" };
   return {
-    font: { family: "system-ui, DejaVu Sans, sans-serif", size: 12, color: "#1c2430" },
+    font: { family: "system-ui, DejaVu Sans, sans-serif", size: 12, color: colour("ink") },
     margin: { l: 52, r: 14, t: 26, b: 46 },
     height: 340,
-    hoverlabel: { align: "left", font: { size: 12 } },
+    hoverlabel: { align: "left", bgcolor: colour("fill"), bordercolor: colour("edge"), font: { size: 12, color: colour("ink") } },
     showlegend: false,
     hovermode: "closest",
-    paper_bgcolor: "#fff",
-    plot_bgcolor: "#fff",
+    paper_bgcolor: colour("ground"),
+    plot_bgcolor: colour("ground"),
     ...more,
-    xaxis: { ...axis, title: { text: plain(x), standoff: 8 }, ...(more.xaxis || {}) },
-    yaxis: { ...axis, title: { text: plain(y), standoff: 8 }, ...(more.yaxis || {}) },
+    xaxis: { ...axis, title: { text: plain(x), standoff: 8, font: { size: 12 } }, ...(more.xaxis || {}) },
+    yaxis: { ...axis, title: { text: plain(y), standoff: 8, font: { size: 12 } }, ...(more.yaxis || {}) },
   };
 }
 
@@ -55,3 +56,10 @@ function ticks(values, asked) {
 }
 
 const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(smallest(values) / pad), Math.log10(largest(values) * pad)] });
+
+// At the width that its place has now, which is another one on paper. `name` says in words what the chart shows.
+function plot(place, traces, drawn, name) {
+  const chart = typeof place === "string" ? find(place) : place;
+  Plotly.react(chart, traces, { ...drawn, width: chart.clientWidth || undefined }, CONFIG);
+  reachable(chart, name);
+}

@@ -45,8 +45,8 @@ function recommendedMarks(x, y) {
     type: "scatter", mode: "markers+text", name: "recommended", hoverinfo: "skip", cliponaxis: false,
     x: runs.map(x), y: runs.map(y), text: runs.map((run) => marks.get(run)), customdata: runs.map((run) => run.id),
     textposition: runs.map((run) => ({ S: "top center", K: "bottom right", F: "top right" })[marks.get(run)[0]]),
-    textfont: { size: 13, color: "#a4262c", weight: 700 },
-    marker: { symbol: "circle-open", size: 17, color: "#a4262c", line: { width: 2 } },
+    textfont: { size: 13, color: colour("bad"), weight: 700 },
+    marker: { symbol: "circle-open", size: 17, color: colour("bad"), line: { width: 2 } },
   }];
 }
 

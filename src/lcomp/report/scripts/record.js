@@ -6,17 +6,18 @@ function facts(title, pairs) {
   const body = make("tbody");
   pairs.forEach((cells) => body.append(make("tr", {}, ...cells.map((text, index) => make("td", { className: index ? "" : "text", textContent: text })))));
   table.append(body);
-  return make("div", { className: "scroll" }, table);
+  return make("div", { className: "scroll", tabIndex: 0, role: "group", ariaLabel: `By ${title[0]}` }, table);
 }
 
 function open(id, ofBaseline = false) {
+  const back = keptFocus();
   const run = DATA.runs[id];
   const show = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(+value.toPrecision(6)) : String(value ?? ""));
   const base = ownBase(run);
   const place = find("record").lastElementChild;
   const command = make("pre", { textContent: run.command });
   place.replaceChildren(
-    make("h3", { textContent: ofBaseline ? `The baseline of ${run.label}` : run.label }),
+    make("h3", { id: "record-title", textContent: ofBaseline ? `The baseline of ${run.label}` : run.label }),
     make("p", { className: "soft", textContent: `${run.status}, ${run.data || "no data"}, seed ${run.seed}, ${run.technique}${run.trial == null ? "" : `, trial ${run.trial}`}` }),
     ...(run.error ? [make("p", { className: "error", textContent: run.error })] : []),
     ...(run.reused ? [make("p", { className: "soft", textContent: `taken from ${run.reused}, where it was measured` })] : []),
@@ -26,5 +27,6 @@ function open(id, ofBaseline = false) {
     ...(Object.keys(run.metrics).length ? [facts(["metric", "run", "baseline"], Object.keys(run.metrics).map((key) => [key, show(run.metrics[key]), show(base[key])]))] : []),
     ...(Object.keys(run.params).length ? [facts(["parameter", "value"], Object.entries(run.params).map(([key, value]) => [key, show(value)]))] : []),
   );
+  find("record").onclose = back; // its opener may have been drawn anew
   find("record").showModal();
 }

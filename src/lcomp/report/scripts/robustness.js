@@ -167,16 +167,16 @@ function drawMap(rows, columns, value, ratio) {
   const place = find("perturbations");
   const room = (place.clientWidth - 7 * Math.min(longest, Math.max(...labels.map((label) => label.length)))) / (columns.length + 1) > 36;
   const scale = ratio
-    ? { colorscale: [[0, "#0b5fa5"], [0.25, "#7fb2d9"], [0.5, "#f7f7f7"], [0.75, "#f0a868"], [1, "#b84a00"]], zmin: -reach, zmax: reach, colorbar: { tickvals: [-3, -2, -1, 0, 1, 2, 3], ticktext: ["1/8", "1/4", "1/2", "1", "2", "4", "8"], thickness: 12 } }
-    : { colorscale: "Viridis", colorbar: { thickness: 12 } };
-  Plotly.react("perturbations", [{
+    ? { colorscale: [[0, colour("less")], [0.5, colour("even")], [1, colour("more")]], zmin: -reach, zmax: reach, colorbar: { tickvals: [-3, -2, -1, 0, 1, 2, 3], ticktext: ["1/8", "1/4", "1/2", "1", "2", "4", "8"], thickness: 12 } }
+    : { colorscale: [[0, colour("low")], [1, colour("high")]], colorbar: { thickness: 12 } };
+  plot("perturbations", [{
     type: "heatmap", z, x: [...columns, "mean"].map(title).map(plain), y: rows.map((_, index) => index), ...scale, showscale: !narrow(), xgap: 1, ygap: 1,
-    text: values.map((row) => row.map(digits)), texttemplate: room ? "%{text}" : "", textfont: { size: 11 },
+    text: values.map((row) => row.map(digits)), texttemplate: room ? "%{text}" : "", textfont: { size: 11, color: colour("ink") },
     hovertext: hover, hovertemplate: "%{hovertext}<extra></extra>",
   }], layout("", "", {
     height: 140 + 24 * rows.length, xaxis: { tickangle: narrow() ? -90 : -40, side: "bottom" },
     yaxis: { autorange: "reversed", tickvals: rows.map((_, index) => index), ticktext: labels, tickfont: { size: 11 } },
-  }), CONFIG);
+  }), "Each run under each perturbation");
 }
 
 // ---- examples that are lost
