@@ -12,15 +12,17 @@ from onnxruntime import InferenceSession, SessionOptions
 from quickly import first_quickly
 from test_quantization import quantized
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from lcomp.cli.network_summary import layer_rows
 from lcomp.evaluation import measurement, size
 from lcomp.evaluation.figures import FileSize, known
 from lcomp.export.onnx_export import export
-from lcomp.models import LeNet5, SmallCNN
+from lcomp.models import Bert, CifarResNet, LeNet5, SmallCNN, mobilenet_v2
 from lcomp.runtimes import ONNXRuntime, integer_kernels
 from lcomp.runtimes.onnxruntime import inference_session
-from lcomp.tasks import ImageClassification
+from lcomp.tasks import ImageClassification, TextClassification
 from lcomp.tasks.classification import accuracy_and_loss
 from lcomp.tasks.split import Split, Splits
 from lcomp.techniques.quantization import StaticQuantization
@@ -201,6 +203,33 @@ def test_operations_agree_by_hand_from_the_graph_and_from_the_network(network, m
     seen = layer_rows(network, (1, 28, 28))  # torch's own counter, on kernels that it can see into
     assert size.of_graph(tmp_path / "a.onnx").macs == sum(row.macs for row in seen) == macs
     assert sum(row.parameters for row in seen) == sum(p.numel() for p in network.parameters())
+
+
+WHOLE = {
+    "lenet5": (LeNet5, (1, 28, 28)),
+    "resnet20": (CifarResNet, (3, 32, 32)),
+    "mobilenet_v2": (mobilenet_v2, (3, 32, 32)),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_operations_of_whole_networks_are_those_of_torch_s_counter(name, tmp_path):
+    make, shape = WHOLE[name]
+    network = make(num_classes=10, input_shape=shape).eval()
+    export(network, tmp_path / "a.onnx", ImageClassification(10, shape))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, *shape))
+    assert 2 * size.of_graph(tmp_path / "a.onnx").macs == counter.get_total_flops() > 0
+
+
+def test_operations_of_an_encoder_are_those_of_torch_s_counter(tmp_path):
+    task = TextClassification(2, 50, max_length=12)
+    network = Bert(2, 16, 2, 32, **task.arguments).eval()
+    export(network, tmp_path / "a.onnx", task)
+    ids = torch.ones(1, task.length, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        network(ids, ids)
+    assert 2 * size.of_graph(tmp_path / "a.onnx").macs == counter.get_total_flops() > 0
 
 
 def test_operations_that_cannot_be_told_are_left_out(artifact, tmp_path, caplog):

@@ -2,14 +2,16 @@
 
 import ast
 import re
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")), ROOT / "examples" / "README.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
 MOST = 25  # words
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def sentences(text):
@@ -37,9 +39,41 @@ def test_a_long_sentence_is_seen():
 
 def test_the_readme_is_short_and_shows_the_report():
     text = (ROOT / "README.md").read_text()
-    assert len(text.splitlines()) < 150 and "](docs/report.png)" in text
+    assert len(text.splitlines()) < 150 and "](docs/report.png)" in text and "](docs/terminal.svg)" in text
     for command in ("    make sweep ", "    make test "):
         assert command in text
+
+
+def test_the_recorded_terminal_is_one_small_picture_that_ends_with_the_table():
+    path = DOCS / "terminal.svg"
+    picture = ElementTree.parse(path)
+    *_, last = next(one for one in picture.iter(f"{SVG}g") if one.get("class") == "frames").iter(f"{SVG}text")
+    rows = ["".join(one.itertext()) for one in picture.iter(f"{SVG}text")]
+    assert path.stat().st_size < 300_000 and "".join(last.itertext()) == "$"
+    assert rows[-2].startswith("Report: multirun/") and "kd.temperature=8" in "".join(rows[-12:])
+    assert {one.tag.removeprefix(SVG) for one in picture.iter()} == {
+        "svg",
+        "title",
+        "style",
+        "rect",
+        "g",
+        "text",
+        "tspan",
+    }
+    assert not re.search(r"https?:|url\(|@import", path.read_text().replace(SVG.strip("{}"), ""))
+    assert "prefers-reduced-motion:reduce" in path.read_text() and " infinite" in path.read_text()
+
+
+def test_a_frame_is_drawn_at_its_columns_and_shown_no_longer_than_it_lasted(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS))
+    import terminal
+
+    frames = [(0.0, ["$ a"]), (0.05, ["$ a", "\x1b[1m<b>\x1b[0m  c"]), (99.0, ["$"])]
+    assert terminal.shown(frames) == pytest.approx([0.05, terminal.LONGEST, terminal.LAST])
+    drawn = ElementTree.fromstring(terminal.draw(frames))
+    bold, plain = [one for one in drawn.iter(f"{SVG}tspan") if one.text in ("<b>", "c")]
+    assert bold.get("font-weight") == "bold" and plain.get("font-weight") is None
+    assert (float(bold.get("x")), float(plain.get("x"))) == (0, 5 * terminal.CELL)
 
 
 def texts():

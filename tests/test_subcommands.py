@@ -1,11 +1,9 @@
 """What `lcomp report` and its like answer, and that they are the doors that `python -m lcomp.report` opens."""
 
 import importlib
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from test_command_line import ask, ask_each
@@ -71,22 +69,6 @@ def test_the_old_doors_are_the_same(tmp_path):
     for name in SUBCOMMANDS:
         said, ended, doors = doors.partition(f"{name}: exit code 0\n")
         assert ended and said.startswith(f"usage: python -m lcomp.{name} [-h]"), (name, doors)
-
-
-def test_the_console_script_completes_groups_choices_and_keys(tmp_path):
-    script = str(Path(sys.executable).with_name("lcomp"))
-
-    def completed(line):
-        environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
-        asked = subprocess.run(
-            [script, "-sc", "query=bash"], cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
-        return asked.stdout.split()
-
-    assert {"quant=qat", "quant=none", "quant=lsq"} <= set(completed("lcomp quant="))
-    assert "prune.sparsity=" in completed("lcomp prune=scheduled prune.spar")
-    install = subprocess.run([script, "-sc", "install=bash"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "complete -o nospace -o default -F hydra_bash_completion lcomp" in install.stdout
 
 
 def test_help_names_every_subcommand(tmp_path):

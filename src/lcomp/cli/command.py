@@ -11,7 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from lcomp.cli import shorthand
+from lcomp.cli import completion, shorthand
 from lcomp.cli.error_messages import explain
 from lcomp.cli.task import job
 from lcomp.config import run_config
@@ -32,6 +32,11 @@ def carry_out(typed: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive here as exceptions, not as a printed exit
     Plugins.instance()  # finds every plugin; of two of one name, the last one stored is Hydra's
     register()
+    if completion.is_asked(typed):
+        line = completion.explicit(os.environ.get("COMP_LINE", ""))
+        if line is None:
+            return 0
+        os.environ["COMP_LINE"] = line
     try:
         sys.argv[1:], notices = shorthand.expand(list(typed))
         for choice in notices:
