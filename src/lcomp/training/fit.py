@@ -26,6 +26,7 @@ from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.checkpoints import Checkpoints, is_end
 from lcomp.training.epochs import Epochs
 from lcomp.training.progress_line import ProgressLine
+from lcomp.training.watched import Watched
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.ckpt"
@@ -65,6 +66,7 @@ def fit(
     checkpoints: CheckpointFiles | None = None,
     best: BestEpoch | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    watched: Watched | None = None,
     **settings: Unpack[TrainerArguments],
 ) -> int:
     """Trains `module` on `data` with one progress line; returns the optimizer's steps.
@@ -78,11 +80,13 @@ def fit(
         checkpoints: where it leaves some, and goes on from the latest; None: nowhere.
         best: keeps the best epoch's weights, which `module` then has; None: those of the last step.
         callbacks: of the user's choice; they have not been in a fit before.
+        watched: what says how far it is, and may be asked to end it.
         settings: of the Trainer.
 
     Raises:
         UserError: no epoch is asked for, or the Trainer refuses a callback or a setting.
         NotFinite: a loss was.
+        TrialPruned: `epochs`' report gave it up, or `watched` was asked to.
         Stopped: a signal asked for it; there is a checkpoint, where there are any.
     """
     epochs = epochs or Epochs()
@@ -119,7 +123,7 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             callbacks=[
-                *(StopWhenNotFinite(), epochs, *callbacks, *savers),
+                *(StopWhenNotFinite(), epochs, *callbacks, *([watched] if watched else []), *savers),
                 *([ProgressLine(progress)] if progress else []),
             ],
             **settings,
