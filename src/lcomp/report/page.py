@@ -26,8 +26,19 @@ FILE = "report.html"
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
 
-def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], folder: Path) -> str:
-    """The page's text; links in it are relative to `folder`."""
+def render_page(
+    runs: Sequence[ReportRun],
+    sheets: Sequence[TextTable],
+    folders: Sequence[Path],
+    folder: Path,
+    css: str = "",
+    js: str = "",
+) -> str:
+    """The page's text; links in it are relative to `folder`.
+
+    Args:
+        css, js: what follows the page's own style and script.
+    """
     with needing("report", FILE):
         from plotly.offline import get_plotlyjs
 
@@ -38,8 +49,8 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
         title=title(folders),
         summary=page_summary(runs),
         origin=origin(runs),
-        css=source("page.css"),
-        js=source("robustness.js") + source("page.js"),
+        css=source("page.css") + css,
+        js=source("robustness.js") + source("page.js") + js,
         plotly=get_plotlyjs(),
         data=embedded(data | {"figures": figures}),
         figures=figures,
