@@ -23,6 +23,9 @@ from lcomp.report.text_table import TextTable
 
 log = logging.getLogger("lcomp")
 FILE = "report.html"
+SCRIPTS = (  # as they follow one another in the page; the last one draws it
+    "state", "plots", "filters", "front", "table", "record", "parameters", "seeds", "robustness", "learning", "page",
+)  # fmt: skip
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
 
@@ -31,18 +34,19 @@ def render_page(
     sheets: Sequence[TextTable],
     folders: Sequence[Path],
     folder: Path,
+    data: dict[str, Jsonable] | None = None,
     css: str = "",
     js: str = "",
 ) -> str:
     """The page's text; links in it are relative to `folder`.
 
     Args:
+        data: those of `report_data`, where they are made already.
         css, js: what follows the page's own style and script.
     """
     with needing("report", FILE):
         from plotly.offline import get_plotlyjs
 
-    data, figures = charts.page_data(runs, folder), study.study_figures(folders)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
     return template.render(
@@ -50,12 +54,17 @@ def render_page(
         summary=page_summary(runs),
         origin=origin(runs),
         css=source("page.css") + css,
-        js=source("robustness.js") + source("page.js") + js,
+        js="\n".join([*(source(f"scripts/{name}.js") for name in SCRIPTS), js]),
         plotly=get_plotlyjs(),
-        data=embedded(data | {"figures": figures}),
-        figures=figures,
+        data=embedded(report_data(runs, folders, folder) if data is None else data),
         sheets=sheets,
     )
+
+
+def report_data(runs: Sequence[ReportRun], folders: Sequence[Path], folder: Path) -> dict[str, Jsonable]:
+    """What the page draws, and what its `lcomp.update` takes, once `rounded`; paths in it are relative to `folder`."""
+    figures = study.study_figures(folders)
+    return charts.page_data(runs, folder) | {"figures": figures, "summary": page_summary(runs)}
 
 
 def title(folders: Sequence[Path]) -> str:

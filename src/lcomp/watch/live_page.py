@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from lcomp.record.files import Jsonable
 from lcomp.record.result import FILE_NAME
-from lcomp.report import charts, page, study
+from lcomp.report import page
 from lcomp.report.runs import ReportRun, relative_path, report_runs
 from lcomp.report.writing import comparable_runs
 from lcomp.watch.sweep_reader import SweepReader, sweeps_in
@@ -27,8 +27,8 @@ class Built(NamedTuple):
     """The page's data, of a version of the folders' content."""
 
     version: int
+    runs: list[ReportRun]
     data: dict[str, Jsonable]
-    summary: str
 
 
 class LivePage:
@@ -44,8 +44,7 @@ class LivePage:
         self.sweeps: dict[Path, SweepReader] = {}
         self.lock = threading.Lock()
         self.looked, self.not_before = -INTERVAL, 0.0
-        self.figures: list[study.Figure] = []
-        self.built = Built(0, {}, "")
+        self.built = Built(0, [], {})
         self.made_of: object = None  # what `built` was made of
 
     def look(self) -> None:
@@ -73,8 +72,8 @@ class LivePage:
         if content == self.made_of or (self.made_of is not None and begin < self.not_before):
             return
         runs = self.runs()
-        data = charts.page_data(runs, self.folder) | {"figures": self.figures}
-        self.built, self.made_of = Built(self.built.version + 1, data, page.page_summary(runs)), content
+        data = page.report_data(runs, [*self.sweeps], self.folder)
+        self.built, self.made_of = Built(self.built.version + 1, runs, data), content
         self.not_before = time.monotonic() + SHARE * (time.monotonic() - begin)
 
     def state(self, known: int) -> dict[str, Jsonable]:
@@ -86,8 +85,8 @@ class LivePage:
         with self.lock:
             self.look()
             self.build()
-            version, data, summary = self.built
-            new: dict[str, Jsonable] = {"data": data, "summary": summary} if version != known else {}
+            version, _, data = self.built
+            new: dict[str, Jsonable] = {"data": data} if version != known else {}
             sweeps: list[Jsonable] = [sweep_state(sweep) for sweep in self.sweeps.values()]
             return {"version": version, "sweeps": sweeps, **new}
 
@@ -95,12 +94,10 @@ class LivePage:
         """The page; `settings` are for its script, beside the version of the data that it has."""
         with self.lock:
             self.look()
-            folders = [*self.sweeps]
-            self.figures = study.study_figures(folders)
-            self.made_of = None
             self.build()
-            js = f"const WATCHED = {page.embedded(settings | {'version': self.built.version})};\n" + source("watch.js")
-            return page.render_page(self.runs(), (), folders, self.folder, source("watch.css"), js)
+            version, runs, data = self.built
+            js = f"const WATCHED = {page.embedded(settings | {'version': version})};\n{source('watch.js')}"
+            return page.render_page(runs, (), self.roots, self.folder, data, source("watch.css"), js)
 
     def run_folder(self, key: str) -> Path | None:
         """The folder of the run that the page calls so."""

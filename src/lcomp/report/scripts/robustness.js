@@ -1,6 +1,4 @@
-"use strict";
-// Robustness: errors on corrupted examples against size, a map of accuracies, the examples that are lost. `page.js`, which
-// follows, has the data, the filters and the charts' common parts.
+// Robustness: errors on corrupted examples against size, a map of accuracies, the examples that are lost.
 
 const MAPPED = 40; // rows of the map, the best on validation
 const MEAN = "mean of 1 to 5";
