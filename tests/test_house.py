@@ -46,6 +46,8 @@ LATE = {
     ("lcomp.unpack", "lcomp.export.onnx_export"),
     ("lcomp.unpack", "lcomp.packed"),
     ("lcomp.unpack", "lcomp.tasks"),
+    ("lcomp.watch.__main__", "lcomp.watch.live_page"),
+    ("lcomp.watch.__main__", "lcomp.watch.server"),
 }
 
 

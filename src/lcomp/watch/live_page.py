@@ -20,7 +20,9 @@ from lcomp.watch.sweep_reader import SweepReader, sweeps_in
 from lcomp.watch.sweep_state import sweep_state
 
 INTERVAL = 1.0  # seconds between two looks at the folders, however many pages ask
-SHARE = 10  # data are made anew after so many times the seconds that it took: a tenth of a core, however large the sweep
+SHARE = (
+    10  # data are made anew after so many times the seconds that it took: a tenth of a core, however large the sweep
+)
 
 
 class Built(NamedTuple):

@@ -93,8 +93,10 @@ def application(live: LivePage, token: str, may_stop: bool) -> Starlette:
     def record(request: Request) -> Response:
         path = live.record_file(request.path_params["link"])
         try:
-            return answer("no such record", 404) if path is None else answer(
-                read_bytes(path, limits.RECORD), kind="application/json"
+            return (
+                answer("no such record", 404)
+                if path is None
+                else answer(read_bytes(path, limits.RECORD), kind="application/json")
             )
         except (OSError, Refused):
             return answer("no record that can be read", 404)

@@ -145,4 +145,6 @@ def check_sweeps(roots: Sequence[Path]) -> None:
         if not root.is_dir():
             raise UserError(f"{terminal(root)}: no folder; name a sweep's, or multirun")
         if not sweeps_in(root):
-            raise UserError(f"{terminal(root)}: no sweep in it ({MANIFEST} is missing); name a sweep's folder, or multirun")
+            raise UserError(
+                f"{terminal(root)}: no sweep in it ({MANIFEST} is missing); name a sweep's folder, or multirun"
+            )
