@@ -1,103 +1,129 @@
-// Fronts: what no other run beats at no higher cost.
+// Fronts: what no other run beats at no higher cost, on validation examples.
 
 const SPAN = 10; // points of accuracy below the best run that the front's picture shows at first
 
-// What no other run beats at no higher cost; `merit` is better when higher.
+// `cost` and `merit` are functions of a run; `merit` is better when higher.
 function front(runs, cost, merit = JUDGED.merit) {
-  const both = runs.filter((run) => run[cost] != null && merit(run) != null);
-  both.sort((a, b) => a[cost] - b[cost] || merit(b) - merit(a));
+  const both = runs.filter((run) => cost(run) != null && merit(run) != null);
+  both.sort((a, b) => cost(a) - cost(b) || merit(b) - merit(a));
   let best = -Infinity;
   return both.filter((run) => merit(run) > best && ((best = merit(run)), true));
 }
 
-// A cost that is a ratio compares only runs of one kind of baseline.
-const SIZE = { cost: "gzip", scale: 1e-3, title: "size gzip'd, KB", says: (one) => `${kilobytes(one.gzip)} KB`, kind: () => 0 };
-const LATENCY = { cost: "ratio", scale: 1, title: "latency at batch 1 over the own baseline's", says: timed, kind: (one) => (one.kind ?? DATA.baselines[one.baseline]?.kind) };
+// A cost by its field's key. One that is a ratio compares only runs of one kind of baseline; one of test examples chooses
+// nothing, so it has no front.
+function costOf(key) {
+  const field = FIELDS.get(key);
+  const says = key === "ratio" ? timed : key === "gzip" ? (one) => `${kilobytes(one.gzip)} KB` : (one) => `${field.axis}: ${brief(displayed(field, one))}`;
+  return {
+    key, title: field.axis, says, field, chooses: key !== "mce",
+    at: (one) => field.value(one), x: (one) => displayed(field, one),
+    kind: key === "ratio" ? (one) => one.kind ?? DATA.baselines[one.baseline]?.kind : () => 0,
+  };
+}
+
 const TITLE = () => `${splitName()} ${METRIC.words}${UNIT && ","}${UNIT}`;
-const JUDGED = { title: TITLE, value: (one) => (one[state.split] == null ? null : SCALE * one[state.split]), merit: (run) => meritOf(run.val) };
+const JUDGED = { title: TITLE, field: () => state.split, value: (one) => (one[state.split] == null ? null : SCALE * one[state.split]), merit: (run) => meritOf(run.val) };
 
 function timed(one) {
   if (one.run != null) return "a latency of 1: timed beside each run";
-  return `${one.ratio.toFixed(2)}x its baseline's latency: ${one.latency.toFixed(1)} beside ${ownBase(one).latency_us_p50.toFixed(1)} µs`;
+  const own = ownBase(one).latency_us_p50;
+  return `${one.ratio.toFixed(2)}x its baseline's latency${one.latency == null || own == null ? "" : `: ${one.latency.toFixed(1)} beside ${own.toFixed(1)} µs`}`;
 }
 
 // Runs, baselines and the fronts of `measure` against a cost; where nothing has both, nothing.
-function drawFront(id, { cost, scale, title, says: costs, kind }, { title: upward, value, merit, says = () => "" }, axis) {
-  const known = (one) => one[cost] != null && value(one) != null;
-  const runs = finished(visible()).filter(known);
-  const bases = baselines().filter(known);
+function drawFront(id, cost, { title: upward, field, value, merit, says = () => "" }, axis) {
+  const measured = (one) => cost.x(one) != null && value(one) != null;
+  const runs = finished(visible()).filter(measured);
+  const bases = baselines().filter(measured);
   find(id).hidden = !runs.length;
   if (!runs.length) return;
   const both = [...runs, ...bases]; // of equals the run is on the front
-  const x = (one) => scale * one[cost];
-  const about = (one) => `${says(one)}validation ${figure(one.val)}${UNIT}, test ${figure(one.test)}${UNIT}<br>${costs(one)}`;
+  const about = (one) => `${says(one)}validation ${figure(one.val)}${UNIT}, test ${figure(one.test)}${UNIT}<br>${plain(cost.says(one))}`;
+  const paint = colours();
   const traces = [];
   for (const technique of DATA.techniques) {
     const own = runs.filter((run) => run.technique === technique);
     if (!own.length) continue;
-    const { color, symbol } = look(technique);
     traces.push({
       type: "scatter", mode: "markers", name: plain(technique), cliponaxis: false,
-      x: own.map(x), y: own.map(value), customdata: own.map((run) => run.id),
-      text: own.map((run) => `${wrapped(run.label)}<br>${about(run)}, seed ${run.seed}`),
+      x: own.map(cost.x), y: own.map(value), customdata: own.map((run) => run.id),
+      text: own.map((run) => `${wrapped(run.label)}<br>${about(run)}, seed ${run.seed}${paint.field ? `<br>${plain(paint.field.title)}: ${plain(paint.field.show(run))}` : ""}`),
       hovertemplate: "%{text}<extra></extra>",
-      marker: { color, symbol, size: 9, opacity: 0.8, line: { color: "#fff", width: 0.7 } },
+      marker: { color: paint.field ? own.map(paint.of) : look(technique).color, symbol: look(technique).symbol, size: 9, opacity: 0.8, line: { color: "#fff", width: 0.7 } },
     });
   }
-  for (const own of merit ? new Set(both.map(kind)) : []) {
-    const best = front(both.filter((one) => kind(one) === own), cost, merit);
+  for (const own of merit && cost.chooses ? new Set(both.map(cost.kind)) : []) {
+    const best = front(both.filter((one) => cost.kind(one) === own), cost.at, merit);
     traces.push({
       type: "scatter", mode: "lines", name: "front", hoverinfo: "skip",
-      x: best.map(x), y: best.map(value), line: { color: "#1c2430", width: 1.5, shape: "linear" },
+      x: best.map(cost.x), y: best.map(value), line: { color: "#1c2430", width: 1.5, shape: "linear" },
     });
   }
   traces.push({
     type: "scatter", mode: "markers", name: "baseline", cliponaxis: false,
-    x: bases.map(x), y: bases.map(value), customdata: bases.map((one) => one.run),
+    x: bases.map(cost.x), y: bases.map(value), customdata: bases.map((one) => one.run),
     text: bases.map((one) => `${wrapped(one.label)}<br>${about(one)}`),
     hovertemplate: "%{text}<extra></extra>",
     marker: { color: "#fff", symbol: "diamond", size: 12, line: { color: "#1c2430", width: 2 } },
   });
-  const xs = both.map(x);
-  const logarithmic = Math.max(...xs) > 4 * Math.min(...xs);
-  const drawn = layout(title, upward(), { xaxis: logarithmic ? logAxis(xs, 1.15) : reach(xs), yaxis: axis(runs.map(value), bases.map(value)) });
+  traces.push(...recommendedMarks(cost.x, value));
+  const xs = both.map(cost.x);
+  const logarithmic = smallest(xs) > 0 && largest(xs) > 4 * smallest(xs);
+  const drawn = layout(cost.title, upward(), { xaxis: logarithmic ? logAxis(xs, 1.15) : reach(xs), yaxis: axis(runs.map(value), bases.map(value)), ...BOX() });
   Plotly.react(id, traces, drawn, CONFIG);
+  brushable(id, cost.key, field);
   const chart = find(id);
   if (!chart.clickable) {
-    chart.on("plotly_click", ({ points: [point] }) => open(point.customdata, point.data?.name === "baseline"));
+    chart.on("plotly_click", ({ points: [point] }) => point.customdata != null && open(point.customdata, point.data?.name === "baseline"));
     chart.clickable = true;
   }
 }
 
 // The lowest figure that the fronts' pictures show: of accuracies all baselines, and the best run with those near it.
 function floor(runs, bases) {
-  const lowest = Math.min(...runs);
-  if (!METRIC.percent || !METRIC.higher_is_better) return Math.min(...bases, lowest);
-  return Math.min(...bases, state.every ? lowest : Math.max(lowest, Math.max(...runs) - SPAN));
+  const lowest = smallest(runs);
+  if (!METRIC.percent || !METRIC.higher_is_better) return Math.min(smallest(bases), lowest);
+  return Math.min(smallest(bases), state.every ? lowest : Math.max(lowest, largest(runs) - SPAN));
 }
 
-const nearTheBest = (runs, bases) => reach([floor(runs, bases), Math.max(...runs, ...bases)], METRIC.percent ? PERCENT : undefined);
+const nearTheBest = (runs, bases) => reach([floor(runs, bases), largest([...runs, ...bases])], METRIC.percent ? PERCENT : undefined);
 
 function drawFronts() {
   const any = finished(visible()).length > 0;
   find("nothing").textContent = any ? "" : finished(DATA.runs).length ? "No run that is finished is chosen above." : "No run was finished; the table of every run says why.";
   for (const part of document.querySelectorAll("#trade-off > :not(h2, #nothing)")) part.hidden = !any;
+  find("trade-off").querySelector("h2").textContent = `${METRIC.words[0].toUpperCase()}${METRIC.words.slice(1)} against size and latency`;
   if (!any) return;
-  find("chosen").textContent = state.split === "val" ? "It is chosen on validation examples." : "It is chosen on validation examples and drawn at its figure on test examples, which is why it can fall.";
-  drawFront("size", SIZE, JUDGED, nearTheBest);
-  drawFront("latency", LATENCY, JUDGED, nearTheBest);
-  const runs = finished(visible()).filter((run) => run.gzip != null && JUDGED.value(run) != null);
+  drawCosts();
+  const cost = costOf(state.cost);
+  find("chosen").textContent = !cost.chooses ? "There is no line: this error is of test examples, which choose nothing."
+    : state.split === "val" ? "It is chosen on validation examples." : "It is chosen on validation examples and drawn at its figure on test examples, which is why it can fall.";
+  drawFront("size", cost, JUDGED, nearTheBest);
+  if (FIELDS.has("ratio") && state.cost !== "ratio") drawFront("latency", costOf("ratio"), JUDGED, nearTheBest);
+  else find("latency").hidden = true;
+  const runs = finished(visible()).filter((run) => cost.at(run) != null && JUDGED.value(run) != null);
   const low = floor(runs.map(JUDGED.value), baselines().map(JUDGED.value));
   const below = runs.filter((run) => JUDGED.value(run) < low).length;
   find("below").textContent = below ? `${below} of ${runs.length} runs lie below the picture` : "";
   find("zoom").hidden = !below && !state.every;
 }
 
+function drawCosts() {
+  const offered = costs();
+  if (!offered.includes(state.cost)) state.cost = offered[0] ?? "gzip";
+  find("cost").replaceChildren(...offered.map((key) => make("option", { value: key, textContent: FIELDS.get(key).axis })));
+  find("cost").value = state.cost;
+  find("cost").closest("label").hidden = offered.length < 2;
+}
+
 function drawFrontTable() {
-  const shown = columns().filter((column) => column.key !== "status");
+  const cost = costOf(costOf(state.cost).chooses ? state.cost : "gzip");
+  const columns = [...FIELDS.values()].filter((field) => field.shown && field.key !== "status" && field.group !== "Configuration");
+  if (!columns.includes(cost.field)) columns.splice(columns.findIndex((field) => field.key === "gzip"), 0, cost.field);
   const head = make("tr");
-  shown.forEach((column) => head.append(make("th", { className: `${column.text ? "text" : ""} ${column.wide ? "wide" : ""}`, textContent: column.key === "label" ? `on the front of validation ${METRIC.words} against size` : column.title })));
+  columns.forEach((column) => head.append(make("th", { className: look_of(column), textContent: column.key === "label" ? `on the front of validation ${METRIC.words} against ${cost.field.axis}` : column.title })));
   const body = make("tbody");
-  front([...finished(visible()), ...baselines()], "gzip").forEach((run) => body.append(row(run, shown)));
+  front([...finished(visible()), ...baselines()], cost.at).forEach((run) => body.append(row(run, columns)));
   find("front").replaceChildren(make("thead", {}, head), body);
 }

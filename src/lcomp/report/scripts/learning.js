@@ -22,10 +22,17 @@ function drawCurves() {
   const longest = Math.max(...[...own, ...baselines()].map((run) => (run.epochs[name] || []).length));
   const traces = [
     ...baselines().filter((one) => one.epochs[name]).map((one) => line(one.epochs[name], "#888", one.label, "dot")),
-    ...own.slice(0, CURVES).map((run) => line(run.epochs[name], look(run.technique).color, run.label)),
+    ...own.slice(0, CURVES).map((run) => line(run.epochs[name], colours().of(run), run.label)),
   ];
   const drawn = known(traces.flatMap((trace) => trace.y));
-  Plotly.react("curves", traces, layout("epoch", name, { height: 360, yaxis: reach(drawn), xaxis: { range: [0.5, longest + 0.5], tick0: 1, dtick: Math.ceil(longest / 12) } }), CONFIG);
+  Plotly.react("curves", traces, layout("epoch", name, { height: 360, yaxis: reach(drawn), xaxis: { range: [0.5, longest + 0.5], tick0: 1, dtick: Math.ceil(longest / 12) }, ...BOX() }), CONFIG);
+  if (find("curves").brushed) return;
+  find("curves").brushed = true;
+  find("curves").on("plotly_selected", (event) => {
+    if (!event?.range) return;
+    state.passed = { name: find("curve").value, epochs: roundedOut(...event.range.x), figures: roundedOut(...[...event.range.y].sort((a, b) => a - b)) };
+    changed();
+  });
 }
 
 function drawWeights() {
@@ -51,8 +58,8 @@ function drawStudy() {
   const place = find("study").querySelector(".charts");
   find("study").hidden = !DATA.figures.length;
   while (place.childElementCount > DATA.figures.length) place.lastElementChild.remove();
-  while (place.childElementCount < DATA.figures.length) place.append(make("div", { className: "chart study" }));
+  while (place.childElementCount < DATA.figures.length) place.append(frameChart(make("div", { className: "chart study" })));
   DATA.figures.forEach((figure, index) => {
-    Plotly.react(place.children[index], figure.data, { ...figure.layout, template: undefined, autosize: true, height: 360, font: { size: 12 }, margin: { l: 60, r: 20, t: 50, b: 60 }, yaxis: { ...figure.layout.yaxis, automargin: true, title: { ...figure.layout.yaxis?.title, standoff: 12 } }, legend: { orientation: "h", y: -0.25 } }, CONFIG);
+    Plotly.react(place.querySelectorAll(".chart")[index], figure.data, { ...figure.layout, template: undefined, autosize: true, height: 360, font: { size: 12 }, margin: { l: 60, r: 20, t: 50, b: 60 }, yaxis: { ...figure.layout.yaxis, automargin: true, title: { ...figure.layout.yaxis?.title, standoff: 12 } }, legend: { orientation: "h", y: -0.25 } }, CONFIG);
   });
 }

@@ -39,13 +39,13 @@ function layout(x, y, more = {}) {
 // A range that holds all values and shows them apart from its ends; also that of a single value, or of equal ones.
 function reach(values, [least, most] = [-Infinity, Infinity]) {
   if (!values.length) return {};
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = [smallest(values), largest(values)];
   const pad = 0.06 * (high - low) || 0.02 * Math.abs(high) || 1;
   return { range: [Math.max(least, low - pad), Math.min(most, high + pad)] };
 }
 
 function ticks(values, asked) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = [smallest(values), largest(values)];
   const steps = asked ?? (narrow() && high > 20 * low ? [1, 3] : [1, 2, 5]);
   const found = [];
   for (let power = Math.floor(Math.log10(low)) - 1; power <= Math.log10(high) + 1; power++) {
@@ -54,4 +54,4 @@ function ticks(values, asked) {
   return { tickvals: found, ticktext: found.map((value) => String(+value.toPrecision(2))) };
 }
 
-const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(Math.min(...values) / pad), Math.log10(Math.max(...values) * pad)] });
+const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(smallest(values) / pad), Math.log10(largest(values) * pad)] });

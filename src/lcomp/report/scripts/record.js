@@ -14,16 +14,15 @@ function open(id, ofBaseline = false) {
   const show = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(+value.toPrecision(6)) : String(value ?? ""));
   const base = ownBase(run);
   const place = find("record").lastElementChild;
-  const copy = make("button", { className: "button", type: "button", textContent: "Copy" });
-  copy.onclick = () => navigator.clipboard.writeText(run.command).then(() => { copy.textContent = "Copied"; });
+  const command = make("pre", { textContent: run.command });
   place.replaceChildren(
     make("h3", { textContent: ofBaseline ? `The baseline of ${run.label}` : run.label }),
-    make("p", { className: "soft", textContent: `${run.status}, ${run.data || "no data"}, seed ${run.seed}, ${run.technique}` }),
+    make("p", { className: "soft", textContent: `${run.status}, ${run.data || "no data"}, seed ${run.seed}, ${run.technique}${run.trial == null ? "" : `, trial ${run.trial}`}` }),
     ...(run.error ? [make("p", { className: "error", textContent: run.error })] : []),
     ...(run.reused ? [make("p", { className: "soft", textContent: `taken from ${run.reused}, where it was measured` })] : []),
-    make("p", {}, "To run it again: ", copy),
-    make("pre", { textContent: run.command }),
-    make("p", {}, make("a", { href: run.record, textContent: "result.json" }), " beside this page"),
+    make("p", {}, "To run it again: ", copyButton(run.command, command)),
+    command,
+    make("p", {}, make("a", { href: run.record, textContent: "result.json" }), ...(run.artifact ? [" and ", make("a", { href: run.artifact, textContent: "the artifact" })] : []), " beside this page"),
     ...(Object.keys(run.metrics).length ? [facts(["metric", "run", "baseline"], Object.keys(run.metrics).map((key) => [key, show(run.metrics[key]), show(base[key])]))] : []),
     ...(Object.keys(run.params).length ? [facts(["parameter", "value"], Object.entries(run.params).map(([key, value]) => [key, show(value)]))] : []),
   );

@@ -1,7 +1,7 @@
 // Means over seeds.
 
 function drawSeeds() {
-  const groups = DATA.groups.filter(chosen);
+  const groups = DATA.groups.filter(anyVisible);
   find("seeds").hidden = !groups.some((group) => group.n > 1);
   if (find("seeds").hidden) return;
   const pm = (mean, spread, scale, digits) => (mean == null ? "" : (scale * mean).toFixed(digits) + (spread == null ? "" : ` ± ${(scale * spread).toFixed(digits)}`));

@@ -17,8 +17,17 @@ take(JSON.parse(document.getElementById("data").textContent));
 
 const PAGE = 100; // rows of the table drawn at once
 const PICTURES = 48; // of lost examples drawn at once
-
-const state = { off: new Set(), data: "", split: "val", every: false, sort: "val", down: DATA.metric.higher_is_better, search: "", rows: PAGE, pies: PICTURES };
+const CHOSEN_AT_FIRST = () => ({
+  off: new Set(), // techniques left out
+  ranges: new Map(), // of a field: the least and the most, as the table shows figures
+  words: new Map(), // of a field: the words that are kept
+  passed: null, // a box that curves pass through: name, epochs, figures
+  data: "", split: "val", every: false, colour: "technique", cost: "gzip",
+  tolerance: METRIC.percent ? 0.5 : 5, // below the best baseline: points, or percent of its figure
+  sort: "val", down: METRIC.higher_is_better, search: "", columns: null, compared: [],
+  rows: PAGE, pies: PICTURES,
+});
+const state = CHOSEN_AT_FIRST();
 
 const find = (id) => document.getElementById(id);
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -26,6 +35,8 @@ const percent = (share, digits = 2) => (share == null ? "" : (100 * share).toFix
 const figure = (value) => (value == null ? "" : METRIC.percent ? percent(value) : String(+value.toPrecision(4)));
 const meritOf = (value) => (value == null ? null : METRIC.higher_is_better ? value : -value);
 const kilobytes = (bytes) => (bytes == null ? "" : (bytes / 1000).toFixed(1));
+const splitName = () => (state.split === "val" ? "validation" : "test");
+const narrow = () => window.innerWidth < 640;
 
 function make(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -37,10 +48,37 @@ function make(tag, properties = {}, ...children) {
   return made;
 }
 
-const chosen = (item) => !state.off.has(item.technique) && (state.data === "" || item.data === "" || item.data === state.data);
-const visible = () => DATA.runs.filter(chosen);
+// ---- what is shown
+
+const ofData = (item) => state.data === "" || item.data === "" || item.data === state.data;
+const chosenBut = (run, free) => !state.off.has(run.technique) && ofData(run) && inRanges(run, free) && inWords(run) && passes(run);
+const chosen = (run) => chosenBut(run, new Set()); // `free` are fields whose ranges do not count
+const visible = () => (shown.runs ??= DATA.runs.filter(chosen));
+const anyVisible = (item) => item.runs.some((id) => (shown.ids ??= new Set(visible().map((run) => run.id))).has(id));
 const finished = (runs) => runs.filter((run) => run.status === "ok");
-const baselines = () => DATA.baselines.filter((one) => state.data === "" || one.data === state.data);
+const baselines = () => DATA.baselines.filter(ofData);
 const ownBase = (run) => ({ ...DATA.baselines[run.baseline]?.metrics, ...run.own }); // of the run's own record
-const splitName = () => (state.split === "val" ? "validation" : "test");
-const narrow = () => window.innerWidth < 640;
+let shown = {}; // found once for each drawing
+
+function inRanges(run, free) {
+  for (const [key, [low, high]] of state.ranges) {
+    if (free.has(key)) continue;
+    const value = displayed(FIELDS.get(key), run);
+    const slack = 1e-9 * Math.max(Math.abs(low), Math.abs(high), 1e-9); // of a figure times its scale
+    if (value == null || value < low - slack || value > high + slack) return false;
+  }
+  return true;
+}
+
+function inWords(run) {
+  for (const [key, kept] of state.words) if (!kept.has(word(FIELDS.get(key), run))) return false;
+  return true;
+}
+
+// Whether the run's curve is within the box at some epoch.
+function passes(run) {
+  if (!state.passed) return true;
+  const { name, epochs: [first, last], figures: [low, high] } = state.passed;
+  const curve = run.epochs?.[name] ?? [];
+  return curve.some((value, at) => value != null && at + 1 >= first && at + 1 <= last && value >= low && value <= high);
+}
