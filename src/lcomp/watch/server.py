@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import socket
 from typing import TYPE_CHECKING
@@ -132,8 +133,9 @@ def listen(port: int | None) -> socket.socket:
     except OSError as error:
         if port is None:
             return socket.create_server((ADDRESS, 0))
+        why = os.strerror(error.errno or 0)
         raise UserError(
-            f"--port {port}: cannot be listened at ({error.strerror}); name another, or leave it out for a free one"
+            f"--port {port}: cannot be listened at ({why}); name another, or leave it out for a free one"
         ) from error
 
 
