@@ -1,12 +1,15 @@
 """The page helps to choose a run: it recommends, filters, compares, keeps all of it in its address, and saves."""
 
+import base64
 import csv
 import io
 import json
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 from records import record
+from test_page import OVERLAPS, SMALLEST
 
 from lcomp.report import page
 from lcomp.report.runs import load_runs
@@ -29,7 +32,7 @@ def made(folder, number, accuracy, size, choices, *asked, ratio=0.6, epochs=(0.5
 
 
 def fill(folder):
-    """A front from 85 to 94 %, a fast run that is not small, a run that only test examples would choose, a failed one."""
+    """A front from 50 to 94.5 %, a fast run that is not small, one that only test examples would choose, one failed."""
     sparse = {"prune.sparsity": 0.5, "prune.schedule": "cubic"}
     made(folder, 0, 0.955, 100_000, PRUNE, "prune=scheduled", "seed=1", params=sparse, seed=1)
     made(folder, 1, 0.948, 30_000, PRUNE, "prune=scheduled", params=sparse | {"prune.sparsity": 0.8}, epochs=(0.2, 0.9))
@@ -145,9 +148,8 @@ def test_a_box_in_a_chart_keeps_its_runs_everywhere(opened):
     seen = opened(whole=True)
     seen.locator("#size").evaluate("(one) => one.scrollIntoView({block: 'center'})")
     chart = seen.locator("#size .nsewdrag").bounding_box()
-    spot = seen.evaluate(
-        f"(() => {{ const c = {PLACE}('size')._fullLayout; return [c.xaxis.d2p(20), c.xaxis.d2p(80), c.yaxis.d2p(93), c.yaxis.d2p(94)] }})()"
-    )
+    axes = f"const {{xaxis: x, yaxis: y}} = {PLACE}('size')._fullLayout"
+    spot = seen.evaluate(f"(() => {{ {axes}; return [x.d2p(20), x.d2p(80), y.d2p(93), y.d2p(94)] }})()")
     seen.mouse.move(chart["x"] + spot[0], chart["y"] + spot[2])
     seen.mouse.down()
     seen.mouse.move(chart["x"] + spot[1], chart["y"] + spot[3], steps=4)
@@ -174,7 +176,9 @@ def test_a_box_in_a_chart_keeps_its_runs_everywhere(opened):
 def test_runs_stand_side_by_side_with_what_differs_first(opened, folder):
     seen = opened(whole=True)
     for number in ("1", "2"):
-        seen.evaluate(f"[...document.querySelectorAll('input.tick')][matching().map(nameOf).indexOf('{number}')].click()")
+        seen.evaluate(
+            f"[...document.querySelectorAll('input.tick')][matching().map(nameOf).indexOf('{number}')].click()"
+        )
     assert seen.locator("#compare-count").inner_text() == "2 runs ticked"
     tables = seen.locator("#sides table")
     differ, figures = tables.nth(0).inner_text(), tables.nth(1).inner_text()
@@ -192,11 +196,12 @@ def test_intervals_are_those_of_agresti_and_min(opened):
     gained, lost, n = 12, 5, 200
     more, less, total = gained + 0.5, lost + 0.5, n + 2
     centre, half = (more - less) / total, 1.959964 * (more + less - (more - less) ** 2 / total) ** 0.5 / total
-    packed = "btoa(String.fromCharCode(...Array.from({length: 25}, (_, at) => [...Array(8).keys()].reduce((byte, bit) => byte * 2 + (%s)(at * 8 + bit), 0))))"
-    one = packed % "(at) => Number(at < 12)"
-    other = packed % "(at) => Number(at >= 100 && at < 105)"
-    call = f"pairedDifference({{right: {{of: 'a', n: 200, bits: {one}}}}}, {{right: {{of: 'a', n: 200, bits: {other}}}}})"
-    found = opened().evaluate(call)
+    at = np.arange(n)
+    first, second = (
+        {"right": {"of": "a", "n": n, "bits": base64.b64encode(np.packbits(right).tobytes()).decode()}}
+        for right in (at < gained, (at >= 100) & (at < 100 + lost))
+    )
+    found = opened().evaluate("([first, second]) => pairedDifference(first, second)", [first, second])
     assert found == pytest.approx({"mean": 7 / 200, "low": centre - half, "high": centre + half})
 
 
@@ -221,7 +226,10 @@ def test_the_address_holds_the_view_and_nonsense_is_left_out(opened, folder):
     seen.evaluate("drawEverything()")
     assert seen.evaluate(kept) == before and seen.locator("#tolerance").input_value() == "3"
     assert len(seen.locator("#table tbody tr").all()) == 2
-    for nonsense in ("#%%%&range=a|b|c&only=[1,2&curve={}&compare=../..&sort=__proto__&columns=|", "#range=val&tolerance=-1&cost=a"):
+    for nonsense in (
+        "#%%%&range=a|b|c&only=[1,2&curve={}&compare=../..&sort=__proto__&columns=|",
+        "#range=val&tolerance=-1&cost=a",
+    ):
         seen.evaluate(f"location.hash = {json.dumps(nonsense)}")
         seen.wait_for_function("state.tolerance === 0.5 && !state.ranges.size && state.cost === 'gzip'")
     assert len(labels(seen)) == 7
@@ -275,3 +283,46 @@ def test_costs_that_were_measured_are_axes(opened):
     assert seen.evaluate(f"{PLACE}('size').data.filter(t => t.name.startsWith('prune')).flatMap(t => t.x)") == [12]
     seen.locator("#cost").select_option("ratio")
     assert seen.locator("#latency").is_hidden()
+
+
+def test_a_user_s_own_metric_of_which_less_is_better(opened, tmp_path):
+    place = tmp_path / "sweep"
+    for number, (error, size) in enumerate([(4.0, 90_000), (5.2, 40_000), (5.3, 9_000), (30.0, 8_000)]):
+        one = record(place / str(number), "quant=qat", f"quant.bits={number}", choices=QAT, size=size)
+        one.metric = {"name": "angle_error", "higher_is_better": False, "percent": False}
+        for metrics, value in ((one.metrics, error), (one.baseline, 5.0)):
+            del metrics["val_accuracy"], metrics["test_accuracy"]
+            metrics |= {"val_angle_error": value, "test_angle_error": 2 * value}
+        one.write(place / str(number))
+    seen = opened(path=written(place))
+    found = cards(seen)
+    assert "quant.bits=1" in found["S"] and "5.2 (+0.2)" in found["S"] and "10.4" in found["S"]
+    assert (
+        seen.locator("#tolerance").input_value() == "5"
+        and "angle error" in seen.locator("#tolerance-unit").inner_text()
+    )
+    assert "Angle error against size" in seen.locator("#trade-off h2").inner_text()
+    seen.locator("#tolerance").fill("6")
+    assert "quant.bits=2" in cards(seen)["S"]
+    seen.get_by_role("button", name="quant: qat", exact=True).click()
+    seen.evaluate("Object.assign(state, {tolerance: 5}); state.off.clear(); filterBy('val', [5.25, 40]); changed()")
+    assert "Nothing is within the tolerance" in seen.locator("#nothing-within").inner_text()
+    assert "5.25" in seen.locator("#nothing-within").inner_text()
+
+
+@pytest.mark.parametrize("width", [390, 1024, 1440])
+def test_filters_columns_and_a_comparison_can_be_read(opened, width):
+    seen = opened(width)
+    seen.get_by_label("Filter by").select_option("prune.schedule")
+    seen.locator("#editor").get_by_label("linear (1)").uncheck()
+    seen.get_by_label("Colour by").select_option("prune.sparsity")
+    seen.evaluate("drawEverything()")
+    seen.locator("#columns summary").click()
+    for number in (0, 1):
+        seen.locator("input.tick").nth(number).check()
+    seen.evaluate("document.querySelectorAll('details').forEach(one => one.open = true); drawEverything()")
+    seen.wait_for_timeout(800)  # the drawing of parallel coordinates
+    seen.evaluate("find('compare-bar').style.position = 'static'; find('filters').style.position = 'static'")
+    assert seen.evaluate("document.documentElement.scrollWidth") <= width
+    found = seen.evaluate(OVERLAPS, SMALLEST)
+    assert found["overlaps"] == [] and found["small"] == []

@@ -122,8 +122,8 @@ def test_errors_against_another_kind_of_baseline(opened):
     seen.get_by_label("Against").select_option("model=plain")
     traces = {trace["name"]: trace for trace in seen.evaluate("document.getElementById('errors').data")}
     assert sorted(traces["baseline"]["y"]) == pytest.approx([0.5, 0.5, 1, 1])
-    assert min(traces["qat"]["y"]) == pytest.approx((0.5 + 0.09 / 0.4) / 2) and max(
-        traces["qat"]["y"]
+    assert min(traces["quant: qat"]["y"]) == pytest.approx((0.5 + 0.09 / 0.4) / 2) and max(
+        traces["quant: qat"]["y"]
     ) == pytest.approx(2.5)
     assert "so there is no front" in seen.locator("#judged").inner_text() and "front" not in traces
 
