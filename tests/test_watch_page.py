@@ -68,7 +68,8 @@ def test_a_sweep_is_watched_a_run_stopped_and_the_rest_goes_on(lcomp_in, tmp_pat
     seen.locator("#table tbody tr", has_text="max_epochs=1").wait_for()  # ended, and in the report
     long.get_by_role("button", name="Log").click()
     seen.locator("#watched-log h2", has_text="Log of run 1").wait_for()
-    (folder / "1" / "lcomp.log").open("a").write("<b>a line</b> of the log\n")
+    with (folder / "1" / "lcomp.log").open("a") as log:
+        log.write("<b>a line</b> of the log\n")
     seen.locator("#watched-log pre", has_text="<b>a line</b> of the log").wait_for()
     assert seen.locator("#watched-log b").count() == 0
 

@@ -20,9 +20,7 @@ from lcomp.watch.sweep_reader import SweepReader, sweeps_in
 from lcomp.watch.sweep_state import sweep_state
 
 INTERVAL = 1.0  # seconds between two looks at the folders, however many pages ask
-SHARE = (
-    10  # data are made anew after so many times the seconds that it took: a tenth of a core, however large the sweep
-)
+SHARE = 10  # data are made anew after so many times the processor seconds that it took: a tenth of a core at most
 
 
 class Built(NamedTuple):
@@ -70,13 +68,13 @@ class LivePage:
     def build(self) -> None:
         """Makes the data anew where the folders changed and it is time; the caller has the lock."""
         content = [(sweep.folder, sweep.changes) for sweep in self.sweeps.values()]
-        begin = time.monotonic()
-        if content == self.made_of or (self.made_of is not None and begin < self.not_before):
+        if content == self.made_of or (self.made_of is not None and time.monotonic() < self.not_before):
             return
+        begin = time.thread_time()
         runs = self.runs()
         data = page.report_data(runs, [*self.sweeps], self.folder)
         self.built, self.made_of = Built(self.built.version + 1, runs, data), content
-        self.not_before = time.monotonic() + SHARE * (time.monotonic() - begin)
+        self.not_before = time.monotonic() + SHARE * (time.thread_time() - begin)
 
     def state(self, known: int) -> dict[str, Jsonable]:
         """How far each sweep is, and the page's data where they are another version than the page's.
