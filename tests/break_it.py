@@ -1616,7 +1616,7 @@ BREAKS = [
     ),
     Break(
         "an interrupted run waits to be run again",
-        "kind_of",
+        "sweep_state:kind_of",
         never(1),
         "test_watch.py::test_a_sweep_says_what_ended_what_runs_and_what_is_left",
     ),
