@@ -93,7 +93,7 @@ def test_the_map_takes_a_severity_their_mean_or_what_was_perturbed_by_name(opene
     assert heat(seen)[0]["model=bits_4"]["fog"] == pytest.approx(70)
     seen.get_by_label("Examples").select_option("perturbed as asked for")
     assert heat(seen)[1]["x"] == ["clean", "rotation", "mean"] and not seen.get_by_label("Severity").is_visible()
-    seen.get_by_role("button", name="qat", exact=True).click()
+    seen.get_by_role("button", name="quant: qat", exact=True).click()
     assert set(heat(seen)[0]) == {"baseline of lenet5 mnist5k", "model=plain"}
 
 

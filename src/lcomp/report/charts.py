@@ -65,7 +65,7 @@ def page_data(runs: Sequence[ReportRun], folder: Path, trials: Mapping[Path, int
     ordered, alike = by_validation(seed_groups(runs)), baseline_kinds(runs)
     kind_of = {group.runs[0].point: n for n, kind in enumerate(alike) for group in kind}
     return {
-        "metric": asdict(metric) | {"words": metric.words, "validation": metric.validation},
+        "metric": asdict(metric) | {"words": metric.words, "validation": metric.validation, "test": metric.test},
         "techniques": techniques,
         "datasets": [names[sha256] for sha256, _ in counted.most_common()],
         "numbers": numeric_params(runs),
