@@ -80,8 +80,8 @@ def test_a_sweep_is_watched_a_run_stopped_and_the_rest_goes_on(lcomp_in, tmp_pat
     long.get_by_role("button", name="Stop").click()
     assert asked[0].startswith("End run 1 (") and not (folder / "1" / live_run.STOP).exists()
     long.get_by_role("button", name="Stop").click()
-    stopped = seen.locator("#table tbody tr", has_text="pruned: stopped by the user in epoch")
-    stopped.wait_for()
+    seen.locator("#runs").scroll_into_view_if_needed()  # what nobody sees is not drawn
+    seen.locator("#table tbody tr", has_text="pruned: stopped by the user in epoch").wait_for()
     seen.locator("#table tbody tr", has_text="max_epochs=2").wait_for()
     seen.locator("#watched .sweep", has_text="3 of 3 runs ended (2 ok, 1 stopped)").wait_for()
     assert seen.evaluate("window.opened") == "once" and seen.input_value("#search") == "max_epochs"

@@ -55,6 +55,8 @@ def sweep_state(sweep: SweepReader) -> dict[str, Jsonable]:
         each = median(lasted)
         open_seconds = each * queued + sum(max(0.0, each - (now - run.started)) for run in running)
         left = open_seconds / max(1, len(running))
+    asked = [set(given) for run in (*sweep.recorded, *running[:SHOWN]) if (given := run.overrides)]
+    common = set.intersection(*asked) if len(asked) > 1 else set()
     latest = sorted(sweep.recorded, key=lambda run: run.stamp or (0, 0, 0))[-ENDED:]
     until = now if alive is not False else max([began, *(run.stamp[0] / 1e9 for run in sweep.recorded if run.stamp)])
     return {
@@ -67,22 +69,27 @@ def sweep_state(sweep: SweepReader) -> dict[str, Jsonable]:
         "elapsed": max(0.0, until - began),
         "left": left,
         "unrecorded": len(unrecorded),
-        "running": [running_state(sweep, run, now) for run in running[:SHOWN]],
+        "running": [running_state(sweep, run, now, common) for run in running[:SHOWN]],
         "ended": [
-            {"key": f"{sweep.key}/{run.path.name}", "number": run.path.name, "label": label(run), "status": kind_of(of)}
+            {
+                "key": f"{sweep.key}/{run.path.name}",
+                "number": run.path.name,
+                "label": label(run, common),
+                "status": kind_of(of),
+            }
             for run in reversed(latest)
             if (of := run.result) is not None
         ],
     }
 
 
-def running_state(sweep: SweepReader, run: RunFolder, now: float) -> dict[str, Jsonable]:
+def running_state(sweep: SweepReader, run: RunFolder, now: float, common: set[str]) -> dict[str, Jsonable]:
     told = live_run.read_progress(run.path)
     signs = [written(run.path / name) for name in (live_run.PROGRESS, "lcomp.log", ".")]
     return {
         "key": f"{sweep.key}/{run.path.name}",
         "number": run.path.name,
-        "label": label(run),
+        "label": label(run, common),
         "elapsed": max(0.0, now - run.started),
         "silent": max(0.0, now - max((sign for sign in signs if sign), default=now)),
         "stopping": live_run.is_stop_requested(run.path),
@@ -90,9 +97,9 @@ def running_state(sweep: SweepReader, run: RunFolder, now: float) -> dict[str, J
     }
 
 
-def label(run: RunFolder) -> str:
-    """What was asked for, as text."""
-    return one_line(" ".join(redacted(run.overrides)))
+def label(run: RunFolder, common: set[str]) -> str:
+    """What was asked for beside what all runs have in `common`, as text."""
+    return one_line(" ".join(redacted([one for one in run.overrides if one not in common])))
 
 
 def kind_of(result: Result) -> str:
