@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lcomp.errors import UserError, check_installed
-from lcomp.report.packages import MODULES
+from lcomp.report.packages import check_packages
 from lcomp.sweeps.sweep import latest_sweep
 from lcomp.watch.sweep_reader import check_sweeps
 
@@ -50,7 +50,8 @@ def watch(given: argparse.Namespace) -> None:
     """
     folders = given.folders or [Path(latest_sweep("lcomp watch"))]
     check_sweeps(folders)
-    check_installed("watch", "lcomp watch", *MODULES, "starlette", "uvicorn")
+    check_packages("lcomp watch")
+    check_installed("watch", "lcomp watch", "starlette", "uvicorn")
     from lcomp.watch import server
     from lcomp.watch.live_page import LivePage
 
