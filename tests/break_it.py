@@ -1577,6 +1577,60 @@ BREAKS = [
         left_out(2),
         "test_old_sweeps.py::test_a_former_name_in_a_user_s_file_is_told_once",
     ),
+    Break(
+        "a record that stayed the same is not read again",
+        "SweepReader.look",
+        always(4),
+        "test_watch.py::test_a_record_is_read_again_only_where_it_was_written_again",
+    ),
+    Break(
+        "a page of a large sweep is made anew now and then",
+        "LivePage.build",
+        replaced("time.monotonic() < self.not_before", "False"),
+        "test_watch.py::test_data_of_a_large_sweep_are_made_anew_only_now_and_then",
+    ),
+    Break(
+        "names of other machines that lead here are refused",
+        "HOSTS",
+        replaced("'localhost'", "'*'"),
+        "test_watch.py::test_other_hosts_paths_without_the_secret_and_files_beside_the_records_are_refused",
+    ),
+    Break(
+        "another page stops no run",
+        "application",
+        replaced("_a.headers.get('origin') != _b", "False"),
+        "test_watch.py::test_a_run_is_asked_to_end_by_this_page_alone",
+    ),
+    Break(
+        "who does not know the secret stops no run",
+        "application",
+        replaced("secrets.compare_digest(_a, _b)", "True"),
+        "test_watch.py::test_a_run_is_asked_to_end_by_this_page_alone",
+    ),
+    Break(
+        "a run is stopped only where that was allowed",
+        "application",
+        replaced("not may_stop", "False"),
+        "test_watch.py::test_nothing_is_stopped_unless_it_was_allowed",
+    ),
+    Break(
+        "a log that is a link is not read",
+        "open_plain",
+        replaced("_a | os.O_NONBLOCK | os.O_NOFOLLOW", "_a | os.O_NONBLOCK"),
+        "test_watch.py::test_other_hosts_paths_without_the_secret_and_files_beside_the_records_are_refused",
+    ),
+    Break(
+        "training looks whether it is to end",
+        "Watched.look",
+        never(),
+        "test_watch.py::test_training_ends_where_somebody_asks_for_it",
+    ),
+    Break(
+        "an interrupted run waits to be run again",
+        "sweep_state:kind_of",
+        never(1),
+        "test_watch.py::test_a_sweep_says_what_ended_what_runs_and_what_is_left",
+    ),
 ]
 
 

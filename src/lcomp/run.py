@@ -24,8 +24,8 @@ from lcomp.evaluation.comparison import Evaluator, make_runtime, measure_latenci
 from lcomp.evaluation.corruptions import Corruptions
 from lcomp.export.onnx_export import export
 from lcomp.export.rounding import round_network
+from lcomp.record import live_run, result_cache
 from lcomp.record import log as log_names
-from lcomp.record import result_cache
 from lcomp.record.causes import error_message
 from lcomp.record.environment import Environment, environment
 from lcomp.record.interruption import BY_MACHINE, BY_USER, SigintState, Stopped, machine_interruption, watch_sigint
@@ -43,6 +43,7 @@ from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.epochs import Epochs, Report
 from lcomp.training.fit import NotFinite, fit, save
 from lcomp.training.optimization import fit_settings
+from lcomp.training.watched import Watched
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def run(
         alone: within it latencies are measured: nothing else of the sweep is at work.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    live_run.clear(folder)  # of a try before
     result = Result(overrides=overrides, choices=choices or {}, started=time.time())
     tracker, epochs, config = Tracker(), Epochs(report), dict[str, PlainValue]()
     with watch_sigint() as signals:
@@ -99,6 +101,7 @@ def run(
         finally:
             result.epochs = result.epochs or epochs.curves.columns
             write_record(result, folder)
+            live_run.clear(folder)
             if result.is_final:
                 checkpoint_files(folder, result, group).clear()
             tracker.end(folder, config, result, group or folder.name, is_whole=timed and alone is None)
@@ -205,7 +208,7 @@ def execute(
                 asked, device = (spec.trainer.max_epochs, spec.seed, spec.progress), devices.device(spec.device)
                 checkpoints = checkpoint_files(folder, result, group, spec.trainer.checkpoint_minutes)
                 best = BestEpoch() if spec.checkpoint == "best" else None
-                settings = fit_settings(spec, data.task.metric)
+                settings = fit_settings(spec, data.task.metric) | {"watched": Watched(folder)}
                 result.steps = fit(module, data, *asked, epochs, device, tracker.loggers, checkpoints, best, **settings)
                 result.best_epoch = best.epoch if best else None
             else:

@@ -59,7 +59,8 @@ class GridSweeper(BasicSweeper):
         files = configuration_files.read_all_files(self.hydra_context.config_loader, name, hydras, points.values())
         loader = self.hydra_context.config_loader
         command = TypedCommand(loader, self.config, lambda result: points.get(result.point))
-        with sweep.open_sweep(self.config, [*hydras, *arguments], self.resume, swept_values(points), files) as folder:
+        asked, plan = [*hydras, *arguments], swept_values(points)
+        with sweep.open_sweep(self.config, asked, self.resume, plan, files, len(points)) as folder:
             todo = sweep.missing_points(folder, points, self.max_retries)
             done = len(points) - len(todo)
             if self.resume:

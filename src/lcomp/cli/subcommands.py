@@ -15,6 +15,7 @@ from lcomp.errors import UserError, suggestion
 
 SUBCOMMANDS = {  # each is also `python -m lcomp.<name>`
     "report": "lcomp.report.__main__",
+    "watch": "lcomp.watch.__main__",
     "summary": "lcomp.summary",
     "sensitivity": "lcomp.sensitivity",
     "pack": "lcomp.pack",

@@ -52,7 +52,7 @@ IMPLIED = {  # what all had before there was a choice: it is left out
 }
 
 SHOWING = {  # rooms and doors that show a result, ask for it, or look for settings, and change none
-    *("api", "cli", "report", "search", "sweeps", "tracking"),
+    *("api", "cli", "report", "search", "sweeps", "tracking", "watch"),
     *("__main__.py", "doctor.py", "pack.py", "sensitivity.py", "summary.py", "testing.py", "unpack.py"),
 }
 

@@ -72,8 +72,11 @@ def plan_in_manifest(manifest: Path) -> Mapping[str, PlainValue]:
     return plan
 
 
-def latest_sweep() -> str:
+def latest_sweep(asked: str = "resume=last") -> str:
     """The folder of the newest sweep under multirun.
+
+    Args:
+        asked: what asks for it, in the message.
 
     Raises:
         UserError: there is none.
@@ -81,5 +84,5 @@ def latest_sweep() -> str:
     sweeps = [path.parent for path in Path("multirun").glob(f"*/{MANIFEST}")]
     newest = max(sweeps, key=lambda path: (path / MANIFEST).stat().st_mtime, default=None)
     if newest is None:
-        raise UserError("resume=last: no sweep under multirun; name its folder")
+        raise UserError(f"{asked}: no sweep under multirun; name its folder")
     return str(newest)

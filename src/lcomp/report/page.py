@@ -31,8 +31,21 @@ SCRIPTS = (  # as they follow one another in the page; the last one draws it
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
 
-def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], folder: Path) -> str:
-    """The page's text; links in it are relative to `folder`."""
+def render_page(
+    runs: Sequence[ReportRun],
+    sheets: Sequence[TextTable],
+    folders: Sequence[Path],
+    folder: Path,
+    data: dict[str, Jsonable] | None = None,
+    css: str = "",
+    js: str = "",
+) -> str:
+    """The page's text; links in it are relative to `folder`.
+
+    Args:
+        data: those of `report_data`, where they are made already.
+        css, js: what follows the page's own style and script.
+    """
     with needing("report", FILE):
         from plotly.offline import get_plotlyjs
 
@@ -42,11 +55,11 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
         title=title(folders),
         summary=page_summary(runs),
         origin=origin(runs),
-        css=source("page.css"),
+        css=source("page.css") + css,
         scheme=source("scripts/scheme.js"),
-        js="\n".join(source(f"scripts/{name}.js") for name in SCRIPTS),
+        js="\n".join([*(source(f"scripts/{name}.js") for name in SCRIPTS), js]),
         plotly=get_plotlyjs(),
-        data=embedded(report_data(runs, folders, folder)),
+        data=embedded(report_data(runs, folders, folder) if data is None else data),
         sheets=sheets,
     )
 

@@ -137,12 +137,19 @@ def load_runs(within: Sequence[Path]) -> list[ReportRun]:
     recorded = [
         (path.parent, result) for path in sorted(roots, key=sort_key) if (result := read_record(path)) is not None
     ]
+    return report_runs(recorded, {path.parent: root for path, root in roots.items()})
+
+
+def report_runs(recorded: Sequence[tuple[Path, Result]], roots: Mapping[Path, Path]) -> list[ReportRun]:
+    """The runs of these records, in their order; of a point that was tried again in its sweep, the last try.
+
+    Args:
+        roots: by a run's folder, the one that the report is of.
+    """
     last = {(path.parent, result.point, result.name): (path, result) for path, result in recorded}
     results = [result for _, result in last.values()]
     common = {o for o in results[0].overrides if all(o in r.overrides for r in results)} if len(results) > 1 else set()
-    return [
-        ReportRun(path, result, run_label(result, common), roots[path / FILE_NAME]) for path, result in last.values()
-    ]
+    return [ReportRun(path, result, run_label(result, common), roots[path]) for path, result in last.values()]
 
 
 @lru_cache(64)

@@ -39,13 +39,18 @@ def read_records(folders: Sequence[Path]) -> Records:
     return Records(folders, load_runs(folders), page.all_tables(folders))
 
 
+def comparable_runs(every: Sequence[ReportRun]) -> list[ReportRun]:
+    """Those that are judged by the metric that most are, and those that did not finish: what one page can show."""
+    metric = shared_metric(every)
+    return [run for run in every if not run.is_ok or run.result.chosen_by == metric]
+
+
 def write_report_files(records: Records, folder: Path) -> Path:
     """Writes `report.html`, `report.md` and `results.csv` into `folder`; returns the path of the first."""
     folders, every, sheets = records
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(every, folder / "results.csv")
-    metric = shared_metric(every)
-    runs = [run for run in every if not run.is_ok or run.result.chosen_by == metric]
+    runs, metric = comparable_runs(every), shared_metric(every)
     notes = [page.page_summary(runs), page.origin(runs)]
     if others := sorted({run.result.chosen_by.words for run in every} - {metric.words}):
         left = f"{len(every) - len(runs)} runs that are judged by {', '.join(others)} are left out here"

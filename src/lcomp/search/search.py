@@ -81,7 +81,8 @@ def run_search(
     )  # which checks its settings
     if options.storage and not options.resume:
         claim_study(settings, space, files, settings.open_study())
-    with sweep.open_sweep(cfg, [*hydras, *arguments], options.resume, plan, files), studies.as_sweep_error(folder):
+    opened = sweep.open_sweep(cfg, [*hydras, *arguments], options.resume, plan, files, settings.n_trials)
+    with opened, studies.as_sweep_error(folder):
         if not options.storage:
             check_study(folder / STUDY)
         study = settings.open_study()

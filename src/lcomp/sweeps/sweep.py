@@ -35,7 +35,12 @@ Plan = Mapping[str, PlainValue]  # what must be the same for a sweep to be resum
 
 @contextmanager
 def open_sweep(
-    cfg: DictConfig, arguments: Sequence[str], resume: bool, plan: Plan, files: Mapping[str, str] | None = None
+    cfg: DictConfig,
+    arguments: Sequence[str],
+    resume: bool,
+    plan: Plan,
+    files: Mapping[str, str] | None = None,
+    total: int | None = None,
 ) -> Iterator[Path]:
     """The sweep's folder, this process's own until the block ends; what ran there before has a record, at least now.
 
@@ -45,6 +50,7 @@ def open_sweep(
         resume: whether the folder holds the sweep already.
         plan: what must be the same for a sweep to be resumed.
         files: digests of the files that its runs are composed from, which must be the same too.
+        total: how many runs it has in all, for whoever watches.
 
     Raises:
         UserError: the folder holds a sweep and is not to be resumed, or none and is; another process works on it; the
@@ -60,6 +66,7 @@ def open_sweep(
     with exclusive_folder(folder):
         with writable(folder):
             prepare(folder, arguments, resume, plan, dict(files or {}))
+            note_total(folder, total)
             composed = OmegaConf.to_yaml(OmegaConf.create(redacted(plain_mapping(cfg))))
             write_atomically(folder / "multirun.yaml", composed.encode())
         again = quoting.resume_command(redacted(list(arguments)), folder, quoting.recorded_search_flags(cfg.hydra))
@@ -114,6 +121,13 @@ def prepare(folder: Path, arguments: Sequence[str], resume: bool, plan: Plan, fi
     if resume:
         broken_files.set_aside_records(folder)
         close_interrupted(folder)
+
+
+def note_total(folder: Path, total: int | None) -> None:
+    """Notes in the manifest how many runs the sweep has, which a search that goes on may have raised."""
+    content = read_json(folder / MANIFEST)
+    if isinstance(content, dict) and content.get("total") != total:
+        write_atomically(folder / MANIFEST, json.dumps(content | {"total": total}, indent=2).encode())
 
 
 def interruption_cause(stop: BaseException) -> str:

@@ -116,12 +116,17 @@ class Epochs(pl.Callback):
 def exportable_metric(trainer: pl.Trainer, module: pl.LightningModule) -> float | None:
     """The task's metric of the validation that has just ended; None where the network was not yet of the kind that is
     exported, for schedules go on, or a module of the user's logs another."""
-    judged = module.task.metric.validation if isinstance(module, BaselineModule) else "val_accuracy"
+    judged = validation_metric(module)
     settled = max((one.export_ready_from for one in techniques_of(trainer)), default=0.0)
     last = (trainer.global_step - 1) / total_steps(trainer)  # techniques act as a step begins
     if judged not in trainer.callback_metrics or settled > last:
         return None
     return float(trainer.callback_metrics[judged])
+
+
+def validation_metric(module: pl.LightningModule) -> str:
+    """What a module logs of validation examples that its task is judged by."""
+    return module.task.metric.validation if isinstance(module, BaselineModule) else "val_accuracy"
 
 
 def techniques_of(trainer: pl.Trainer) -> Sequence[Technique]:

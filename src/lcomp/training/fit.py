@@ -27,6 +27,7 @@ from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.checkpoints import Checkpoints, is_end
 from lcomp.training.epochs import Epochs
 from lcomp.training.progress_line import ProgressLine
+from lcomp.training.watched import Watched
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.ckpt"
@@ -67,6 +68,7 @@ def fit(
     best: BestEpoch | None = None,
     callbacks: Sequence[pl.Callback] = (),
     memory_format: str | None = None,
+    watched: Watched | None = None,
     **settings: Unpack[TrainerArguments],
 ) -> int:
     """Trains `module` on `data` with one progress line; returns the optimizer's steps.
@@ -81,11 +83,13 @@ def fit(
         best: keeps the best epoch's weights, which `module` then has; None: those of the last step.
         callbacks: of the user's choice; they have not been in a fit before.
         memory_format: of inputs and weights, `channels_last` or `contiguous`; None: that of the network's class.
+        watched: what says how far it is, and may be asked to end it.
         settings: of the Trainer.
 
     Raises:
         UserError: no epoch is asked for, or the Trainer refuses a callback or a setting.
         NotFinite: a loss was.
+        TrialPruned: `epochs`' report gave it up, or `watched` was asked to.
         Stopped: a signal asked for it; there is a checkpoint, where there are any.
     """
     epochs = epochs or Epochs()
@@ -122,7 +126,7 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             callbacks=[
-                *(StopWhenNotFinite(), epochs, *callbacks, *savers),
+                *(StopWhenNotFinite(), epochs, *callbacks, *([watched] if watched else []), *savers),
                 *([ProgressLine(progress)] if progress else []),
             ],
             **settings,

@@ -11,9 +11,9 @@ from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from tqdm import tqdm
 
-from lcomp.modules.baseline import BaselineModule
 from lcomp.record.listener import listener
 from lcomp.techniques.schedule import total_steps
+from lcomp.training.epochs import validation_metric
 
 BAR = "{desc} {percentage:3.0f}% |{bar:30}| {remaining} left{postfix}"
 QUIET = 30.0  # seconds that must pass between two lines where there is no terminal
@@ -66,7 +66,7 @@ class ProgressLine(ProgressBar):
             listener.tell_progress(trainer.global_step, int(total_steps(trainer)), text)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        name = pl_module.task.metric.validation if isinstance(pl_module, BaselineModule) else "val_accuracy"
+        name = validation_metric(pl_module)
         if trainer.sanity_checking or name not in trainer.callback_metrics:
             return
         self.validation = f"{name} {float(trainer.callback_metrics[name]):.4f}"
