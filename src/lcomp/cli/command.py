@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from hydra_plugins.lcomp_optuna import sweeper
 from lcomp.cli import shorthand
 from lcomp.cli.error_messages import explain
+from lcomp.cli.help_text import closed_output
 from lcomp.cli.task import job
 from lcomp.config import run_config
 from lcomp.errors import UserError
@@ -41,9 +42,8 @@ def carry_out(typed: Sequence[str]) -> int:
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         say(explain(error, typed), "user")
         return 1
-    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:
+        return closed_output()
     except (Exception, Interrupted) as error:
         stop = machine_interruption(error)
         if stop is None:
