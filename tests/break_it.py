@@ -543,7 +543,7 @@ BREAKS = [
     ),
     Break(
         "the page's front is chosen on validation",
-        "page.js",
+        "front.js",
         rewritten("merit: (_a) => meritOf(_a.val) }", "merit: (_a) => meritOf(_a.test) }"),
         "test_page.py::test_the_front_is_chosen_on_validation",
     ),
@@ -633,7 +633,7 @@ BREAKS = [
     ),
     Break(
         "a filter takes runs away",
-        "page.js",
+        "state.js",
         rewritten("const _c = (_i) => !state.off.has(_i.technique) &&", "const _c = (_i) =>"),
         "test_page.py::test_a_filter_changes_points_and_rows",
     ),

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
+from lcomp.config.run_config import FAMILIES
 from lcomp.escaping import relative_url
 from lcomp.record.files import Jsonable
+from lcomp.record.folders import artifact_file
+from lcomp.record.limits import Refused
 from lcomp.record.metric import Metric
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, FILE_NAME, baseline_curves
 from lcomp.report import exemplars
+from lcomp.report.answers import right_answers
 from lcomp.report.ranking import by_validation, pareto_front, shared_metric, validation_merit
 from lcomp.report.runs import (
     ReportRun,
@@ -29,6 +33,7 @@ from lcomp.report.runs import (
     relative_path,
     seed_groups,
 )
+from lcomp.report.varied_keys import settings, varied_keys
 from lcomp.report.weights import histogram, mask, weights
 
 CURVES = 60  # runs whose curves are kept in the page, the best on validation
@@ -43,8 +48,14 @@ SHORT = {  # beside `val` and `test`, the figures of the task's metric
 }
 
 
-def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Jsonable]:
-    """What the page's script draws."""
+def page_data(
+    runs: Sequence[ReportRun], folder: Path, trials: Mapping[Path, int] | None = None
+) -> dict[str, Jsonable]:
+    """What the page's script draws.
+
+    Args:
+        trials: the number of its search's trial for a run's folder.
+    """
     metric, names = shared_metric(runs), datasets(runs)
     bases = baselines(runs)
     of_bases = baseline_runs(bases)
@@ -52,7 +63,10 @@ def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Jsonable]:
     index = {sha256: number for number, sha256 in enumerate(bases)}
     ids = {run: number for number, run in enumerate(runs)}
     best = sorted((run for run in runs if run.result.epochs), key=lambda run: -merit_of(run))[:CURVES]
-    techniques = sorted({run.result.techniques for run in runs}, key=lambda name: (name != "baseline", name))
+    techniques = sorted({technique_words(run) for run in runs}, key=lambda name: (name != "baseline", name))
+    asked = [settings(run.result) for run in runs]
+    keys = varied_keys(asked, runs)
+    answers = right_answers(runs)
     ordered, alike = by_validation(seed_groups(runs)), baseline_kinds(runs)
     kind_of = {group.runs[0].point: n for n, kind in enumerate(alike) for group in kind}
     return {
@@ -60,18 +74,21 @@ def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Jsonable]:
         "techniques": techniques,
         "datasets": [names[sha256] for sha256, _ in counted.most_common()],
         "numbers": numeric_params(runs),
+        "keys": keys,
         "runs": [
             run_data(run, ids[run], names, index.get(run.baseline_sha256 or ""), folder)
             | {"own": differing_figures(run, bases.get(run.baseline_sha256 or ""))}
+            | {"settings": {key: own[key] for key in keys if key in own}, "trial": (trials or {}).get(run.folder)}
+            | ({"right": answers[run]} if run in answers else {})
             | ({"epochs": run.result.epochs} if run in best else {})
-            for run in runs
+            for run, own in zip(runs, asked, strict=True)
         ],
         "curves_left_out": sum(bool(run.result.epochs) for run in runs) > len(best),
         "baselines": [
             {name: run.result.baseline.get(key) for name, key in short_names(metric).items()}
             | {
                 "label": f"{of.label} seed={run.result.seed}",
-                "technique": of.result.techniques,
+                "technique": "baseline",
                 "smaller": 1.0,
                 "data": names.get(run.result.dataset["sha256"]),
                 "run": ids[run],
@@ -84,10 +101,17 @@ def page_data(runs: Sequence[ReportRun], folder: Path) -> dict[str, Jsonable]:
         ],
         "kinds": kind_labels(alike),
         "groups": [group_data(group, names, ids) for group in ordered],
-        "pies": exemplars.exemplar_data(ordered, names),
-        "effects": effect_data(runs, names),
+        "pies": exemplars.exemplar_data(ordered, names, ids),
+        "effects": effect_data(runs, names, ids),
         "weights": weight_pictures(runs, ids),
     }
+
+
+def technique_words(run: ReportRun) -> str:
+    """What compressed the network, each family said: `prune: scheduled + quant: qat`; or `baseline`."""
+    chosen = {family: run.result.choices.get(family) for family in FAMILIES}
+    said = [f"{family}: {choice}" for family, choice in chosen.items() if choice not in (None, "none")]
+    return " + ".join(said) or "baseline"
 
 
 def short_names(metric: Metric) -> dict[str, str]:
@@ -133,11 +157,11 @@ def run_data(
     known: dict[str, Jsonable] = {name: result.metrics.get(key) for name, key in short_names(result.chosen_by).items()}
     size = result.metrics.get("gzip_bytes")
     error = None if result.error is None else redacted(result.error)
-    words = " ".join([run.label, result.techniques, dataset, result.status, str(error or ""), str(result.name or "")])
+    words = " ".join([run.label, technique_words(run), dataset, result.status, str(error or ""), str(result.name or "")])
     return known | {
         "id": number,
         "label": run.label,
-        "technique": result.techniques,
+        "technique": technique_words(run),
         "data": dataset,
         "seed": result.seed,
         "status": result.status,
@@ -150,7 +174,16 @@ def run_data(
         "baseline": baseline,
         "command": run.command,
         "record": relative_url(relative_path(run.folder / FILE_NAME, folder)),
+        "artifact": artifact_link(run, folder),
     }
+
+
+def artifact_link(run: ReportRun, folder: Path) -> str | None:
+    """Where the page in `folder` finds the run's file; None where it is gone."""
+    try:
+        return relative_url(relative_path(artifact_file(run.folder, run.result.artifact), folder))
+    except Refused:
+        return None
 
 
 def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRun, int]) -> dict[str, Jsonable]:
@@ -159,7 +192,7 @@ def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRu
     metric = first.chosen_by
     return {
         "label": group.label,
-        "technique": first.techniques,
+        "technique": technique_words(group.runs[0]),
         "data": names.get(str(first.dataset.get("sha256")), ""),
         "runs": [ids[run] for run in group.runs],
         "n": len(group.runs),
@@ -178,7 +211,9 @@ def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRu
     }
 
 
-def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dict[str, Jsonable]]:
+def effect_data(
+    runs: Sequence[ReportRun], names: Mapping[str, str], ids: Mapping[ReportRun, int]
+) -> list[dict[str, Jsonable]]:
     """For each parameter that differs: accuracies along it, a line for each of the other settings; where these are too
     many to tell apart, points by technique."""
     drawn: list[dict[str, Jsonable]] = []
@@ -195,7 +230,7 @@ def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dic
             {
                 "name": name,
                 "lines": [
-                    effect_line(name, line_groups, names, few) for line_groups in (lines if few else points).values()
+                    effect_line(name, line_groups, names, ids, few) for line_groups in (lines if few else points).values()
                 ],
             }
         )
@@ -203,7 +238,11 @@ def effect_data(runs: Sequence[ReportRun], names: Mapping[str, str]) -> list[dic
 
 
 def effect_line(
-    name: str, line_groups: Sequence[SeedGroup], names: Mapping[str, str], alike: bool
+    name: str,
+    line_groups: Sequence[SeedGroup],
+    names: Mapping[str, str],
+    ids: Mapping[ReportRun, int],
+    alike: bool,
 ) -> dict[str, Jsonable]:
     """Groups in the order of a parameter; joined where they are alike but for it."""
     pairs = sorted(
@@ -214,13 +253,14 @@ def effect_line(
     names_of = short_names(first.chosen_by)
     return {
         "joined": alike and len(set(values)) == len(values),
-        "technique": first.techniques,
+        "technique": technique_words(ordered[0].runs[0]),
         "data": names.get(str(first.dataset.get("sha256")), ""),
         "labels": [group.label for group in ordered],
         "x": values,
         "mean": {split: [group.mean(names_of[split]) for group in ordered] for split in ("val", "test")},
         "spread": {split: [group.spread(names_of[split]) for group in ordered] for split in ("val", "test")},
         "n": [len(group.runs) for group in ordered],
+        "runs": [[ids[run] for run in group.runs] for group in ordered],
     }
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from lcomp.record.files import Jsonable
 from lcomp.record.predictions import Predictions
 from lcomp.report.ranking import by_validation
-from lcomp.report.runs import SeedGroup
+from lcomp.report.runs import ReportRun, SeedGroup
 from lcomp.report.weights import data_uri
 
 GROUPS = 60  # that are looked at, the best on validation
@@ -101,7 +101,9 @@ def wrong_answer(group: int, index: int, predictions: Sequence[Predictions]) -> 
     return WrongAnswer(group, says.most_common(1)[0][0], says.total(), len(predictions))
 
 
-def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict[str, Jsonable]:
+def exemplar_data(
+    groups: Sequence[SeedGroup], names: Mapping[str, str], ids: Mapping[ReportRun, int]
+) -> dict[str, Jsonable]:
     """For the page's script: of compressed groups, each data set's apart, how many examples are lost; these."""
     compressed = [group for group in groups if group.runs[0].result.techniques != "baseline"]
     best = by_validation(compressed)[:GROUPS]
@@ -114,9 +116,9 @@ def exemplar_data(groups: Sequence[SeedGroup], names: Mapping[str, str]) -> dict
         shown += [
             {
                 "label": group.label,
-                "technique": group.runs[0].result.techniques,
                 "data": name,
                 "n": len(group.runs),
+                "runs": [ids[run] for run in group.runs],
                 "lost": count,
             }
             for group, count in zip(dataset_groups, counts, strict=True)

@@ -23,6 +23,11 @@ from lcomp.report.text_table import TextTable
 
 log = logging.getLogger("lcomp")
 FILE = "report.html"
+WHOLE = ("metrics", "settings", "params")  # what the page writes into tables for others to compute on
+SCRIPTS = (  # as they follow one another in the page; the last one draws it
+    "state", "fields", "plots", "brush", "filters", "recommend", "front", "table", "record", "compare", "parameters",
+    "seeds", "robustness", "learning", "address", "download", "page",
+)  # fmt: skip
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
 
@@ -31,7 +36,6 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
     with needing("report", FILE):
         from plotly.offline import get_plotlyjs
 
-    data, figures = charts.page_data(runs, folder), study.study_figures(folders)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
     return template.render(
@@ -39,12 +43,18 @@ def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders:
         summary=page_summary(runs),
         origin=origin(runs),
         css=source("page.css"),
-        js=source("robustness.js") + source("page.js"),
+        js="\n".join(source(f"scripts/{name}.js") for name in SCRIPTS),
         plotly=get_plotlyjs(),
-        data=embedded(data | {"figures": figures}),
-        figures=figures,
+        data=embedded(report_data(runs, folders, folder)),
         sheets=sheets,
     )
+
+
+def report_data(runs: Sequence[ReportRun], folders: Sequence[Path], folder: Path) -> dict[str, Jsonable]:
+    """What the page draws, and what its `lcomp.update` takes, once `rounded`; paths in it are relative to `folder`."""
+    figures = study.study_figures(folders)
+    data = charts.page_data(runs, folder, study.trial_numbers(folders))
+    return data | {"figures": figures, "summary": page_summary(runs)}
 
 
 def title(folders: Sequence[Path]) -> str:
@@ -61,13 +71,15 @@ def embedded(value: Jsonable) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def rounded(value: Jsonable) -> PlainValue:
-    """Floats in seven digits, which no picture exceeds; what is not finite as null."""
+def rounded(value: Jsonable, whole: bool = False) -> PlainValue:
+    """Floats in seven digits, which no picture exceeds, those of `WHOLE` in all; what is not finite as null."""
     if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
+        return (value if whole else float(f"{value:.7g}")) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {name: rounded(item) for name, item in value.items()}
-    return [rounded(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else value
+        return {name: rounded(item, whole or name in WHOLE) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [rounded(item, whole) for item in value]
+    return value
 
 
 def page_summary(runs: Sequence[ReportRun]) -> str:

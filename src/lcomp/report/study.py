@@ -20,6 +20,7 @@ from lcomp.report.study_file import read_only
 from lcomp.sweeps.sweep import plan_in_manifest
 
 if TYPE_CHECKING:
+    from optuna.study import Study
     from optuna.trial import FrozenTrial
 
 log = logging.getLogger("lcomp")
@@ -31,27 +32,51 @@ Figure = dict[str, Jsonable]  # Plotly's, `data` and `layout`
 def study_figures(within: Sequence[Path]) -> list[Figure]:
     """Plotly's figures of the studies that lie under the folders `within`."""
     figures = []
-    for path in sorted({path for folder in within for path in folders.find_files(folder.resolve(), STUDY)}):
-        if (path.parent / MANIFEST).exists():
-            try:
-                figures += figures_of(path)
-            except Exception as error:  # another version's study, half of one, or what somebody made of one
-                cause = one_line(f"{type(error).__name__}: {error}")[:200]
-                log.warning("%s: no charts of it (%s)", path, cause)
+    for path in study_files(within):
+        try:
+            figures += figures_of(path)
+        except Exception as error:  # another version's study, half of one, or what somebody made of one
+            cause = one_line(f"{type(error).__name__}: {error}")[:200]
+            log.warning("%s: no charts of it (%s)", path, cause)
     return figures
 
 
-def figures_of(path: Path) -> list[Figure]:
-    """The figures of one study; those that it has too few trials for are left out."""
+def trial_numbers(within: Sequence[Path]) -> dict[Path, int]:
+    """The number of its search's trial for each run's folder, where a study lies beside it."""
+    numbers: dict[Path, int] = {}
+    for path in study_files(within):
+        try:
+            study = read_study(path)
+        except Exception as error:  # told where its figures are drawn
+            log.debug("%s: no trials of it (%s)", path, error)
+            continue
+        numbers |= {path.parent / str(trial_run_number(trial)): trial.number for trial in study.get_trials(deepcopy=False)}
+    return numbers
+
+
+def study_files(within: Sequence[Path]) -> list[Path]:
+    """The studies of sweeps that lie under the folders `within`."""
+    found = {path for folder in within for path in folders.find_files(folder.resolve(), STUDY)}
+    return [path for path in sorted(found) if (path.parent / MANIFEST).exists()]
+
+
+def read_study(path: Path) -> Study:
+    """The study of a sweep, which nobody can write to."""
     import optuna
-    from optuna import visualization
-    from optuna.study import StudyDirection
-    from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = read_only(path)
     [summary] = optuna.get_all_study_summaries(storage)
-    study = optuna.load_study(study_name=summary.study_name, storage=storage)
+    return optuna.load_study(study_name=summary.study_name, storage=storage)
+
+
+def figures_of(path: Path) -> list[Figure]:
+    """The figures of one study; those that it has too few trials for are left out."""
+    from optuna import visualization
+    from optuna.study import StudyDirection
+    from optuna.trial import TrialState
+
+    study = read_study(path)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < 2:
         return []

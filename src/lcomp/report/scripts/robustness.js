@@ -1,6 +1,4 @@
-"use strict";
-// Robustness: errors on corrupted examples against size, a map of accuracies, the examples that are lost. `page.js`, which
-// follows, has the data, the filters and the charts' common parts.
+// Robustness: errors on corrupted examples against size, a map of accuracies, the examples that are lost.
 
 const MAPPED = 40; // rows of the map, the best on validation
 const MEAN = "mean of 1 to 5";
@@ -9,7 +7,6 @@ const OWN = "own"; // each run's own baseline; otherwise the number of a kind of
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 const spread = (values) => (values.length < 2 ? null : Math.sqrt(values.reduce((sum, value) => sum + (value - mean(values)) ** 2, 0) / (values.length - 1)));
-const known = (values) => values.filter((value) => value != null);
 
 // `accuracy/mnist_c/fog:3`: of the set `mnist_c` fog, severity 3. What is in no set stands there as it was asked for.
 function perturbation(metric, split = "accuracy") {
@@ -80,17 +77,18 @@ function drawErrors() {
     : "Of test examples: there is no such figure of validation examples, so there is no front.";
   const measure = {
     title: () => `mean corruption error, ${drawn ? "validation" : "test"} (baseline: 1)`,
+    field: () => (kind !== OWN ? null : drawn ? "val_mce" : "mce"),
     value: (one) => errorOver(one, kind, drawn),
     merit: validated ? (run) => (errorOver(run, kind, true) == null ? null : -errorOver(run, kind, true)) : null,
     says: (one) => `mean corruption error ${drawn ? "validation" : "test"} ${errorOver(one, kind, drawn).toFixed(3)}<br>`,
   };
-  drawFront("errors", SIZE, measure, (runs, bases) => logAxis([...runs, ...bases], 1.1, [1, 1.5, 2, 3, 5, 7]));
+  drawFront("errors", costOf("gzip"), measure, (runs, bases) => logAxis([...runs, ...bases], 1.1, [1, 1.5, 2, 3, 5, 7]));
 }
 
 // ---- the map of accuracies
 
 function mapRows() {
-  const groups = DATA.groups.filter(chosen); // the best on validation first
+  const groups = DATA.groups.filter(anyVisible); // the best on validation first
   const best = groups.slice(0, MAPPED);
   if (best.every((group) => group.val_mce != null)) best.sort((a, b) => a.val_mce - b.val_mce);
   const rows = best.map((group) => ({
@@ -184,7 +182,7 @@ function drawMap(rows, columns, value, ratio) {
 // ---- examples that are lost
 
 function drawPies() {
-  const groups = DATA.pies.groups.map((group, number) => ({ ...group, number })).filter((group) => chosen(group) && group.lost);
+  const groups = DATA.pies.groups.map((group, number) => ({ ...group, number })).filter((group) => anyVisible(group) && group.lost);
   find("pies").hidden = !groups.length;
   if (!groups.length) return;
   const one = choices("pies-of", [...(groups.length > 1 ? [["any", `any of ${groups.length} groups`]] : []), ...groups.map((group) => [group.number, `${short(group.label)} (${group.lost})`])]);
