@@ -16,7 +16,7 @@ from lcomp.errors import needing
 from lcomp.escaping import one_line
 from lcomp.record.files import Jsonable
 from lcomp.record.plain import PlainValue
-from lcomp.report import charts, cifar10, paper, records, robustness, study, survey
+from lcomp.report import charts, cifar10, packed_data, paper, records, robustness, study, survey
 from lcomp.report.rows import TABLES
 from lcomp.report.runs import ReportRun
 from lcomp.report.text_table import TextTable
@@ -28,25 +28,41 @@ SCRIPTS = (  # as they follow one another in the page; the last one draws it
     "state", "fields", "plots", "brush", "filters", "recommend", "front", "table", "record", "compare", "parameters",
     "seeds", "robustness", "learning", "address", "download", "page",
 )  # fmt: skip
+UNPACK = "unpack"  # before them in a large report
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
 
-def render_page(runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], folder: Path) -> str:
-    """The page's text; links in it are relative to `folder`."""
+def render_page(
+    runs: Sequence[ReportRun], sheets: Sequence[TextTable], folders: Sequence[Path], folder: Path, summary: str = ""
+) -> str:
+    """The page's text; links in it are relative to `folder`.
+
+    Args:
+        summary: what it says of its runs at its top; empty is the `page_summary` of `runs`.
+    """
+    summary = summary or page_summary(runs)
     with needing("report", FILE):
         from plotly.offline import get_plotlyjs
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
+    parts = {
+        "data": embedded(data := report_data(runs, folders, folder) | {"summary": summary}),
+        "plotly": get_plotlyjs(),
+        "js": "\n".join(source(f"scripts/{name}.js") for name in SCRIPTS),
+    }
+    is_large = len(parts["data"]) > packed_data.PACKED_FROM
+    if is_large:
+        parts["data"] = json.dumps(in_columns(data), separators=(",", ":"), allow_nan=False)
+        parts = {name: packed_data.compressed(text) for name, text in parts.items()}
     return template.render(
         title=title(folders),
-        summary=page_summary(runs),
+        summary=summary,
         origin=origin(runs),
         css=source("page.css"),
-        js="\n".join(source(f"scripts/{name}.js") for name in SCRIPTS),
-        plotly=get_plotlyjs(),
-        data=embedded(report_data(runs, folders, folder)),
         sheets=sheets,
+        unpack=source(f"scripts/{UNPACK}.js") if is_large else "",
+        **parts,
     )
 
 
@@ -80,6 +96,13 @@ def rounded(value: Jsonable, whole: bool = False) -> PlainValue:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [rounded(item, whole) for item in value]
     return value
+
+
+def in_columns(data: Mapping[str, Jsonable]) -> dict[str, PlainValue]:
+    """What `scripts/unpack.js` takes: as the page has it, its runs in columns."""
+    plain = rounded(data)
+    assert isinstance(plain, dict) and isinstance(plain["runs"], list)
+    return plain | {"runs": packed_data.columns(plain["runs"])}
 
 
 def page_summary(runs: Sequence[ReportRun]) -> str:

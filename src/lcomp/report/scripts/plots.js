@@ -55,3 +55,6 @@ function ticks(values, asked) {
 }
 
 const logAxis = (values, pad, steps) => ({ type: "log", ...ticks(values, steps), range: [Math.log10(smallest(values) / pad), Math.log10(largest(values) * pad)] });
+
+const MANY = 1000; // points of a chart, from which WebGL draws them
+const pointsOf = (points) => (points.length > MANY ? "scattergl" : "scatter");
