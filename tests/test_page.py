@@ -140,9 +140,9 @@ def rows(seen):
 def test_a_filter_changes_points_and_rows(opened):
     seen = opened(whole=True)
     before, table = points(seen), len(rows(seen))
-    seen.get_by_role("button", name="logit", exact=True).click()
+    seen.get_by_role("button", name="kd: logit", exact=True).click()
     assert points(seen) == before - 6 and len(rows(seen)) == table - 6
-    seen.get_by_role("button", name="logit", exact=True).click()
+    seen.get_by_role("button", name="kd: logit", exact=True).click()
     seen.get_by_label("Data set").select_option("mnist")
     assert points(seen) == 2 and len(rows(seen)) == 1  # its run and its baseline
 
@@ -273,7 +273,8 @@ def test_the_trade_off_says_what_each_point_is(left_alone):
     assert seen.evaluate("document.getElementById('size').layout.xaxis.type") == "log"
     assert traces["baseline"]["marker"]["symbol"] == "diamond" and traces["baseline"]["x"] == [165.0]
     assert any(
-        "kd.temperature=3" in text and "validation 86.50 %, test 87.50 %" in text for text in traces["logit"]["text"]
+        "kd.temperature=3" in text and "validation 86.50 %, test 87.50 %" in text
+        for text in traces["kd: logit"]["text"]
     )
     assert points(seen, "latency") == points(seen, "size")
 
@@ -301,6 +302,7 @@ def test_the_paper_s_tables_and_a_study_s_charts_are_in_the_page(opened, tmp_pat
         trial = study.ask()
         study.tell(trial, trial.suggest_float("kd.temperature", 1, 10) + number)
     seen = opened(path=write_report_files(read_records([tmp_path / "s"]), tmp_path / "s"), whole=True)
+    assert seen.evaluate("[DATA.runs[0].trial, columns().some((column) => column.key === 'trial')]") == [0, True]
     assert (
         "distillation T = 1" in seen.locator("#paper").inner_text() and "97.69" in seen.locator("#paper").inner_text()
     )

@@ -41,10 +41,10 @@ def test_latencies_are_drawn_over_the_own_baseline_s_of_the_same_moment(opens, t
     timed(tmp_path / "sweep" / "0", 28.1, 14.26, "quant.bits=4", choices=QAT, accuracy=0.9)
     timed(tmp_path / "sweep" / "1", 45.9, 27.0, "quant.bits=8", choices=QAT, accuracy=0.91)
     seen = opens()
-    [points] = drawn(seen, "latency", "qat")
+    [points] = drawn(seen, "latency", "quant: qat")
     assert [x for x, _ in points] == pytest.approx([28.1 / 14.26, 1.7])
     assert drawn(seen, "latency", "baseline") == [[[1, pytest.approx(94)]]]
-    said = seen.evaluate("find('latency').data.find(t => t.name === 'qat').text")
+    said = seen.evaluate("find('latency').data.find(t => t.name === 'quant: qat').text")
     assert "1.97x its baseline's latency: 28.1 beside 14.3 µs" in said[0]
     assert "1.70x its baseline's latency: 45.9 beside 27.0 µs" in said[1]
     table = seen.locator("#table").inner_text()
@@ -85,11 +85,11 @@ def test_one_run_is_shown_beside_its_baseline_on_axes_that_hold_both(opens, tmp_
     for chart in ("size", "latency"):
         layout = seen.evaluate(f"find('{chart}').layout")
         low, high = layout["yaxis"]["range"]
-        values = [y for name in ("qat", "baseline") for _, y in drawn(seen, chart, name)[0]]
+        values = [y for name in ("quant: qat", "baseline") for _, y in drawn(seen, chart, name)[0]]
         assert (
             0 <= low <= min(values) and max(values) <= high <= 100 and high - low < 3 * (max(values) - min(values) + 2)
         )
-        costs = [x for name in ("qat", "baseline") for x, _ in drawn(seen, chart, name)[0]]
+        costs = [x for name in ("quant: qat", "baseline") for x, _ in drawn(seen, chart, name)[0]]
         if layout["xaxis"].get("type") != "log":
             assert layout["xaxis"]["range"][0] < min(costs) and max(costs) < layout["xaxis"]["range"][1]
     assert sorted(seen.evaluate(VISIBLE)) == ["latency", "size"]
@@ -129,10 +129,10 @@ def test_without_a_finished_run_a_sentence_takes_the_place_of_axes(opens, tmp_pa
 def test_a_filter_that_leaves_nothing_says_so(opens, tmp_path):
     record(tmp_path / "sweep" / "0", "quant=qat", choices=QAT)
     seen = opens()
-    seen.get_by_role("button", name="qat", exact=True).click()
+    seen.get_by_role("button", name="quant: qat", exact=True).click()
     seen.evaluate("drawEverything()")
     assert seen.evaluate(VISIBLE) == [] and "No run" in seen.locator("#trade-off").inner_text()
-    seen.get_by_role("button", name="qat", exact=True).click()
+    seen.get_by_role("button", name="quant: qat", exact=True).click()
     assert seen.evaluate(VISIBLE) == ["size", "latency"] and "No run" not in seen.locator("#trade-off").inner_text()
 
 

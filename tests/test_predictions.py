@@ -104,7 +104,9 @@ def test_the_page_gets_each_data_set_s_images_and_some_of_every_group(tmp_path):
         made.dataset = made.dataset | {"name": data, "sha256": data * 64}
         made.write(tmp_path / str(number))
     record(tmp_path / "2", "seed=0", accuracy=0.5)  # a baseline loses nothing
-    found = exemplars.exemplar_data(seed_groups(load_runs([tmp_path])), {"a" * 64: "a", "b" * 64: "b"})
+    runs = load_runs([tmp_path])
+    numbers = {run: number for number, run in enumerate(runs)}
+    found = exemplars.exemplar_data(seed_groups(runs), {"a" * 64: "a", "b" * 64: "b"}, numbers)
     assert [(group["data"], group["lost"], group["n"]) for group in found["groups"]] == [("a", 90, 1), ("b", 90, 1)]
     assert {(image["data"], group) for image in found["examples"] for group, *_ in image["answers"]} == {
         ("a", 0),

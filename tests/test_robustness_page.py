@@ -93,7 +93,7 @@ def test_the_map_takes_a_severity_their_mean_or_what_was_perturbed_by_name(opene
     assert heat(seen)[0]["model=bits_4"]["fog"] == pytest.approx(70)
     seen.get_by_label("Examples").select_option("perturbed as asked for")
     assert heat(seen)[1]["x"] == ["clean", "rotation", "mean"] and not seen.get_by_label("Severity").is_visible()
-    seen.get_by_role("button", name="qat", exact=True).click()
+    seen.get_by_role("button", name="quant: qat", exact=True).click()
     assert set(heat(seen)[0]) == {"baseline of lenet5 mnist5k", "model=plain"}
 
 
@@ -122,8 +122,8 @@ def test_errors_against_another_kind_of_baseline(opened):
     seen.get_by_label("Against").select_option("model=plain")
     traces = {trace["name"]: trace for trace in seen.evaluate("document.getElementById('errors').data")}
     assert sorted(traces["baseline"]["y"]) == pytest.approx([0.5, 0.5, 1, 1])
-    assert min(traces["qat"]["y"]) == pytest.approx((0.5 + 0.09 / 0.4) / 2) and max(
-        traces["qat"]["y"]
+    assert min(traces["quant: qat"]["y"]) == pytest.approx((0.5 + 0.09 / 0.4) / 2) and max(
+        traces["quant: qat"]["y"]
     ) == pytest.approx(2.5)
     assert "so there is no front" in seen.locator("#judged").inner_text() and "front" not in traces
 

@@ -20,7 +20,9 @@ def right_answers(runs: Sequence[ReportRun]) -> dict[ReportRun, dict[str, Jsonab
     """Of each run: a bit for every test example (most significant first, base64), how many, and whose labels."""
     kept: dict[ReportRun, dict[str, Jsonable]] = {}
     left = BYTES
-    for run in sorted((run for run in runs if run.is_ok), key=lambda run: -validation_merit(run.result.metrics.get, run)):
+    for run in sorted(
+        (run for run in runs if run.is_ok), key=lambda run: -validation_merit(run.result.metrics.get, run)
+    ):
         own = predictions.read_predictions(run.folder)
         if own is None:
             continue

@@ -9,11 +9,8 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from lcomp.config.run_config import FAMILIES
 from lcomp.escaping import relative_url
 from lcomp.record.files import Jsonable
-from lcomp.record.folders import artifact_file
-from lcomp.record.limits import Refused
 from lcomp.record.metric import Metric
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, FILE_NAME, baseline_curves
@@ -48,9 +45,7 @@ SHORT = {  # beside `val` and `test`, the figures of the task's metric
 }
 
 
-def page_data(
-    runs: Sequence[ReportRun], folder: Path, trials: Mapping[Path, int] | None = None
-) -> dict[str, Jsonable]:
+def page_data(runs: Sequence[ReportRun], folder: Path, trials: Mapping[Path, int] | None = None) -> dict[str, Jsonable]:
     """What the page's script draws.
 
     Args:
@@ -63,14 +58,14 @@ def page_data(
     index = {sha256: number for number, sha256 in enumerate(bases)}
     ids = {run: number for number, run in enumerate(runs)}
     best = sorted((run for run in runs if run.result.epochs), key=lambda run: -merit_of(run))[:CURVES]
-    techniques = sorted({technique_words(run) for run in runs}, key=lambda name: (name != "baseline", name))
+    techniques = sorted({run.technique for run in runs}, key=lambda name: (name != "baseline", name))
     asked = [settings(run.result) for run in runs]
     keys = varied_keys(asked, runs)
     answers = right_answers(runs)
     ordered, alike = by_validation(seed_groups(runs)), baseline_kinds(runs)
     kind_of = {group.runs[0].point: n for n, kind in enumerate(alike) for group in kind}
     return {
-        "metric": asdict(metric) | {"words": metric.words, "validation": metric.validation},
+        "metric": asdict(metric) | {"words": metric.words, "validation": metric.validation, "test": metric.test},
         "techniques": techniques,
         "datasets": [names[sha256] for sha256, _ in counted.most_common()],
         "numbers": numeric_params(runs),
@@ -105,13 +100,6 @@ def page_data(
         "effects": effect_data(runs, names, ids),
         "weights": weight_pictures(runs, ids),
     }
-
-
-def technique_words(run: ReportRun) -> str:
-    """What compressed the network, each family said: `prune: scheduled + quant: qat`; or `baseline`."""
-    chosen = {family: run.result.choices.get(family) for family in FAMILIES}
-    said = [f"{family}: {choice}" for family, choice in chosen.items() if choice not in (None, "none")]
-    return " + ".join(said) or "baseline"
 
 
 def short_names(metric: Metric) -> dict[str, str]:
@@ -156,12 +144,13 @@ def run_data(
     params = redacted({name: value for name, value in result.params.items() if value is not None})
     known: dict[str, Jsonable] = {name: result.metrics.get(key) for name, key in short_names(result.chosen_by).items()}
     size = result.metrics.get("gzip_bytes")
+    artifact = run.artifact_path
     error = None if result.error is None else redacted(result.error)
-    words = " ".join([run.label, technique_words(run), dataset, result.status, str(error or ""), str(result.name or "")])
+    words = " ".join([run.label, run.technique, dataset, result.status, str(error or ""), str(result.name or "")])
     return known | {
         "id": number,
         "label": run.label,
-        "technique": technique_words(run),
+        "technique": run.technique,
         "data": dataset,
         "seed": result.seed,
         "status": result.status,
@@ -174,16 +163,8 @@ def run_data(
         "baseline": baseline,
         "command": run.command,
         "record": relative_url(relative_path(run.folder / FILE_NAME, folder)),
-        "artifact": artifact_link(run, folder),
+        "artifact": artifact and relative_url(relative_path(artifact, folder)),
     }
-
-
-def artifact_link(run: ReportRun, folder: Path) -> str | None:
-    """Where the page in `folder` finds the run's file; None where it is gone."""
-    try:
-        return relative_url(relative_path(artifact_file(run.folder, run.result.artifact), folder))
-    except Refused:
-        return None
 
 
 def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRun, int]) -> dict[str, Jsonable]:
@@ -192,7 +173,7 @@ def group_data(group: SeedGroup, names: Mapping[str, str], ids: Mapping[ReportRu
     metric = first.chosen_by
     return {
         "label": group.label,
-        "technique": technique_words(group.runs[0]),
+        "technique": group.runs[0].technique,
         "data": names.get(str(first.dataset.get("sha256")), ""),
         "runs": [ids[run] for run in group.runs],
         "n": len(group.runs),
@@ -230,7 +211,8 @@ def effect_data(
             {
                 "name": name,
                 "lines": [
-                    effect_line(name, line_groups, names, ids, few) for line_groups in (lines if few else points).values()
+                    effect_line(name, line_groups, names, ids, few)
+                    for line_groups in (lines if few else points).values()
                 ],
             }
         )
@@ -253,7 +235,7 @@ def effect_line(
     names_of = short_names(first.chosen_by)
     return {
         "joined": alike and len(set(values)) == len(values),
-        "technique": technique_words(ordered[0].runs[0]),
+        "technique": ordered[0].runs[0].technique,
         "data": names.get(str(first.dataset.get("sha256")), ""),
         "labels": [group.label for group in ordered],
         "x": values,

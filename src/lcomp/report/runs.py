@@ -45,6 +45,21 @@ class ReportRun:
         return self.result.status == "ok"
 
     @property
+    def technique(self) -> str:
+        """What compressed the network, each family said: `prune: scheduled + quant: qat`; or `baseline`."""
+        chosen = {family: self.result.choices.get(family) for family in FAMILIES}
+        said = [f"{family}: {choice}" for family, choice in chosen.items() if choice not in (None, "none")]
+        return " + ".join(said) or "baseline"
+
+    @property
+    def artifact_path(self) -> Path | None:
+        """Where its file lies, if it is still there."""
+        try:
+            return folders.artifact_file(self.folder, self.result.artifact)
+        except Refused:
+            return None
+
+    @property
     def command(self) -> str:
         """What runs it again."""
         flags, paths = command_arguments(

@@ -50,7 +50,9 @@ def trial_numbers(within: Sequence[Path]) -> dict[Path, int]:
         except Exception as error:  # told where its figures are drawn
             log.debug("%s: no trials of it (%s)", path, error)
             continue
-        numbers |= {path.parent / str(trial_run_number(trial)): trial.number for trial in study.get_trials(deepcopy=False)}
+        numbers |= {
+            path.parent / str(trial_run_number(trial)): trial.number for trial in study.get_trials(deepcopy=False)
+        }
     return numbers
 
 

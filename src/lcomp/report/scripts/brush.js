@@ -5,7 +5,7 @@ const BOX = () => ({ dragmode: narrow() || matchMedia("(pointer: coarse)").match
 
 // A range as a filter has it: with as many digits as tell runs apart, and the ends of the box outside of them.
 const roundedOut = (low, high) => {
-  const step = 10 ** Math.floor(Math.log10((high - low || Math.abs(high) || 1) / 100));
+  const step = 10 ** Math.floor(Math.log10((high - low || Math.abs(high) || 1) / 1000));
   const tidy = (value) => +value.toPrecision(12);
   return [tidy(Math.floor(low / step) * step), tidy(Math.ceil(high / step) * step)];
 };

@@ -35,7 +35,7 @@ function defineFields() {
     { key: "sparsity", title: "sparsity", wide: true, value: (run) => run.sparsity, exact: "sparsity", show: (run) => (run.sparsity == null ? "" : run.sparsity.toFixed(3)) },
     { key: "ratio", title: "x latency", axis: "latency at batch 1 over the own baseline's", wide: true, value: (run) => run.ratio, exact: "latency_ratio", show: (run) => (run.ratio == null ? "" : run.ratio.toFixed(2)) },
     { key: "latency", title: "µs", wide: true, value: (run) => run.latency, exact: "latency_us_p50", show: (run) => (run.latency == null ? "" : `${run.latency.toFixed(1)} (${(ownBase(run).latency_us_p50 ?? run.latency).toFixed(1)})`) },
-  ].map((field) => ({ group: "Figures", ...field, shown: true }));
+  ].map((field) => ({ group: "Figures", ...field, shown: field.key !== "data" || DATA.datasets.length > 1 }));
   for (const key of DATA.keys) {
     const value = (run) => run.settings?.[key] ?? null;
     const text = DATA.runs.some((run) => value(run) != null && typeof value(run) !== "number");

@@ -53,7 +53,8 @@ function dimension(key, title, runs, logarithmic = false) {
   const missing = present.length < values.length;
   const off = low - 0.18 * reach; // where runs go that have no such parameter
   const distinct = [...new Set(present)].sort((a, b) => a - b);
-  const marks = distinct.length <= 8 ? distinct : [0, 0.25, 0.5, 0.75, 1].map((share) => (logarithmic ? 10 ** (low + share * reach) : low + share * reach));
+  const apart = distinct.every((value, at) => at === 0 || scaled(value) - scaled(distinct[at - 1]) > 0.07 * reach);
+  const marks = distinct.length <= 8 && apart ? distinct : [0, 0.25, 0.5, 0.75, 1].map((share) => (logarithmic ? 10 ** (low + share * reach) : low + share * reach));
   const range = state.ranges.get(key)?.map((end) => Math.min(Math.max(logarithmic ? Math.log10(Math.max(end, 1e-9)) : end, low - 0.02 * reach), high + 0.02 * reach));
   return {
     label: plain(title), multiselect: false, constraintrange: range ?? null, field: { key, logarithmic, low },

@@ -44,7 +44,7 @@ function recommendedMarks(x, y) {
   return [{
     type: "scatter", mode: "markers+text", name: "recommended", hoverinfo: "skip", cliponaxis: false,
     x: runs.map(x), y: runs.map(y), text: runs.map((run) => marks.get(run)), customdata: runs.map((run) => run.id),
-    textposition: runs.map((run) => ({ S: "top left", K: "bottom right", F: "top right" })[marks.get(run)[0]]),
+    textposition: runs.map((run) => ({ S: "top center", K: "bottom right", F: "top right" })[marks.get(run)[0]]),
     textfont: { size: 13, color: "#a4262c", weight: 700 },
     marker: { symbol: "circle-open", size: 17, color: "#a4262c", line: { width: 2 } },
   }];
@@ -56,8 +56,9 @@ function drawAnswer() {
   if (!of) return;
   const unit = METRIC.percent ? "points" : "%";
   find("tolerance-unit").textContent = METRIC.percent ? `points of validation ${METRIC.words}` : `% of the best baseline's validation ${METRIC.words}`;
+  find("tolerance-slider").max = METRIC.percent ? 5 : 20;
   for (const id of ["tolerance", "tolerance-slider"]) if (Number(find(id).value) !== state.tolerance) find(id).value = state.tolerance;
-  const size = cost.field.key === "gzip" ? "size gzip'd" : cost.field.axis.replace(/, KB$/, "");
+  const size = cost.field.axis.replace(/^size |, KB$/g, "");
   find("answer-note").textContent = base
     ? `${within} of ${of} compressed runs ${of === 1 ? "is" : "are"} within ${brief(state.tolerance)} ${unit} of the best baseline's ${figure(base.val)}${UNIT} on validation examples; test examples choose nothing. Size: ${size}.`
     : `${of} compressed runs, and no baseline to hold them against. Size: ${size}.`;
