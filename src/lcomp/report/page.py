@@ -100,9 +100,12 @@ def rounded(value: Jsonable, whole: bool = False) -> PlainValue:
 
 def in_columns(data: Mapping[str, Jsonable]) -> dict[str, PlainValue]:
     """What `scripts/unpack.js` takes: as the page has it, its runs in columns."""
-    plain = rounded(data)
-    assert isinstance(plain, dict) and isinstance(plain["runs"], list)
-    return plain | {"runs": packed_data.columns(plain["runs"])}
+    return {
+        name: packed_data.columns([row for row in value if isinstance(row, dict)])
+        if name == "runs" and isinstance(value, list)
+        else value
+        for name, value in ((name, rounded(value, name in WHOLE)) for name, value in data.items())
+    }
 
 
 def page_summary(runs: Sequence[ReportRun]) -> str:

@@ -65,9 +65,12 @@ window.addEventListener("beforeprint", drawEverything);
 
 find("zoom").onclick = () => { state.every = !state.every; redrawn(drawZoom); };
 function drawZoom() {
+  sayZoom();
+  drawFronts();
+}
+function sayZoom() {
   find("zoom").ariaPressed = String(state.every);
   find("zoom").textContent = state.every ? "Show the front" : "Show every run";
-  drawFronts();
 }
 for (const id of ["tolerance", "tolerance-slider"]) {
   find(id).oninput = (event) => {
@@ -129,7 +132,7 @@ near.add("answer").add("trade-off");
 draw();
 drawActive();
 drawComparison();
-drawZoom();
+sayZoom();
 document.querySelectorAll(".chart").forEach(frameChart);
 document.body.dataset.drawn = "true";
 requestAnimationFrame(() => setTimeout(() => document.querySelectorAll("main section").forEach((section) => observer.observe(section))));
