@@ -6,8 +6,8 @@ Milliseconds of processor for each run, of 1,000 and 10,000 (one measurement eac
 processes): reading every record 0.28 and 0.29, resuming 0.36 and 0.41, a process's first look for an equal result 0.08
 and 0.10, each look after it 0.001, the report's reading 0.71 and 0.72, its writing 2.4 and 1.5; trials into SQLite 5.8
 and their reading 0.30 of 1,000. Memory at most: 283 and 571 MB. report.html 6.4 MB (1,000 runs, plain) and 4.3 MB
-(10,000, compressed). That of 10,000 opened in 10.6 s of the page's main thread with WebGL drawn by SwiftShader on the same busy
-cores, and in 20.6 s with SVG; a quiet machine and one with a GPU have not been measured.
+(10,000, compressed). That of 10,000 opened in 10.6 s of the page's main thread with WebGL drawn by SwiftShader on the
+same busy cores, and in 20.6 s with SVG; a quiet machine and one with a GPU have not been measured.
 """
 
 from __future__ import annotations
