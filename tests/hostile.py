@@ -50,6 +50,7 @@ FILES = (
     "report.html",
     "report.md",
     "results.csv",
+    "results.parquet",
     "report",
     "optimization_results.yaml",
 )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lcomp.cli import shorthand
+from lcomp.cli import help_text, shorthand
 from lcomp.cli.error_messages import explain
 from lcomp.config import run_config
 from lcomp.errors import suggestion
@@ -13,6 +13,8 @@ from lcomp.errors import suggestion
 RUN = """
 import os, sys
 from lcomp.{module} import main
+if len({asked!r}) > 1:
+    import lcomp.cli.command
 for folder, arguments in {asked!r}:  # forked, so that what main needs is imported once
     if os.fork():
         os.wait()
@@ -25,7 +27,8 @@ for folder, arguments in {asked!r}:  # forked, so that what main needs is import
         sys.exit(main())
     except SystemExit as exit:
         print("exit code", exit.code)
-    print("torch imported:", "torch" in sys.modules)
+    for name in ("hydra", "numpy", "torch"):
+        print(name, "imported:", name in sys.modules)
     break
 """
 
@@ -59,9 +62,29 @@ def test_help_lists_the_groups_and_commands_worth_trying(tmp_path):
     assert "python -m lcomp -m kd.temperature=1,3,6,8" in seen and "torch imported: False" in seen
 
 
+def test_help_is_what_hydra_would_say_without_it(tmp_path):
+    folders = [tmp_path / name for name in ("plain", "hydra")]
+    for folder in folders:
+        folder.mkdir()
+    plain, _ = ask(folders[0], "--help")
+    composed, _ = ask(folders[1], "--help", "seed=0")
+    assert "hydra imported: False" in plain and "hydra imported: True" in composed
+    assert plain.partition("exit code")[0].strip() == composed.partition("exit code")[0].strip()
+
+
+def test_hydra_says_the_help_where_a_plugin_of_others_may_bring_choices(tmp_path, monkeypatch):
+    assert help_text.is_plain(["--help"]) and help_text.is_plain(["-h"])
+    assert not help_text.is_plain(["--help", "--config-dir", "mine"])
+    (tmp_path / "of_others").mkdir()
+    (tmp_path / "of_others" / "__init__.py").touch()
+    monkeypatch.setattr(help_text.hydra_plugins, "__path__", [*help_text.hydra_plugins.__path__, str(tmp_path)])
+    assert not help_text.is_plain(["--help"])
+
+
 def test_cfg_shows_the_composed_configuration(tmp_path):
     seen, said = ask(tmp_path, "--cfg", "job", "prune.sparsity=0.9")
     assert "sparsity: 0.9" in seen and "_target_: lcomp.techniques.pruning.Pruning" in seen
+    assert "numpy imported: False" in seen
     assert "torch imported: False" in seen and "prune.sparsity=0.9 chooses prune=scheduled" in said
 
 

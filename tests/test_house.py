@@ -25,9 +25,10 @@ LINT = (
 MOST = 135  # imports of one room by another
 
 # Imports of lcomp's own inside functions: importer and imported. All of them are there for start-up time alone: what is
-# imported brings torch, Optuna, plotly or matplotlib along, which take seconds and are not always needed.
+# imported brings torch, Optuna, plotly, matplotlib, NumPy or Hydra along, which take time and are not always needed.
 LATE = {
     ("hydra_plugins.lcomp_optuna.sweeper", "lcomp.search.search"),
+    ("lcomp.__main__", "lcomp.cli.command"),
     ("lcomp.api", "lcomp.packed"),
     ("lcomp.api", "lcomp.report.writing"),
     ("lcomp.api.runs", "lcomp.report.runs"),
@@ -41,6 +42,7 @@ LATE = {
     ("lcomp.report.sweep_end", "lcomp.report.table"),
     ("lcomp.report.sweep_end", "lcomp.report.writing"),
     ("lcomp.sweeps.deferred_latency", "lcomp.evaluation.comparison"),
+    ("lcomp.tracking.wandb_contents", "lcomp.record.predictions"),
     ("lcomp.unpack", "lcomp.packed.commands"),
     ("lcomp.watch.__main__", "lcomp.watch.live_page"),
     ("lcomp.watch.__main__", "lcomp.watch.server"),
@@ -97,6 +99,22 @@ def late_imports(text, importer):
 def is_module(name):
     path = SOURCE.joinpath(*name.split("."))
     return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+# Packages that take a second or more to import, and who does without waiting for the first use.
+HEAVY = {"matplotlib", "optuna", "pandas", "plotly", "sklearn", "timm", "torch_pruning", "torchvision", "wandb"}
+AT_ONCE = {"lcomp.models.torchvision_networks": {"torchvision"}}  # a run imports it for such a network alone
+
+
+def test_a_run_imports_what_takes_long_and_few_need_at_its_first_use():
+    for path in SOURCE.rglob("*.py"):
+        module = module_of(path)
+        if module.startswith(("lcomp.search", "lcomp.report")):  # of their own first use: `LATE`
+            continue
+        tops = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = {alias.name for node in tops if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in tops if isinstance(node, ast.ImportFrom)}
+        assert HEAVY & {name.partition(".")[0] for name in names} <= AT_ONCE.get(module, set()), module
 
 
 def test_the_contracts_are_kept():

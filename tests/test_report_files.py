@@ -40,13 +40,14 @@ def call(monkeypatch, *arguments):
     return command.main()
 
 
-def test_the_command_writes_three_files_and_names_the_page(folder, monkeypatch, capsys):
+def test_the_command_writes_its_files_and_names_the_page(folder, monkeypatch, capsys):
     assert call(monkeypatch, folder) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"Report: {folder / 'report.html'}"
     assert {path.name for path in folder.iterdir() if path.is_file()} == {
         "report.html",
         "report.md",
         "results.csv",
+        "results.parquet",
         "sweep.json",
     }
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from lcomp.record import result_cache
 from lcomp.record.environment import cpu
 from lcomp.record.files import Damaged, sha256, with_checksum
 from lcomp.record.result import Result, file_hashes, read_result, read_verified
@@ -52,10 +53,37 @@ def test_another_experiment_or_other_code_is_not_taken(kept, mine, tmp_path, has
     assert not adopt_equal_run(tmp_path, mine, Result(config_hash=hashes[0], code_hash=hashes[1]))
 
 
+def test_a_process_reads_each_record_once_and_those_that_have_come_since(kept, mine, tmp_path, monkeypatch):
+    other = [tmp_path / "sweep-a" / str(number) for number in range(1, 5)]
+    for folder in other:
+        folder.mkdir()
+        Result(config_hash="d", code_hash="k").write(folder)
+    read = []
+    hashes_of = result_cache.KnownRecords.hashes_of
+    monkeypatch.setattr(
+        result_cache.KnownRecords, "hashes_of", lambda self, path: read.append(path.parent) or hashes_of(self, path)
+    )
+    miss = Result(config_hash="none", code_hash="k")
+    assert not adopt_equal_run(tmp_path, mine, miss)
+    assert sorted(one for one in read if one.parent == kept.parent) == [kept, *other]
+    read.clear()
+    assert not adopt_equal_run(tmp_path, mine, miss) and not set(read) & {kept, *other}
+    late = tmp_path / "sweep-a" / "5"
+    kept.rename(late)  # a record that has come since, of a run that was known to be elsewhere
+    assert adopt_equal_run(tmp_path, mine, result := Result(config_hash="c", code_hash="k"))
+    assert result.reused == "../../sweep-a/5"
+
+
 def change(folder, **changed):
     """The record in `folder` with other values, under the checksum that belongs to them."""
     path = folder / "result.json"
     path.write_bytes(with_checksum(json.loads(path.read_text()) | changed))
+
+
+def test_a_record_that_names_other_code_since_it_was_read_is_not_taken(kept, mine, tmp_path):
+    assert not adopt_equal_run(tmp_path, mine, Result(config_hash="none", code_hash="k"))
+    change(kept, code_hash="other")
+    assert not adopt_equal_run(tmp_path, mine, Result(config_hash="c", code_hash="k"))
 
 
 def taken(mine, tmp_path):

@@ -222,7 +222,7 @@ def test_mutations_of_a_packed_network_are_refused_or_run(capsys):
     assert capsys.readouterr().out == "0 of 60 did what they must not; 57 were refused, 3 are other networks\n"
 
 
-@pytest.mark.parametrize("name", ["report", "report.html", "results.csv", "report.md"])
+@pytest.mark.parametrize("name", ["report", "report.html", "results.csv", "results.parquet", "report.md"])
 @pytest.mark.parametrize("way", ["link", "folder"])
 def test_a_report_is_written_into_the_folder_or_nowhere(tmp_path, name, way, monkeypatch, capsys):
     hostile.hostile(tmp_path, ())

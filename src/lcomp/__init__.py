@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from lcomp.config.renamed import former_module
 from lcomp.errors import UserError
 
 if TYPE_CHECKING:
+    __version__: str
     from lcomp.api import Run, RunFailed, Search, Sweep, export, load, report, results, run, search, sweep
 
 __all__ = [
@@ -29,7 +29,6 @@ __all__ = [
     "search",
     "sweep",
 ]
-__version__ = version("lcomp")
 
 
 class Room(ModuleType):
@@ -44,6 +43,10 @@ class House(ModuleType):
     takes none of them away."""
 
     def __getattr__(self, name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version  # brings the parsing of e-mails along
+
+            return version("lcomp")
         return getattr(importlib.import_module("lcomp.api"), name) if name in __all__ else former_module(name)
 
     def __setattr__(self, name: str, value: object) -> None:

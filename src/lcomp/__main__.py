@@ -1,11 +1,11 @@
-"""The command line; imports nothing heavy until a run begins."""
+"""The command line; imports Hydra for what it composes, and nothing heavier until a run begins."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from lcomp.cli import command, subcommands
+from lcomp.cli import help_text, subcommands
 
 
 def main() -> None:
@@ -14,6 +14,10 @@ def main() -> None:
     typed = sys.argv[1:]
     if typed and typed[0] in subcommands.SUBCOMMANDS:
         sys.exit(subcommands.dispatch(typed[0], typed[1:]))
+    if help_text.is_plain(typed):
+        sys.exit(help_text.print_help())
+    from lcomp.cli import command  # with Hydra and its plugins, which take longer than all of the above
+
     if code := command.carry_out(typed):
         sys.exit(code)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import joblib
 from packaging.requirements import Requirement
 
-from lcomp.config.composition import folder as configuration_folder
+from lcomp.config.choices import folder as configuration_folder
 from lcomp.errors import terminal
 from lcomp.record.environment import cpu
 

@@ -95,7 +95,8 @@ def results(folder: Path | str) -> Sweep:
 
 
 def report(folder: Path | str, *further: Path | str, out: Path | str | None = None) -> Path:
-    """Writes `report.html`, `report.md` and `results.csv` of the records under folders; returns the path of the first.
+    """Writes `report.html`, `report.md`, `results.csv` and `results.parquet` of the records under folders; returns the
+    path of the first.
 
     Args:
         folder: a sweep's, or one that holds several, such as `multirun`.

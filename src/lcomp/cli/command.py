@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.cli import completion, shorthand
 from lcomp.cli.error_messages import explain
+from lcomp.cli.help_text import closed_output
 from lcomp.cli.task import job
 from lcomp.config import run_config
 from lcomp.errors import UserError, terminal
@@ -45,9 +46,8 @@ def carry_out(typed: Sequence[str]) -> int:
     except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
         say(explain(error, typed), "user")
         return 1
-    except BrokenPipeError:  # whoever read the output, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:
+        return closed_output()
     except (Exception, Interrupted) as error:
         stop = machine_interruption(error)
         if stop is None:

@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from lcomp.config.choices import folder
 from lcomp.config.instantiation import find, names_of
 from lcomp.config.renamed import current
 from lcomp.config.repository import CachedRepository
@@ -31,13 +32,6 @@ STUDENTS = {"lcomp.tasks.TextClassification": "same"}  # what `kd` trains where 
 KD_RUN_KEYS = ("student", "teacher", "ensemble", "assistants", "generations")  # the others make the objective
 
 OmegaConf.register_new_resolver("small_student", lambda task: STUDENTS.get(task, "small_cnn"), replace=True)
-
-
-def folder() -> Path:
-    """The folder of the configuration: beside `src` in a checkout, inside the package in a wheel."""
-    package = Path(__file__).parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parents[1] / "conf"
 
 
 def compose(overrides: Sequence[str], config_dir: Path | str | None = None) -> DictConfig:

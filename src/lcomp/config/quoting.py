@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 
-from lcomp.config.composition import folder as own_folder
+from lcomp.config.choices import folder as own_folder
 
 Kind = TypeVar("Kind", list[Any], str)
 MADE = ("resume=", "hydra.sweep.dir=", "hydra.sweeper.resume=")  # of a command, by the one that resumes

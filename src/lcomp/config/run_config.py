@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lcomp.config import composition
-from lcomp.config.composition import CHOSEN, GROUPS, KD_RUN_KEYS, folder
+from lcomp.config.choices import folder
+from lcomp.config.composition import CHOSEN, GROUPS, KD_RUN_KEYS
 from lcomp.config.instantiation import find
 from lcomp.config.renamed import renewed, tell_renamed
 from lcomp.errors import UserError, suggestion

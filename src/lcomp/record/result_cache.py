@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from lcomp.record.environment import cpu
@@ -13,6 +15,8 @@ from lcomp.record.files import CHECKSUM_KEY, Damaged, sha256
 from lcomp.record.result import FILE_NAME, LATENCIES, Result, read_verified
 
 log = logging.getLogger("lcomp")
+NAMES = ("config_hash", "code_hash", CHECKSUM_KEY)
+NAMED = re.compile(rf'(?m)^  "({"|".join(NAMES)})": "([^"\\]*)"')  # in a record as `with_checksum` writes it
 ADOPTED = (
     "params",
     "environment",
@@ -36,8 +40,8 @@ def adopt_equal_run(root: Path, folder: Path, result: Result, evaluated: Iterabl
     Returns:
         Whether there was one.
     """
-    for path in sorted(root.glob(f"*/*/{FILE_NAME}")):
-        if path.parent.resolve() == folder.resolve() or not has_hashes_of(path, root, result):
+    for path in known_records(root.resolve()).equal_to(result):
+        if path.parent.resolve() == folder.resolve():
             continue
         try:
             equal = read_verified(path)
@@ -64,13 +68,67 @@ def adopt_equal_run(root: Path, folder: Path, result: Result, evaluated: Iterabl
     return False
 
 
-def has_hashes_of(path: Path, root: Path, result: Result) -> bool:
-    """Whether the record, of a folder under `root`, names the hashes of `result`; one without a checksum, of an older
-    version, names nothing that can be relied on."""
-    if not path.is_file() or not path.resolve().is_relative_to(root.resolve()):
-        return False
-    text = path.read_text(errors="replace")
-    return all(f'"{one}"' in text for one in (result.config_hash, result.code_hash, CHECKSUM_KEY))
+class KnownRecords:
+    """The records of the sweeps under a folder, by the hashes that they name. Each is read once: a lookup reads those
+    that have come since, so that the runs of a large sweep do not each read all the others.
+
+    Attributes:
+        root: the folder, resolved.
+        by_hashes: the records' paths by their hashes of configuration and code.
+        read: for each sweep's folder, the names of the runs' folders in it whose records are in `by_hashes`.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.by_hashes: dict[tuple[str, str], list[Path]] = {}
+        self.read: dict[str, set[str]] = {}
+
+    def equal_to(self, result: Result) -> Iterator[Path]:
+        """The records that named the hashes of `result` when they were read, in the order of their paths."""
+        for sweep in folders_in(self.root):
+            read = self.read.setdefault(sweep, set())
+            for name in names_in(Path(sweep)) - read:
+                path = Path(sweep, name, FILE_NAME)
+                if (hashes := self.hashes_of(path)) is not None:
+                    self.by_hashes.setdefault(hashes, []).append(path)
+                    read.add(name)
+        own = str(result.config_hash), str(result.code_hash)
+        return filter(self.is_inside, sorted(self.by_hashes.get(own, ())))
+
+    def is_inside(self, path: Path) -> bool:
+        """Whether it is a file that lies under `root`, wherever links lead."""
+        return path.is_file() and path.resolve().is_relative_to(self.root)
+
+    def hashes_of(self, path: Path) -> tuple[str, str] | None:
+        """What a record under `root` names; None where there is none yet, or it lacks a hash or a checksum, as one of
+        an older version does: nothing of it can be relied on."""
+        if not self.is_inside(path):
+            return None
+        named = dict(NAMED.findall(path.read_text(errors="replace")))
+        return (named["config_hash"], named["code_hash"]) if len(named) == len(NAMES) else None
+
+
+@cache
+def known_records(root: Path) -> KnownRecords:
+    """What this process knows of the records under `root`."""
+    return KnownRecords(root)
+
+
+def folders_in(folder: Path) -> list[str]:
+    """The paths of the folders in it."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if entry.is_dir()]
+    except OSError:  # moved away since
+        return []
+
+
+def names_in(folder: Path) -> set[str]:
+    """The names of whatever lies in it."""
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
 
 
 def holds_artifact(result: Result) -> bool:

@@ -14,9 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,7 +23,9 @@ from lcomp.record.limits import DEPTH, Refused
 from lcomp.record.plain import PlainValue
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
 
 
 def read_bytes(path: Path, limit: int, linked: bool = False) -> bytes:
@@ -176,6 +176,8 @@ def read_arrays(path: Path, limit: int = limits.PREDICTIONS) -> dict[str, NDArra
 
 def read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.integer]:
     """One array: no memory is taken before its header says that the entry holds all of it."""
+    import numpy as np  # not of every command line, which all read records
+
     with archive.open(entry) as file:
         version = np.lib.format.read_magic(file)
         shape, fortran, kind = np.lib.format.read_array_header_1_0(file)

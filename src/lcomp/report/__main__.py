@@ -1,5 +1,5 @@
-"""Writes the records under each DIR as report.html, report.md and results.csv, and prints them as tables: the paper's,
-or, where no run bears the name of an experiment, the sweep's own."""
+"""Writes the records under each DIR as report.html, report.md, results.csv and results.parquet, and prints them as
+tables: the paper's, or, where no run bears the name of an experiment, the sweep's own."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lcomp.errors import check_installed
 
-MODULES = ("plotly", "matplotlib", "sklearn")
+MODULES = ("plotly", "matplotlib", "sklearn", "pyarrow")
 
 
 def check_packages(what: str, instead: str = "") -> None:

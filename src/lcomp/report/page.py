@@ -16,7 +16,7 @@ from lcomp.errors import needing
 from lcomp.record.escaping import one_line
 from lcomp.record.files import Jsonable
 from lcomp.record.plain import PlainValue
-from lcomp.report import charts, cifar10, paper, records, robustness, study, survey
+from lcomp.report import charts, cifar10, packed_data, paper, records, robustness, study, survey
 from lcomp.report.rows import TABLES
 from lcomp.report.runs import ReportRun
 from lcomp.report.text_table import TextTable
@@ -28,6 +28,7 @@ SCRIPTS = (  # as they follow one another in the page; the last one draws it
     "state", "fields", "plots", "chart_keys", "brush", "filters", "recommend", "front", "table", "record", "compare",
     "parameters", "seeds", "robustness", "learning", "address", "download", "page",
 )  # fmt: skip
+UNPACK = "unpack"  # before them in a large report
 Experiments = Mapping[str, Sequence[paper.PaperRun]]
 
 
@@ -36,6 +37,7 @@ def render_page(
     sheets: Sequence[TextTable],
     folders: Sequence[Path],
     folder: Path,
+    summary: str = "",
     data: dict[str, Jsonable] | None = None,
     css: str = "",
     js: str = "",
@@ -43,24 +45,35 @@ def render_page(
     """The page's text; links in it are relative to `folder`.
 
     Args:
+        summary: what it says of its runs at its top; empty is the `page_summary` of `runs`.
         data: those of `report_data`, where they are made already.
         css, js: what follows the page's own style and script.
     """
+    summary = summary or page_summary(runs)
     with needing("report", FILE):
         from plotly.offline import get_plotlyjs
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(source("page.html"))
+    shown = (report_data(runs, folders, folder) if data is None else data) | {"summary": summary}
+    parts = {
+        "data": embedded(shown),
+        "plotly": get_plotlyjs(),
+        "js": "\n".join([*(source(f"scripts/{name}.js") for name in SCRIPTS), js]),
+    }
+    is_large = len(parts["data"]) > packed_data.PACKED_FROM
+    if is_large:
+        parts["data"] = json.dumps(in_columns(shown), separators=(",", ":"), allow_nan=False)
+        parts = {name: packed_data.compressed(text) for name, text in parts.items()}
     return template.render(
         title=title(folders),
-        summary=page_summary(runs),
+        summary=summary,
         origin=origin(runs),
         css=source("page.css") + css,
         scheme=source("scripts/scheme.js"),
-        js="\n".join([*(source(f"scripts/{name}.js") for name in SCRIPTS), js]),
-        plotly=get_plotlyjs(),
-        data=embedded(report_data(runs, folders, folder) if data is None else data),
         sheets=sheets,
+        unpack=source(f"scripts/{UNPACK}.js") if is_large else "",
+        **parts,
     )
 
 
@@ -94,6 +107,16 @@ def rounded(value: Jsonable, whole: bool = False) -> PlainValue:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [rounded(item, whole) for item in value]
     return value
+
+
+def in_columns(data: Mapping[str, Jsonable]) -> dict[str, PlainValue]:
+    """What `scripts/unpack.js` takes: as the page has it, its runs in columns."""
+    return {
+        name: packed_data.columns([row for row in value if isinstance(row, dict)])
+        if name == "runs" and isinstance(value, list)
+        else value
+        for name, value in ((name, rounded(value, name in WHOLE)) for name, value in data.items())
+    }
 
 
 def page_summary(runs: Sequence[ReportRun]) -> str:

@@ -232,13 +232,25 @@ def baseline_kinds(runs: Iterable[ReportRun]) -> list[list[SeedGroup]]:
     for run in runs:
         if run.is_ok and run.baseline_sha256 is not None:
             hashes_of.setdefault(run.point, set()).add(run.baseline_sha256)
-    kinds: list[tuple[set[str], list[SeedGroup]]] = []
+    kinds: dict[int, tuple[set[str], list[SeedGroup]]] = {}
+    number_of: dict[str, int] = {}  # of the kind, by a baseline's hash
     for group in seed_groups(runs):
         group_hashes = hashes_of.get(group.runs[0].point, set())
-        alike = [kind for kind in kinds if kind[0] & group_hashes]
-        hashes, members = group_hashes.union(*(kind[0] for kind in alike)), [g for kind in alike for g in kind[1]]
-        kinds = [kind for kind in kinds if kind not in alike] + [(hashes, [*members, group])]
-    return [members for hashes, members in kinds if hashes]
+        if not group_hashes:
+            continue
+        found = {number_of[one] for one in group_hashes if one in number_of}
+        alike = [one for one in kinds if one in found] if len(found) > 1 else list(found)
+        number = alike[0] if alike else len(number_of)
+        hashes, members = kinds.pop(number, (set(), []))
+        for other in alike[1:]:
+            more_hashes, more_members = kinds.pop(other)
+            group_hashes = group_hashes | more_hashes
+            members += more_members
+        hashes |= group_hashes
+        members.append(group)
+        kinds[number] = hashes, members
+        number_of |= dict.fromkeys(group_hashes, number)
+    return [members for _, members in kinds.values()]
 
 
 def by_dataset(runs: Iterable[ReportRun]) -> dict[str, list[ReportRun]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lcomp.record import escaping
@@ -25,9 +25,13 @@ LOST = (
 CELLS = ("params", "metrics", "baseline", "seconds")  # of a record: a column for each key
 
 
-def write_csv(runs: Sequence[ReportRun], path: Path) -> None:
-    """A line for each run, failed ones too; a column for each figure, parameter and choice."""
-    rows = [{escaping.csv_cell(k): escaping.csv_cell(v) for k, v in csv_row(run, path.parent).items()} for run in runs]
+def write_csv(records: Sequence[Mapping[str, Jsonable]], path: Path) -> None:
+    """A line for each run, failed ones too; a column for each figure, parameter and choice.
+
+    Args:
+        records: the `csv_row` of each run.
+    """
+    rows = [{escaping.csv_cell(k): escaping.csv_cell(v) for k, v in record.items()} for record in records]
     stream = io.StringIO()
     whole = sorted(rows, key=lambda row: row["status"] != "ok")  # the columns of a failed run leave out the figures
     writer = csv.DictWriter(stream, list(dict.fromkeys(name for row in whole for name in row)), lineterminator="\n")

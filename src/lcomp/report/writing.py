@@ -1,4 +1,4 @@
-"""The report's three files, of one reading of the records."""
+"""The report's four files, of one reading of the records."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from lcomp.errors import UserError
 from lcomp.record import folders as files
 from lcomp.record.files import write_atomically
 from lcomp.record.result import FILE_NAME
-from lcomp.report import page
+from lcomp.report import page, parquet
+from lcomp.report.parquet import write_parquet
 from lcomp.report.ranking import shared_metric
 from lcomp.report.runs import ReportRun, load_runs
-from lcomp.report.text import write_csv, write_markdown
+from lcomp.report.selection import drawn_runs, selection_note
+from lcomp.report.text import csv_row, write_csv, write_markdown
 from lcomp.report.text_table import TextTable
 
 log = logging.getLogger("lcomp")
@@ -46,17 +48,22 @@ def comparable_runs(every: Sequence[ReportRun]) -> list[ReportRun]:
 
 
 def write_report_files(records: Records, folder: Path) -> Path:
-    """Writes `report.html`, `report.md` and `results.csv` into `folder`; returns the path of the first."""
+    """Writes `report.html`, `report.md`, `results.csv` and `results.parquet` into `folder`; returns the path of the
+    first."""
     folders, every, sheets = records
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(every, folder / "results.csv")
+    rows = [csv_row(run, folder) for run in every]
+    write_csv(rows, folder / "results.csv")
+    write_parquet(rows, folder / parquet.FILE)
     runs, metric = comparable_runs(every), shared_metric(every)
-    notes = [page.page_summary(runs), page.origin(runs)]
+    drawn = drawn_runs(runs)
+    summary = " ".join(filter(None, (page.page_summary(runs), selection_note(drawn, runs))))
+    notes = [summary, page.origin(runs)]
     if others := sorted({run.result.chosen_by.words for run in every} - {metric.words}):
         left = f"{len(every) - len(runs)} runs that are judged by {', '.join(others)} are left out here"
         log.warning("%s; report their folder by itself", left)
         notes.append(f"{left}; results.csv has them.")
-    write_markdown(runs, sheets, page.title(folders), notes, folder / "report.md")
+    write_markdown(drawn, sheets, page.title(folders), notes, folder / "report.md")
     path = folder / page.FILE
-    write_atomically(path, page.render_page(runs, sheets, folders, folder).encode())
+    write_atomically(path, page.render_page(drawn, sheets, folders, folder, summary).encode())
     return path

@@ -8,7 +8,7 @@ from typing import Any
 
 from lcomp.config import run_config
 from lcomp.config.settings import Settings
-from lcomp.record import folders, predictions
+from lcomp.record import folders
 from lcomp.record.redaction import redacted
 from lcomp.record.result import Curves, Result
 from lcomp.tracking import run_contents, wandb_environment
@@ -77,6 +77,8 @@ def rows(epochs: Curves) -> Iterator[dict[str, float]]:
 def log_pictures(run: Any, folder: Path) -> None:
     """The confusion matrix and some mistakes, from the predictions in `folder`; nothing where there are none."""
     import wandb
+
+    from lcomp.record import predictions  # with NumPy, which no command line needs before a run
 
     own_predictions = predictions.read_predictions(folder)
     if own_predictions is None:

@@ -97,7 +97,7 @@ class LivePage:
             self.build()
             version, runs, data = self.built
             js = f"const WATCHED = {page.embedded(settings | {'version': version})};\n{source('watch.js')}"
-            return page.render_page(runs, (), self.roots, self.folder, data, source("watch.css"), js)
+            return page.render_page(runs, (), self.roots, self.folder, data=data, css=source("watch.css"), js=js)
 
     def run_folder(self, key: str) -> Path | None:
         """The folder of the run that the page calls so."""

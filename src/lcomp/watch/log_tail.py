@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from lcomp.escaping import terminal
+from lcomp.errors import terminal
 from lcomp.record.limits import Refused
 from lcomp.record.redaction import redacted_line
 

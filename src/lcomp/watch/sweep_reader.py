@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from lcomp.errors import UserError
-from lcomp.escaping import terminal
+from lcomp.errors import UserError, terminal
 from lcomp.record.result import FILE_NAME, Result
 from lcomp.record.run_folders import MANIFEST, NUMBER
 from lcomp.report.runs import read_record

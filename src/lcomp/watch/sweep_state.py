@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 from statistics import median
 
-from lcomp.escaping import one_line
 from lcomp.record import live_run
+from lcomp.record.escaping import one_line
 from lcomp.record.files import Jsonable
 from lcomp.record.interruption import is_interruption
 from lcomp.record.limits import Refused

@@ -46,7 +46,7 @@ function drawFront(id, cost, { title: upward, field, value, merit, says = () => 
     const own = runs.filter((run) => run.technique === technique);
     if (!own.length) continue;
     traces.push({
-      type: "scatter", mode: "markers", name: plain(technique), cliponaxis: false,
+      type: scatterOf(runs), mode: "markers", name: plain(technique), cliponaxis: false,
       x: own.map(cost.x), y: own.map(value), customdata: own.map((run) => run.id),
       text: own.map((run) => `${wrapped(run.label)}<br>${about(run)}, seed ${run.seed}${paint.field ? `<br>${plain(paint.field.title)}: ${plain(paint.field.show(run))}` : ""}`),
       hovertemplate: "%{text}<extra></extra>",

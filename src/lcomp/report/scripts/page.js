@@ -64,9 +64,12 @@ const observer = new IntersectionObserver((entries) => {
 
 find("zoom").onclick = () => { state.every = !state.every; redrawn(drawZoom); };
 function drawZoom() {
+  sayZoom();
+  drawFronts();
+}
+function sayZoom() {
   find("zoom").ariaPressed = String(state.every);
   find("zoom").textContent = state.every ? "Show the front" : "Show every run";
-  drawFronts();
 }
 for (const id of ["tolerance", "tolerance-slider"]) {
   find(id).oninput = (event) => {
@@ -159,7 +162,7 @@ near.add("answer").add("trade-off");
 recolour();
 drawActive();
 drawComparison();
-drawZoom();
+sayZoom();
 document.querySelectorAll(".chart").forEach(frameChart);
 document.body.dataset.drawn = "true";
 requestAnimationFrame(() => setTimeout(() => document.querySelectorAll("main section").forEach((section) => observer.observe(section))));

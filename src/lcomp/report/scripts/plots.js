@@ -63,3 +63,6 @@ function plot(place, traces, drawn, name) {
   Plotly.react(chart, traces, { ...drawn, width: chart.clientWidth || undefined }, CONFIG);
   reachable(chart, name);
 }
+
+const MANY = 1000; // points of a chart, from which WebGL draws them
+const scatterOf = (points) => (points.length > MANY ? "scattergl" : "scatter");

@@ -13,7 +13,7 @@ function take(data) {
   UNIT = METRIC.percent ? " %" : "";
   SCALE = METRIC.percent ? 100 : 1;
 }
-take(JSON.parse(document.getElementById("data").textContent));
+take(window.packedData ?? JSON.parse(document.getElementById("data").textContent)); // that of a large report: unpack.js
 
 const PAGE = 100; // rows of the table drawn at once
 const PICTURES = 48; // of lost examples drawn at once

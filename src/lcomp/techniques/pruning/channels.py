@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch_pruning
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -28,6 +28,9 @@ from lcomp.techniques.pruning.groups import (
 from lcomp.techniques.pruning.padded_channels import Padding, followable
 from lcomp.techniques.technique import fits, layers
 
+if TYPE_CHECKING:
+    import torch_pruning
+
 PER_CHANNEL = (nn.BatchNorm1d, nn.BatchNorm2d, nn.PReLU)  # what may stand between a filter and its readers
 
 
@@ -46,6 +49,8 @@ def find_groups(
     Raises:
         UserError: the network cannot be traced, or would compute something else without channels that can go by group.
     """
+    import torch_pruning  # with timm where that is installed: a second, of runs that remove channels alone
+
     bare = plain_copy(network)
     padding = followable(bare)
     names = {module: name for name, module in bare.named_modules()}
@@ -134,8 +139,7 @@ def collect(
         group.others.append(channel_slice)
     elif isinstance(module, nn.Conv2d | nn.Linear):
         groups = getattr(module, "groups", 1)
-        reads = item.dep.handler in (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
-        (group.readers if reads else group.filters).append(channel_slice)
+        (group.readers if reads_channels(item.dep.handler) else group.filters).append(channel_slice)
         return groups == 1 or is_depthwise(module)
     else:
         return False
@@ -149,8 +153,14 @@ def is_depthwise(layer: nn.Module) -> bool:
 
 def is_output(dependency: torch_pruning.dependency.Dependency) -> bool:
     """Whether the network gives these channels to nobody but its caller."""
-    reads = (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
-    return not dependency.target.outputs and dependency.handler not in reads
+    return not dependency.target.outputs and not reads_channels(dependency.handler)
+
+
+def reads_channels(handler: Any) -> bool:
+    """Whether a function of torch-pruning's removes what a layer reads, not what it gives."""
+    import torch_pruning
+
+    return handler in (torch_pruning.prune_conv_in_channels, torch_pruning.prune_linear_in_channels)
 
 
 def other_forms(
