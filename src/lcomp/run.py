@@ -210,9 +210,8 @@ def execute(
                 checkpoints = checkpoint_files(folder, result, group, spec.trainer.checkpoint_minutes)
                 best = BestEpoch() if spec.checkpoint == "best" else None
                 settings = fit_settings(spec, data.task.metric)
-                seen = Watched(folder)
-                own = epochs, device, tracker.loggers, checkpoints, best
-                result.steps = fit(module, data, *asked, *own, watched=seen, **settings)
+                settings["watched"] = Watched(folder)
+                result.steps = fit(module, data, *asked, epochs, device, tracker.loggers, checkpoints, best, **settings)
                 result.best_epoch = best.epoch if best else None
             else:
                 warn_of_unused(overrides=result.overrides)
