@@ -102,7 +102,9 @@ def test_a_report_of_a_hostile_folder_has_only_text(tmp_path, monkeypatch, capsy
     assert len({len(row) for row in rows}) == 1
     assert not [value for row in rows for value in row if value[:1] in ("=", "+", "@", "\t", "\r")]
 
-    links = {run["record"] for run in charts.page_data(load_runs([tmp_path]), tmp_path)["runs"]}
+    drawn = charts.page_data(load_runs([tmp_path]), tmp_path)["runs"]
+    links = {run["record"] for run in drawn}
+    assert {run["artifact"] for run in drawn} == {"javascript%3Aalert%281%29/artifact.onnx", None}
     assert links == {"javascript%3Aalert%281%29/result.json", "b/result.json"}
     page = (tmp_path / "report.html").read_text()
     data = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)[1])

@@ -163,7 +163,7 @@ def run_data(
         "baseline": baseline,
         "command": run.command,
         "record": relative_url(relative_path(run.folder / FILE_NAME, folder)),
-        "artifact": artifact and relative_url(relative_path(artifact, folder)),
+        "artifact": relative_url(relative_path(artifact, folder)) if artifact else None,
     }
 
 
