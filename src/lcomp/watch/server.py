@@ -144,6 +144,14 @@ def serve(app: Starlette, listening: socket.socket) -> None:
     with needing("watch", "lcomp watch"):
         import uvicorn
 
-    quiet = {"log_config": None, "access_log": False, "server_header": False, "lifespan": "off", "ws": "none"}
-    server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **quiet))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
     server.run(sockets=[listening])
