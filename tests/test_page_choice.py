@@ -183,6 +183,7 @@ def test_runs_stand_side_by_side_with_what_differs_first(opened, folder):
     assert seen.locator("#compare-count").inner_text() == "2 runs ticked"
     tables = seen.locator("#sides table")
     differ, figures = tables.nth(0).inner_text(), tables.nth(1).inner_text()
+    assert "parameters\t" not in figures and "parameters11042" in tables.nth(2).text_content()
     assert "prune.sparsity\t0.8\t" in differ and "quant.bits\t\t8" in differ and "seed" not in differ
     assert (
         "93.60 (−0.20)" in figures and "test_accuracy\t94.80\t94.60 (−0.20)" in figures and "60000 (+30000)" in figures
@@ -266,7 +267,8 @@ def test_new_data_keep_what_the_reader_chose(opened, folder, tmp_path):
     seen.locator("input.tick").nth(1).check()
     seen.get_by_role("searchbox").fill("seed")
     seen.get_by_role("searchbox").fill("")
-    seen.evaluate("window.scrollTo(0, 700)")
+    seen.evaluate("find('runs').scrollIntoView()")
+    seen.wait_for_function("near.has('runs') && !stale.has('runs')")
     seen.locator("#table thead button", has_text="gzip KB").evaluate("(one) => one.focus({preventScroll: true})")
     before = seen.evaluate("[window.scrollY, state.sort, [...state.off], state.compared]")
     data = page.rounded(page.report_data(load_runs([more]), [more], more))
@@ -274,6 +276,7 @@ def test_new_data_keep_what_the_reader_chose(opened, folder, tmp_path):
     assert seen.evaluate("[window.scrollY, state.sort, [...state.off], state.compared]") == before
     assert seen.evaluate("document.activeElement.textContent") == "gzip KB"
     assert "7" in labels(seen) and "5" not in labels(seen) and seen.locator("input.tick:checked").count() == 1
+    seen.evaluate("drawEverything()")
     assert ["S", 20] in marks(seen, "size") and "8 runs" in seen.locator("#summary").inner_text()
 
 
