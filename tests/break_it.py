@@ -350,7 +350,7 @@ BREAKS = [
     ),
     Break(
         "a heavy import off the command line",
-        "composition:folder",
+        "choices:folder",
         begins("import torch"),
         "test_command_line.py::test_help_lists_the_groups_and_commands_worth_trying",
     ),
