@@ -230,7 +230,7 @@ BREAKS = [
     ),
     Break(
         "networks that flatten by view",
-        "fit",
+        "layout",
         replaced("getattr(_a, 'memory_format', _b)", "torch.channels_last"),
         "test_training.py::test_a_network_that_flattens_by_view_trains",
     ),

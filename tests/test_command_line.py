@@ -117,7 +117,7 @@ MISTAKES = [
     (["kd.temperature"], "write key=value"),
     (
         ["multirun/sweep-A"],
-        "multirun/sweep-A: neither a subcommand (report, summary, sensitivity, pack, unpack, c, doctor) nor an",
+        "multirun/sweep-A: neither a subcommand (report, watch, summary, sensitivity, pack, unpack, c, doctor) nor an",
     ),
     (["reprot", "multirun"], "reprot: neither a subcommand .*did you mean report?"),
     (["seed=1", "report"], "report: a subcommand stands first, as in "),
