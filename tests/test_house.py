@@ -62,7 +62,8 @@ ABOUT_IMAGES = {
 IMAGE_WORDS = re.compile(r"(?<![a-z])(?:pixel|image)s?(?![a-z])|cross.?entropy", re.IGNORECASE)
 NAMES = (
     re.compile(  # of Pillow, W&B, MIME and CSS; a key of conf/quant/static.yaml and an experiment, as users type them
-        r"import Image\b|\bImage\.\w+|\bwandb\.Image\b|image/(?:png|svg)|image-rendering|calibration_images|why_kd_t8_pixels"
+        r"import Image\b|\bImage\.\w+|\bwandb\.Image\b|image/(?:png|svg)|image-rendering|calibration_images"
+        r"|why_kd_t8_pixels"
     )
 )
 
