@@ -150,7 +150,7 @@ def test_a_long_network_is_loaded_and_becomes_onnx_where_that_is_asked_for(tmp_p
     assert load(path)(torch.tensor([[[[1.0, -1], [2, 3]]]])).tolist() == [[1, 0, 2, 3]]
     exported = []
     monkeypatch.setattr(
-        "lcomp.export.onnx_export.export", lambda network, path, *_: (exported.append(path), path.write_bytes(b""))
+        "lcomp.packed.commands.export", lambda network, path, *_: (exported.append(path), path.write_bytes(b""))
     )
     assert unpack.main([str(path), "--to", "onnx"]) == 1 and not exported
     said = capsys.readouterr().err

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from records import record
@@ -34,6 +34,7 @@ def rows_of(packed):
     return [{key: next(values[key]) for key in packed["shapes"][number]} for number in packed["shape"]]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3), max_size=5))
 def test_columns_are_the_rows_with_their_keys_in_order(rows):
     found = rows_of(json.loads(json.dumps(columns(rows))))
@@ -117,6 +118,8 @@ def test_what_is_not_drawn_is_said_and_stands_in_the_tables(sweep, tmp_path, mon
         ([True, 1], ["true", "1"]),
         (["a", ["b", "c"], 3], ["a", '["b", "c"]', "3"]),
         ([None, None], [None, None]),
+        ([1, 2**70], ["1", str(2**70)]),
+        (["a\udcff"], ["a\\udcff"]),
     ],
 )
 def test_a_column_has_one_type(values, expected):

@@ -227,7 +227,7 @@ def test_the_files_content_is_part_of_the_experiment(digits):
     for content in (None, "a", "b"):
         result = Result()
         asked = SimpleNamespace(content=content)
-        describe(parse(compose("robustness=mnist_c")[0]), digits, asked, ONNXRuntime(), result)
+        describe(parse(compose("robustness=mnist_c")[0]), digits, asked, ONNXRuntime().versions(), result)
         hashes.append(result.config_hash)
     assert len(set(hashes)) == 3
 

@@ -26,7 +26,7 @@ def test_wheel_carries_the_configuration_and_composes_from_it(tmp_path):
     inside = {p.relative_to(site / "lcomp" / "conf") for p in (site / "lcomp" / "conf").rglob("*.yaml")}
     assert inside == {p.relative_to(ROOT / "conf") for p in (ROOT / "conf").rglob("*.yaml")}
     assert {"page.html", "page.css"} <= {p.name for p in (site / "lcomp" / "report").iterdir()}
-    assert {p.stem for p in (site / "lcomp" / "report" / "scripts").iterdir()} == {*SCRIPTS, UNPACK}
+    assert {p.stem for p in (site / "lcomp" / "report" / "scripts").iterdir()} == {*SCRIPTS, UNPACK, "scheme"}
     [entry] = site.glob("lcomp-*.dist-info/entry_points.txt")
     assert "lcomp = lcomp.__main__:main" in entry.read_text()
     assert (site / "lcomp" / "py.typed").is_file()  # the package's annotations are its users' too

@@ -20,17 +20,25 @@ def write_parquet(rows: Sequence[Mapping[str, Jsonable]], path: Path) -> None:
         import pyarrow
         from pyarrow import parquet
     names = dict.fromkeys(name for row in rows for name in row)
-    table = pyarrow.table({name: typed([row.get(name) for row in rows]) for name in names})
+    table = pyarrow.table({text(name): typed([row.get(name) for row in rows]) for name in names})
     stream = io.BytesIO()
     parquet.write_table(table, stream, compression="zstd")
     write_atomically(path, stream.getvalue())
 
 
 def typed(values: Sequence[Jsonable]) -> list[Jsonable]:
-    """The values of a column, of one type."""
+    """The values of a column, of one type that Parquet has: 64 bits of whole numbers, texts without half a surrogate
+    pair, which a folder's name may bring."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds <= {str} or kinds in ({int}, {bool}):
+    fit = all(not isinstance(value, int) or -(2**63) <= value < 2**63 for value in values)
+    if kinds in ({int}, {bool}) and fit:
         return list(values)
-    if kinds <= {int, float}:
+    if kinds <= {int, float} and fit:
         return [float(value) if isinstance(value, int | float) else None for value in values]
-    return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+    return [None if value is None else text(value) for value in values]
+
+
+def text(value: Jsonable) -> str:
+    """A text as Parquet takes it; of anything else its JSON."""
+    whole = value if isinstance(value, str) else json.dumps(value)
+    return whole.encode("utf-8", "backslashreplace").decode("utf-8")
