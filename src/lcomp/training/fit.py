@@ -22,6 +22,7 @@ from lcomp.record.interruption import StopRequest, stop_after_step
 from lcomp.techniques.technique import network_of
 from lcomp.training import random_states
 from lcomp.training.best_epoch import BestEpoch
+from lcomp.training.checkpoint_content import KEY, Row
 from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.checkpoints import Checkpoints, is_end
 from lcomp.training.epochs import Epochs
@@ -82,7 +83,7 @@ def fit(
 
     Raises:
         UserError: no epoch is asked for, or the Trainer refuses a callback or a setting.
-        NotFinite: a loss was.
+        NotFinite: a loss was not finite.
         Stopped: a signal asked for it; there is a checkpoint, where there are any.
     """
     epochs = epochs or Epochs()
@@ -102,7 +103,12 @@ def fit(
         saver = Checkpoints(checkpoints, epochs, best, [batches, held_out, data], stop) if checkpoints else None
         latest, content = (checkpoints.newest() if checkpoints else None) or (None, {})
         if saver is not None and is_end(content):
+            if fault := content[KEY].get("not_finite"):
+                saver.load(content[KEY])
+                raise NotFinite(fault)
             steps = saver.restore_end(module, content)
+            if epochs.networks is not None:  # that learned at once: no logger has heard of their epochs
+                replay(epochs.curves.rows, loggers, steps)
             module.to(memory_format=torch.contiguous_format)
             return steps
         if saver is not None:
@@ -144,6 +150,14 @@ def fit(
             saver.write_end(module, trainer.global_step)
             saver.stop_if_requested()
     return trainer.global_step
+
+
+def replay(rows: Sequence[Row], loggers: Sequence[Logger], steps: int) -> None:
+    """Tells loggers of epochs as the Trainer does while these pass."""
+    for epoch, row in enumerate(rows):
+        figures = {name: value for name, value in row.items() if name != "seconds"}
+        for logger in loggers:
+            logger.log_metrics(figures | {"epoch": epoch}, (epoch + 1) * steps // len(rows) - 1)
 
 
 def made_trainer(**arguments: Any) -> pl.Trainer:
