@@ -26,6 +26,8 @@ LINT = (
 # imported brings torch, Optuna, plotly or matplotlib along, which take seconds and are not always needed.
 LATE = {
     ("hydra_plugins.lcomp_optuna.sweeper", "lcomp.search.search"),
+    ("hydra_plugins.lcomp_stacked.stacked", "lcomp.stacking.training"),
+    ("hydra_plugins.lcomp_stacked.stacked", "lcomp.training.devices"),
     ("lcomp.api", "lcomp.export.onnx_export"),
     ("lcomp.api", "lcomp.packed"),
     ("lcomp.api", "lcomp.report.writing"),

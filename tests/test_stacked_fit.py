@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from training import compose
 
 from lcomp.config.run_spec import parse
@@ -14,15 +15,18 @@ from lcomp.modules import BaselineModule, DistillationModule
 from lcomp.techniques.distillation import Distillation
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.quantization import QuantizationAwareTraining
+from lcomp.techniques.quantization.ranges import min_max
 from lcomp.training.checkpoint_content import KEY
 from lcomp.training.checkpoint_files import CheckpointFiles
-from lcomp.training.epochs import Epochs
-from lcomp.training.fit import fit
+from lcomp.training.epochs import Curves, Epochs
+from lcomp.training.fit import NotFinite, fit
 from lcomp.training.optimization import make_optimization
+from lcomp.training.stack import Unstackable
 from lcomp.training.stacked_fit import Point, fit_stack
 
 EPOCHS, EXAMPLES, BATCH = 2, 320, 64  # ten steps
-CLOSE = 2e-4  # of a weight after ten steps of Adam: sums in another order, and divisions by small moments
+CLOSE = 2e-4  # of a number after ten steps of Adam: sums in another order, and divisions by small moments
+FEW, FAR = 2e-3, 5e-3  # where values are rounded, what falls to another side of a step: its share, and how far it goes
 
 
 def data_of(seed=0):
@@ -61,48 +65,35 @@ def module_of(kind, teacher, data, temperature=None, alpha=0.1, rate=1e-3, optio
     return DistillationModule(network, copy.deepcopy(teacher), objective, techniques(**chosen), **made)
 
 
-def alone(folder, module, data, clip=None):
+def alone(module, data, clip=None):
     """(the network's state, its curves) after a fit of its own."""
     epochs = Epochs()
     fit(module, data, EPOCHS, 0, False, epochs, gradient_clip_val=clip)
     return module.state_dict(), epochs.curves.rows
 
 
-def together(folder, modules, sources, clips=None, places=None):
-    """The same of each, after one fit of all."""
+def together(folder, modules, sources, clip=None, places=None):
+    """What one fit of all leaves of each."""
     files = [CheckpointFiles(folder / str(number), f"point {number}") for number in range(len(modules))]
-    kinds = [f"{module.learning_rate}" for module in modules]
-    points = [
-        Point(module, place, one, kind, clip)
-        for module, place, one, kind, clip in zip(
-            modules, places or [0] * len(modules), files, kinds, clips or [None] * len(modules), strict=True
-        )
-    ]
+    of = zip(modules, places or [0] * len(modules), files, strict=True)
+    points = [Point(module, place, one, str(module.learning_rate), clip) for module, place, one in of]
     fit_stack(points, sources, EPOCHS)
     return [one.newest()[1] for one in files]
-
-
-MIXES = {
-    "nothing": [{}, {"seed": 1}],
-    "rates": [{"rate": 3e-4}, {"rate": 1e-3}, {"rate": 1e-3, "seed": 1}],
-    "temperatures": [{"temperature": 1.0}, {"temperature": 6.0, "alpha": 0.5}],
-    "sparsities": [{"sparsity": 0.5}, {"sparsity": 0.9, "end": 0.4}, {"sparsity": 0.7, "scope": "output"}],
-    "bits": [{"bits": 2}, {"bits": 4, "begin": 0.3}, {"bits": 8, "activation_bits": 4, "freeze": 0.5}],
-    "all of them": [
-        {"temperature": 2.0, "sparsity": 0.5, "bits": 8},
-        {"temperature": 6.0, "sparsity": 0.9, "bits": 3, "activation_bits": 6},
-    ],
-}
 
 
 def compare(content, state, rows):
     found = content["state_dict"]
     assert found.keys() == state.keys()
+    far = count = 0
     for name, value in state.items():
-        if value.dtype == torch.float32:
-            torch.testing.assert_close(found[name], value, atol=CLOSE, rtol=CLOSE, msg=lambda m, n=name: f"{n}: {m}")
-        else:
+        if value.dtype != torch.float32:  # masks, and what is switched on
             assert torch.equal(found[name], value), name
+            continue
+        difference = (found[name] - value).abs()
+        assert difference.max() <= FAR, (name, difference.max())
+        far, count = far + int((difference > CLOSE * (1 + value.abs())).sum()), count + value.numel()
+    rounds = any("quantizer" in name for name in state)
+    assert far <= (FEW * count if rounds else 0), f"{far} of {count} numbers differ"
     curves = content[KEY]["epochs"]["rows"]
     assert [row.keys() for row in curves] == [row.keys() for row in rows]
     for one, other in zip(curves, rows, strict=True):
@@ -110,10 +101,96 @@ def compare(content, state, rows):
             assert one[name] == pytest.approx(other[name], abs=2e-3), name
 
 
-@pytest.mark.parametrize("kind", [SmallCNN, LeNet5])
-@pytest.mark.parametrize("mix", MIXES)
+MIXES = {
+    "rates": [{"rate": 3e-4}, {"rate": 1e-3}, {"rate": 1e-3, "seed": 1}],
+    "temperatures": [{"temperature": 1.0}, {"temperature": 6.0, "alpha": 0.5}],
+    "sparsities": [{"sparsity": 0.5}, {"sparsity": 0.9, "end": 0.4}, {"sparsity": 0.7, "scope": "output"}],
+    "bits": [{"bits": 2}, {"bits": 4, "begin": 0.3}, {"bits": 8, "activation_bits": 4, "freeze": 0.5}],
+    "other ranges": [{"bits": bits, "range": min_max, "granularity": "tensor"} for bits in (3, 5)],
+    "all of them": [
+        {"temperature": 2.0, "sparsity": 0.5, "bits": 8},
+        {"temperature": 6.0, "sparsity": 0.9, "bits": 3, "activation_bits": 6},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "kind, mix",
+    [
+        *((SmallCNN, mix) for mix in MIXES),
+        *(pytest.param(LeNet5, mix, marks=pytest.mark.slow) for mix in MIXES if mix != "all of them"),
+        (LeNet5, "all of them"),
+    ],
+)
 def test_networks_that_learn_at_once_become_what_each_becomes_alone(kind, mix, teacher, data, tmp_path):
     points = MIXES[mix]
     found = together(tmp_path, [module_of(kind, teacher, data, **point) for point in points], [data])
     for content, point in zip(found, points, strict=True):
-        compare(content, *alone(tmp_path, module_of(kind, teacher, data, **point), data))
+        assert content[KEY]["steps"] == 10 and content[KEY]["epochs"]["networks"] == len(points)
+        compare(content, *alone(module_of(kind, teacher, data, **point), data))
+
+
+def test_each_has_its_own_data_its_own_clipped_gradients_and_vectors_that_do_not_decay(teacher, tmp_path):
+    sources = [data_of(0), data_of(1)]
+    options = ["optimizer=sgd", "optimizer.weight_decay=0.1", "trainer.schedule=cosine", "trainer.warmup=0.2"]
+    points = [{"rate": 0.5, "options": options, "sparsity": sparsity} for sparsity in (0.3, 0.6)]
+    modules = [module_of(SmallCNN, teacher, data, **point) for data, point in zip(sources, points, strict=True)]
+    for content, data, point in zip(together(tmp_path, modules, sources, 0.2, [0, 1]), sources, points, strict=True):
+        compare(content, *alone(module_of(SmallCNN, teacher, data, **point), data, 0.2))
+
+
+def test_running_statistics_of_norms_are_each_networks_own(teacher, data, tmp_path):
+    def kind():
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(784, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10)
+        )
+
+    points = [{"seed": seed, "rate": 1e-3} for seed in (0, 1)]
+    found = together(tmp_path, [module_of(kind, teacher, data, **point) for point in points], [data])
+    for content, point in zip(found, points, strict=True):
+        compare(content, *alone(module_of(kind, teacher, data, **point), data))
+
+
+def test_one_that_diverges_leaves_the_others_as_they_are_and_says_what_it_says_alone(teacher, data, tmp_path):
+    points = [{"temperature": 2.0, "sparsity": 0.5, "bits": 8, "rate": rate} for rate in (1e-3, 1e38)]
+    good, bad = together(tmp_path, [module_of(SmallCNN, teacher, data, **point) for point in points], [data], 1.0)
+    compare(good, *alone(module_of(SmallCNN, teacher, data, **points[0]), data, 1.0))
+    with pytest.raises(NotFinite) as said:
+        alone(module_of(SmallCNN, teacher, data, **points[1]), data, 1.0)
+    assert bad[KEY]["not_finite"] == str(said.value)
+    assert not bad[KEY]["epochs"]["rows"] and all(value.isfinite().all() for value in good["state_dict"].values())
+
+
+def test_a_fit_goes_on_from_what_was_learned_at_once(teacher, data, tmp_path):
+    points = [{"sparsity": 0.5, "rate": rate} for rate in (1e-3, 1e38)]
+    contents = together(tmp_path, [module_of(SmallCNN, teacher, data, **point) for point in points], [data])
+    told, epochs = [], Epochs()
+    logger = Curves()
+    logger.log_metrics = lambda metrics, step=None: told.append((step, dict(metrics)))
+    module = module_of(SmallCNN, teacher, data, **points[0])
+    files = [CheckpointFiles(tmp_path / str(number), f"point {number}") for number in range(2)]
+    assert fit(module, data, EPOCHS, 0, False, epochs, loggers=[logger], checkpoints=files[0]) == 10
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, contents[0]["state_dict"][name])
+    assert epochs.networks == 2 and epochs.seconds_before > 0
+    assert [step for step, _ in told] == [4, 9] and told[1][1]["sparsity"] == epochs.curves.rows[1]["sparsity"]
+    with pytest.raises(NotFinite, match="the training loss is"):
+        fit(module_of(SmallCNN, teacher, data, **points[1]), data, EPOCHS, 0, False, checkpoints=files[1])
+
+
+def test_networks_of_other_shapes_and_data_of_other_lengths_are_refused(teacher, data, tmp_path):
+    with pytest.raises(Unstackable, match="layers or shapes"):
+        together(tmp_path, [module_of(kind, teacher, data) for kind in (SmallCNN, LeNet5)], [data])
+    with pytest.raises(Unstackable, match="layers or shapes"):
+        together(tmp_path, [module_of(SmallCNN, teacher, data, sparsity=s) for s in (None, 0.5)], [data])
+    longer = MNISTDataModule(dataset="mnist5k", batch_size=BATCH, epoch_examples=2 * EXAMPLES)
+    with pytest.raises(Unstackable, match="length"):
+        together(tmp_path, [module_of(SmallCNN, teacher, data) for _ in range(2)], [data, longer], None, [0, 1])
+
+
+def test_a_network_that_draws_at_random_cannot_be_mapped(teacher, data, tmp_path):
+    def kind():
+        return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(784, 10))
+
+    with pytest.raises(RuntimeError, match="random"):
+        together(tmp_path, [module_of(kind, teacher, data) for _ in range(2)], [data])

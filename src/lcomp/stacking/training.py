@@ -154,7 +154,7 @@ def reason_against(spec: RunSpec, parts: Parts) -> str | None:
         "several teachers, or some between baseline and student": distillation.ensemble > 1
         or len(distillation.checkpoints) > 1
         or bool(distillation.chain),
-        "data that are no images of lcomp's own": not (isinstance(parts.data, ImageDataModule) and is_own(parts.data)),
+        "data of your own, or of sentences": not (isinstance(parts.data, ImageDataModule) and is_own(parts.data)),
         "kd: an objective other than kd=logit": objective is not None
         and (type(objective) is not Distillation or bool(objective.parts) or objective.noise is not None),
         "nothing that trains": objective is None and not any(one.trains for one in parts.techniques),

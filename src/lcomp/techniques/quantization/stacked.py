@@ -85,7 +85,7 @@ class MappedWeightQuantizer(WeightQuantizer):
             self.threshold.copy_(torch.where(follows, 0.0, self.threshold))
         scaled = weight / scale
         bounded = scaled.detach().clamp(-self.width, self.width)
-        inside = torch.where(scaled.abs() < self.width, scaled, bounded)  # of bounds that are numbers no gradient at them
+        inside = torch.where(scaled.abs() < self.width, scaled, bounded)  # no gradient at them, as alone
         rounded = (inside + (inside.round() - inside).detach()) * scale
         return torch.where(self.enabled, rounded, weight)
 
