@@ -26,7 +26,8 @@ from lcomp.training.stacked_fit import Point, fit_stack
 
 EPOCHS, EXAMPLES, BATCH = 2, 320, 64  # ten steps
 CLOSE = 2e-4  # of a number after ten steps of Adam: sums in another order, and divisions by small moments
-FEW, FAR = 2e-3, 5e-3  # where values are rounded, what falls to another side of a step: its share, and how far it goes
+FEW = 2e-3  # where values are rounded: the share of numbers that fall to another side of a step
+FAR = 2e-2  # and how far two may part: each moves by 1e-3 a step
 
 
 def data_of(seed=0):
@@ -84,14 +85,16 @@ def together(folder, modules, sources, clip=None, places=None):
 def compare(content, state, rows):
     found = content["state_dict"]
     assert found.keys() == state.keys()
-    far = count = 0
+    far = count = kept = 0
     for name, value in state.items():
         if value.dtype != torch.float32:  # masks, and what is switched on
-            assert torch.equal(found[name], value), name
+            kept += int(value.sum()) - int(found[name].sum())
+            far, count = far + int((found[name] != value).sum()), count + value.numel()
             continue
         difference = (found[name] - value).abs()
         assert difference.max() <= FAR, (name, difference.max())
         far, count = far + int((difference > CLOSE * (1 + value.abs())).sum()), count + value.numel()
+    assert not kept  # of the weights as many, to one
     rounds = any("quantizer" in name for name in state)
     assert far <= (FEW * count if rounds else 0), f"{far} of {count} numbers differ"
     curves = content[KEY]["epochs"]["rows"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -24,6 +24,7 @@ from lcomp.record.result import Result
 from lcomp.run import checkpoint_files, own_config
 from lcomp.stacking.groups import Report, common_settings
 from lcomp.techniques.distillation import Distillation
+from lcomp.techniques.parametrizations import independent_copy
 from lcomp.techniques.pruning import Pruning
 from lcomp.techniques.pruning.criteria import ObservingCriterion
 from lcomp.techniques.quantization import QuantizationAwareTraining
@@ -121,8 +122,9 @@ def prepare(
         return None
     if taught is None:
         taught = taught_for(spec, parts, result)
+        untouched = independent_copy(taught.baseline.network)  # as a teacher it is frozen
+        known[spec.seed] = parts, replace(taught, baseline=replace(taught.baseline, network=untouched))
         module = learner(spec, parts, taught)
-        known[spec.seed] = parts, taught
     else:
         check_techniques(parts)
         module = learner(spec, parts, taught, carried=not parts.data.train.changes)  # type: ignore[attr-defined]
