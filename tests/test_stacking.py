@@ -89,8 +89,7 @@ def test_a_search_is_refused():
 
 @pytest.mark.slow
 def test_eight_points_that_learn_at_once_are_what_each_is_alone(tmp_path):
-    """Sparsity to one weight, accuracy within 2 points of 500 examples, bytes within 3 %: sums differ in a last bit, and
-    rounding is a step function."""
+    """Sparsity to one weight, accuracy within 2 points of 500 examples, bytes within 3 %."""
     numbers = [(t, s, b) for t in (2, 6) for s in (0.5, 0.9) for b in (4, 8)]
     asked = [[f"kd.temperature={t}", f"prune.sparsity={s}", f"quant.bits={b}"] for t, s, b in numbers]
     asked[5].append("trainer.learning_rate=1e38")
