@@ -12,7 +12,7 @@ from lcomp.preparation import parts_of
 from lcomp.record.result import Result
 from lcomp.run import run
 from lcomp.stacking.groups import common_settings, stacks_of
-from lcomp.stacking.training import Job, reason_against, train_stack
+from lcomp.stacking.training import Job, alone_because, train_stack
 
 SHORT = ["kd.student=same", "trainer.max_epochs=2", "measure.latency_runs=3"]
 ALL = ["kd=logit", "prune=scheduled", "quant=qat", *SHORT]
@@ -54,14 +54,14 @@ def test_what_cannot_learn_at_once_is_refused_with_the_reason(word):
     base += [] if word == "nothing that trains" else [c for c in ("prune=scheduled", "quant=qat") if c[:5] not in word]
     chosen = [choice for choice in base if choice.partition("=")[0] not in {o.partition("=")[0] for o in REFUSED[word]}]
     spec = parse(compose(*chosen, *REFUSED[word])[0])
-    assert word in reason_against(spec, parts_of(spec, Result(environment={"versions": {}})))
+    assert word in alone_because(spec, parts_of(spec, Result(environment={"versions": {}})))
 
 
 def test_having_learned_with_others_is_part_of_what_a_run_is():
     spec = parse(compose(*ALL)[0])
     results = [Result(environment={"versions": {}}) for _ in range(3)]
     parts = parts_of(spec, results[0])
-    assert reason_against(spec, parts) is None
+    assert alone_because(spec, parts) is None
     parts_of(spec, results[1], stacked=True)
     parts_of(spec, results[2], stacked=True, like=parts)
     alone, stacked, again = (result.config_hash for result in results)

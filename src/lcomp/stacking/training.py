@@ -84,7 +84,7 @@ def train_stack(jobs: Sequence[Job], sweep: Path, reuse_from: Path | None) -> Re
         report.refused[ready.pop().number] = "there is no other point to learn with"
     if ready:
         try:
-            fit(ready, known)
+            fit_ready(ready, known)
             report.trained += [one.number for one in ready]
             report.size = len(ready)
         except (Unstackable, RuntimeError, ValueError, TypeError) as error:  # of a network that cannot be mapped
@@ -112,7 +112,7 @@ def prepare(
     result = Result(overrides=job.overrides, environment={"versions": {}})
     parts, taught = known.get(spec.seed, (None, None))
     parts = parts_of(spec, result, stacked=True, like=parts)
-    if reason := reason_against(spec, parts):
+    if reason := alone_because(spec, parts):
         raise Unstackable(reason)
     evaluated = parts.data.eval_perturbations
     if reuse_from and result_cache.find_equal_run(reuse_from, sweep, result, evaluated):
@@ -132,7 +132,7 @@ def prepare(
     return Ready(job.number, spec, parts, Point(module, 0, files, optimization, spec.trainer.gradient_clip_val))
 
 
-def fit(ready: list[Ready], known: dict[int, tuple[Parts, Taught]]) -> None:
+def fit_ready(ready: list[Ready], known: dict[int, tuple[Parts, Taught]]) -> None:
     """Trains them, those of one kind of optimization side by side."""
     ready.sort(key=lambda one: one.point.optimization)
     seeds = list(dict.fromkeys(one.spec.seed for one in ready))
@@ -143,7 +143,7 @@ def fit(ready: list[Ready], known: dict[int, tuple[Parts, Taught]]) -> None:
     fit_stack([one.point for one in ready], sources, spec.trainer.max_epochs, devices.device(spec.device))
 
 
-def reason_against(spec: RunSpec, parts: Parts) -> str | None:
+def alone_because(spec: RunSpec, parts: Parts) -> str | None:
     """Why a point cannot learn at once with others, or None."""
     trainer, distillation = spec.trainer, spec.distillation
     objective = parts.objective
@@ -161,15 +161,15 @@ def reason_against(spec: RunSpec, parts: Parts) -> str | None:
         and (type(objective) is not Distillation or bool(objective.parts) or objective.noise is not None),
         "nothing that trains": objective is None and not any(one.trains for one in parts.techniques),
     }
-    reasons |= {why: True for one in parts.techniques if (why := reason_against_technique(one))}
+    reasons |= {why: True for one in parts.techniques if (why := technique_reason(one))}
     return next((f"not at once with others: {what}" for what, holds in reasons.items() if holds), None)
 
 
-def reason_against_technique(technique: Technique) -> str | None:
+def technique_reason(technique: Technique) -> str | None:
     """Why a technique cannot act on networks that learn at once, or None."""
     if type(technique) is Pruning:
         observes = isinstance(technique.criterion, ObservingCriterion)
         return "prune/criterion: one that observes gradients or inputs" if observes else None
     if type(technique) is QuantizationAwareTraining:
-        return stacked_quantizers.reason_against(technique)
+        return stacked_quantizers.mapping_obstacle(technique)
     return type(technique).__name__

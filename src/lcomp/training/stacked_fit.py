@@ -207,7 +207,8 @@ class StackedFit:
                 for technique in point.module.techniques:
                     figures |= technique.scalars(point.module.network)
                     technique.on_train_epoch_end(self.trainer, point.module)
-                point.rows.append(figures | {"train_loss": loss, "seconds": time.monotonic() - self.start})
+                logged = {name: float(torch.tensor(value)) for name, value in figures.items()}  # 32 bits, as alone
+                point.rows.append(logged | {"train_loss": loss, "seconds": time.monotonic() - self.start})
 
     def leave(self) -> None:
         """Writes what the training of each network came to."""

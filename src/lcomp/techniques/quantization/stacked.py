@@ -122,7 +122,7 @@ MAPPED: dict[type[Any], tuple[type[nn.Module], str]] = {  # what takes the place
 }
 
 
-def reason_against(technique: Quantization) -> str | None:
+def mapping_obstacle(technique: Quantization) -> str | None:
     """Why the quantizers of a technique cannot be mapped."""
     if any(type(grid) is not Uniform for grid in (technique.grid, *technique.grids_of.values())):
         return "quant/grid: one that is not uniform"
