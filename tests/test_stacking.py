@@ -14,7 +14,7 @@ from lcomp.run import run
 from lcomp.stacking.groups import common_settings, stacks_of
 from lcomp.stacking.training import Job, alone_because, train_stack
 
-SHORT = ["kd.student=same", "trainer.max_epochs=2", "measure.latency_runs=3"]
+SHORT = ["kd.student=same", "data.batch_size=64", "trainer.max_epochs=2", "measure.latency_runs=3"]
 ALL = ["kd=logit", "prune=scheduled", "quant=qat", *SHORT]
 
 
@@ -89,8 +89,11 @@ def test_a_search_is_refused():
 
 @pytest.mark.slow
 def test_eight_points_that_learn_at_once_are_what_each_is_alone(tmp_path):
-    """Sparsity to one weight, accuracy within 2 points of 500 examples, bytes within 3 %."""
-    numbers = [(t, s, b) for t in (2, 6) for s in (0.5, 0.9) for b in (4, 8)]
+    """Sparsity to one weight, accuracy within 2 points of 500 examples, bytes within 3 %.
+
+    At 90 % and 4 bits after so short a training, weights scaled by 1 + 3e-7 move a run alone by ten points.
+    """
+    numbers = [(t, s, b) for t in (2, 6) for s in (0.3, 0.5) for b in (4, 8)]
     asked = [[f"kd.temperature={t}", f"prune.sparsity={s}", f"quant.bits={b}"] for t, s, b in numbers]
     asked[5].append("trainer.learning_rate=1e38")
     configurations = [compose(*ALL, *own, f"baseline.cache={tmp_path / 'cache'}")[0] for own in asked]
@@ -116,7 +119,7 @@ def test_eight_points_that_learn_at_once_are_what_each_is_alone(tmp_path):
         assert stacked.epochs["sparsity"] == alone.epochs["sparsity"]
         assert stacked.metrics.keys() == alone.metrics.keys() and stacked.files.keys() == alone.files.keys()
         for metric in ("val_accuracy", "test_accuracy", "sparsity"):
-            assert stacked.metrics[metric] == pytest.approx(alone.metrics[metric], abs=0.02), metric
+            assert stacked.metrics[metric] == pytest.approx(alone.metrics[metric], abs=0.02), (number, metric)
         for metric in ("gzip_bytes", "packed_bytes"):
             assert stacked.metrics[metric] == pytest.approx(alone.metrics[metric], rel=0.03), metric
         assert stacked.metrics["file_bytes"] == alone.metrics["file_bytes"]
