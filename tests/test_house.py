@@ -28,6 +28,8 @@ MOST = 135  # imports of one room by another
 # imported brings torch, Optuna, plotly, matplotlib, NumPy or Hydra along, which take time and are not always needed.
 LATE = {
     ("hydra_plugins.lcomp_optuna.sweeper", "lcomp.search.search"),
+    ("hydra_plugins.lcomp_stacked.stacked", "lcomp.stacking.training"),
+    ("hydra_plugins.lcomp_stacked.stacked", "lcomp.training.devices"),
     ("lcomp.__main__", "lcomp.cli.command"),
     ("lcomp.api", "lcomp.packed"),
     ("lcomp.api", "lcomp.report.writing"),
@@ -62,7 +64,8 @@ ABOUT_IMAGES = {
 IMAGE_WORDS = re.compile(r"(?<![a-z])(?:pixel|image)s?(?![a-z])|cross.?entropy", re.IGNORECASE)
 NAMES = (
     re.compile(  # of Pillow, W&B, MIME and CSS; a key of conf/quant/static.yaml and an experiment, as users type them
-        r"import Image\b|\bImage\.\w+|\bwandb\.Image\b|image/(?:png|svg)|image-rendering|calibration_images|why_kd_t8_pixels"
+        r"import Image\b|\bImage\.\w+|\bwandb\.Image\b|image/(?:png|svg)|image-rendering|calibration_images"
+        r"|why_kd_t8_pixels"
     )
 )
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from torch import nn
 from training import compose
 
 from lcomp.config.run_spec import parse
@@ -13,9 +14,10 @@ from lcomp.data.mnist_c import CORRUPTIONS, PUBLISHED
 from lcomp.errors import UserError
 from lcomp.evaluation import corruptions, measurement
 from lcomp.evaluation.mnist_c import MNISTC
+from lcomp.preparation import Parts, describe
 from lcomp.record import predictions
 from lcomp.record.result import Result
-from lcomp.run import describe, run
+from lcomp.run import run
 from lcomp.runtimes import ONNXRuntime
 from lcomp.tasks import ImageClassification
 from lcomp.tasks.split import Split, Splits
@@ -227,7 +229,8 @@ def test_the_files_content_is_part_of_the_experiment(digits):
     for content in (None, "a", "b"):
         result = Result()
         asked = SimpleNamespace(content=content)
-        describe(parse(compose("robustness=mnist_c")[0]), digits, asked, ONNXRuntime(), result)
+        parts = Parts(None, [], digits, nn.Identity(), asked, ONNXRuntime())
+        describe(parse(compose("robustness=mnist_c")[0]), parts, result, stacked=False)
         hashes.append(result.config_hash)
     assert len(set(hashes)) == 3
 

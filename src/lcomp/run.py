@@ -16,27 +16,21 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from lcomp.config import composition, identity, run_config
 from lcomp.config.run_spec import RunSpec, parse
-from lcomp.data import content_hash
-from lcomp.data.protocol import Data
-from lcomp.errors import TrialPruned
-from lcomp.evaluation import corruptions, measurement
-from lcomp.evaluation.comparison import Evaluator, make_runtime, measure_latencies
-from lcomp.evaluation.corruptions import Corruptions
+from lcomp.errors import TrialPruned, UserError
+from lcomp.evaluation import measurement
+from lcomp.evaluation.comparison import Evaluator, measure_latencies
 from lcomp.export.onnx_export import export
 from lcomp.export.rounding import round_network
+from lcomp.preparation import environment_of, learner, parts_of, taught_for
 from lcomp.record import live_run, result_cache
-from lcomp.record import log as log_names
 from lcomp.record.causes import error_message
-from lcomp.record.environment import Environment, environment
 from lcomp.record.interruption import BY_MACHINE, BY_USER, SigintState, Stopped, machine_interruption, watch_sigint
 from lcomp.record.plain import PlainValue
 from lcomp.record.redaction import redacted
 from lcomp.record.result import ARTIFACT, Result, file_hashes, timing
-from lcomp.techniques.distillation.objective import check_task
-from lcomp.techniques.parametrizations import independent_copy
 from lcomp.tracking import loggers
 from lcomp.tracking.tracker import Tracker
-from lcomp.training import components, devices, random_states, speed, teacher_chain, weights_file
+from lcomp.training import devices, random_states, weights_file
 from lcomp.training.best_epoch import BestEpoch
 from lcomp.training.checkpoint_files import FOLDER as CHECKPOINTS
 from lcomp.training.checkpoint_files import CheckpointFiles
@@ -46,6 +40,7 @@ from lcomp.training.optimization import fit_settings
 from lcomp.training.watched import Watched
 
 log = logging.getLogger(__name__)
+MISSING = "launcher=stacked: what this point's training came to is not there; go on with the sweep by resume="
 
 
 def run(
@@ -58,6 +53,7 @@ def run(
     equals: Path | None = None,
     group: str | None = None,
     alone: AbstractContextManager[None] | None = None,
+    stacked: bool = False,
 ) -> Result:
     """Carries out the run that `cfg` describes; leaves checkpoint, artifact and record in `folder`.
 
@@ -70,6 +66,7 @@ def run(
         equals: where sweeps lie whose equal results are taken instead of running again.
         group: the sweep's name, for a logger.
         alone: within it latencies are measured: nothing else of the sweep is at work.
+        stacked: its network has learned at once with others of the sweep, see `lcomp.stacking`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     live_run.clear(folder)  # of a try before
@@ -86,7 +83,7 @@ def run(
             spec = parse(cfg)
             result.environment = environment_of(spec)
             measured_in = (alone or nullcontext()) if timed else None
-            execute(spec, folder, result, measured_in, epochs, equals, tracker, group)
+            execute(spec, folder, result, measured_in, epochs, equals, tracker, group, stacked)
             result.files, result.status = file_hashes(folder), "ok"
         except TrialPruned as pruned:
             result.status, result.error = "pruned", str(pruned)
@@ -100,6 +97,7 @@ def run(
             log.debug("the run failed", exc_info=True)
         finally:
             result.epochs = result.epochs or epochs.curves.columns
+            result.stacked = result.stacked or epochs.networks
             write_record(result, folder)
             live_run.clear(folder)
             if result.is_final:
@@ -161,6 +159,7 @@ def execute(
     equals: Path | None,
     tracker: Tracker,
     group: str | None,
+    stacked: bool,
 ) -> None:
     """The way of one run; fills `result` as it goes.
 
@@ -170,43 +169,23 @@ def execute(
     torch.set_num_threads(spec.threads)
     pl.seed_everything(spec.seed, verbose=False)
     with timing(result, "total"):
-        objective, techniques = components.make_techniques(spec)
-        components.check_objective(spec, objective)
-        if spec.baseline.weights is not None:
-            weights_file.check_overrides(result.overrides)
-        data = components.make_data(spec)
-        spec = speed.with_speed(spec, data, lambda model: components.make_network(model, data, spec.seed))
-        result.environment = environment_of(spec)
-        student = components.make_network(spec.distillation.student, data, spec.distillation.student_seed)
-        robustness = corruptions.make_robustness(spec.robustness, data)
-        runtime = make_runtime(spec.runtime)
-        result.environment["versions"] |= runtime.versions()
-        describe(spec, data, robustness, runtime.versions(), result)
+        parts = parts_of(spec, result, stacked)
+        spec, data, techniques, runtime = parts.spec, parts.data, parts.techniques, parts.runtime
         if equals and result_cache.adopt_equal_run(equals, folder, result, data.eval_perturbations):
             if measured_in and not result.has_latencies:
                 splits = measurement.splits_of(data)
                 calls = spec.measure.latency_runs
                 measure_latencies(calls, runtime, data.task, splits, folder, result, measured_in)
             return
-        example = measurement.example_of(data)
-        for technique in techniques:
-            technique.check(student, example)
-        check_task(objective, data.task)
-        components.check_later_training(spec, data, student, objective)
-
-        loaded = components.load_teacher(spec, data, objective)
-        baseline = components.make_baseline(spec, data)
-        result.seconds["baseline"] = baseline.seconds
-        teacher, chain = teacher_chain.make_teacher(spec, data, baseline, loaded, objective)
-        if chain:
-            result.seconds["assistants"] = sum(link.seconds for link in chain)
-        fresh = not spec.distillation.starts_from_baseline or any(technique.starts_fresh for technique in techniques)
-        network = student if fresh else independent_copy(baseline.network)
-        module = components.make_module(spec, data, network, teacher, objective, techniques)
+        checkpoints = checkpoint_files(folder, result, group, spec.trainer.checkpoint_minutes)
+        if stacked and not checkpoints.has_end:
+            raise UserError(MISSING)
+        taught = taught_for(spec, parts, result)
+        baseline = taught.baseline
+        module = learner(spec, parts, taught, carried=False if stacked else None)
         with timing(result, "train"):
-            if objective is not None or any(technique.trains for technique in techniques):
+            if parts.objective is not None or any(technique.trains for technique in techniques):
                 asked, device = (spec.trainer.max_epochs, spec.seed, spec.progress), devices.device(spec.device)
-                checkpoints = checkpoint_files(folder, result, group, spec.trainer.checkpoint_minutes)
                 best = BestEpoch() if spec.checkpoint == "best" else None
                 settings = fit_settings(spec, data.task.metric) | {"watched": Watched(folder)}
                 result.steps = fit(module, data, *asked, epochs, device, tracker.loggers, checkpoints, best, **settings)
@@ -214,7 +193,7 @@ def execute(
             else:
                 warn_of_unused(overrides=result.overrides)
                 for technique in techniques:
-                    technique.prepare_after_others(network)
+                    technique.prepare_after_others(module.network)
         result.seconds["train"] += epochs.seconds_before
         save(module, folder)
         trained = None  # the outputs of a network that learned with rounded weights, before these become integers
@@ -228,7 +207,7 @@ def execute(
         with timing(result, "export"):
             export(network, folder / ARTIFACT, data.task, result.config_hash or "")
         with timing(result, "measure"):
-            evaluator = Evaluator(data, robustness, runtime, spec.pack.version or 1)
+            evaluator = Evaluator(data, parts.robustness, runtime, spec.pack.version or 1)
             found = evaluator.compare(baseline, network, trained, folder)
             found.enter(result)
             if spec.baseline.weights is not None:
@@ -238,14 +217,6 @@ def execute(
             if measured_in:
                 calls, splits = spec.measure.latency_runs, evaluator.splits
                 measure_latencies(calls, runtime, data.task, splits, folder, result, measured_in)
-
-
-def environment_of(spec: RunSpec) -> Environment:
-    """Where the run's figures are measured, and what it trains in."""
-    trainer, baseline = spec.trainer, spec.baseline.trainer
-    return environment(
-        spec.threads, devices.device(spec.device), trainer.precision, baseline.precision, trainer.memory_format
-    )
 
 
 def checkpoint_files(folder: Path, result: Result, group: str | None, minutes: float | None = None) -> CheckpointFiles:
@@ -261,22 +232,3 @@ def warn_of_unused(overrides: list[str]) -> None:
     unused = [one for one in overrides if re.split(r"[.=]", one.lstrip("+"))[0] in groups]
     if unused:
         log.warning("nothing trains in this run: %s has no effect (the baseline has its own under baseline)", unused[0])
-
-
-def describe(
-    spec: RunSpec, data: Data, robustness: Corruptions | None, versions: dict[str, str], result: Result
-) -> None:
-    """Names the data, the engine, of these versions, and the experiment in the record."""
-    result.dataset, result.metric = content_hash.dataset_record(data), data.task.metric.record
-    log_names.name_dataset(result.dataset["name"])
-    defining = run_config.without(spec.config, "logger") | {
-        "student": spec.distillation.student,
-        "links": list(spec.distillation.chain),
-        "teacher": components.teacher_identity(spec.distillation.checkpoints),
-        "runtime_versions": versions,
-        "mnist_c": robustness.content if robustness else None,  # of any set of corruptions, under its first name
-    }
-    if spec.baseline.weights is not None:  # how it would be trained does not count
-        defining["baseline"] = {"sha256": weights_file.weights_identity(spec.baseline.weights)}
-    result.config_hash = identity.config_hash(defining, result.dataset["sha256"])
-    result.code_hash = identity.code_hash(defining)

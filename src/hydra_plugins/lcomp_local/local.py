@@ -78,6 +78,15 @@ class LocalLauncher(Launcher):
     def composed(self, job: Job) -> DictConfig:
         return compose_job(self.context, self.config, job)
 
+    def state(self, function: TaskFunction) -> bytes:
+        """What a worker needs: Hydra's singletons, its context, the task function, the configuration of the sweep."""
+        made: bytes = cloudpickle.dumps((Singleton.get_state(), self.context, function, self.config))
+        return made
+
+    def state_for(self, job: Job, state: bytes) -> bytes:
+        """The same for one job, of whose sweep it is `state`."""
+        return state
+
     def run(self, pool: JobPool, jobs: Sequence[Job]) -> list[JobReturn]:
         """Runs every job; returns what Hydra wants, in their order.
 
@@ -87,11 +96,11 @@ class LocalLauncher(Launcher):
         Raises:
             Interrupted: the machine cannot go on, or workers end, one after another, before they begin anything.
         """
-        state = cloudpickle.dumps((Singleton.get_state(), self.context, self.function, self.config))
         on_worker_exit = getattr(self.function, "on_worker_exit", None)
         search = on_worker_exit is not None  # its trials have records of their own
+        state = self.state(self.function)
         for number, job in enumerate(jobs):
-            pool.schedule(number, run_in_worker, state, job)
+            pool.schedule(number, run_in_worker, self.state_for(job, state), job)
         returns = [JobReturn() for _ in jobs]
         idle = 0
         for number, outcome in pool.outcomes():
@@ -101,7 +110,7 @@ class LocalLauncher(Launcher):
                 if idle > IDLE:
                     raise Interrupted(f"{BY_MACHINE}: {idle} workers in a row ended before they began a run: {outcome}")
                 if search or not began:
-                    pool.schedule(number, run_in_worker, state, jobs[number])
+                    pool.schedule(number, run_in_worker, self.state_for(jobs[number], state), jobs[number])
                 else:
                     returns[number] = completed_job(float("nan"))
                 continue
@@ -158,8 +167,7 @@ def compose_job(context: HydraContext, config: DictConfig, job: Job) -> DictConf
 
 
 def run_in_worker(state: bytes, job: Job) -> JobReturn:
-    """A job, in a worker; `state` is the launcher's: Hydra's singletons, its context, the task function, the
-    configuration of the sweep."""
+    """A job, in a worker; `state` is the launcher's."""
     setup_globals()
     singletons, context, function, config = cloudpickle.loads(state)
     Singleton.set_state(singletons)

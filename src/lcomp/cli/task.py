@@ -28,18 +28,20 @@ def job(
     cfg: DictConfig,
     report: Callable[[int, float], None] | None = None,
     pause_others: AbstractContextManager[None] | None = None,
+    stacked: bool = False,
 ) -> float:
     """One run; what it returns to a sweeper is the artifact's validation metric, NaN when it has none.
 
     Args:
         report: a search's, of the trial that the run is.
         pause_others: a search's that looks at latencies: within it nothing else of the search is at work.
+        stacked: the run's network has learned at once with others.
 
     Raises:
         Interrupted: the machine cannot go on, so that other runs need not begin.
     """
     try:
-        return execute(cfg, report, pause_others)
+        return execute(cfg, report, pause_others, stacked)
     except Exception as error:  # of imports, of Hydra's files: outside what the run records
         raise_machine_error(error)
         raise
@@ -49,6 +51,7 @@ def execute(
     cfg: DictConfig,
     report: Callable[[int, float], None] | None,
     pause_others: AbstractContextManager[None] | None,
+    stacked: bool,
 ) -> float:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -82,6 +85,7 @@ def execute(
             equals=None if alone or cfg.reuse is not True else folder.parents[1],
             group=None if alone else folder.parent.name,
             alone=pause_others,
+            stacked=stacked,
         )
     log.debug("%s", summary_line(result))
     if alone:

@@ -105,14 +105,11 @@ class BaselineModule(pl.LightningModule):
         spare_vectors(optimizer)
         if self.scheduler is None and self.schedule == "constant" and not self.warmup:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.make_scheduler(optimizer), "interval": "step"},
-        }
+        scheduler = self.make_scheduler(optimizer, total_steps(self.trainer))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def make_scheduler(self, optimizer: torch.optim.Optimizer) -> LRScheduler:
-        """What moves the learning rate; begun anew where techniques ask for it."""
-        total = total_steps(self.trainer)
+    def make_scheduler(self, optimizer: torch.optim.Optimizer, total: int) -> LRScheduler:
+        """What moves the learning rate in `total` steps; begun anew where techniques ask for it."""
         if self.scheduler is None:
             return LambdaLR(optimizer, lambda step: self.share_of_rate(step / total, 1 / total))
         if self.restarts:

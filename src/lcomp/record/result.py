@@ -43,7 +43,7 @@ METRICS = (  # that a search may choose on: of validation examples, or of the ar
 )
 Curves = dict[str, list[float | None]]  # what was logged of each epoch, by name
 KEPT = ("*.onnx", "*.lcomp", "*.ckpt", "*.npz", "*.tflite", "*.c")  # files beside a record that an equal run's has too
-OPTIONAL = ("hidden", "best_epoch")  # fields that most records have not
+OPTIONAL = ("hidden", "best_epoch", "stacked")  # fields that most records have not
 ENTRY = "entry.json"  # of a cached baseline: its seconds, hashes, epochs
 
 
@@ -90,6 +90,7 @@ class Result:
     checksum: str | None = None  # of the record as it was written, itself apart
     schema_version: int = schema.VERSION
     best_epoch: int | None = None  # with checkpoint=best, the epoch, from 1, whose weights are exported
+    stacked: int | None = None  # how many networks learned at once, of which this is one
     hidden: str | None = None  # in a record whose overrides had secrets: a digest of them
 
     @property

@@ -28,6 +28,7 @@ ADOPTED = (
     "steps",
     "epochs",
     "best_epoch",
+    "stacked",
 )
 
 
@@ -40,6 +41,27 @@ def adopt_equal_run(root: Path, folder: Path, result: Result, evaluated: Iterabl
     Returns:
         Whether there was one.
     """
+    if (found := find_equal_run(root, folder, result, evaluated)) is None:
+        return False
+    path, equal, base = found
+    for file in equal.files:
+        link_or_copy(path.parent / file, folder / file)
+    for name in ADOPTED:
+        setattr(result, name, getattr(equal, name))
+    result.baseline_artifact = equal.baseline_artifact | {"path": os.path.relpath(base, folder.resolve())}
+    result.reused = os.path.relpath(path.parent.resolve(), folder.resolve())
+    if equal.environment.get("cpu") != cpu():  # latencies are another processor's
+        for metrics in (result.metrics, result.baseline):
+            for name in LATENCIES:
+                metrics.pop(name, None)
+    return True
+
+
+def find_equal_run(
+    root: Path, folder: Path, result: Result, evaluated: Iterable[str] = ()
+) -> tuple[Path, Result, Path] | None:
+    """The record of an equal run, what it says, and where its baseline's artifact lies or lay; arguments as in
+    `adopt_equal_run`."""
     for path in known_records(root.resolve()).equal_to(result):
         if path.parent.resolve() == folder.resolve():
             continue
@@ -54,18 +76,8 @@ def adopt_equal_run(root: Path, folder: Path, result: Result, evaluated: Iterabl
             continue
         if equal.status != "ok" or not measured or not holds_artifact(equal):
             continue
-        for file in equal.files:
-            link_or_copy(path.parent / file, folder / file)
-        for name in ADOPTED:
-            setattr(result, name, getattr(equal, name))
-        result.baseline_artifact = equal.baseline_artifact | {"path": os.path.relpath(base, folder.resolve())}
-        result.reused = os.path.relpath(path.parent.resolve(), folder.resolve())
-        if equal.environment.get("cpu") != cpu():  # latencies are another processor's
-            for metrics in (result.metrics, result.baseline):
-                for name in LATENCIES:
-                    metrics.pop(name, None)
-        return True
-    return False
+        return path, equal, base
+    return None
 
 
 class KnownRecords:

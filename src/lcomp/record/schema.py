@@ -159,6 +159,7 @@ RULES = {
     "checksum": NAME | NONE,
     "schema_version": WHOLE,
     "best_epoch": WHOLE | NONE,
+    "stacked": WHOLE | NONE,
     "hidden": NAME | NONE,
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 from torch import Tensor
 
@@ -14,11 +14,13 @@ Row = dict[str, float]  # what was logged of one epoch, by name
 
 
 class CurvesState(TypedDict):
-    """What was logged and told of the epochs so far, and the seconds that they took."""
+    """What was logged and told of the epochs so far, and the seconds that they took; of networks that learned at once
+    how many they were."""
 
     rows: list[Row]
     reported: list[tuple[int, float]]
     seconds: float
+    networks: NotRequired[int]
 
 
 class BestState(TypedDict):
@@ -31,7 +33,8 @@ class BestState(TypedDict):
 
 class FitState(TypedDict, total=False):
     """Of a fit: its curves, its best epoch, and its random states; within an epoch also that epoch's own beginning, how
-    many batches it has read, and a digest of the last one's labels; at the end of training its steps alone."""
+    many batches it has read, and a digest of the last one's labels; at the end of training its steps alone, and what is
+    said of a loss that was not finite, where one was."""
 
     epochs: CurvesState
     best: BestState | None
@@ -41,6 +44,7 @@ class FitState(TypedDict, total=False):
     labels: int
     module: EpochState
     steps: int
+    not_finite: str
 
 
 class Content(TypedDict, total=False):

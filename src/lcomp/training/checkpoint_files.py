@@ -74,6 +74,11 @@ class CheckpointFiles:
                 return path, content
         return None
 
+    @property
+    def has_end(self) -> bool:
+        """Whether the latest was written when training had ended."""
+        return (newest := self.newest()) is not None and f"-{ENDED}-" in newest[0].name
+
     def write(self, content: Mapping[str, Any], step: int, where: str) -> Path | None:
         """Writes one and keeps one before it, of an epoch's end if there is one.
 

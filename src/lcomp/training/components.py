@@ -239,8 +239,13 @@ def make_module(
     teacher: nn.Module,
     objective: Objective | None,
     techniques: list[Technique],
+    carried: bool | None = None,
 ) -> BaselineModule:
-    """What trains `network`: on the labels, or under a teacher, whose outputs the data then carry where they can."""
+    """What trains `network`: on the labels, or under a teacher, whose outputs the data then carry where they can.
+
+    Args:
+        carried: whether they do already; None: they are asked to.
+    """
     optimization = make_optimization(spec) | {"task": data.task}
     if objective is None:
         return BaselineModule(network, techniques, **optimization)
@@ -248,12 +253,12 @@ def make_module(
         settings = optimization | {"input_shape": example_shape(data.task), "seed": spec.seed}
         own: BaselineModule = find(target, "kd.module")(network, teacher, objective, techniques, **settings)
         return own
-    carried, labels = False, data.carry_indices() if needs_of(objective).reads_indices else None
-    if labels is None and not needs_of(objective).reads_features:
+    labels = data.carry_indices() if needs_of(objective).reads_indices else None
+    if carried is None and labels is None and not needs_of(objective).reads_features:
         with torch.no_grad():
             carried = data.carry_outputs(teacher.eval())
-    settings = optimization | {"outputs_in_batch": carried, "input_shape": example_shape(data.task), "seed": spec.seed}
-    return DistillationModule(network, teacher, objective, techniques, **settings, labels=labels)
+    settings = optimization | {"input_shape": example_shape(data.task), "seed": spec.seed, "labels": labels}
+    return DistillationModule(network, teacher, objective, techniques, **settings, outputs_in_batch=bool(carried))
 
 
 def load_teacher(spec: RunSpec, data: Data, objective: Objective | None) -> nn.Module | None:

@@ -61,12 +61,14 @@ class Epochs(pl.Callback):
     Attributes:
         curves: what was logged so far.
         reported: the epochs that can be compared, with their metric, whoever was told.
+        networks: how many networks learned at once; None: this one alone.
     """
 
     def __init__(self, report: Report | None = None, live: Callable[[int, Row], None] | None = None):
         self.report, self.live, self.curves = report, live, Curves()
         self.reported: list[tuple[int, float]] = []
         self.passed = 0  # epochs that were passed on
+        self.networks: int | None = None
         self.seconds_before = 0.0  # of the processes that carried the fit out before
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -108,7 +110,7 @@ class Epochs(pl.Callback):
         before."""
         self.curves.rows, self.seconds_before = [dict(row) for row in state["rows"]], float(state["seconds"])
         self.curves.start = time.monotonic() - self.seconds_before
-        self.reported = [*state["reported"]]
+        self.reported, self.networks = [*state["reported"]], state.get("networks")
         for epoch, metric in self.reported if self.report else ():
             self.report(epoch, metric)  # type: ignore[misc]
 

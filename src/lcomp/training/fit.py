@@ -23,6 +23,7 @@ from lcomp.record.interruption import StopRequest, stop_after_step
 from lcomp.techniques.technique import network_of
 from lcomp.training import random_states
 from lcomp.training.best_epoch import BestEpoch
+from lcomp.training.checkpoint_content import KEY, Row
 from lcomp.training.checkpoint_files import CheckpointFiles
 from lcomp.training.checkpoints import Checkpoints, is_end
 from lcomp.training.epochs import Epochs
@@ -88,7 +89,7 @@ def fit(
 
     Raises:
         UserError: no epoch is asked for, or the Trainer refuses a callback or a setting.
-        NotFinite: a loss was.
+        NotFinite: a loss was not finite.
         TrialPruned: `epochs`' report gave it up, or `watched` was asked to.
         Stopped: a signal asked for it; there is a checkpoint, where there are any.
     """
@@ -109,7 +110,12 @@ def fit(
         saver = Checkpoints(checkpoints, epochs, best, [batches, held_out, data], stop) if checkpoints else None
         latest, content = (checkpoints.newest() if checkpoints else None) or (None, {})
         if saver is not None and is_end(content):
+            if fault := content[KEY].get("not_finite"):
+                saver.load(content[KEY])
+                raise NotFinite(fault)
             steps = saver.restore_end(module, content)
+            if epochs.networks is not None:  # that learned at once: no logger has heard of their epochs
+                replay(epochs.curves.rows, loggers, steps)
             module.to(memory_format=torch.contiguous_format)
             return steps
         if saver is not None:
@@ -157,6 +163,14 @@ def layout(network: nn.Module, name: str | None) -> torch.memory_format:
     """The memory format of that name, or, of None, that which the network's class has for training."""
     own: torch.memory_format = getattr(network, "memory_format", torch.contiguous_format)
     return own if name is None else {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}[name]
+
+
+def replay(rows: Sequence[Row], loggers: Sequence[Logger], steps: int) -> None:
+    """Tells loggers of epochs as the Trainer does while these pass."""
+    for epoch, row in enumerate(rows):
+        figures = {name: value for name, value in row.items() if name != "seconds"}
+        for logger in loggers:
+            logger.log_metrics(figures | {"epoch": epoch}, (epoch + 1) * steps // len(rows) - 1)
 
 
 def made_trainer(**arguments: Any) -> pl.Trainer:

@@ -109,7 +109,7 @@ def extremes(x: Tensor) -> Range:
     return low.clamp(max=0), high.clamp(min=0)
 
 
-def averaged(batch: Range, before: Range, weight: float) -> Range:
+def averaged(batch: Range, before: Range, weight: float | Tensor) -> Range:
     return before[0].lerp(batch[0], weight), before[1].lerp(batch[1], weight)
 
 
