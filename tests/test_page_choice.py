@@ -139,7 +139,7 @@ def test_colours_follow_any_parameter(opened):
     seen.get_by_label("Colour by").select_option("prune.sparsity")
     runs = f"{PLACE}('size').data.filter(t => Array.isArray(t.marker?.color))"
     found = dict(seen.evaluate(f"{runs}.flatMap(t => t.customdata.map((id, i) => [String(id), t.marker.color[i]]))"))
-    assert found["0"] == "rgb(68, 1, 84)" and found["4"] == "rgb(214, 200, 30)" and found["2"] == "#9aa4b1"
+    assert found["0"] == "rgb(68, 1, 84)" and found["4"] == "rgb(42, 157, 128)" and found["2"] == "#7f8997"
     assert seen.locator("#legend").inner_text().split() == ["0.5", "0.98"]
     seen.get_by_label("Colour by").select_option("prune.schedule")
     assert seen.locator("#legend").inner_text().split() == ["none", "cubic", "linear"]

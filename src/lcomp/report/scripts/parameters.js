@@ -13,7 +13,7 @@ function drawEffects() {
       const paint = colours();
       const { symbol } = look(line.technique);
       const dots = line.runs.map(([id]) => paint.of(DATA.runs[id]));
-      const color = paint.field ? UNKNOWN : dots[0];
+      const color = paint.field ? colour("before") : dots[0];
       const [means, spreads] = [line.mean[state.split], line.spread[state.split]];
       const several = spreads.some((value) => value != null);
       return {
