@@ -256,6 +256,7 @@ def test_the_keyboard_does_what_a_mouse_does(opened):
         assert seen.evaluate("document.activeElement === document.body || !!document.activeElement.closest('dialog')")
     seen.evaluate("drawTable()")  # as new runs do
     seen.keyboard.press("Escape")
+    seen.wait_for_function("document.activeElement !== document.body")  # the dialog says a moment later that it closed
     assert focused(seen)[1] == run.inner_text()
     outline = seen.evaluate("getComputedStyle(document.activeElement).outline")
     assert "2px" in outline and "none" not in outline

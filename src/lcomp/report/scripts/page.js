@@ -18,8 +18,12 @@ const SECTIONS = {
 const stale = new Set();
 const near = new Set();
 
+// What had the focus has it again: it may have come here before the section was drawn anew.
 function refresh(id) {
-  if (stale.delete(id)) SECTIONS[id]();
+  if (!stale.delete(id)) return;
+  const focus = keptFocus();
+  SECTIONS[id]();
+  focus();
 }
 
 function draw() {
