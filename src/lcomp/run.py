@@ -176,7 +176,8 @@ def execute(
             weights_file.check_overrides(result.overrides)
         data = components.make_data(spec)
         spec = speed.with_speed(spec, data, lambda model: components.make_network(model, data, spec.seed))
-        result.environment = environment_of(spec)
+        if spec.speed == "auto":
+            result.environment = environment_of(spec)
         student = components.make_network(spec.distillation.student, data, spec.distillation.student_seed)
         robustness = corruptions.make_robustness(spec.robustness, data)
         runtime = make_runtime(spec.runtime)
